@@ -1,0 +1,53 @@
+# Every target sets up what it needs; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help env quickstart test test-slow lint types format clean
+
+# Any Python from 3.11 on: make PYTHON=/path/to/python
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
+
+env: $(INSTALLED)  ## create .venv and install the package with what development needs
+
+# The stamp makes later calls instant; a change of the dependencies installs again.
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python found; give one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; give another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "creating .venv and installing yolox-jax into it (a few minutes the first time)"
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+quickstart: env  ## train on the built-in shapes for a few minutes, into runs/quickstart
+	@echo "training on generated shapes: configs/quickstart.py, into runs/quickstart"
+	@$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
+
+test: env lint types  ## lint, type check, and the tests that take minutes together
+	@echo "running the tests"
+	@$(BIN)/python -m pytest --durations=15
+
+test-slow: env  ## the tests that are long by nature
+	@echo "running the slow tests"
+	@$(BIN)/python -m pytest -m slow --durations=15
+
+lint: env  ## ruff: rules and format
+	@echo "checking rules and format"
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+
+types: env  ## mypy
+	@echo "checking types"
+	@$(BIN)/mypy --no-error-summary
+
+format: env  ## format all files and mend what ruff can
+	@echo "formatting"
+	@$(BIN)/ruff check -q --fix .
+	@$(BIN)/ruff format -q .
+
+clean:  ## remove .venv, builds and caches; runs stay
+	@echo "removing .venv, builds and caches"
+	@rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,38 @@
+"""YOLOX-nano from scratch on generated shapes: the whole path in a few minutes on two CPU cores.
+
+Nothing is downloaded; the images are drawn on first use and kept in the user's cache.
+
+Reproduces: nothing published.
+Expected: AP50 of 0.60 or more on the held-out images.
+Cost: below 8 minutes on two CPU cores, installation included.
+Command: make quickstart, or python train.py --config configs/quickstart.py --workdir runs/quickstart
+"""
+
+from yolox_jax.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+
+def get_config() -> Config:
+    """Small images, few epochs, and averaged weights that follow within a few hundred steps."""
+    return Config(
+        model=ModelConfig(variant="yolox_nano"),
+        data=DataConfig(
+            train=DatasetConfig(format="shapes", split="train"),
+            val=DatasetConfig(format="shapes", split="val"),
+            input_size=(160, 160),
+            augment=AugmentConfig(mosaic_probability=0.5, mosaic_scale=(0.5, 1.5), mixup_probability=0.0),
+        ),
+        schedule=ScheduleConfig(epochs=12, warmup_epochs=1.0, no_aug_epochs=3),
+        optimizer=OptimizerConfig(lr_per_image=0.04 / 64),
+        train=TrainConfig(batch_size=16, ema_decay=0.998, ema_ramp_steps=200.0, multiscale_px=None),
+        evaluation=EvaluationConfig(interval=4),
+    )

@@ -1,0 +1,20 @@
+"""Fixtures that several tests share, and the type checker for array shapes."""
+
+import os
+from pathlib import Path
+
+# The shapes in signatures are checked while tests run; the hook must be in place before the package is imported.
+from jaxtyping import install_import_hook
+
+install_import_hook("yolox_jax", "type_checker.checker")
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with real images and weights, which are not part of the repository."""
+    folder = Path(os.environ.get("YOLOX_JAX_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"real images and weights are missing: no folder {folder}/data (set YOLOX_JAX_SHARED to it)")
+    return folder

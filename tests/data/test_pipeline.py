@@ -1,0 +1,173 @@
+"""The stream of batches: the same however it is loaded and wherever it starts."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.letterbox import evaluation_image, letterbox
+from yolox_jax.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from yolox_jax.data.sources import open_dataset
+from yolox_jax.data.sources.dataset import DataError, Dataset
+
+CONFIG = Config(
+    data=DataConfig(input_size=(64, 64), max_boxes=6, num_threads=2),
+    schedule=ScheduleConfig(epochs=3, no_aug_epochs=1),
+    train=TrainConfig(batch_size=2),
+    seed=5,
+)  # five images, so three steps an epoch, nine in all
+
+
+@pytest.fixture
+def dataset(coco_content: dict[str, Any], write_coco: Callable[[dict[str, Any]], DatasetConfig]) -> Dataset:
+    return open_dataset(write_coco(coco_content), "train")
+
+
+def _run(dataset: Dataset, config: Config, start_step: int = 0) -> list[dict[str, np.ndarray]]:
+    with training_batches(dataset, config, start_step=start_step) as batches:
+        return list(batches)
+
+
+def _assert_equal(left: list[dict[str, np.ndarray]], right: list[dict[str, np.ndarray]]) -> None:
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def _with(config: Config, **data: Any) -> Config:
+    return replace(config, data=replace(config.data, **data))
+
+
+def _break(dataset: Dataset, index: int) -> Path:
+    path = dataset.records[index].path
+    path.write_bytes(path.read_bytes()[:-200])
+    return path
+
+
+def test_batches_have_the_promised_form_and_number(dataset: Dataset) -> None:
+    batches = _run(dataset, CONFIG)
+    assert len(batches) == 3 * steps_per_epoch(5, 2) == 9
+    shapes = {key: (value.shape, value.dtype.name) for key, value in batches[0].items()}
+    assert shapes == {
+        "images": ((2, 64, 64, 3), "uint8"),
+        "boxes": ((2, 6, 4), "float32"),
+        "classes": ((2, 6), "int32"),
+        "valid": ((2, 6), "bool"),
+        "image_ids": ((2,), "int64"),
+    }
+
+
+def test_every_pass_shows_every_image_once_in_an_order_of_its_own(dataset: Dataset) -> None:
+    ids = np.concatenate([batch["image_ids"] for batch in _run(dataset, CONFIG)])
+    passes = ids[:15].reshape(3, 5)
+    assert (np.sort(passes, axis=1) == [10, 11, 12, 13, 14]).all()
+    assert len({tuple(one) for one in passes.tolist()}) > 1
+
+
+def test_stream_depends_on_the_seed_alone(dataset: Dataset) -> None:
+    whole = _run(dataset, CONFIG)
+    _assert_equal(whole, _run(dataset, _with(CONFIG, num_threads=1)))
+    other = _run(dataset, replace(CONFIG, seed=6))
+    assert any((a["images"] != b["images"]).any() for a, b in zip(whole, other, strict=True))
+
+
+@pytest.mark.parametrize("start_step", [1, 4, 8, 9])
+def test_resumed_stream_is_the_rest_of_the_whole(dataset: Dataset, start_step: int) -> None:
+    _assert_equal(_run(dataset, CONFIG)[start_step:], _run(dataset, CONFIG, start_step))
+
+
+def test_worker_processes_give_the_same_stream(dataset: Dataset) -> None:
+    threads = _run(dataset, CONFIG)
+    with training_batches(dataset, _with(CONFIG, num_workers=2)) as batches:
+        _assert_equal(threads, list(batches))
+
+
+def test_two_passes_augment_an_image_differently(dataset: Dataset) -> None:
+    lone = replace(dataset, records=dataset.records[:1])
+    first, second = _run(lone, CONFIG)[0]["images"]
+    assert (first != second).any()
+
+
+def test_closed_stream_is_at_its_end(dataset: Dataset) -> None:
+    batches = training_batches(dataset, CONFIG)
+    next(batches)
+    batches.close()
+    batches.close()
+    assert list(batches) == []
+
+
+def test_last_epochs_show_single_images(dataset: Dataset) -> None:
+    config = _with(CONFIG, augment=replace(CONFIG.data.augment, hsv_probability=0.0, flip_probability=0.0))
+    whole = {record.image_id: letterbox(read_image(record.path), (64, 64))[0] for record in dataset.records}
+    single = [
+        all(
+            (image == whole[key]).all() for key, image in zip(batch["image_ids"].tolist(), batch["images"], strict=True)
+        )
+        for batch in _run(dataset, config)
+    ]
+    assert single == [False] * 6 + [True] * 3
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_broken_training_image_is_replaced_named_once_and_counted(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, num_workers: int
+) -> None:
+    path = _break(dataset, 1)
+    with training_batches(dataset, _with(CONFIG, num_workers=num_workers)) as batches:
+        ids = np.concatenate([batch["image_ids"] for batch in batches])
+        assert batches.broken == {str(path): "ends early: the end of the file is missing"}
+    assert sorted(set(ids.tolist())) == [10, 12, 13, 14]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: ends early: the end of the file is missing; skipped"
+    ]
+
+
+def test_broken_training_image_stops_the_run_if_told_to(dataset: Dataset) -> None:
+    _break(dataset, 1)
+    with pytest.raises(BrokenImage, match=r"sub/1\.jpg: ends early"):
+        _run(dataset, _with(CONFIG, broken_images="stop"))
+
+
+def test_run_without_any_readable_image_fails(dataset: Dataset) -> None:
+    for index in range(5):
+        _break(dataset, index)
+    with pytest.raises(DataError, match="none of the 5 training images can be read"):
+        _run(dataset, CONFIG)
+
+
+def test_evaluation_shows_every_image_once_in_order_and_pads_the_last_batch(dataset: Dataset) -> None:
+    batches = list(evaluation_batches(dataset, (64, 64), 2))
+    assert np.concatenate([batch["indices"] for batch in batches]).tolist() == [0, 1, 2, 3, 4, -1]
+    for batch in batches:
+        for row, index in enumerate(batch["indices"].tolist()):
+            if index < 0:
+                assert (batch["images"][row] == 114).all()
+                continue
+            expected, ratio = evaluation_image(read_image(dataset.records[index].path), (64, 64))
+            np.testing.assert_array_equal(batch["images"][row], expected)
+            assert batch["ratios"][row] == ratio == 1.0
+
+
+def test_broken_validation_image_leaves_its_place_empty_or_stops(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _break(dataset, 3)
+    with caplog.at_level(logging.WARNING, "yolox_jax.data"):
+        batches = list(evaluation_batches(dataset, (64, 64), 4, broken_images="skip"))
+    assert np.concatenate([batch["indices"] for batch in batches]).tolist() == [0, 1, 2, -1, 4, -1, -1, -1]
+    assert str(path) in caplog.text
+    with pytest.raises(BrokenImage, match=r"sub/3\.jpg"):
+        list(evaluation_batches(dataset, (64, 64), 4, broken_images="stop"))
+
+
+def test_evaluation_can_be_left_halfway(dataset: Dataset) -> None:
+    batches = evaluation_batches(dataset, (64, 64), 1)
+    next(batches)
+    batches.close()

@@ -1,0 +1,83 @@
+"""Reading images: orientation, and telling broken files from whole ones."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolox_jax.data.image import BrokenImage, read_image
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+
+
+def _encode(ending: str) -> bytes:
+    return cv2.imencode(ending, PICTURE)[1].tobytes()
+
+
+def _with_header(jpeg: bytes, payload: bytes) -> bytes:
+    """Insert an APP1 segment after the start-of-image marker."""
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + jpeg[2:]
+
+
+def _orientation(value: int) -> bytes:
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, value, 0)
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 1) + entry + struct.pack(">I", 0)
+
+
+def test_png_is_read_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "bild ä.png"
+    path.write_bytes(_encode(".png"))
+    np.testing.assert_array_equal(read_image(path, size=(40, 60)), PICTURE)
+
+
+def test_grey_and_transparent_images_become_three_channels(tmp_path: Path) -> None:
+    for name, picture in (("grey", PICTURE[..., 0]), ("alpha", cv2.cvtColor(PICTURE, cv2.COLOR_BGR2BGRA))):
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        assert read_image(path).shape == (40, 60, 3)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(_with_header(_encode(".jpg"), _orientation(6)))
+    upright = cv2.imdecode(np.frombuffer(_encode(".jpg"), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read_image(path), cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "padded.jpg"
+    path.write_bytes(_encode(".jpg") + b"\0" * 100)
+    assert read_image(path).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (_encode(".jpg")[:-300], "ends early"),
+        (_with_header(_encode(".jpg"), b"thumbnail \xff\xd9 of its own")[:-300], "ends early"),
+        (_encode(".png")[:-300], "ends early"),
+        (b"", "empty"),
+        (b"this is text", "no image"),
+        (_encode(".jpg")[:2] + b"\xff\xd9", "no image"),
+    ],
+    ids=["jpeg", "jpeg-with-thumbnail", "png", "empty", "text", "hollow-jpeg"],
+)
+def test_broken_image_is_named_with_its_fault(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(BrokenImage, match=rf"broken\.jpg: .*{why}.*--data\.broken-images skip"):
+        read_image(path)
+
+
+def test_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BrokenImage, match=r"gone\.jpg: cannot be read \(No such file"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_size_other_than_annotated_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(_encode(".png"))
+    with pytest.raises(BrokenImage, match="is 60x40 px .* annotations say 40x60"):
+        read_image(path, size=(60, 40))

@@ -1,0 +1,131 @@
+"""COCO annotations: what is kept, what is mended, what is refused."""
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data.sources import open_dataset
+from yolox_jax.data.sources.dataset import DataError
+
+Writer = Callable[[dict[str, Any]], DatasetConfig]
+
+
+def test_classes_are_the_sorted_category_ids(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert dataset.class_names == ("apple", "kite")
+    assert dataset.category_ids == (3, 7)
+    assert dataset.records[0].classes.tolist() == [1, 0]
+    assert dataset.warnings == ()
+
+
+def test_boxes_become_corners_and_images_without_objects_stay(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    records = open_dataset(write_coco(coco_content), "train").records
+    np.testing.assert_allclose(records[0].boxes, [[10, 10, 30, 30], [40.5, 8, 56.5, 38]])
+    assert [len(record.boxes) for record in records] == [2, 1, 0, 1, 1]
+    assert [record.image_id for record in records] == [10, 11, 12, 13, 14]
+
+
+def test_crowds_are_scored_against_but_not_trained_on(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    coco_content["annotations"][0]["iscrowd"] = 1
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert dataset.records[0].classes.tolist() == [0]
+    assert [entry["iscrowd"] for entry in dataset.ground_truth["annotations"]] == [1, 0, 0, 0, 0]
+
+
+def test_boxes_over_the_border_are_clipped_and_counted(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    coco_content["annotations"][0]["bbox"] = [-5, 30, 20, 30]
+    coco_content["annotations"][2]["bbox"] = [50, 0, 14.02, 10]  # rounding, not worth a word
+    dataset = open_dataset(write_coco(coco_content), "train")
+    np.testing.assert_allclose(dataset.records[0].boxes[0], [0, 30, 15, 48])
+    assert dataset.records[1].boxes[0, 2] == 64
+    assert len(dataset.warnings) == 1
+    assert "clipped to it: 1 (first: annotation id 100, sub/0.jpg)" in dataset.warnings[0]
+    assert dataset.ground_truth["annotations"][0]["bbox"] == [-5, 30, 20, 30]
+
+
+def test_boxes_without_area_are_dropped_and_counted(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    coco_content["annotations"][0]["bbox"] = [5, 5, 0, 10]
+    coco_content["annotations"][1]["bbox"] = [90, 90, 10, 10]  # wholly outside
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert len(dataset.records[0].boxes) == 0
+    assert "left out: 2 (first: annotation id 100" in dataset.warnings[1]
+
+
+def test_annotation_ids_of_the_ground_truth_start_at_one(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    coco_content["annotations"][0]["id"] = 0  # pycocotools takes it for "no match"
+    ids = [entry["id"] for entry in open_dataset(write_coco(coco_content), "train").ground_truth["annotations"]]
+    assert ids == [1, 2, 3, 4, 5]
+
+
+SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "nan": (lambda c: c["annotations"][1].update(bbox=[1, math.nan, 3, 4]), r"annotation id 101 .*NaN"),
+    "infinite": (lambda c: c["annotations"][1].update(bbox=[1, 2, math.inf, 4]), r"annotation id 101 .*infinity"),
+    "negative": (lambda c: c["annotations"][2].update(bbox=[9, 9, -3, 4]), r"annotation id 102 .*negative width"),
+    "three-numbers": (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotation id 100 .*\[x, y, width"),
+    "text": (lambda c: c["annotations"][0].update(bbox=["1", 2, 3, 4]), r"annotation id 100 .*bbox is"),
+    "no-box": (lambda c: c["annotations"][0].pop("bbox"), r"annotation id 100 .*bbox is None"),
+    "category": (lambda c: c["annotations"][3].update(category_id=4), r"annotation id 103: unknown category id 4"),
+    "image": (lambda c: c["annotations"][3].update(image_id=99), r"annotation id 103: unknown image id 99"),
+    "no-category": (lambda c: c["annotations"][3].pop("category_id"), r"annotation id 103: category_id is None"),
+    "twice": (lambda c: c["images"][4].update(id=10), r"image id 10 appears twice \(sub/0.jpg, sub/4.jpg\)"),
+    "text-id": (lambda c: c["images"][1].update(id="a"), r"images\[1\]: id is 'a'"),
+    "no-name": (lambda c: c["images"][1].pop("file_name"), r"image id 11 has no file_name"),
+    "no-height": (lambda c: c["images"][1].update(height=0), r"image id 11: height is 0"),
+    "category-twice": (lambda c: c["categories"][1].update(id=7), r"category id 7 appears twice"),
+    "no-categories": (lambda c: c["categories"].clear(), r"'categories' is empty"),
+    "no-list": (lambda c: c.pop("annotations"), r"not in COCO layout: it has no list 'annotations'"),
+    "no-images": (lambda c: (c["images"].clear(), c["annotations"].clear()), r"no training images"),
+    "missing": (
+        lambda c: c["images"][3].update(file_name="sub/gone.jpg"),
+        r"names 1 of 5 image files that do not exist: .*sub/gone.jpg \(image id 13\). Check --data.train.images",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_unsound_annotations_are_refused_by_name(coco_content: dict[str, Any], write_coco: Writer, case: str) -> None:
+    spoil, message = SPOILED[case]
+    content = copy.deepcopy(coco_content)
+    spoil(content)
+    with pytest.raises(DataError, match=message):
+        open_dataset(write_coco(content), "train")
+
+
+def test_broken_json_is_refused_with_the_place(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    config = write_coco(coco_content)
+    Path(config.annotations).write_text(json.dumps(coco_content, indent=1)[:-40])
+    with pytest.raises(DataError, match=r"instances\.json is no valid JSON: line \d+, column \d+"):
+        open_dataset(config, "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": "/no/such/folder"}, r"--data\.val\.images: no folder /no/such/folder"),
+        ({"images": ""}, r"--data\.val\.images is empty"),
+        ({"annotations": "/no/such.json"}, r"--data\.val\.annotations: no file /no/such\.json"),
+        ({"annotations": ""}, r"--data\.val\.annotations is empty"),
+    ],
+)
+def test_settings_that_lead_nowhere_are_named(
+    coco_content: dict[str, Any], write_coco: Writer, change: dict[str, str], message: str
+) -> None:
+    config = write_coco(coco_content)
+    with pytest.raises(ConfigError, match=message):
+        open_dataset(DatasetConfig(**{"images": config.images, "annotations": config.annotations} | change), "val")
+
+
+def test_real_coco_annotations_are_read(shared: Path) -> None:
+    root = shared / "data" / "coco_val2017_100"
+    dataset = open_dataset(DatasetConfig(images=str(root / "images"), annotations=str(root / "instances.json")), "val")
+    assert len(dataset.records) == 100
+    assert len(dataset.class_names) == 80
+    assert sum(len(record.boxes) for record in dataset.records) == 775 - 7
+    assert len(dataset.ground_truth["annotations"]) == 775

@@ -1,0 +1,151 @@
+import copy
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from yolox_jax.data.sources.coco import read_coco
+from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.evaluation.coco import FIGURES, score, to_coco
+from yolox_jax.structures import Detections
+
+CATEGORY_IDS = (3, 7, 9)
+NAMES = ("cat", "dog", "owl")
+
+
+def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
+    """Data set from {image id: [(class, [x, y, w, h]), ...]}."""
+    annotations = [
+        {
+            "id": number,
+            "image_id": image_id,
+            "category_id": CATEGORY_IDS[class_index],
+            "bbox": bbox,
+            "area": bbox[2] * bbox[3],
+            "iscrowd": 0,
+        }
+        for number, (image_id, class_index, bbox) in enumerate(
+            ((image_id, *item) for image_id, items in objects.items() for item in items), start=1
+        )
+    ]
+    no_boxes, no_classes = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+    return Dataset(
+        name="test",
+        class_names=NAMES,
+        category_ids=CATEGORY_IDS,
+        records=tuple(Record(Path(f"{i}.jpg"), i, 480, 640, no_boxes, no_classes) for i in objects),
+        ground_truth={
+            "images": [
+                {"id": image_id, "file_name": f"{image_id}.jpg", "height": 480, "width": 640} for image_id in objects
+            ],
+            "annotations": annotations,
+            "categories": [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, NAMES, strict=True)],
+        },
+        warnings=(),
+    )
+
+
+def _result(image_id: int, class_index: int, bbox: list[float], value: float) -> dict:
+    return {"image_id": image_id, "category_id": CATEGORY_IDS[class_index], "bbox": bbox, "score": value}
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return make_dataset({11: [(0, [10, 10, 100, 120]), (1, [200, 50, 40, 40])], 12: [(0, [30, 40, 20, 20])]})
+
+
+PERFECT = [
+    _result(11, 0, [10, 10, 100, 120], 0.9),
+    _result(11, 1, [200, 50, 40, 40], 0.8),
+    _result(12, 0, [30, 40, 20, 20], 0.7),
+]
+
+
+def test_perfect_detections_score_one_and_absent_classes_have_no_figure(dataset):
+    metrics = score(dataset, PERFECT)
+    assert metrics.figures["AP"] == pytest.approx(1.0)
+    assert (metrics.per_class["cat"], metrics.per_class["dog"]) == pytest.approx((1.0, 1.0))
+    assert math.isnan(metrics.per_class["owl"])
+    assert (metrics.num_images, metrics.num_detections) == (2, 3)
+
+
+def test_figures_carry_the_names_that_other_programs_read(dataset):
+    written = score(dataset, PERFECT).to_json()
+    for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR_100"):
+        assert 0.0 <= written[name] <= 1.0
+    assert written["per_class"] == {"cat": pytest.approx(1.0), "dog": pytest.approx(1.0), "owl": None}
+    json.dumps(written, allow_nan=False)
+
+
+def test_no_detections_score_zero(dataset):
+    metrics = score(dataset, [])
+    assert metrics.figures["AP"] == 0.0
+    assert metrics.per_class["cat"] == 0.0
+    assert metrics.num_detections == 0
+
+
+def test_a_data_set_without_objects_has_no_figures():
+    metrics = score(make_dataset({1: []}), [_result(1, 0, [1, 1, 50, 50], 0.9)])
+    assert set(metrics.figures) == set(FIGURES)
+    assert all(math.isnan(value) for value in metrics.figures.values())
+    assert metrics.to_json()["AP"] is None
+
+
+def test_images_left_out_do_not_count_as_missed(dataset):
+    first_only = [result for result in PERFECT if result["image_id"] == 11]
+    assert score(dataset, first_only).figures["AP"] < 0.99
+    metrics = score(dataset, first_only, image_ids={11})
+    assert metrics.figures["AP"] == pytest.approx(1.0)
+    assert metrics.num_images == 1
+
+
+def test_scoring_changes_neither_ground_truth_nor_results_and_prints_nothing(dataset, capsys):
+    truth, results = copy.deepcopy(dataset.ground_truth), copy.deepcopy(PERFECT)
+    score(dataset, results)
+    assert dataset.ground_truth == truth
+    assert results == PERFECT
+    assert capsys.readouterr().out == ""
+
+
+def test_figures_equal_those_of_pycocotools_used_directly(shared, tmp_path):
+    """With noisy copies of the annotations as detections, crowds included."""
+    folder = shared / "data/coco_val2017_100"
+    dataset = read_coco(folder / "images", folder / "instances.json", setting="--data.val")
+    rng = np.random.default_rng(0)
+    results = [
+        {
+            "image_id": annotation["image_id"],
+            "category_id": annotation["category_id"],
+            "bbox": (np.array(annotation["bbox"]) * rng.uniform(0.8, 1.2, 4)).tolist(),
+            "score": float(rng.uniform()),
+        }
+        for annotation in dataset.ground_truth["annotations"]
+        if rng.uniform() < 0.7
+    ]
+    truth = COCO(str(folder / "instances.json"))
+    evaluator = COCOeval(truth, truth.loadRes([dict(result) for result in results]), "bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summarize()
+    figures = score(dataset, results).figures
+    np.testing.assert_allclose([figures[name] for name in FIGURES], evaluator.stats, rtol=1e-12)
+
+
+def test_batches_become_coco_results_without_padding_and_unbounded_boxes(dataset):
+    detections = Detections(
+        boxes=np.array(
+            [[[1, 2, 4, 8], [0, 0, np.inf, 3]], [[5, 5, 6, 7], [0, 0, 0, 0]], [[1, 1, 2, 2]] * 2], np.float32
+        ),
+        scores=np.array([[0.9, 0.8], [0.5, 0.0], [0.9, 0.9]], np.float32),
+        classes=np.array([[1, 0], [2, -1], [0, 0]], np.int32),
+        valid=np.array([[True, True], [True, False], [True, True]]),
+    )
+    results = to_coco(detections, np.array([1, 0, -1], np.int32), dataset)
+    assert results == [
+        {"image_id": 12, "category_id": 7, "bbox": [1, 2, 3, 6], "score": pytest.approx(0.9)},
+        {"image_id": 11, "category_id": 9, "bbox": [5, 5, 1, 2], "score": pytest.approx(0.5)},
+    ]

@@ -1,0 +1,120 @@
+import dataclasses
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolox_jax.config import ConfigError, EvaluationConfig
+from yolox_jax.data.image import BrokenImage
+from yolox_jax.data.sources.coco import read_coco
+from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.detector import Detector
+from yolox_jax.evaluation.coco import FIGURES
+from yolox_jax.evaluation.runner import evaluate
+from yolox_jax.models import create_model
+
+CONFIG = EvaluationConfig(batch_size=2, score_threshold=1e-9, max_detections=5)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(model=create_model("yolox_nano", 2), class_names=["a", "b"], input_size=(64, 64))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Five images of noise, one object each."""
+    rng = np.random.default_rng(0)
+    records, annotations = [], []
+    for number in range(5):
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), rng.integers(0, 255, (40, 60, 3), np.uint8))
+        box = np.array([[5, 5, 25, 35]], np.float32)
+        records.append(Record(path, 100 + number, 40, 60, box, np.zeros(1, np.int32)))
+        annotations.append(
+            {
+                "id": number + 1,
+                "image_id": 100 + number,
+                "category_id": 1,
+                "bbox": [5, 5, 20, 30],
+                "area": 600,
+                "iscrowd": 0,
+            }
+        )
+    return Dataset(
+        name="noise",
+        class_names=("a", "b"),
+        category_ids=(1, 2),
+        records=tuple(records),
+        ground_truth={
+            "images": [{"id": record.image_id, "height": 40, "width": 60} for record in records],
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+        },
+        warnings=(),
+    )
+
+
+def test_every_image_is_evaluated_once_with_one_compilation(detector, dataset):
+    progress: list[tuple[int, int]] = []
+    compiled = detector._detect._cache_size()
+    evaluation = evaluate(detector, dataset, CONFIG, on_progress=lambda done, total: progress.append((done, total)))
+    assert detector._detect._cache_size() <= compiled + 1  # fewer if another test has the shape
+    assert progress == [(2, 5), (4, 5), (5, 5)]
+    assert [result["image_id"] for result in evaluation.results] == np.repeat(np.arange(100, 105), 5).tolist()
+    assert (evaluation.metrics.num_images, evaluation.metrics.num_detections) == (5, 25)
+
+
+def test_a_broken_image_is_named_and_left_out_or_stops_the_evaluation(detector, dataset, caplog):
+    dataset.records[3].path.write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING, logger="yolox_jax"):
+        evaluation = evaluate(detector, dataset, CONFIG, broken_images="skip")
+    assert "3.png" in caplog.text
+    assert evaluation.metrics.num_images == 4
+    assert 103 not in {result["image_id"] for result in evaluation.results}
+    with pytest.raises(BrokenImage, match=r"3\.png"):
+        evaluate(detector, dataset, CONFIG, broken_images="stop")
+
+
+def test_another_number_of_classes_is_refused_with_the_names_of_both(detector, dataset):
+    other = dataclasses.replace(dataset, class_names=("x", "y", "z"), category_ids=(1, 2, 3))
+    with pytest.raises(ConfigError, match=r"2 classes \(a, b\).*3 \(x, y, z\).*fine-tune"):
+        evaluate(detector, other, CONFIG)
+
+
+def test_published_weights_give_the_published_detections(shared: Path):
+    """AP and boxes of the original on 100 real images (`coco_val2017_100_nano_detections.npz`)."""
+    reference = np.load(Path(__file__).parents[1] / "reference/coco_val2017_100_nano_detections.npz")
+    folder = shared / "data/coco_val2017_100"
+    dataset = read_coco(folder / "images", folder / "instances.json", setting="--data.val")
+    detector = Detector("yolox_nano", weights=shared / "weights/yolox_nano.pth")
+    config = EvaluationConfig(batch_size=20, score_threshold=0.01, iou_threshold=0.65)
+    evaluation = evaluate(detector, dataset, config)
+
+    figures = evaluation.metrics.figures
+    np.testing.assert_allclose([figures[name] for name in FIGURES], reference["stats"], atol=2e-3)
+    assert figures["AP"] == pytest.approx(0.3096, abs=0.0005)
+    assert len(evaluation.results) == pytest.approx(len(reference["detections"]), rel=0.002)
+    assert _share_found(reference["detections"], _as_rows(evaluation.results, dataset)) > 0.998
+
+
+def _as_rows(results: list[dict], dataset: Dataset) -> np.ndarray:
+    """Columns of the reference: image_id, x1, y1, x2, y2, score, class_index."""
+    rows = []
+    for result in results:
+        x, y, width, height = result["bbox"]
+        class_index = dataset.category_ids.index(result["category_id"])
+        rows.append([result["image_id"], x, y, x + width, y + height, result["score"], class_index])
+    return np.array(rows)
+
+
+def _share_found(expected: np.ndarray, found: np.ndarray) -> float:
+    """Share of the expected rows with a found one of their image and class, within 0.5 px and a score of 0.005."""
+    count = 0
+    for row in expected:
+        near = found[(found[:, 0] == row[0]) & (found[:, 6] == row[6])]
+        same_box = (np.abs(near[:, 1:5] - row[1:5]) < 0.5).all(axis=1)
+        count += bool((same_box & (np.abs(near[:, 5] - row[5]) < 0.005)).any())
+    return count / len(expected)

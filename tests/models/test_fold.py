@@ -1,0 +1,31 @@
+"""Folding batch norm into convolutions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from reference import procedural
+
+from yolox_jax.models import create_model, fold_batch_norm
+from yolox_jax.weights.names import named_variables, original_shape
+
+
+@pytest.mark.parametrize("variant", ["yolox_nano", "yolox_tiny"])
+def test_folded_model_gives_the_same_output_without_batch_norm(variant: str):
+    model = create_model(variant, 3)
+    for key, variable in named_variables(model).items():
+        value = procedural.weight(key, original_shape(variable.shape))
+        if key.endswith("running_var"):
+            value = value * 2.0
+        if value.ndim == 1:
+            variable.set_value(jnp.asarray(value))
+    images = jnp.asarray(procedural.images((1, 64, 64, 3), 0))
+    before = jax.tree.map(np.asarray, nnx.state(model))
+    folded = fold_batch_norm(model)
+    jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model))
+    assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
+    model.eval()
+    forward = nnx.jit(lambda model, images: model(images))
+    expected = forward(model, images)
+    assert float(jnp.max(jnp.abs(forward(folded, images) - expected))) < 1e-4 * float(jnp.max(jnp.abs(expected)))

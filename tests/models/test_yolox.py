@@ -1,0 +1,134 @@
+"""The seven networks against the original: names, sizes and outputs."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from reference import procedural
+
+from yolox_jax.config import ConfigError
+from yolox_jax.models import VARIANTS, YOLOX, create_model
+from yolox_jax.weights import load_state_dict
+from yolox_jax.weights.names import named_variables, original_shape
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+STATE_DICTS = json.loads((REFERENCE / "state_dicts.json").read_text())
+
+
+def _abstract(variant: str) -> YOLOX:
+    return nnx.eval_shape(lambda: create_model(variant))
+
+
+def _decode(raw: np.ndarray, height: int, width: int) -> np.ndarray:
+    """SPEC A2.1, written apart from the package."""
+    grids, strides = [], []
+    for stride in (8, 16, 32):
+        rows, columns = np.mgrid[: height // stride, : width // stride]
+        grids.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
+        strides.append(np.full((grids[-1].shape[0], 1), stride))
+    grid, stride = np.concatenate(grids), np.concatenate(strides)
+    scores = 1 / (1 + np.exp(-raw[..., 4:]))
+    return np.concatenate([(raw[..., :2] + grid) * stride, np.exp(raw[..., 2:4]) * stride, scores], axis=-1)
+
+
+@pytest.mark.parametrize("name", STATE_DICTS)
+def test_names_shapes_and_parameter_count_equal_the_originals(name: str):
+    model = _abstract(f"yolox_{name}")
+    ours = {key: original_shape(variable.shape) for key, variable in named_variables(model).items()}
+    theirs = {key: tuple(shape) for key, shape in STATE_DICTS[name]["state_dict"] if "num_batches_tracked" not in key}
+    assert ours == theirs
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    assert parameters == STATE_DICTS[name]["params"]
+
+
+@pytest.mark.parametrize("name", STATE_DICTS)
+def test_output_equals_the_originals(name: str):
+    reference = np.load(REFERENCE / f"forward_{name}.npz")
+    seed = int(reference["seed"])
+    state_dict = {
+        key: reference[f"running/{key}"]
+        if f"running/{key}" in reference
+        else procedural.weight(key, tuple(shape), seed)
+        for key, shape in STATE_DICTS[name]["state_dict"]
+    }
+    model = _abstract(f"yolox_{name}")
+    load_state_dict(model, state_dict)
+    model.eval()
+    images = procedural.images(tuple(reference["image_shape"]), int(reference["image_seed"]))
+    graphdef, state = nnx.split(model)
+    raw = jax.jit(lambda state, images: nnx.merge(graphdef, state)(images))(state, images)
+    decoded, expected = _decode(np.asarray(raw), *images.shape[1:3]), reference["decoded"]
+    tolerance = 5e-3 if name == "x" else 1e-3
+    for columns in (slice(0, 4), slice(4, None)):
+        difference = np.abs(decoded[..., columns] - expected[..., columns]).max()
+        assert difference < tolerance * np.abs(expected[..., columns]).max()
+
+
+def test_training_state_is_parameters_and_batch_statistics_alone():
+    graphdef, params, stats = nnx.split(create_model("yolox_nano", 3), nnx.Param, nnx.BatchStat)
+    images = jnp.asarray(procedural.images((2, 64, 64, 3), 0))
+
+    @jax.jit
+    def step(params: nnx.State, stats: nnx.State) -> tuple[nnx.State, nnx.State]:
+        def loss(params: nnx.State) -> tuple[jax.Array, nnx.State]:
+            model = nnx.merge(graphdef, params, stats, copy=True)
+            raw = model(images)
+            return jnp.mean(raw**2), nnx.split(model, nnx.Param, nnx.BatchStat)[2]
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, new_stats = step(params, stats)
+    assert all(bool(jnp.any(gradient != 0)) for gradient in jax.tree.leaves(gradients))
+    changed = jax.tree.map(lambda old, new: bool(jnp.any(old != new)), stats, new_stats)
+    assert all(jax.tree.leaves(changed))
+    assert jax.tree.structure(new_stats) == jax.tree.structure(stats)
+
+
+def test_bfloat16_computes_near_float32_and_keeps_parameters_and_output_float32():
+    images = jnp.asarray(procedural.scenes((1, 64, 64, 3), 0))
+    models = [create_model("yolox_nano", 3, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16)]
+    for model in models:
+        model.eval()
+    exact, half = (nnx.jit(lambda model, images: model(images))(model, images) for model in models)
+    assert half.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(models[1]))} == {jnp.dtype(jnp.float32)}
+    difference = float(jnp.max(jnp.abs(half - exact)))
+    assert 0 < difference < 0.05 * float(jnp.max(jnp.abs(exact)))
+
+
+def test_weights_follow_from_the_seed_and_start_as_the_originals():
+    first, again, other = (named_variables(create_model("yolox_nano", 3, seed=seed)) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[key][...], again[key][...]) for key in first)
+    key = "backbone.backbone.dark2.0.dconv.conv.weight"
+    assert not np.array_equal(first[key][...], other[key][...])
+    assert 0.9 / 3 < float(jnp.max(jnp.abs(first[key][...]))) <= 1 / 3  # depthwise 3x3: fan in 9
+    for branch in ("cls", "obj"):
+        np.testing.assert_allclose(first[f"head.{branch}_preds.0.bias"][...], -np.log(99), rtol=1e-6)
+    box_bias = first["head.reg_preds.0.bias"][...]
+    assert bool(jnp.any(box_bias != 0)) and float(jnp.max(jnp.abs(box_bias))) <= 1 / 8  # fan in 64
+
+
+def test_an_unknown_variant_is_refused_with_the_choices():
+    with pytest.raises(ConfigError, match="'yolox_q'.*yolox_nano"):
+        create_model("yolox_q")
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(ConfigError, match="at least one class"):
+        create_model("yolox_nano", 0)
+
+
+def test_an_image_size_that_is_no_multiple_of_32_is_refused():
+    with pytest.raises(ValueError, match="64x72 px.*multiples of 32"):
+        create_model("yolox_nano", 3)(jnp.zeros((1, 64, 72, 3)))
+
+
+def test_published_input_sizes():
+    assert {name: variant.input_size for name, variant in VARIANTS.items() if variant.input_size != (640, 640)} == {
+        "yolox_nano": (416, 416),
+        "yolox_tiny": (416, 416),
+    }

@@ -1,0 +1,134 @@
+"""Decoding and non-maximum suppression against the reference arrays and a brute-force twin."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import numpy_twins
+from yolox_jax.postprocess import decode, postprocess
+
+REFERENCE = np.load(Path(__file__).parent / "reference" / "postprocess.npz")
+
+jitted_postprocess = jax.jit(postprocess, static_argnames="max_detections")
+
+
+def make_decoded(rng, num_images, num_anchors, num_classes, spread=200.0, score_steps=0):
+    """Predictions that overlap a lot; with `score_steps` the scores repeat."""
+    boxes = [rng.uniform(0, spread, (num_images, num_anchors, 2)), rng.uniform(10, 80, (num_images, num_anchors, 2))]
+    scores = rng.uniform(0, 1, (num_images, num_anchors, 1 + num_classes))
+    if score_steps:
+        scores = np.ceil(scores * score_steps) / score_steps
+    return np.concatenate([*boxes, scores], axis=-1).astype(np.float32)
+
+
+def assert_equals_twin(detections, decoded, **settings):
+    boxes = numpy_twins.corners(decoded[..., :4])
+    for image in range(len(decoded)):
+        kept = numpy_twins.suppress(decoded[image], **settings)
+        count = len(kept)
+        assert detections.valid[image].tolist() == [True] * count + [False] * (settings["max_detections"] - count)
+        np.testing.assert_allclose(detections.boxes[image, :count], boxes[image, kept], rtol=1e-6, atol=1e-4)
+        scores = decoded[image, kept, 4] * decoded[image, kept, 5:].max(axis=-1)
+        np.testing.assert_allclose(detections.scores[image, :count], scores, rtol=1e-6)
+        np.testing.assert_array_equal(detections.classes[image, :count], decoded[image, kept, 5:].argmax(axis=-1))
+        assert not detections.boxes[image, count:].any()
+        assert not detections.scores[image, count:].any()
+        assert (detections.classes[image, count:] == -1).all()
+
+
+@pytest.mark.parametrize("case", REFERENCE["names"])
+def test_keeps_the_rows_of_the_original(case):
+    _, score_threshold, iou_threshold, class_agnostic = REFERENCE[f"{case}/args"].tolist()
+    detections = jitted_postprocess(
+        jnp.asarray(REFERENCE[f"{case}/pred"]),
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        class_agnostic=bool(class_agnostic),
+    )
+    for image in range(2):
+        expected = REFERENCE[f"{case}/out{image}"]
+        valid = np.asarray(detections.valid[image])
+        assert valid.sum() == len(expected)
+        np.testing.assert_allclose(detections.boxes[image, valid], expected[:, :4], atol=1e-4)
+        np.testing.assert_allclose(detections.scores[image, valid], expected[:, 4] * expected[:, 5], rtol=1e-6)
+        np.testing.assert_array_equal(detections.classes[image, valid], expected[:, 6])
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize(("num_anchors", "num_classes", "score_steps"), [(700, 3, 0), (400, 1, 10), (5, 2, 0)])
+def test_equals_brute_force_with_ties_and_over_several_tiles(num_anchors, num_classes, score_steps, class_agnostic):
+    rng = np.random.default_rng(num_anchors)
+    decoded = make_decoded(rng, 3, num_anchors, num_classes, score_steps=score_steps)
+    decoded[1, :, 4] = 0.0  # an image without detections
+    settings = {"score_threshold": 0.2, "iou_threshold": 0.5, "max_detections": 300}
+    detections = jitted_postprocess(jnp.asarray(decoded), class_agnostic=class_agnostic, **settings)
+    assert_equals_twin(detections, decoded, class_agnostic=class_agnostic, **settings)
+
+
+def test_long_chains_of_suppression_are_followed_to_their_end():
+    # Each box overlaps its neighbours only, so every second one stays, whatever the tiles.
+    decoded = np.zeros((1, 500, 6), np.float32)
+    decoded[0, :, 0], decoded[0, :, 2:4] = np.arange(500) * 4, 10.0
+    decoded[0, :, 4:] = np.linspace(1.0, 0.5, 500)[:, None]
+    detections = jitted_postprocess(jnp.asarray(decoded), iou_threshold=0.3)
+    assert int(detections.valid.sum()) == 250
+    np.testing.assert_allclose(detections.boxes[0, :250, 0], np.arange(0, 500, 2) * 4 - 5)
+
+
+def test_the_best_are_kept_when_there_are_too_many():
+    decoded = make_decoded(np.random.default_rng(2), 2, 300, 4, spread=2000.0)
+    settings = {"score_threshold": 0.01, "iou_threshold": 0.65, "class_agnostic": False, "max_detections": 7}
+    detections = jitted_postprocess(jnp.asarray(decoded), **settings)
+    assert detections.valid.all()
+    assert_equals_twin(detections, decoded, **settings)
+
+
+def test_boxes_at_the_thresholds_stay():
+    decoded = np.zeros((1, 100, 7), np.float32)
+    decoded[0, :2] = [[2, 2, 4, 4, 0.5, 1, 0], [2, 1, 4, 2, 0.25, 1, 0]]  # IoU exactly 0.5
+    for iou_threshold, score_threshold, expected in ((0.5, 0.25, 2), (0.499, 0.25, 1), (0.5, 0.251, 1)):
+        settings = {"score_threshold": score_threshold, "iou_threshold": iou_threshold, "max_detections": 50}
+        detections = jitted_postprocess(jnp.asarray(decoded), class_agnostic=False, **settings)
+        assert int(detections.valid.sum()) == expected
+
+
+def test_thresholds_can_be_traced_so_that_changing_them_compiles_nothing():
+    decoded = make_decoded(np.random.default_rng(3), 1, 100, 2)
+    compiled = []
+    for score, iou, agnostic in ((0.1, 0.5, False), (0.4, 0.25, True)):
+        settings = {"score_threshold": score, "iou_threshold": iou, "class_agnostic": agnostic, "max_detections": 50}
+        assert_equals_twin(jitted_postprocess(jnp.asarray(decoded), **settings), decoded, **settings)
+        compiled.append(jitted_postprocess._cache_size())
+    assert compiled[0] == compiled[1]
+
+
+def test_predictions_that_are_not_numbers_are_dropped():
+    decoded = make_decoded(np.random.default_rng(4), 1, 100, 2)
+    broken, expected = decoded.copy(), decoded.copy()
+    broken[0, ::2, 4], expected[0, ::2, 4] = np.nan, 0.0
+    settings = {"score_threshold": 0.1, "iou_threshold": 0.5, "class_agnostic": False, "max_detections": 50}
+    assert_equals_twin(jitted_postprocess(jnp.asarray(broken), **settings), expected, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"max_detections": 0}, {"iou_threshold": 0.0}, {"iou_threshold": 65}])
+def test_settings_that_cannot_work_are_refused_by_name(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        postprocess(jnp.zeros((1, 21, 6)), **settings)
+
+
+def test_decoded_output_holds_boxes_in_px_and_probabilities():
+    raw = jax.random.normal(jax.random.key(0), (2, 42, 8)).astype(jnp.bfloat16)
+    decoded = decode(raw, image_size=(32, 64))
+    assert decoded.dtype == jnp.float32
+    # The first cell of the second row of the finest level, and the last cell of the coarsest.
+    t = np.asarray(raw.astype(jnp.float32))
+    np.testing.assert_allclose(
+        decoded[0, 8, :4], np.r_[t[0, 8, 0], t[0, 8, 1] + 1, np.exp(t[0, 8, 2:4])] * 8, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        decoded[1, 41, :4], np.r_[t[1, 41, 0] + 1, t[1, 41, 1], np.exp(t[1, 41, 2:4])] * 32, rtol=1e-5
+    )
+    np.testing.assert_allclose(decoded[..., 4:], 1 / (1 + np.exp(-t[..., 4:])), rtol=1e-5)

@@ -1,0 +1,116 @@
+"""The rules of the layout: which room imports which, and what the core needs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "yolox_jax"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From the bottom up; a room may import its own layer and those below. `data` has a rule of its own besides.
+LAYERS = [
+    {"config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw"},
+    {"data", "models", "assignment", "losses", "postprocess"},
+    {"weights"},
+    {"detector"},
+    {"evaluation", "prediction"},
+    {"training"},
+    {"cli"},
+]
+
+# Packages that one place alone may know.
+OWNERS = {"orbax": "training/checkpoints.py", "grain": "data/pipeline.py", "tyro": "cli/", "argparse": "cli/"}
+
+CORE = ["models", "assignment", "losses", "postprocess", "training/step.py"]
+NOT_FOR_THE_CORE = [
+    "grain",
+    "orbax",
+    "pycocotools",
+    "cv2",
+    "tyro",
+    "tensorflow_datasets",
+    "PIL",
+    "matplotlib",
+    "tensorboardX",
+    "safetensors",
+]
+
+BLOCKED_IMPORTS = """
+import importlib, importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError("blocked: " + name, name=name)
+
+sys.meta_path.insert(0, Blocker())
+for name in {modules}:
+    importlib.import_module(name)
+"""
+
+
+def room(path: Path) -> str:
+    """The first part of a path inside the package: `models` for models/head.py, `boxes` for boxes.py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def layer(name: str) -> int:
+    """The height of a room; a new one has to be given its place in LAYERS."""
+    return next(height for height, rooms in enumerate(LAYERS) if name in rooms)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of what a file imports, wherever in the file, as `yolox_jax.models.head`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("yolox_jax.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        return  # resolves the public names on first use
+    for imported in rooms_imported(path):
+        assert layer(imported) <= layer(room(path)), f"{path} may not import yolox_jax.{imported}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "data"], ids=lambda path: path.name)
+def test_data_knows_config_and_no_jax(path: Path) -> None:
+    assert rooms_imported(path) <= {"data", "config"}
+    assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
+
+
+def test_package_loads_nothing_before_a_name_is_used() -> None:
+    script = "import sys, yolox_jax; assert not {'jax', 'numpy', 'yolox_jax.detector'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_only_one_place_knows(package: str) -> None:
+    users = [
+        str(path.relative_to(PACKAGE)) for path in FILES if package in {name.split(".")[0] for name in imports(path)}
+    ]
+    assert [user for user in users if not user.startswith(OWNERS[package])] == []
+
+
+def test_core_imports_without_the_packages_of_the_other_rooms() -> None:
+    files = [file for part in CORE for file in FILES if str(file.relative_to(PACKAGE)).startswith(part)]
+    parts = [file.relative_to(PACKAGE.parent).with_suffix("").parts for file in files]
+    modules = [".".join(part for part in names if part != "__init__") for names in parts]
+    assert {name.split(".")[1] for name in modules} == {part.split("/")[0] for part in CORE}
+    script = BLOCKED_IMPORTS.format(blocked=NOT_FOR_THE_CORE, modules=modules)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

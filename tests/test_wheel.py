@@ -1,0 +1,47 @@
+"""The wheel in an empty folder, without the checkout."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def run(folder: Path, *words: str) -> str:
+    """What a command says when run in a folder; its failure fails the test."""
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that holds the wheel, and of this environment the packages it depends on."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(folder, sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(CHECKOUT))
+    (wheel,) = folder.glob("yolox_jax-*.whl")
+    venv.create(folder / "env", with_pip=False)
+    (site,) = (folder / "env" / "lib").glob("python*/site-packages")
+    run(folder, sys.executable, "-m", "pip", "--python", str(folder / "env"), "install", "-q", "--no-deps", str(wheel))
+    # A .pth file adds a folder without reading the .pth files in it, so the checkout is not found through it.
+    (site / "dependencies.pth").write_text(str(Path(pytest.__file__).parents[1]))
+    return folder / "env" / "bin"
+
+
+@pytest.mark.slow
+def test_wheel_trains_the_quickstart_without_the_checkout(installed: Path, tmp_path: Path) -> None:
+    where = run(tmp_path, str(installed / "python"), "-c", "import yolox_jax; print(yolox_jax.__file__)")
+    assert str(installed.parent) in where
+    words = "train --config quickstart --workdir run --schedule.epochs 1 --schedule.warmup-epochs 0"
+    words += f" --schedule.no-aug-epochs 0 --data.train.images {tmp_path}/shapes --data.val.images {tmp_path}/shapes"
+    run(tmp_path, str(installed / "yolox-jax"), *words.split())
+    assert (tmp_path / "run" / "last" / "weights.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_wheel_knows_the_shipped_configs(installed: Path, tmp_path: Path) -> None:
+    text = run(tmp_path, str(installed / "yolox-jax"), "train", "--config", "yolox_x", "--help")
+    assert "default: yolox_x" in text

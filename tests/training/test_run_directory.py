@@ -1,0 +1,60 @@
+"""A run's folder refuses what would mix two runs."""
+
+import dataclasses
+import json
+
+import pytest
+
+from yolox_jax.config import Config, ConfigError, ScheduleConfig
+from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
+from yolox_jax.training.run_directory import RunDirectory, open_run_directory
+
+
+def test_a_folder_that_holds_a_run_is_left_alone_without_resume(tmp_path):
+    open_run_directory(tmp_path, Config(), resume=False)
+    with pytest.raises(ConfigError, match="--resume"):
+        open_run_directory(tmp_path, Config(seed=1), resume=False)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+def test_resuming_with_other_settings_names_them(tmp_path):
+    open_run_directory(tmp_path, Config(), resume=False)
+    changed = Config(schedule=ScheduleConfig(warmup_epochs=7.0), seed=3)
+    with pytest.raises(ConfigError, match=r"(?s)--schedule.warmup-epochs was 5.0, is 7.0.*--seed was 0, is 3"):
+        open_run_directory(tmp_path, changed, resume=True)
+
+
+def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
+    open_run_directory(tmp_path, Config(), resume=False)
+    more = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, num_workers=2))
+    run = open_run_directory(tmp_path, more, resume=True)
+    assert json.loads(run.config.read_text())["data"]["num_workers"] == 2
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_before_work(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="--workdir"):
+        open_run_directory(tmp_path / "file" / "run", Config(), resume=False)
+
+
+def test_lines_after_the_resumed_step_are_replaced_and_half_a_line_is_ignored(tmp_path):
+    run = RunDirectory(tmp_path)
+    with MetricsLog(run, resume_step=0) as log:
+        for step in (10, 20, 30):
+            log.write("train", step=step, epoch=step / 10, figures={"loss": 1.0})
+    with run.metrics.open("a") as file:
+        file.write('{"kind": "train", "st')
+    with MetricsLog(run, resume_step=20) as log:
+        log.write("train", step=30, epoch=3.0, figures={"loss": 2.0})
+    assert [(record["step"], record["loss"]) for record in read_metrics(run.metrics)] == [(10, 1.0), (20, 1.0), (30, 2.0)]
+
+
+def test_curves_are_drawn_from_few_records_and_from_none(tmp_path):
+    train = {"loss": 3.0, "iou": 1.0, "objectness": 1.0, "classification": 1.0, "l1": 0.0, "lr": 0.01}
+    records = [
+        {"kind": "train", "step": 10, "epoch": 1.0, **train},
+        {"kind": "evaluation", "step": 10, "epoch": 1, "AP": 0.1, "AP50": 0.2, "AP75": None},
+    ]
+    for number, some in enumerate((records, [])):
+        draw_curves(some, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,35 @@
+"""YOLOX in JAX and Flax NNX: models, training, evaluation and inference.
+
+The public names are resolved on first use, so that `import yolox_jax.data` loads no jax: the
+workers that read images do so.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yolox_jax.detector import Detector as Detector
+    from yolox_jax.models import create_model as create_model
+    from yolox_jax.weights import load_weights as load_weights
+
+    __version__: str
+
+_HOME = {
+    "Detector": "yolox_jax.detector",
+    "create_model": "yolox_jax.models",
+    "load_weights": "yolox_jax.weights",
+}
+
+__all__ = ["Detector", "__version__", "create_model", "load_weights"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("yolox-jax")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

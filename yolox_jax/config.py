@@ -1,0 +1,222 @@
+"""Every setting of a run, as frozen dataclasses: what it means, its unit, its source, and whether it is sound.
+
+A config file is a Python file with a function `get_config()` that returns a `Config`; `configs/` holds one for each
+experiment. SPEC items (A2.2, A4, ...) are the sections of the description of the original implementation.
+"""
+
+import dataclasses
+from typing import Literal
+
+Variant = Literal[
+    "yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"
+]
+
+STRIDE = 32
+"""Largest stride of the network in px: input sizes are multiples of it."""
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names it and says what would."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Which network. The number of classes comes from the data."""
+
+    variant: Variant = "yolox_s"
+    """One of the seven published variants."""
+    weights: str = ""
+    """Start from these weights (.pth, .safetensors, .npz or a run directory); tensors of another shape, such as the
+    class predictions of another data set, are left fresh and listed. Empty: start from scratch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetConfig:
+    """Where one set of images and boxes lies."""
+
+    format: Literal["coco", "voc", "shapes"] = "coco"
+    """Layout of the annotations. `shapes` is the built-in generated data set, made on first use."""
+    images: str = ""
+    """COCO: folder of the images. VOC: folder that holds Annotations, ImageSets and JPEGImages. Shapes: folder to
+    generate into; empty for one in the user's cache."""
+    annotations: str = ""
+    """COCO: the JSON file. Not used by the other formats."""
+    split: str = ""
+    """VOC: the list to read, such as `train` for ImageSets/Main/train.txt. Shapes: `train` or `val`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to training images (SPEC A3)."""
+
+    mosaic_probability: float = 1.0
+    """Share of training images that are mosaics of four; the others are one letterboxed image."""
+    mosaic_geometry: Literal["centred", "corner"] = "centred"
+    """`centred`: zoom and rotate about the middle of the mosaic and drop boxes that are hardly visible, as for the
+    published weights. `corner`: about its top-left corner, boxes unfiltered, as the original's main branch
+    (SPEC A0, A3.2)."""
+    mosaic_scale: tuple[float, float] = (0.1, 2.0)
+    """Smallest and largest zoom of a mosaic."""
+    degrees: float = 10.0
+    """Largest rotation of a mosaic either way, in degrees."""
+    translate: float = 0.1
+    """Largest shift of a mosaic either way, as a fraction of the input size."""
+    shear_degrees: float = 2.0
+    """Largest shear of a mosaic along each axis either way, in degrees."""
+    mixup_probability: float = 1.0
+    """Share of mosaics that are blended with another image; 0 turns MixUp off."""
+    mixup_scale: tuple[float, float] = (0.5, 1.5)
+    """Smallest and largest zoom of the image blended in."""
+    hsv_probability: float = 1.0
+    """Share of images whose colour is changed."""
+    hsv_gains: tuple[float, float, float] = (5.0, 30.0, 30.0)
+    """Largest shift of hue (0..180), saturation and value (0..255) either way."""
+    flip_probability: float = 0.5
+    """Share of images that are mirrored left to right."""
+    min_side_px: float = 2.0
+    """Centred mosaics: a box stays if both sides exceed this, in px of the input (DESIGN: mosaic geometry)."""
+    min_visible: float = 0.2
+    """Centred mosaics: a box stays if more than this share of its scaled area is visible."""
+    max_aspect: float = 20.0
+    """Centred mosaics: a box stays if its longer side is less than this many times its shorter one."""
+    min_final_side_px: float = 1.0
+    """A box is trained on if both sides exceed this after all augmentation, in px (SPEC A3.4)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which images, at which size, and how they are loaded."""
+
+    train: DatasetConfig = DatasetConfig(
+        images="datasets/COCO/train2017", annotations="datasets/COCO/annotations/instances_train2017.json"
+    )
+    """Images to train on."""
+    val: DatasetConfig = DatasetConfig(
+        images="datasets/COCO/val2017", annotations="datasets/COCO/annotations/instances_val2017.json"
+    )
+    """Images to evaluate on."""
+    input_size: tuple[int, int] = (640, 640)
+    """Height and width of the network input in px, multiples of 32."""
+    max_boxes: int = 120
+    """Objects an image can hold in training; of more, the first are kept (SPEC A3.4)."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes to training images."""
+    num_workers: int = 0
+    """Processes that load training images; 0 loads in threads of this process, which is enough on few cores."""
+    num_threads: int = 4
+    """Threads that load images in each process."""
+    broken_images: Literal["skip", "stop"] = "skip"
+    """What an unreadable training or validation image does: be skipped and counted, or stop the run. Either way it
+    is named."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """Length of the run and course of the learning rate (SPEC A4)."""
+
+    epochs: int = 300
+    """Passes over the training images."""
+    warmup_epochs: float = 5.0
+    """Epochs over which the learning rate rises from zero, quadratically."""
+    no_aug_epochs: int = 15
+    """Last epochs: no mosaic, no MixUp, L1 loss on, learning rate at its floor. The original runs one more than it
+    says (SPEC A3.7)."""
+    min_lr_ratio: float = 0.05
+    """Floor of the learning rate as a share of its peak."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Stochastic gradient descent with Nesterov momentum (SPEC A4)."""
+
+    lr_per_image: float = 0.01 / 64
+    """Peak learning rate divided by the batch size."""
+    momentum: float = 0.9
+    """Nesterov momentum."""
+    weight_decay: float = 5e-4
+    """Added to the gradient of convolution kernels, times the kernel; biases and batch norm have none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AssignmentConfig:
+    """SimOTA label assignment (SPEC A2.2)."""
+
+    center_radius: float = 1.5
+    """Candidates of an object: anchors whose centre is closer than this to its centre along both axes, in strides."""
+    max_dynamic_k: int = 10
+    """Most anchors an object can have: the IoUs of its best candidates, this many, are summed to give their number."""
+    iou_cost: float = 3.0
+    """Weight of -log(IoU) in the cost of a pair; the classification cost has weight 1."""
+    outside_cost: float = 1e6
+    """Added to the cost of an anchor that is no candidate of the object."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses (SPEC A2.3)."""
+
+    iou_weight: float = 5.0
+    """Weight of 1 - IoU squared."""
+    objectness_weight: float = 1.0
+    """Weight of the objectness cross entropy."""
+    classification_weight: float = 1.0
+    """Weight of the class cross entropy."""
+    l1_weight: float = 1.0
+    """Weight of the L1 loss in the last `schedule.no_aug_epochs`; before them it is off."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How the step runs and what it leaves behind."""
+
+    batch_size: int = 64
+    """Images a step, over all devices. The published weights used 128 (SPEC A0)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type the network computes in. Parameters, batch statistics, assignment and losses stay float32."""
+    ema_decay: float = 0.9999
+    """Decay of the averaged weights; 0.9998 in the original, 0.9999 at batch 64 (SPEC A0, issue 735)."""
+    ema_ramp_steps: float = 2000.0
+    """The decay rises as 1 - exp(-step / this) (SPEC A4)."""
+    multiscale_px: tuple[int, int] | None = (480, 800)
+    """Smallest and largest input height drawn during training, in px, multiples of 32; None trains at one size."""
+    multiscale_interval: int = 10
+    """Steps between two draws of the size."""
+    log_interval: int = 10
+    """Steps between two lines of metrics."""
+    keep_checkpoints: int = 2
+    """Number of newest checkpoints kept for `--resume`; one is written at the end of each epoch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How detections are made and scored (SPEC A5)."""
+
+    interval: int = 10
+    """Epochs between two evaluations of the averaged weights; in the last `schedule.no_aug_epochs` every epoch has
+    one."""
+    batch_size: int = 32
+    """Images a step."""
+    score_threshold: float = 0.01
+    """Detections below this score are dropped. Published figures use 0.001."""
+    iou_threshold: float = 0.65
+    """Of two boxes of one class that overlap more than this, non-maximum suppression keeps the better."""
+    max_detections: int = 1000
+    """Detections kept an image."""
+    num_pictures: int = 8
+    """Validation images drawn with their predictions at every evaluation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    assignment: AssignmentConfig = AssignmentConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    seed: int = 0
+    """Weights, order of the images and every random change follow from it."""

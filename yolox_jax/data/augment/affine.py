@@ -1,0 +1,112 @@
+"""Random zoom, rotation, shear and shift of a mosaic, and the boxes that survive them (SPEC A0, A3.2)."""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from yolox_jax.config import AugmentConfig
+from yolox_jax.data.image import LabelledImage
+from yolox_jax.data.letterbox import PADDING
+
+
+class AffineDraw(NamedTuple):
+    """One random choice of the geometry."""
+
+    angle_deg: float
+    scale: float
+    shear_x_deg: float
+    shear_y_deg: float
+    translate_x: float
+    """As a fraction of the output's width."""
+    translate_y: float
+    """As a fraction of the output's height."""
+
+
+def draw_affine(rng: np.random.Generator, config: AugmentConfig) -> AffineDraw:
+    """Draw every part uniformly from its range in the config."""
+    return AffineDraw(
+        angle_deg=rng.uniform(-config.degrees, config.degrees),
+        scale=rng.uniform(*config.mosaic_scale),
+        shear_x_deg=rng.uniform(-config.shear_degrees, config.shear_degrees),
+        shear_y_deg=rng.uniform(-config.shear_degrees, config.shear_degrees),
+        translate_x=rng.uniform(-config.translate, config.translate),
+        translate_y=rng.uniform(-config.translate, config.translate),
+    )
+
+
+def _linear_part(draw: AffineDraw) -> Float64[np.ndarray, "2 2"]:
+    """Rotation (positive angles turn anticlockwise on screen) and zoom, then shear."""
+    angle = math.radians(draw.angle_deg)
+    cosine, sine = draw.scale * math.cos(angle), draw.scale * math.sin(angle)
+    rotation = np.array([[cosine, sine], [-sine, cosine]])
+    shear = np.array([[1.0, math.tan(math.radians(draw.shear_y_deg))], [math.tan(math.radians(draw.shear_x_deg)), 1.0]])
+    return shear @ rotation
+
+
+def corner_matrix(draw: AffineDraw, output_size: tuple[int, int]) -> Float64[np.ndarray, "2 3"]:
+    """The transform about the top-left corner of the canvas, as the original's main branch (SPEC A3.2)."""
+    shift = np.array([draw.translate_x * output_size[1], draw.translate_y * output_size[0]])
+    return np.column_stack([_linear_part(draw), shift])
+
+
+def centred_matrix(
+    draw: AffineDraw, canvas_size: tuple[int, int], output_size: tuple[int, int]
+) -> Float64[np.ndarray, "2 3"]:
+    """The transform that takes the middle of the canvas to the middle of the output, give or take the shift."""
+    linear = _linear_part(draw)
+    canvas_middle = np.array([canvas_size[1] / 2, canvas_size[0] / 2])
+    target = np.array([(0.5 + draw.translate_x) * output_size[1], (0.5 + draw.translate_y) * output_size[0]])
+    return np.column_stack([linear, target - linear @ canvas_middle])
+
+
+def transform_boxes(
+    boxes_xyxy: Float32[np.ndarray, "N 4"], matrix: Float64[np.ndarray, "2 3"], output_size: tuple[int, int]
+) -> Float32[np.ndarray, "N 4"]:
+    """Upright boxes around the four transformed corners of each box, clipped to the output."""
+    corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).astype(np.float64)
+    moved = corners @ matrix[:, :2].T + matrix[:, 2]
+    limit = np.array([output_size[1], output_size[0]])
+    low, high = np.clip(moved.min(axis=1), 0, limit), np.clip(moved.max(axis=1), 0, limit)
+    return np.concatenate([low, high], axis=1).astype(np.float32)
+
+
+def visible_boxes(
+    before: Float32[np.ndarray, "N 4"], after: Float32[np.ndarray, "N 4"], scale: float, config: AugmentConfig
+) -> Bool[np.ndarray, " N"]:
+    """Which boxes are still worth learning: large enough, enough of them in view, and not a sliver (SPEC A0).
+
+    Args:
+      before: boxes on the canvas.
+      after: the same boxes on the output, clipped to it.
+      scale: the zoom between them; areas grow by its square.
+      config: the three limits.
+    """
+    sides_before = np.maximum(before[:, 2:] - before[:, :2], 0.0)
+    sides = np.maximum(after[:, 2:] - after[:, :2], 0.0)
+    shorter, longer = sides.min(axis=1), sides.max(axis=1)
+    scaled_area = sides_before.prod(axis=1) * scale**2
+    return (
+        (shorter > config.min_side_px)
+        & (sides.prod(axis=1) > config.min_visible * scaled_area)
+        & (longer < config.max_aspect * shorter)
+    )
+
+
+def affine(
+    mosaic: LabelledImage, draw: AffineDraw, output_size: tuple[int, int], config: AugmentConfig
+) -> LabelledImage:
+    """Apply a drawn geometry to a mosaic: pixels, and boxes filtered where the geometry is centred."""
+    centred = config.mosaic_geometry == "centred"
+    canvas_size = mosaic.image.shape[:2]
+    matrix = centred_matrix(draw, canvas_size, output_size) if centred else corner_matrix(draw, output_size)
+    image = cv2.warpAffine(
+        mosaic.image, matrix, (output_size[1], output_size[0]), borderValue=(PADDING, PADDING, PADDING)
+    )
+    boxes = transform_boxes(mosaic.boxes, matrix, output_size)
+    if not centred:
+        return LabelledImage(image, boxes, mosaic.classes)
+    keep = visible_boxes(mosaic.boxes, boxes, draw.scale, config)
+    return LabelledImage(image, boxes[keep], mosaic.classes[keep])

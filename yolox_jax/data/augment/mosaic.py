@@ -1,0 +1,61 @@
+"""Mosaic: four images around a point of a canvas twice the input size (SPEC A3.2)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from yolox_jax.data.image import LabelledImage
+from yolox_jax.data.letterbox import PADDING, resize_to_fit
+
+Window = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole px."""
+
+
+def place_tile(
+    quadrant: int, centre_xy: tuple[int, int], tile_size: tuple[int, int], canvas_size: tuple[int, int]
+) -> tuple[Window, Window]:
+    """Where a tile goes: each has one corner at the centre and is cut at the edge of the canvas.
+
+    Args:
+      quadrant: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
+      centre_xy: the point where the tiles meet, px of the canvas.
+      tile_size: height and width of the tile.
+      canvas_size: height and width of the canvas.
+
+    Returns:
+      The window of the canvas that is filled, and the window of the tile that fills it.
+    """
+    (height, width), (canvas_height, canvas_width) = tile_size, canvas_size
+    left = centre_xy[0] - width if quadrant in (0, 2) else centre_xy[0]
+    top = centre_xy[1] - height if quadrant in (0, 1) else centre_xy[1]
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + width, canvas_width), min(top + height, canvas_height)
+    return (x1, y1, x2, y2), (x1 - left, y1 - top, x2 - left, y2 - top)
+
+
+def draw_centre(rng: np.random.Generator, input_size: tuple[int, int]) -> tuple[int, int]:
+    """A point in the middle quarter of the canvas, x and y."""
+    height, width = input_size
+    y, x = int(rng.uniform(0.5 * height, 1.5 * height)), int(rng.uniform(0.5 * width, 1.5 * width))
+    return x, y
+
+
+def build_mosaic(
+    tiles: Sequence[LabelledImage], centre_xy: tuple[int, int], input_size: tuple[int, int]
+) -> LabelledImage:
+    """Put four images on one canvas of twice the input size, each shrunk or grown to fit the input size.
+
+    Boxes are clipped to the canvas; those that lie outside keep no area.
+    """
+    canvas_size = (2 * input_size[0], 2 * input_size[1])
+    canvas = np.full((*canvas_size, 3), PADDING, np.uint8)
+    all_boxes = []
+    for quadrant, tile in enumerate(tiles):
+        image, ratio = resize_to_fit(tile.image, input_size)
+        (x1, y1, x2, y2), (u1, v1, u2, v2) = place_tile(quadrant, centre_xy, image.shape[:2], canvas_size)
+        canvas[y1:y2, x1:x2] = image[v1:v2, u1:u2]
+        offset = np.array([x1 - u1, y1 - v1, x1 - u1, y1 - v1], np.float32)
+        all_boxes.append(tile.boxes * np.float32(ratio) + offset)
+    limit = np.array([canvas_size[1], canvas_size[0]] * 2, np.float32)
+    boxes = np.clip(np.concatenate(all_boxes), 0.0, limit)
+    return LabelledImage(canvas, boxes, np.concatenate([tile.classes for tile in tiles]))

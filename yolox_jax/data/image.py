@@ -1,0 +1,82 @@
+"""Reads images, and tells broken ones from whole ones."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+
+class LabelledImage(NamedTuple):
+    """An image on its way through augmentation, with its objects."""
+
+    image: UInt8[np.ndarray, "H W 3"]
+    """BGR."""
+    boxes: Float32[np.ndarray, "N 4"]
+    """x1, y1, x2, y2 in px of the image."""
+    classes: Int32[np.ndarray, " N"]
+
+
+class BrokenImage(ValueError):
+    """An image file that cannot be used; the message names it and says what to do."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}. Replace the file, or set --data.broken-images skip to go on without it.")
+        self.path = path
+        self.why = why
+
+
+def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+    """Read an image as 8-bit BGR, turned upright as its EXIF orientation says.
+
+    Args:
+      path: the file, of any format that OpenCV reads.
+      size: height and width it must have, where annotations tell them.
+
+    Raises:
+      BrokenImage: the file is missing, is no image, ends early, or has another size.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BrokenImage(path, f"cannot be read ({error.strerror})") from error
+    if not content:
+        raise BrokenImage(path, "is an empty file")
+    # OpenCV only warns of a JPEG that ends early and fills the rest with grey.
+    if _is_truncated(content):
+        raise BrokenImage(path, "ends early: the end of the file is missing")
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise BrokenImage(path, "is no image that OpenCV can decode")
+    if size is not None and image.shape[:2] != size:
+        raise BrokenImage(
+            path,
+            f"is {image.shape[1]}x{image.shape[0]} px (width x height, after its EXIF orientation) but annotations say "
+            f"{size[1]}x{size[0]}",
+        )
+    return image
+
+
+def _is_truncated(content: bytes) -> bool:
+    if content.startswith(b"\xff\xd8"):
+        return not content.endswith(b"\xff\xd9") and not _has_end_of_jpeg(content)
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content[-64:] and b"IEND\xaeB`\x82" not in content
+    return False
+
+
+def _has_end_of_jpeg(content: bytes) -> bool:
+    """Whether an end-of-image marker follows the compressed data: a thumbnail in the header has one of its own."""
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        if content[position + 1] == 0xDA:  # start of scan; in compressed data FF is never followed by D9
+            return content.find(b"\xff\xd9", position) >= 0
+        if content[position + 1] == 0xFF:  # fill byte
+            position += 1
+            continue
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return False

@@ -1,0 +1,51 @@
+"""Fits images into the input of the network without changing their aspect."""
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+PADDING = 114
+"""Grey value around letterboxed images, as the published weights expect (SPEC A3.5)."""
+
+
+def resize_to_fit(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    """Resize an image to the largest size of its aspect that fits into `size` (height, width).
+
+    Returns:
+      The image, its sides truncated to whole px, and the ratio of new to old sides.
+    """
+    height, width = image.shape[:2]
+    ratio = min(size[0] / height, size[1] / width)
+    # A very long image would otherwise get a side of 0 px.
+    new_height, new_width = max(int(height * ratio), 1), max(int(width * ratio), 1)
+    if (new_height, new_width) != (height, width):
+        image = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    return image, ratio
+
+
+def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    """Resize an image to fit into `size` (height, width) and pad it at the right or the bottom (SPEC A3.5).
+
+    Returns:
+      The padded image and the ratio of new to old sides: boxes of the image times the ratio are boxes of the result.
+    """
+    image, ratio = resize_to_fit(image, size)
+    if image.shape[:2] == size:
+        return image, ratio
+    canvas = np.full((*size, 3), PADDING, np.uint8)
+    canvas[: image.shape[0], : image.shape[1]] = image
+    return canvas, ratio
+
+
+def evaluation_image(
+    image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
+) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    """Prepare an image for inference exactly as the original's evaluation does (SPEC A3.1, A3.9).
+
+    It resizes twice: where truncation made the first result one px too small, the second stretches it again.
+
+    Returns:
+      The padded image and the ratio to divide detected boxes by.
+    """
+    resized, ratio = resize_to_fit(image, size)
+    return letterbox(resized, size)[0], ratio

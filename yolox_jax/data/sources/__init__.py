@@ -1,0 +1,71 @@
+"""Opens a data set in any of the formats that a config can name."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data.sources.coco import read_coco
+from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.sources.voc import read_voc
+
+
+def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Dataset:
+    """Read and check the annotations of one split; images are looked for, not opened.
+
+    Args:
+      config: where the data set lies and its format.
+      which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split of
+        formats that have splits where `config.split` is empty.
+
+    Returns:
+      The data set, with at least one image.
+
+    Raises:
+      ConfigError: a setting that leads nowhere.
+      DataError: annotations that are unsound, or name images that do not exist.
+    """
+    setting = f"--data.{which}"
+    split = config.split or which
+    if config.format == "coco":
+        dataset = _open_coco(config, setting)
+    elif config.format == "voc":
+        dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting)
+    else:
+        dataset = _open_shapes(config, split, setting)
+    if not dataset.records:
+        kind = "training" if which == "train" else "validation"
+        raise DataError(
+            f"no {kind} images: {dataset.name} lists none. Check {setting}.annotations and {setting}.split."
+        )
+    return dataset
+
+
+def _open_coco(config: DatasetConfig, setting: str) -> Dataset:
+    if not config.annotations:
+        raise ConfigError(f"{setting}.annotations is empty: name the JSON file of the annotations")
+    annotations = Path(config.annotations).expanduser()
+    if not annotations.is_file():
+        raise ConfigError(f"{setting}.annotations: no file {annotations}; name the JSON file of the annotations")
+    return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting)
+
+
+def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
+    # Generating draws with OpenCV, which reading annotations does without.
+    from yolox_jax.data.sources.shapes import ensure_shapes
+
+    if split not in ("train", "val"):
+        raise ConfigError(f"{setting}.split is {split!r}: the shapes have the splits train and val")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(config.images).expanduser() if config.images else cache / "yolox_jax" / "shapes-v1"
+    ensure_shapes(folder, setting=f"{setting}.images")
+    return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
+
+
+def _folder(name: str, setting: str) -> Path:
+    if not name:
+        raise ConfigError(f"{setting} is empty: name the folder of the images")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"{setting}: no folder {folder}")
+    return folder

@@ -1,0 +1,179 @@
+"""Reads data sets in COCO layout: one JSON file of annotations, one folder of images."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolox_jax.data.sources.dataset import BoxTally, DataError, Dataset, Record, check_images_exist
+
+
+def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Dataset:
+    """Read a COCO annotation file and check all of it (SPEC A3.1).
+
+    Classes are the category ids in ascending order. Boxes are clipped to their image; those without an area are left
+    out of the records, as are crowds. `ground_truth` keeps every annotation as the file has it, so that scores equal
+    those of other programs.
+
+    Args:
+      images: folder that the `file_name` of every image is relative to.
+      annotations: the JSON file.
+      setting: prefix of the settings named in errors, such as `--data.train`.
+
+    Raises:
+      DataError: naming the file and the entry that is wrong.
+    """
+    content = _load(annotations)
+    names = _categories(content["categories"], annotations)
+    rows = _images(content["images"], annotations)
+    by_image = _group(content["annotations"], rows, names, annotations)
+    check_images_exist(
+        {images / row["file_name"]: f"image id {key}" for key, row in rows.items()},
+        str(annotations),
+        f"{setting}.images",
+    )
+    rank = {category: index for index, category in enumerate(names)}
+    tally = BoxTally()
+    records = tuple(_record(images, row, by_image[key], rank, tally) for key, row in rows.items())
+    return Dataset(
+        name=annotations.stem,
+        class_names=tuple(names.values()),
+        category_ids=tuple(names),
+        records=records,
+        ground_truth=_ground_truth(rows, by_image, names),
+        warnings=tally.warnings(),
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}. "
+            "Was it copied or downloaded whole?"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no JSON text: {error}") from error
+    lists = ("images", "annotations", "categories")
+    missing = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise DataError(f"{path} is not in COCO layout: it has no list {', '.join(map(repr, missing))}")
+    return content
+
+
+def _categories(entries: list[Any], path: Path) -> dict[int, str]:
+    """Names by category id, ids ascending."""
+    names: dict[int, str] = {}
+    for number, entry in enumerate(entries):
+        where = f"{path}: categories[{number}]"
+        category = _integer(entry, "id", where)
+        if category in names:
+            raise DataError(f"{where}: category id {category} appears twice; every category needs its own")
+        if not isinstance(entry.get("name"), str):
+            raise DataError(f"{where}: category id {category} has no name")
+        names[category] = entry["name"]
+    if not names:
+        raise DataError(f"{path}: the list 'categories' is empty; it must name the classes")
+    return dict(sorted(names.items()))
+
+
+def _images(entries: list[Any], path: Path) -> dict[int, dict[str, Any]]:
+    """Image entries by id, in the order of the file."""
+    rows: dict[int, dict[str, Any]] = {}
+    for number, entry in enumerate(entries):
+        where = f"{path}: images[{number}]"
+        key = _integer(entry, "id", where)
+        where = f"{path}: image id {key}"
+        if key in rows:
+            raise DataError(f"{where} appears twice ({rows[key]['file_name']}, {entry.get('file_name')})")
+        if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
+            raise DataError(f"{where} has no file_name")
+        row = {"id": key, "file_name": entry["file_name"]}
+        for side in ("height", "width"):
+            row[side] = _integer(entry, side, where)
+            if row[side] <= 0:
+                raise DataError(f"{where}: {side} is {row[side]}; it must be the {side} of the image in px")
+        rows[key] = row
+    return rows
+
+
+def _group(
+    entries: list[Any], rows: dict[int, dict[str, Any]], names: dict[int, str], path: Path
+) -> dict[int, list[dict[str, Any]]]:
+    """Checked annotations by image id."""
+    by_image: dict[int, list[dict[str, Any]]] = {key: [] for key in rows}
+    for number, entry in enumerate(entries):
+        where = f"{path}: annotations[{number}]"
+        if isinstance(entry, dict) and "id" in entry:
+            where = f"{path}: annotation id {entry['id']}"
+        image, category = _integer(entry, "image_id", where), _integer(entry, "category_id", where)
+        if image not in rows:
+            raise DataError(f"{where}: unknown image id {image}; add the image to 'images' or remove the annotation")
+        if category not in names:
+            known = ", ".join(map(str, list(names)[:10])) + (", ..." if len(names) > 10 else "")
+            raise DataError(f"{where}: unknown category id {category}; 'categories' lists {known}")
+        box = _box(entry, where, rows[image]["file_name"])
+        area = entry.get("area", box[2] * box[3])
+        if not isinstance(area, int | float) or not math.isfinite(area):
+            raise DataError(f"{where}: area is {area!r}; it must be a number of px")
+        by_image[image].append(
+            # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
+            {"id": number + 1, "image_id": image, "category_id": category, "bbox": box, "area": area,
+             "iscrowd": int(bool(entry.get("iscrowd", 0))), "source_id": entry.get("id", number)}
+        )  # fmt: skip
+    return by_image
+
+
+def _box(entry: dict[str, Any], where: str, file_name: str) -> list[float]:
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        raise DataError(f"{where} ({file_name}): bbox is {box!r}; it must be [x, y, width, height] in px")
+    if not all(map(math.isfinite, box)):
+        raise DataError(f"{where} ({file_name}): bbox {box} holds NaN or infinity; correct or remove the annotation")
+    if box[2] < 0 or box[3] < 0:
+        raise DataError(
+            f"{where} ({file_name}): bbox {box} has a negative width or height; bbox is [x, y, width, height], "
+            "not corners"
+        )
+    return [float(side) for side in box]
+
+
+def _integer(entry: Any, key: str, where: str) -> int:
+    value = entry.get(key) if isinstance(entry, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"{where}: {key} is {value!r}; it must be a whole number")
+    return value
+
+
+def _record(
+    folder: Path, row: dict[str, Any], annotations: list[dict[str, Any]], rank: dict[int, int], tally: BoxTally
+) -> Record:
+    objects = [entry for entry in annotations if not entry["iscrowd"]]
+    boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    where = [f"annotation id {entry['source_id']}, {row['file_name']}" for entry in objects]
+    boxes, keep = tally.clean(boxes, row["height"], row["width"], where)
+    keep &= np.array([entry["area"] > 0 for entry in objects], bool)
+    return Record(
+        path=folder / row["file_name"],
+        image_id=row["id"],
+        height=row["height"],
+        width=row["width"],
+        boxes=boxes[keep].astype(np.float32),
+        classes=np.array([rank[entry["category_id"]] for entry in objects], np.int32)[keep],
+    )
+
+
+def _ground_truth(
+    rows: dict[int, dict[str, Any]], by_image: dict[int, list[dict[str, Any]]], names: dict[int, str]
+) -> dict[str, Any]:
+    annotations = sorted((entry for entries in by_image.values() for entry in entries), key=lambda entry: entry["id"])
+    return {
+        "info": {},
+        "images": list(rows.values()),
+        "annotations": [{key: entry[key] for key in entry if key != "source_id"} for entry in annotations],
+        "categories": [{"id": category, "name": name} for category, name in names.items()],
+    }

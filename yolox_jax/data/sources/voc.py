@@ -1,0 +1,154 @@
+"""Reads data sets in Pascal VOC layout: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages."""
+
+import dataclasses
+import math
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.dataset import BoxTally, DataError, Dataset, Record, check_images_exist
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Annotation:
+    """Content of one XML file."""
+
+    height: int
+    width: int
+    names: list[str]
+    boxes_xyxy: list[list[float]]
+
+
+def read_voc(root: Path, split: str, *, setting: str = "--data") -> Dataset:
+    """Read one split of a Pascal VOC data set.
+
+    Classes are the names in all annotations of all splits, alphabetically, so that splits agree. Corner coordinates
+    are taken as they stand. Difficult objects count like any other (SPEC A5). Boxes are clipped to their image, and
+    those without an area left out.
+
+    Args:
+      root: folder that holds Annotations, ImageSets and JPEGImages.
+      split: name of the list, such as `train` for ImageSets/Main/train.txt.
+      setting: prefix of the settings named in errors, such as `--data.train`.
+
+    Raises:
+      ConfigError: a folder or list that is not there.
+      DataError: naming the XML file that is wrong, or images that are missing.
+    """
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        if not (root / folder).is_dir():
+            raise ConfigError(
+                f"{setting}.images: {root} has no folder {folder}; for VOC, name the folder that holds Annotations, "
+                "ImageSets and JPEGImages"
+            )
+    stems = _read_split(root, split, setting)
+    annotations = {path.stem: _read_xml(path) for path in sorted((root / "Annotations").glob("*.xml"))}
+    unknown = [stem for stem in stems if stem not in annotations]
+    if unknown:
+        raise DataError(
+            f"{root}/ImageSets/Main/{split}.txt lists {len(unknown)} images without a file in {root}/Annotations: "
+            f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}"
+        )
+    class_names = tuple(sorted({name for annotation in annotations.values() for name in annotation.names}))
+    paths = _image_paths(root / "JPEGImages", stems, setting)
+    tally = BoxTally()
+    records = tuple(
+        _record(paths[stem], number, annotations[stem], class_names, tally)
+        for number, stem in enumerate(stems, start=1)
+    )
+    return Dataset(
+        name=f"{root.name}/{split}",
+        class_names=class_names,
+        category_ids=tuple(range(1, len(class_names) + 1)),
+        records=records,
+        ground_truth=_ground_truth(records, class_names),
+        warnings=tally.warnings(),
+    )
+
+
+def _read_split(root: Path, split: str, setting: str) -> list[str]:
+    lists = root / "ImageSets" / "Main"
+    path = lists / f"{split}.txt"
+    if not path.is_file():
+        found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "none"
+        raise ConfigError(f"{setting}.split is {split!r}, but there is no {path}; splits found: {found}")
+    # The lists of single classes carry a second column, which says whether the class is in the image.
+    stems = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
+    if twice:
+        raise DataError(f"{path} lists {sorted(twice)[0]} more than once; every image may stand there once")
+    return stems
+
+
+def _read_xml(path: Path) -> _Annotation:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise DataError(f"{path} is no valid XML: {error}. Was it copied whole?") from error
+    height, width = (_number(root, f"size/{side}", str(path)) for side in ("height", "width"))
+    if height < 1 or width < 1:
+        raise DataError(f"{path}: size is {width:g}x{height:g}; it must be the size of the image in px")
+    names, boxes = [], []
+    for number, entry in enumerate(root.iter("object")):
+        where = f"{path}: object {number}"
+        name = (entry.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"{where} has no name")
+        box = [_number(entry, f"bndbox/{corner}", where) for corner in ("xmin", "ymin", "xmax", "ymax")]
+        if box[2] < box[0] or box[3] < box[1]:
+            raise DataError(f"{where} ({name}): box {box} has its right or bottom before its left or top; correct it")
+        names.append(name)
+        boxes.append(box)
+    return _Annotation(int(height), int(width), names, boxes)
+
+
+def _number(element: ElementTree.Element, tag: str, where: str) -> float:
+    text = element.findtext(tag)
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise DataError(f"{where}: {tag} is {text!r}; it must be a number") from None
+    if not math.isfinite(value):
+        raise DataError(f"{where}: {tag} is {text}; correct it or remove the object")
+    return value
+
+
+def _image_paths(folder: Path, stems: list[str], setting: str) -> dict[str, Path]:
+    """The image of each annotation goes by the name of the XML file; what the file itself says is often another's."""
+    found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
+    paths = {stem: found.get(stem, folder / f"{stem}.jpg") for stem in stems}
+    check_images_exist({path: f"{stem}.xml" for stem, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
+    return paths
+
+
+def _record(path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], tally: BoxTally) -> Record:
+    boxes = np.array(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
+    where = [f"object {index} of {path.stem}.xml" for index in range(len(boxes))]
+    boxes, keep = tally.clean(boxes, annotation.height, annotation.width, where)
+    classes = np.array([names.index(name) for name in annotation.names], np.int32)
+    return Record(path, number, annotation.height, annotation.width, boxes[keep].astype(np.float32), classes[keep])
+
+
+def _ground_truth(records: tuple[Record, ...], names: tuple[str, ...]) -> dict[str, Any]:
+    annotations: list[dict[str, Any]] = []
+    for record in records:
+        for box, label in zip(record.boxes.tolist(), record.classes.tolist(), strict=True):
+            width, height = box[2] - box[0], box[3] - box[1]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": record.image_id, "category_id": label + 1,
+                 "bbox": [box[0], box[1], width, height], "area": width * height, "iscrowd": 0}
+            )  # fmt: skip
+    return {
+        "info": {},
+        "images": [
+            {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
+            for record in records
+        ],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
+    }

@@ -1,0 +1,123 @@
+"""Draws detections on images."""
+
+import colorsys
+import dataclasses
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_HEIGHT_PX = 22
+"""Height of a capital letter of this font at scale 1."""
+GOLDEN_RATIO = 0.618034
+
+
+def class_colour(class_index: int) -> tuple[int, int, int]:
+    """BGR colour of a class, always the same.
+
+    Hues go round by golden angles, which keeps any number of them apart; classes whose hues are close (5 or 8 apart in
+    index) differ in tone.
+    """
+    hue = (0.02 + class_index * GOLDEN_RATIO) % 1.0
+    saturation, value = ((0.9, 1.0), (0.5, 1.0), (1.0, 0.7))[class_index % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def draw_detections(
+    image: UInt8[np.ndarray, "H W 3"],
+    boxes: Float[np.ndarray, "N 4"],
+    scores: Float[np.ndarray, " N"] | None,
+    classes: Int[np.ndarray, " N"],
+    class_names: Sequence[str],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw boxes with class name and score on a copy of an image, in sizes that suit its resolution.
+
+    Args:
+        image: BGR.
+        boxes: x1, y1, x2, y2 in px of the image; may reach beyond it.
+        scores: between 0 and 1; None for annotated objects, whose labels are the class name alone.
+        classes: class index of each box, which chooses its colour.
+        class_names: names of all classes.
+    """
+    canvas = image.copy()
+    height, width = image.shape[:2]
+    borders = np.array([width - 1, height - 1, width - 1, height - 1])
+    corners = np.clip(boxes, 0, borders).round().astype(int)
+    best_first = np.argsort(-scores, kind="stable").tolist() if scores is not None else list(range(len(boxes)))
+    thickness = max(1, round(min(height, width) / 270))
+    for index in reversed(best_first):
+        x1, y1, x2, y2 = corners[index].tolist()
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), class_colour(int(classes[index])), thickness)
+    labels: list[_Label] = []
+    for index in best_first:
+        class_index = int(classes[index])
+        text = class_names[class_index]
+        if scores is not None:
+            text += f" {scores[index]:.2f}"
+        labels.append(_place_label(text, class_colour(class_index), corners[index], (height, width), labels))
+    for label in reversed(labels):
+        label.draw(canvas)
+    return canvas
+
+
+@dataclasses.dataclass(frozen=True)
+class _Label:
+    """Text on a filled strip; all in px of the image but the scale of the font."""
+
+    text: str
+    colour: tuple[int, int, int]
+    left: int
+    top: int
+    right: int
+    bottom: int
+    baseline: int
+    """Bottom of the letters."""
+    margin: int
+    scale: float
+    stroke: int
+
+    def overlaps(self, other: "_Label") -> bool:
+        return (
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
+        )
+
+    def draw(self, canvas: UInt8[np.ndarray, "H W 3"]) -> None:
+        cv2.rectangle(canvas, (self.left, self.top), (self.right - 1, self.bottom - 1), self.colour, cv2.FILLED)
+        origin = (self.left + self.margin, self.baseline)
+        cv2.putText(canvas, self.text, origin, FONT, self.scale, _text_colour(self.colour), self.stroke, cv2.LINE_AA)
+
+
+def _place_label(
+    text: str,
+    colour: tuple[int, int, int],
+    corners: Int[np.ndarray, "4"],
+    image_size: tuple[int, int],
+    placed: Sequence[_Label],
+) -> _Label:
+    """Put a label above its box, or else where it covers no other: inside at the top or bottom, or below."""
+    height, width = image_size
+    text_height = max(7.0, min(height, width) / 44)
+    scale, stroke = text_height / FONT_HEIGHT_PX, max(1, round(text_height / 9))
+    (text_width, cap_height), descent = cv2.getTextSize(text, FONT, scale, stroke)
+    margin = max(2, round(text_height / 4))
+    label_width, label_height = text_width + 2 * margin, cap_height + descent + margin
+    x1, y1, _, y2 = corners.tolist()
+    left = max(0, min(x1, width - label_width))
+    candidates = []
+    for top in (y1 - label_height, y1, y2 - label_height, y2):
+        # A label that does not fit is pushed back into the image.
+        top = max(0, min(top, height - label_height))
+        bottom, baseline = top + label_height, top + margin + cap_height
+        right = left + label_width
+        candidates.append(_Label(text, colour, left, top, right, bottom, baseline, margin, scale, stroke))
+    free = (label for label in candidates if not any(label.overlaps(other) for other in placed))
+    return next(free, candidates[0])
+
+
+def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black on light colours, white on dark ones (luminance weights of ITU-R BT.601)."""
+    blue, green, red = background
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else (255, 255, 255)

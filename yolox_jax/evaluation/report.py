@@ -1,0 +1,50 @@
+"""What a person reads of an evaluation."""
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+
+from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.detector import numbered_classes
+from yolox_jax.evaluation.coco import Metrics
+
+
+def print_metrics(metrics: Metrics, dataset: Dataset) -> None:
+    """Print the COCO figures, and a table with the AP of each class."""
+    console = Console(highlight=False)
+    console.print(f"{metrics.num_detections} detections in {metrics.num_images} images of {dataset.name}")
+    left_out = len(dataset.records) - metrics.num_images
+    if left_out:
+        console.print(f"{left_out} unreadable images were left out of all figures")
+    figures = Table("figure", "value", title="COCO figures", title_justify="left")
+    for name, value in metrics.figures.items():
+        figures.add_row(name, _format(value))
+    console.print(figures)
+    console.print(_per_class_table(metrics.per_class))
+
+
+def name_mismatch(class_names: tuple[str, ...], dataset: Dataset) -> list[str]:
+    """A warning if the detector and the data set, of as many classes, call them differently; else nothing."""
+    if class_names == numbered_classes(len(class_names)):
+        return []
+    for place, (ours, theirs) in enumerate(zip(class_names, dataset.class_names, strict=True)):
+        if ours != theirs:
+            return [
+                f"class {place} is {ours!r} for the weights and {theirs!r} in the data set {dataset.name}. Classes are "
+                "matched by their place: the figures mean nothing unless these are the same"
+            ]
+    return []
+
+
+def _per_class_table(per_class: dict[str, float], columns: int = 3) -> Table:
+    table = Table(*("class", "AP") * columns, title="AP of each class", title_justify="left")
+    cells = [cell for name, value in per_class.items() for cell in (name, _format(value))]
+    for start in range(0, len(cells), 2 * columns):
+        table.add_row(*cells[start : start + 2 * columns])
+    return table
+
+
+def _format(value: float) -> str:
+    """A dash where the data set holds no object to judge by."""
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,82 @@
+"""The backbones: CSPDarknet (SPEC A1.2) and Darknet53 (SPEC A1.5)."""
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from yolox_jax.models.blocks import BaseConv, CSPLayer, Focus, ResLayer, SPPBottleneck, spatial_conv
+
+
+class CSPDarknet(nnx.Module):
+    """Backbone of nano to x. Returns features at strides 8, 16, 32 with 4, 8, 16 times `int(64 * width)` channels."""
+
+    def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
+        base = int(64 * width)
+        repeats = max(round(3 * depth), 1)
+        conv = spatial_conv(depthwise)
+
+        def stage(inputs: int, repeats: int) -> nnx.List:
+            outputs = 2 * inputs
+            return nnx.List(
+                [
+                    conv(inputs, outputs, 3, 2, rng=rng),
+                    CSPLayer(outputs, outputs, repeats, depthwise=depthwise, rng=rng),
+                ]
+            )
+
+        self.stem = Focus(3, base, rng=rng)
+        self.dark2 = stage(base, repeats)
+        self.dark3 = stage(2 * base, 3 * repeats)
+        self.dark4 = stage(4 * base, 3 * repeats)
+        self.dark5 = nnx.List(
+            [
+                conv(8 * base, 16 * base, 3, 2, rng=rng),
+                SPPBottleneck(16 * base, 16 * base, rng=rng),
+                CSPLayer(16 * base, 16 * base, repeats, shortcut=False, depthwise=depthwise, rng=rng),
+            ]
+        )
+
+    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
+        x = _apply(self.dark2, self.stem(x))
+        stride8 = _apply(self.dark3, x)
+        stride16 = _apply(self.dark4, stride8)
+        return stride8, stride16, _apply(self.dark5, stride16)
+
+
+class Darknet53(nnx.Module):
+    """YOLOv3's backbone. Returns features at strides 8, 16, 32 with 256, 512, 512 channels."""
+
+    def __init__(self, *, rng: np.random.Generator):
+        def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> BaseConv:
+            return BaseConv(inputs, outputs, size, stride, activation="lrelu", rng=rng)
+
+        def stage(inputs: int, repeats: int) -> list[nnx.Module]:
+            outputs = 2 * inputs
+            return [conv(inputs, outputs, 3, 2), *(ResLayer(outputs, rng=rng) for _ in range(repeats))]
+
+        self.stem = nnx.List([conv(3, 32, 3), *stage(32, 1)])
+        self.dark2 = nnx.List(stage(64, 2))
+        self.dark3 = nnx.List(stage(128, 8))
+        self.dark4 = nnx.List(stage(256, 8))
+        self.dark5 = nnx.List(
+            [
+                *stage(512, 4),
+                conv(1024, 512, 1),
+                conv(512, 1024, 3),
+                SPPBottleneck(1024, 512, activation="lrelu", rng=rng),
+                conv(512, 1024, 3),
+                conv(1024, 512, 1),
+            ]
+        )
+
+    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
+        x = _apply(self.dark2, _apply(self.stem, x))
+        stride8 = _apply(self.dark3, x)
+        stride16 = _apply(self.dark4, stride8)
+        return stride8, stride16, _apply(self.dark5, stride16)
+
+
+def _apply(layers: nnx.List, x: Array) -> Array:
+    for layer in layers:
+        x = layer(x)
+    return x

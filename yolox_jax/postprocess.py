@@ -1,0 +1,159 @@
+"""From the network's output to detections: decoding and non-maximum suppression (SPEC A2.1, A5)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
+
+from yolox_jax.anchors import decode_boxes
+from yolox_jax.boxes import cxcywh_to_xyxy, pairwise_iou
+from yolox_jax.structures import Detections
+
+_TILE = 128
+"""Boxes looked at together. Only speed depends on it."""
+
+
+def decode(raw: Float[Array, "B A F"], *, image_size: tuple[int, int]) -> Float[Array, "B A F"]:
+    """Boxes in px and scores from the network's output, SPEC A2.1, in float32.
+
+    Args:
+        raw: output of the network: tx, ty, tw, th, objectness logit, class logits.
+        image_size: height and width of the network input in px.
+
+    Returns:
+        Centre x, centre y, width and height in px, objectness and class probabilities.
+
+    Raises:
+        ValueError: the number of anchors does not belong to `image_size`.
+    """
+    scores = jax.nn.sigmoid(raw[..., 4:].astype(jnp.float32))
+    return jnp.concatenate([decode_boxes(raw[..., :4], image_size), scores], axis=-1)
+
+
+def postprocess(
+    decoded: Float[Array, "B A F"],
+    *,
+    score_threshold: ScalarLike = 0.01,
+    iou_threshold: ScalarLike = 0.65,
+    class_agnostic: ScalarLike = False,
+    max_detections: int = 1000,
+) -> Detections:
+    """Detections from decoded predictions by greedy non-maximum suppression, SPEC A5.
+
+    A prediction counts with its best class alone, at objectness times class probability. From the best down, one
+    stays unless a box that stayed overlaps it by more than the IoU threshold and has the same class. Exact on fixed
+    shapes; of equal scores or classes the first wins. Thresholds may be traced, `max_detections` not.
+
+    Args:
+        decoded: output of `decode`.
+        score_threshold: lowest score of a detection.
+        iou_threshold: largest IoU of two detections of one class, above 0 and up to 1.
+        class_agnostic: let boxes of different classes suppress each other too.
+        max_detections: detections an image can have, K; the best are kept.
+
+    Returns:
+        Detections, best first, in px of the network input, not clipped to the image.
+
+    Raises:
+        ValueError: `max_detections` is below 1, or `iou_threshold` (where not traced) is not in (0, 1].
+    """
+    _check_settings(iou_threshold, max_detections)
+    decoded = decoded.astype(jnp.float32)
+    class_scores = decoded[..., 5:]
+    scores = decoded[..., 4] * jnp.max(class_scores, axis=-1)
+    classes = jnp.argmax(class_scores, axis=-1).astype(jnp.int32)
+    boxes = cxcywh_to_xyxy(decoded[..., :4])
+    groups = jnp.where(class_agnostic, 0, classes)
+    kept, count = _suppress(boxes, scores, groups, score_threshold, iou_threshold, max_detections)
+    valid = jnp.arange(max_detections) < count[:, None]
+    return Detections(
+        boxes=jnp.where(valid[..., None], jnp.take_along_axis(boxes, kept[..., None], axis=1), 0.0),
+        scores=jnp.where(valid, jnp.take_along_axis(scores, kept, axis=1), 0.0),
+        classes=jnp.where(valid, jnp.take_along_axis(classes, kept, axis=1), -1),
+        valid=valid,
+    )
+
+
+class _Progress(NamedTuple):
+    """Where the suppression stands: everything ranked before `start` is decided."""
+
+    start: Int[Array, ""]
+    kept: Int[Array, "B K"]
+    """Indices of the boxes that stay, best first."""
+    num_kept: Int[Array, "B"]
+    """Number of boxes that stay; slots of `kept` from here on mean nothing."""
+
+
+def _suppress(
+    boxes: Float[Array, "B A 4"],
+    scores: Float[Array, "B A"],
+    groups: Int[Array, "B A"],
+    score_threshold: ScalarLike,
+    iou_threshold: ScalarLike,
+    max_detections: int,
+) -> tuple[Int[Array, "B K"], Int[Array, "B"]]:
+    """Greedy suppression inside each group: indices of the boxes that stay, best first, and their number.
+
+    Boxes are ranked by score and decided a tile at a time, first against those that stayed, then among themselves.
+    No array is larger than a tile by `max_detections`.
+    """
+    good = scores >= score_threshold
+    ranked = jnp.argsort(jnp.where(good, scores, -jnp.inf), axis=-1, stable=True, descending=True)
+    num_good = jnp.sum(good, axis=-1)
+    num_images = len(scores)
+
+    def conflicts(first: Int[Array, "B N"], second: Int[Array, "B M"]) -> Bool[Array, "B N M"]:
+        first_boxes, second_boxes = (jnp.take_along_axis(boxes, i[..., None], axis=1) for i in (first, second))
+        first_groups, second_groups = (jnp.take_along_axis(groups, i, axis=1) for i in (first, second))
+        same = first_groups[:, :, None] == second_groups[:, None, :]
+        return same & (pairwise_iou(first_boxes, second_boxes) > iou_threshold)
+
+    def unfinished(progress: _Progress) -> Bool[Array, ""]:
+        return jnp.any((progress.start < num_good) & (progress.num_kept < max_detections))
+
+    def decide_tile(progress: _Progress) -> _Progress:
+        start, kept, num_kept = progress
+        rank = start + jnp.arange(_TILE)
+        tile = jnp.take(ranked, rank, axis=1, mode="clip")
+        is_kept = jnp.arange(max_detections) < num_kept[:, None]
+        beaten = jnp.any(conflicts(kept, tile) & is_kept[..., None], axis=1)
+        stays = _resolve((rank < num_good[:, None]) & ~beaten, jnp.triu(conflicts(tile, tile), k=1))
+        slot = jnp.where(stays, num_kept[:, None] + jnp.cumsum(stays, axis=1) - 1, max_detections)
+        kept = kept.at[jnp.arange(num_images)[:, None], slot].set(tile, mode="drop")
+        num_kept = jnp.minimum(num_kept + jnp.sum(stays, axis=1, dtype=jnp.int32), max_detections)
+        return _Progress(start + _TILE, kept, num_kept)
+
+    nothing = _Progress(
+        start=jnp.zeros((), jnp.int32),
+        kept=jnp.zeros((num_images, max_detections), jnp.int32),
+        num_kept=jnp.zeros(num_images, jnp.int32),
+    )
+    final = lax.while_loop(unfinished, decide_tile, nothing)
+    return final.kept, final.num_kept
+
+
+def _resolve(alive: Bool[Array, "B N"], beats: Bool[Array, "B N N"]) -> Bool[Array, "B N"]:
+    """Which of the alive boxes of a tile stay; `beats[i, j]` says that i, if it stays, removes j, and i < j.
+
+    Applied again and again, "j stays if none that stays beats it" settles box i after at most i rounds, and most
+    tiles after two or three: the fixed point is the greedy answer.
+    """
+
+    def changed(state: tuple[Bool[Array, "B N"], Bool[Array, "B N"]]) -> Bool[Array, ""]:
+        return jnp.any(state[0] != state[1])
+
+    def refine(state: tuple[Bool[Array, "B N"], Bool[Array, "B N"]]) -> tuple[Bool[Array, "B N"], Bool[Array, "B N"]]:
+        stays, _ = state
+        return alive & ~jnp.any(beats & stays[:, :, None], axis=1), stays
+
+    stays, _ = lax.while_loop(changed, refine, refine((alive, alive)))
+    return stays
+
+
+def _check_settings(iou_threshold: ScalarLike, max_detections: int) -> None:
+    if max_detections < 1:
+        raise ValueError(f"max_detections is {max_detections}; it must be 1 or more")
+    if isinstance(iou_threshold, (int, float)) and not 0 < iou_threshold <= 1:
+        raise ValueError(f"iou_threshold is {iou_threshold}; it must be above 0 and at most 1")

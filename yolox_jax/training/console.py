@@ -1,0 +1,82 @@
+"""What a person sees of a run: a progress line on a terminal, plain lines elsewhere, and all of it in `log.txt`."""
+
+import logging
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn
+
+logger = logging.getLogger("yolox_jax")
+
+
+class TrainingConsole:
+    """Progress of training, and the log's handlers while it is open."""
+
+    def __init__(self, log_file: Path, total_steps: int) -> None:
+        console = Console()
+        self._to_file = logging.FileHandler(log_file)
+        self._to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._to_screen: logging.Handler
+        if console.is_terminal:
+            self._to_screen = RichHandler(console=console, show_path=False, show_level=False, highlighter=None)
+        else:
+            self._to_screen = logging.StreamHandler()
+            self._to_screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self._progress = Progress(
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._total_steps = total_steps
+        self._task = self._progress.add_task("loading images and compiling", total=total_steps)
+        self._first_report: tuple[int, float] | None = None
+
+    def show(self, text: str) -> None:
+        """Shows what is going on beside the bar, on a terminal only."""
+        self._progress.update(self._task, description=text)
+
+    def show_step(self, step: int, text: str) -> None:
+        """Shows the figures of a logged step and the time left, and notes them in the log."""
+        if self._first_report is None:
+            # Not from the start: until the first report, most of the time goes into compiling.
+            self._first_report = step, time.perf_counter()
+        else:
+            first_step, first_time = self._first_report
+            seconds_a_step = (time.perf_counter() - first_time) / (step - first_step)
+            text += f" | {format_duration(seconds_a_step * (self._total_steps - step))} left"
+        self._progress.update(self._task, completed=step, description=text)
+        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, (), None)
+        self._to_file.handle(record)
+        if self._progress.disable:  # else the progress line shows it
+            self._to_screen.handle(record)
+
+    def __enter__(self) -> "TrainingConsole":
+        logger.setLevel(logging.INFO)
+        # The root logger may have a handler of its own (absl's): with it every line would be printed twice.
+        logger.propagate = False
+        logger.addHandler(self._to_file)
+        logger.addHandler(self._to_screen)
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+        logger.removeHandler(self._to_file)
+        logger.removeHandler(self._to_screen)
+        logger.propagate = True
+        self._to_file.close()
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as `1 d 02:03:04`, `2:03:04` or `3:04`."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02d}:{minutes:02d}:{seconds:02d}"
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,41 @@
+"""The input size of each training step (SPEC A3.6)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from yolox_jax.config import STRIDE
+from yolox_jax.structures import Targets
+
+
+def input_size_at(
+    step: int, *, base: tuple[int, int], range_px: tuple[int, int] | None, interval: int, seed: int
+) -> tuple[int, int]:
+    """Height and width of the network input at `step`: a function of `(seed, step // interval)` alone.
+
+    The first `interval` steps run at `base`; then the height is drawn from the multiples of 32 in `range_px`, ends
+    included, and the width follows in the proportion of `base`, rounded down to a multiple of 32.
+    """
+    if range_px is None or step < interval:
+        return base
+    low, high = (px // STRIDE for px in range_px)
+    rows = int(np.random.default_rng((seed, step // interval)).integers(low, high + 1))
+    return rows * STRIDE, max(int(rows * base[1] / base[0]), 1) * STRIDE
+
+
+def resize_batch(
+    images: UInt8[Array, "B H W 3"], targets: Targets, size: tuple[int, int]
+) -> tuple[Float[Array, "B h w 3"], Targets]:
+    """Images as float32 at `size` (height, width), and targets scaled with them.
+
+    Bilinear about half-pixel centres and without antialiasing, as the original resizes on its device.
+    """
+    pixels = images.astype(jnp.float32)
+    height, width = images.shape[1:3]
+    if (height, width) == tuple(size):
+        return pixels, targets
+    shape = (images.shape[0], *size, images.shape[3])
+    scale = jnp.asarray([size[1] / width, size[0] / height] * 2, jnp.float32)
+    resized = jax.image.resize(pixels, shape, "bilinear", antialias=False)
+    return resized, targets._replace(boxes=targets.boxes * scale)

@@ -1,0 +1,59 @@
+"""The optimizer, its learning rate over a run, and the decay of the averaged weights (SPEC A4)."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from yolox_jax.config import OptimizerConfig, ScheduleConfig
+
+
+def warmup_cosine(peak: float, schedule: ScheduleConfig, steps_per_epoch: int) -> optax.Schedule:
+    """The learning rate of each step, counted from 0: a quadratic rise, half a cosine, then a flat floor.
+
+    With Tw steps of warm-up, T in all and Tn in the last `no_aug_epochs` (SPEC A4, `yoloxwarmcos`)::
+
+        t <= Tw:      peak * (t / Tw)^2
+        t >= T - Tn:  floor
+        else:         floor + (peak - floor) / 2 * (1 + cos(pi * (t - Tw) / (T - Tw - Tn)))
+
+    Args:
+        peak: highest learning rate.
+        schedule: epochs of each part and the floor as a share of the peak.
+        steps_per_epoch: steps an epoch.
+
+    Returns:
+        A function from the step to its learning rate.
+    """
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    flat_from = (schedule.epochs - schedule.no_aug_epochs) * steps_per_epoch
+    floor = schedule.min_lr_ratio * peak
+
+    def learning_rate(step: Int[Array, "*steps"] | int) -> Float[Array, "*steps"]:
+        rise = peak * (step / max(warmup, 1)) ** 2
+        progress = (step - warmup) / max(flat_from - warmup, 1)
+        cosine = floor + 0.5 * (peak - floor) * (1 + jnp.cos(jnp.pi * progress))
+        value = jnp.where(step >= flat_from, floor, cosine)
+        return jnp.where(step <= warmup, rise, value) if warmup > 0 else value
+
+    return learning_rate
+
+
+def sgd(config: OptimizerConfig, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+    """Stochastic gradient descent as PyTorch's: Nesterov momentum, weight decay added to the gradient before it.
+
+    Only convolution kernels decay; biases and batch norm do not (SPEC A4).
+    """
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
+        optax.sgd(learning_rate, momentum=config.momentum, nesterov=True),
+    )
+
+
+def _is_kernel(params: PyTree) -> PyTree:
+    return jax.tree_util.tree_map_with_path(lambda path, _: "kernel" in jax.tree_util.keystr(path), params)
+
+
+def ema_decay(updates: Int[Array, "*updates"] | int, decay: float, ramp_steps: float) -> Float[Array, "*updates"]:
+    """Decay of the averaged weights at the `updates`-th update, counted from 1: decay * (1 - exp(-updates / ramp))."""
+    return -decay * jnp.expm1(-jnp.asarray(updates, jnp.float32) / ramp_steps)

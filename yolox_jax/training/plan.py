@@ -1,0 +1,62 @@
+"""What each step and each epoch of a run does, from the settings alone."""
+
+import dataclasses
+
+import optax
+
+from yolox_jax.config import Config
+from yolox_jax.training.multiscale import input_size_at
+from yolox_jax.training.optimizer import warmup_cosine
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The course of a run. Steps and epochs count from 0."""
+
+    config: Config
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.schedule.epochs * self.steps_per_epoch
+
+    @property
+    def no_aug_from(self) -> int:
+        """First step of the last epochs, without mosaic and with L1."""
+        return (self.config.schedule.epochs - self.config.schedule.no_aug_epochs) * self.steps_per_epoch
+
+    @property
+    def learning_rate(self) -> optax.Schedule:
+        """Learning rate of a step."""
+        peak = self.config.optimizer.lr_per_image * self.config.train.batch_size
+        return warmup_cosine(peak, self.config.schedule, self.steps_per_epoch)
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Height and width of the network input at `step`, in px."""
+        return input_size_at(
+            step,
+            base=self.config.data.input_size,
+            range_px=self.config.train.multiscale_px,
+            interval=self.config.train.multiscale_interval,
+            seed=self.config.seed,
+        )
+
+    def l1_weight_at(self, step: int) -> float:
+        """1 where the L1 loss is on, else 0."""
+        return float(step >= self.no_aug_from)
+
+    def logs_after(self, step: int) -> bool:
+        """Whether a line of metrics follows `step`: at each interval, and at the end of each epoch."""
+        return (step + 1) % self.config.train.log_interval == 0 or self.ends_epoch(step)
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether `step` is the last of its epoch."""
+        return (step + 1) % self.steps_per_epoch == 0
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Whether `epoch` ends with an evaluation: at each interval, and in all of the last epochs."""
+        done, schedule = epoch + 1, self.config.schedule
+        return done % self.config.evaluation.interval == 0 or done >= schedule.epochs - schedule.no_aug_epochs + 1 or (
+            done == schedule.epochs
+        )

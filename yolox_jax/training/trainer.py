@@ -1,0 +1,175 @@
+"""A training run, from the settings to the weights."""
+
+import functools
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from yolox_jax.config import Config, ConfigError
+from yolox_jax.config_file import check_config
+from yolox_jax.data.pipeline import steps_per_epoch, training_batches
+from yolox_jax.data.sources import open_dataset
+from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.models.summary import summarize
+from yolox_jax.models.yolox import YOLOX, create_model
+from yolox_jax.training.checkpoints import Checkpoints, Progress
+from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices
+from yolox_jax.training.meter import Meter
+from yolox_jax.training.optimizer import sgd
+from yolox_jax.training.plan import Plan
+from yolox_jax.training.reporting import MetricsLog
+from yolox_jax.training.run_directory import open_run_directory
+from yolox_jax.training.state import TrainState, create_train_state
+from yolox_jax.training.step import Batch, TrainStep, make_train_step
+from yolox_jax.training.validation import Validator
+from yolox_jax.weights import load_weights
+
+logger = logging.getLogger("yolox_jax.training")
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says at which step and what to try."""
+
+
+def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
+    """Trains a detector and leaves weights, checkpoints, metrics and pictures in `workdir`.
+
+    Args:
+        config: every setting.
+        workdir: folder of the run, made where missing.
+        resume: go on from the newest checkpoint in `workdir`, or start where there is none.
+
+    Returns:
+        The best AP and its epoch.
+
+    Raises:
+        ConfigError: settings that cannot work, found before any work.
+        TrainingError: the loss is no longer finite.
+    """
+    check_config(config)
+    mesh = create_mesh(config.train.batch_size)
+    train_set, val_set = _open_datasets(config)
+    plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
+    run = open_run_directory(workdir, config, resume=resume)
+    with (
+        TrainingConsole(run.log, plan.total_steps) as console,
+        Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
+    ):
+        model = _initial_model(config, len(train_set.class_names))
+        _announce(config, model, train_set, val_set)
+        optimizer = sgd(config.optimizer, plan.learning_rate)
+        graphdef, state = create_train_state(model, optimizer)
+        progress = Progress()
+        if resume and checkpoints.latest_step() is not None:
+            state, progress = checkpoints.restore(state, replicated(mesh))
+            logger.info("resumed after step %d of %d", state.step, plan.total_steps)
+        state = jax.device_put(state, replicated(mesh))
+        train_step = make_train_step(graphdef, optimizer, config, mesh)
+        with MetricsLog(run, resume_step=int(state.step)) as log:
+            validator = Validator(config, val_set, graphdef, run, log, console)
+            report = functools.partial(_report, plan, log, console)
+            progress = _run_steps(plan, train_step, state, progress, train_set, mesh, report, validator, checkpoints)
+        if progress.best_ap is not None:
+            logger.info("best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir)
+    return progress
+
+
+def _run_steps(
+    plan: Plan,
+    train_step: TrainStep,
+    state: TrainState,
+    progress: Progress,
+    train_set: Dataset,
+    mesh: Mesh,
+    report: Callable[[int, Meter], None],
+    validator: Validator,
+    checkpoints: Checkpoints,
+) -> Progress:
+    """The loop. Nothing in it waits for the device but reports, evaluations and checkpoints."""
+    start = int(state.step)
+    meter = Meter(plan.config.train.batch_size)
+    with training_batches(train_set, plan.config, start_step=start) as batches:
+        for step in range(start, plan.total_steps):
+            with meter.waiting():
+                batch = next(batches)
+                names = Batch.__annotations__
+                batch = jax.device_put({name: batch[name] for name in names}, split_over_devices(mesh))
+            state, metrics = train_step(state, batch, plan.l1_weight_at(step), size=plan.size_at(step))
+            meter.add(metrics)
+            if plan.logs_after(step):
+                report(step, meter)
+            if plan.ends_epoch(step):
+                epoch = step // plan.steps_per_epoch
+                if plan.evaluates_after(epoch):
+                    progress = validator.validate(state, epoch + 1, progress)
+                checkpoints.save(state, progress)
+                meter.restart()
+    return progress
+
+
+def _report(plan: Plan, log: MetricsLog, console: TrainingConsole, step: int, meter: Meter) -> None:
+    """Writes and shows the figures of the steps up to `step`."""
+    figures = meter.report()
+    if not math.isfinite(figures["loss"]):
+        raise TrainingError(
+            f"the loss is no longer finite at step {step + 1}; weights and checkpoints before it are kept. Try a lower "
+            "--optimizer.lr-per-image or a longer --schedule.warmup-epochs"
+        )
+    figures["lr"] = float(plan.learning_rate(step))
+    figures["input_height"], figures["input_width"] = plan.size_at(step)
+    done = step + 1
+    log.write("train", step=done, epoch=round(done / plan.steps_per_epoch, 4), figures=figures)
+    losses = " ".join(f"{name} {figures[name]:.3g}" for name in ("loss", "iou", "objectness", "classification", "l1"))
+    console.show_step(
+        done,
+        f"epoch {step // plan.steps_per_epoch + 1}/{plan.config.schedule.epochs} step {done}/{plan.total_steps} | {losses}"
+        f" | lr {figures['lr']:.2e} | {figures['input_height']}x{figures['input_width']} |"
+        f" {figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting |"
+        f" {figures['memory_mib']:.0f} MiB",
+    )
+
+
+def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
+    train_set, val_set = open_dataset(config.data.train, "train"), open_dataset(config.data.val, "val")
+    if train_set.class_names != val_set.class_names:
+        raise ConfigError(
+            f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
+            f"{', '.join(val_set.class_names)}; give both the same list of categories"
+        )
+    return train_set, val_set
+
+
+def _initial_model(config: Config, num_classes: int) -> YOLOX:
+    model = create_model(
+        config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision)
+    )
+    if config.model.weights:
+        loaded = load_weights(model, config.model.weights, strict=False)
+        logger.info("start from %s: %s", config.model.weights, loaded)
+    model.train()
+    return model
+
+
+def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset) -> None:
+    """Says what is about to be trained, on what."""
+    summary = summarize(model, config.data.input_size)
+    logger.info(
+        "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
+        config.model.variant,
+        summary.parameters / 1e6,
+        summary.gflops,
+        *config.data.input_size,
+        jax.device_count(),
+        jax.devices()[0].device_kind,
+    )
+    for which, dataset in (("train", train_set), ("val", val_set)):
+        boxes = sum(len(record.boxes) for record in dataset.records)
+        logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))
+        for warning in dataset.warnings:
+            logger.warning("%s: %s", which, warning)

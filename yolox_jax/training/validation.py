@@ -1,0 +1,146 @@
+"""Evaluations during training: score the averaged weights, keep them, draw what they see."""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from flax import nnx
+from jaxtyping import UInt8
+
+from yolox_jax.config import Config
+from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.letterbox import letterbox
+from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.detector import Detector
+from yolox_jax.draw import draw_detections
+from yolox_jax.evaluation.runner import Evaluation, evaluate
+from yolox_jax.models.yolox import YOLOX
+from yolox_jax.training.checkpoints import Progress
+from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
+from yolox_jax.training.run_directory import RunDirectory
+from yolox_jax.training.state import TrainState
+from yolox_jax.weights import export_state_dict, save_weights
+
+logger = logging.getLogger("yolox_jax.training")
+
+PICTURE_SCORE = 0.3
+"""Predictions below this score are not drawn: enough to judge by eye, few enough to see the image."""
+
+
+class Validator:
+    """Evaluates the averaged weights of a run and records the outcome in its folder."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        graphdef: nnx.GraphDef,
+        run: RunDirectory,
+        log: MetricsLog,
+        console: TrainingConsole,
+    ) -> None:
+        self._config, self._dataset, self._graphdef = config, dataset, graphdef
+        self._run, self._log, self._console = run, log, console
+        self._detector: Detector | None = None
+
+    def validate(self, state: TrainState, epoch: int, progress: Progress) -> Progress:
+        """Scores the averaged weights after `epoch` (counted from 1), and keeps them, the curves and a few pictures.
+
+        Returns:
+            The best AP so far, with its epoch.
+        """
+        start, step = time.perf_counter(), int(state.step)
+        model = averaged_model(self._graphdef, state)
+        evaluation = evaluate(
+            self._detector_of(model),
+            self._dataset,
+            self._config.evaluation,
+            broken_images=self._config.data.broken_images,
+            on_progress=lambda done, total: self._console.show(f"evaluating {done}/{total}"),
+        )
+        metrics = evaluation.metrics.to_json()
+        ap = metrics["AP"] or 0.0
+        seconds = time.perf_counter() - start
+        logger.info("epoch %d: AP %.4f, AP50 %.4f, in %.1f s", epoch, ap, metrics["AP50"] or 0.0, seconds)
+
+        size = self._config.data.input_size
+        save_for_use(self._run.last_weights, model, self._dataset.class_names, size)
+        if progress.best_ap is None or ap > progress.best_ap:
+            progress = Progress(best_ap=ap, best_epoch=epoch)
+            save_for_use(self._run.best_weights, model, self._dataset.class_names, size)
+        self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
+        self._draw(evaluation, epoch, step)
+        return progress
+
+    def _detector_of(self, model: YOLOX) -> Detector:
+        if self._detector is None:
+            names, size = self._dataset.class_names, self._config.data.input_size
+            self._detector = Detector(model=model, class_names=names, input_size=size)
+        else:
+            self._detector.update(model)
+        return self._detector
+
+    def _draw(self, evaluation: Evaluation, epoch: int, step: int) -> None:
+        draw_curves(read_metrics(self._run.metrics), self._run.curves)
+        sheet = draw_sheet(self._dataset, evaluation, self._config.evaluation.num_pictures)
+        if sheet is not None:
+            path = self._run.predictions(epoch)
+            path.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(path), sheet)
+            self._log.write_image("predictions", np.ascontiguousarray(sheet[..., ::-1]), step)
+
+
+def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
+    """The model with the averaged weights and statistics, in evaluation mode."""
+    model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, copy=True)
+    model.eval()
+    return model
+
+
+def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_size: tuple[int, int]) -> None:
+    """Writes weights under the original's names, beside them what `predict` needs to know."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "variant": model.variant,
+        "num_classes": str(model.num_classes),
+        "class_names": json.dumps(class_names),
+        "input_size": json.dumps(input_size),
+    }
+    partial = path.with_name(f"partial_{path.name}")
+    save_weights(partial, export_state_dict(model), metadata)
+    partial.replace(path)  # whoever reads meanwhile, or a run killed here, finds the old file whole
+
+
+def draw_sheet(dataset: Dataset, evaluation: Evaluation, count: int) -> UInt8[np.ndarray, "H W 3"] | None:
+    """Draws `count` images spread over the data set (BGR), annotated objects above and predicted ones below."""
+    places = np.unique(np.linspace(0, len(dataset.records) - 1, count).astype(int)) if count else []
+    columns = [_column(dataset, dataset.records[place], evaluation) for place in places]
+    columns = [column for column in columns if column is not None]
+    return np.concatenate(columns, axis=1) if columns else None
+
+
+def _column(
+    dataset: Dataset, record: Record, evaluation: Evaluation, side_px: int = 320
+) -> UInt8[np.ndarray, "H W 3"] | None:
+    try:
+        image = read_image(record.path)
+    except BrokenImage:
+        return None  # the evaluation has named it
+    class_of = {category: index for index, category in enumerate(dataset.category_ids)}
+    found = [r for r in evaluation.results if r["image_id"] == record.image_id and r["score"] >= PICTURE_SCORE]
+    boxes = np.array([r["bbox"] for r in found], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    classes = np.array([class_of[r["category_id"]] for r in found], np.int32)
+    scores = np.array([r["score"] for r in found], np.float32)
+
+    # Scaled first and drawn on after, so that labels can be read whatever the size of the image.
+    small, ratio = letterbox(image, (side_px, side_px))
+    names = [[dataset.class_names[index] for index in indices] for indices in (record.classes, classes)]
+    truth = draw_detections(small, record.boxes * ratio, None, record.classes, names[0])
+    predicted = draw_detections(small, boxes * ratio, scores, classes, names[1])
+    pair = np.concatenate([truth, predicted])
+    return cv2.copyMakeBorder(pair, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))

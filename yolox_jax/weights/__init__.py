@@ -1,0 +1,18 @@
+"""Weights of the networks: files, the original's names, loading and exporting."""
+
+from yolox_jax.weights.errors import WeightsError
+from yolox_jax.weights.files import WeightsFile, read_weights, save_weights
+from yolox_jax.weights.names import describe
+from yolox_jax.weights.transfer import LoadReport, export_state_dict, load_state_dict, load_weights
+
+__all__ = [
+    "LoadReport",
+    "WeightsError",
+    "WeightsFile",
+    "describe",
+    "export_state_dict",
+    "load_state_dict",
+    "load_weights",
+    "read_weights",
+    "save_weights",
+]

@@ -1,0 +1,77 @@
+"""The original's names and layouts of parameters, and ours (SPEC A1.8).
+
+Modules are named alike, so only the last part of a name and the layout of kernels differ:
+
+    backbone.backbone.dark2.0.conv.kernel [kh, kw, in, out]  is  backbone.backbone.dark2.0.conv.weight [out, in, kh, kw]
+    backbone.backbone.dark2.0.bn.mean                        is  backbone.backbone.dark2.0.bn.running_mean
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Shaped
+
+from yolox_jax.models import VARIANTS, YOLOX
+from yolox_jax.weights.errors import WeightsError
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def named_variables(model: YOLOX) -> dict[str, nnx.Variable]:
+    """Every parameter and batch statistic of a model under the original's name."""
+    variables = {}
+    for path, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
+        variables[".".join([*map(str, path[:-1]), _LEAVES[str(path[-1])]])] = variable
+    return variables
+
+
+def to_original_layout(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Kernels [kh, kw, in, out] become [out, in, kh, kw]; everything else has one axis and stays."""
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+
+
+def from_original_layout(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Kernels [out, in, kh, kw] become [kh, kw, in, out]; everything else has one axis and stays."""
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+
+
+def original_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a variable of this shape has in the original."""
+    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
+
+
+def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, int]:
+    """Tell the variant and the number of classes from the names and shapes of weights.
+
+    Args:
+        state_dict: original names and layouts.
+
+    Returns:
+        A name in `yolox_jax.models.VARIANTS`, and the number of classes.
+
+    Raises:
+        WeightsError: if these are not the weights of one of the seven variants.
+    """
+    classes = state_dict.get("head.cls_preds.0.weight")
+    stem = state_dict.get("backbone.backbone.stem.conv.conv.weight")
+    if classes is not None:
+        for name, variant in VARIANTS.items():
+            repeats = max(round(3 * variant.depth), 1)
+            next_repeat = f"backbone.backbone.dark2.1.m.{repeats}.conv1.conv.weight"
+            if variant.backbone == "darknet53":
+                fits = "backbone.out1_cbl.conv.weight" in state_dict
+            else:
+                fits = (
+                    stem is not None
+                    and stem.shape[0] == int(64 * variant.width)
+                    and ("head.cls_convs.0.0.dconv.conv.weight" in state_dict) == variant.depthwise
+                    and f"backbone.backbone.dark2.1.m.{repeats - 1}.conv1.conv.weight" in state_dict
+                    and next_repeat not in state_dict
+                )
+            if fits:
+                return name, int(classes.shape[0])
+    raise WeightsError(
+        f"these are not weights of a YOLOX variant ({', '.join(VARIANTS)}): neither the names nor the sizes of the "
+        f"{len(state_dict)} arrays fit one"
+    )

@@ -1,0 +1,231 @@
+"""Reader of PyTorch's .pth files, without torch and without executing what they hold.
+
+A .pth is a pickle whose tensors refer to storages: raw numbers beside it. A pickle can name any Python function and
+have it called; this reader lets it name the few that make up tensors, plain containers and NumPy scalars, and puts its
+own in their place.
+"""
+
+import collections
+import math
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Shaped
+
+from yolox_jax.weights.errors import WeightsError
+
+_STORAGES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+
+
+def read_pth(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a state dict, or of the state dict under "model" in a training checkpoint.
+
+    Both formats of torch.save are read, the zip archive and the older sequence of pickles. bfloat16 becomes float32,
+    which NumPy has; other types stay.
+
+    Raises:
+        WeightsError: if the file is damaged, holds anything but data (what it asks for is named), or no state dict.
+    """
+    try:
+        with path.open("rb") as file:
+            content = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise WeightsError(
+            f"{path} is damaged or no file of torch.save ({type(error).__name__}: {error}); download or copy it again"
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dict")
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, np.ndarray)}
+    if not tensors:
+        raise WeightsError(f'{path} holds no state dict: no tensors, neither at its top nor under "model"')
+    return tensors
+
+
+class _Storage:
+    """A flat array that tensors are views of; in the older format its numbers come after the pickle."""
+
+    def __init__(self, kind: str, length: int):
+        self.kind = kind
+        self.length = length
+        self.numbers: np.ndarray | None = None
+
+    @property
+    def itemsize(self) -> int:
+        return 2 if self.kind == "bfloat16" else np.dtype(self.kind).itemsize
+
+    def fill(self, data: bytes, byteorder: str = "<") -> None:
+        if len(data) != self.length * self.itemsize:
+            raise WeightsError(
+                f"the file is cut short: a tensor has {len(data)} of {self.length * self.itemsize} bytes"
+            )
+        if self.kind == "bfloat16":  # the upper half of a float32
+            self.numbers = (np.frombuffer(data, f"{byteorder}u2").astype(np.uint32) << 16).view(np.float32)
+        else:
+            stored = np.frombuffer(data, np.dtype(self.kind).newbyteorder(byteorder))
+            self.numbers = stored.astype(self.kind)
+
+
+class _Tensor:
+    """A tensor as the pickle describes it; an array once its storage has its numbers."""
+
+    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object):
+        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
+
+    def array(self) -> Shaped[np.ndarray, "..."]:
+        numbers, shape, strides = self.storage.numbers, tuple(self.shape), tuple(self.strides)
+        if not isinstance(numbers, np.ndarray):
+            raise WeightsError("the numbers of a tensor are missing")
+        # Without these checks, here and not earlier because a pickle can change attributes, strides could make NumPy
+        # read outside of the storage, or a small file fill the memory.
+        if not all(isinstance(number, int) and number >= 0 for number in (self.offset, *shape, *strides)):
+            raise WeightsError(f"a tensor has offset {self.offset}, shape {shape} and strides {strides}")
+        last = self.offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+        if 0 not in shape and (last >= numbers.size or math.prod(shape) > numbers.size):
+            raise WeightsError(f"a tensor of shape {list(shape)} reaches beyond its storage of {numbers.size} numbers")
+        byte_strides = [stride * numbers.itemsize for stride in strides]
+        return np.lib.stride_tricks.as_strided(numbers[self.offset :], shape, byte_strides).copy()
+
+
+class _ScalarType:
+    """Stands for numpy.dtype, of which a pickle may only make plain numbers."""
+
+    def __init__(self, name: str, *_: object):
+        self.type = np.dtype(name)
+        if self.type.kind not in "fiub":
+            raise WeightsError(f"it holds a NumPy scalar of type {name!r}; only numbers are read")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] in ("<", ">"):
+            self.type = self.type.newbyteorder(state[1])
+
+
+def _scalar(kind: _ScalarType, data: bytes) -> np.generic:
+    return np.frombuffer(data, kind.type)[0]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise WeightsError(f"it holds bytes encoded as {encoding!r}; only latin1 is read")
+    return text.encode("latin1")
+
+
+def _rebuild_parameter(tensor: _Tensor, *_: object) -> _Tensor:
+    return tensor
+
+
+_GLOBALS: dict[str, Any] = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "torch._utils._rebuild_tensor_v2": _Tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch.Size": tuple,
+    "numpy.dtype": _ScalarType,
+    "numpy.core.multiarray.scalar": _scalar,
+    "numpy._core.multiarray.scalar": _scalar,
+    "_codecs.encode": _encode,
+    **{f"torch.{name}": kind for name, kind in _STORAGES.items()},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names in `_GLOBALS` and refuses every other."""
+
+    def __init__(self, file: BinaryIO, load_storage: Callable[[tuple[Any, ...]], _Storage]):
+        super().__init__(file, encoding="utf-8")
+        self.load_storage = load_storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        full_name = f"{module}.{name}"
+        if full_name not in _GLOBALS:
+            raise WeightsError(
+                f"the file asks for {full_name}, which is neither a tensor nor a plain container: it may hold code and "
+                "was not loaded. Save the state dict alone, or convert the file to .safetensors where you trust it"
+            )
+        return _GLOBALS[full_name]
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        if not (isinstance(pid, tuple) and pid and pid[0] == "storage" and pid[1] in _STORAGES.values()):
+            raise WeightsError(f"it refers to something that is no storage of numbers: {pid!r}")
+        return self.load_storage(pid)
+
+
+def _read_zip(file: BinaryIO) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
+        if len(pickles) != 1:
+            raise WeightsError("a zip archive, but not of torch.save: it has no data.pkl")
+        root = pickles[0].removesuffix("data.pkl")
+        big = f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") == b"big"
+        storages: dict[str, _Storage] = {}
+
+        def load_storage(pid: tuple[Any, ...]) -> _Storage:
+            _, kind, key, _, length = pid
+            if key not in storages:
+                storages[key] = _Storage(kind, length)
+                storages[key].fill(archive.read(f"{root}data/{key}"), ">" if big else "<")
+            return storages[key]
+
+        with archive.open(pickles[0]) as content:
+            return _resolve(_Unpickler(content, load_storage).load())
+
+
+def _read_legacy(file: BinaryIO) -> Any:
+    """Pickles one after the other: magic number, version, system, content, keys of the storages; then the storages."""
+    file.seek(0)
+    if file.read(2) == b"PK":
+        raise WeightsError("the file is cut short: it is a zip archive without its end; download or copy it again")
+    file.seek(0)
+    storages: dict[str, _Storage] = {}
+
+    def load_storage(pid: tuple[Any, ...]) -> _Storage:
+        _, kind, key, _, length, view = pid
+        if view is not None:
+            raise WeightsError("it holds views of storages, which are not read; save it again with a newer torch")
+        return storages.setdefault(key, _Storage(kind, length))
+
+    def load() -> Any:
+        return _Unpickler(file, load_storage).load()
+
+    if load() != _LEGACY_MAGIC or load() != _LEGACY_PROTOCOL:
+        raise WeightsError("it is no file of torch.save")
+    system = load()
+    if not system.get("little_endian", True):
+        raise WeightsError("it was written on a big-endian machine; save it again with a newer torch")
+    content = load()
+    for key in load():
+        storage = storages[key]
+        if int.from_bytes(file.read(8), "little") != storage.length:
+            raise WeightsError("the file is damaged: the length of a storage is not what it should be")
+        storage.fill(file.read(storage.length * storage.itemsize))
+    return _resolve(content)
+
+
+def _resolve(value: Any) -> Any:
+    """Put arrays in the place of tensors, inside containers too."""
+    if isinstance(value, _Tensor):
+        return value.array()
+    if isinstance(value, Mapping):
+        return {key: _resolve(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolve(entry) for entry in value]
+    return value
