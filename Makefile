@@ -24,6 +24,7 @@ $(INSTALLED): pyproject.toml
 
 quickstart: env  ## train on the built-in shapes for a few minutes, into runs/quickstart
 	@echo "training on generated shapes: configs/quickstart.py, into runs/quickstart"
+	@rm -rf runs/quickstart
 	@$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
 
 test: env lint types  ## lint, type check, and the tests that take minutes together

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Each run of the trainer compiles its step anew; with this, the same step once for all tests.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
+
 # The shapes in signatures are checked while tests run; the hook must be in place before the package is imported.
 from jaxtyping import install_import_hook
 

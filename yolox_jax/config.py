@@ -7,9 +7,7 @@ experiment. SPEC items (A2.2, A4, ...) are the sections of the description of th
 import dataclasses
 from typing import Literal
 
-Variant = Literal[
-    "yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"
-]
+Variant = Literal["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
 
 STRIDE = 32
 """Largest stride of the network in px: input sizes are multiples of it."""

@@ -40,7 +40,7 @@ def draw_detections(
         boxes: x1, y1, x2, y2 in px of the image; may reach beyond it.
         scores: between 0 and 1; None for annotated objects, whose labels are the class name alone.
         classes: class index of each box, which chooses its colour.
-        class_names: names of all classes.
+        class_names: name of the class of each box.
     """
     canvas = image.copy()
     height, width = image.shape[:2]
@@ -54,7 +54,7 @@ def draw_detections(
     labels: list[_Label] = []
     for index in best_first:
         class_index = int(classes[index])
-        text = class_names[class_index]
+        text = class_names[index]
         if scores is not None:
             text += f" {scores[index]:.2f}"
         labels.append(_place_label(text, class_colour(class_index), corners[index], (height, width), labels))

@@ -60,9 +60,8 @@ def detection_loss(
         num_foreground = lax.psum(num_foreground, axis_name)
     normaliser = jnp.maximum(num_foreground, 1.0)
 
-    # On the background, zeros stand in for prediction and target: nothing overflows, so the masked gradient is 0.
+    # Masked here as well as in the losses, so that what is not finite on the background has gradient 0, not NaN.
     raw_boxes = jnp.where(foreground[..., None], raw[..., :4], 0.0)
-    boxes = jnp.where(foreground[..., None], boxes, decode_boxes(jnp.zeros_like(raw_boxes), image_size))
     l1_weight = jnp.asarray(l1_weight, jnp.float32) * config.l1_weight
     iou = _iou_loss(decode_boxes(raw_boxes, image_size), boxes, foreground)
     classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground)

@@ -46,7 +46,7 @@ def predict_images(
             continue
         found = detector([image for _, image in waiting])
         for (source, image), detections in zip(waiting, found, strict=True):
-            _save_drawing(output / source.name, image, detections, detector.class_names)
+            _save_drawing(output / source.name, image, detections)
             entries.append(_entry(source, image, detections))
         waiting.clear()
         if on_progress is not None:
@@ -72,10 +72,8 @@ def _read_ahead(paths: Sequence[Path], ahead: int) -> Iterator[tuple[Path, UInt8
                 yield path, None
 
 
-def _save_drawing(
-    path: Path, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections, class_names: tuple[str, ...]
-) -> None:
-    drawn = draw_detections(image, detections.boxes, detections.scores, detections.classes, class_names)
+def _save_drawing(path: Path, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections) -> None:
+    drawn = draw_detections(image, detections.boxes, detections.scores, detections.classes, detections.class_names)
     _, encoded = cv2.imencode(path.suffix.lower(), drawn)
     path.write_bytes(encoded.tobytes())
 

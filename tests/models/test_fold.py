@@ -3,17 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
-from reference import procedural
 
+from reference import procedural
 from yolox_jax.models import create_model, fold_batch_norm
 from yolox_jax.weights.names import named_variables, original_shape
 
 
-@pytest.mark.parametrize("variant", ["yolox_nano", "yolox_tiny"])
-def test_folded_model_gives_the_same_output_without_batch_norm(variant: str):
-    model = create_model(variant, 3)
+def test_folded_model_gives_the_same_output_without_batch_norm():
+    model = create_model("yolox_nano", 3)
     for key, variable in named_variables(model).items():
         value = procedural.weight(key, original_shape(variable.shape))
         if key.endswith("running_var"):
@@ -26,6 +24,6 @@ def test_folded_model_gives_the_same_output_without_batch_norm(variant: str):
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model))
     assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
     model.eval()
-    forward = nnx.jit(lambda model, images: model(images))
+    forward = nnx.jit(lambda model, images: model(images), compiler_options={"xla_backend_optimization_level": 0})
     expected = forward(model, images)
     assert float(jnp.max(jnp.abs(forward(folded, images) - expected))) < 1e-4 * float(jnp.max(jnp.abs(expected)))

@@ -7,27 +7,33 @@ import pytest
 
 from yolox_jax.config import Config, ConfigError, ScheduleConfig
 from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
-from yolox_jax.training.run_directory import RunDirectory, open_run_directory
+from yolox_jax.training.run_directory import RunDirectory, open_run_directory, record_settings
+
+
+def start_run(folder, config):
+    run = open_run_directory(folder, config, resume=False)
+    record_settings(run, config)
 
 
 def test_a_folder_that_holds_a_run_is_left_alone_without_resume(tmp_path):
-    open_run_directory(tmp_path, Config(), resume=False)
+    start_run(tmp_path, Config())
     with pytest.raises(ConfigError, match="--resume"):
         open_run_directory(tmp_path, Config(seed=1), resume=False)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 
 
 def test_resuming_with_other_settings_names_them(tmp_path):
-    open_run_directory(tmp_path, Config(), resume=False)
+    start_run(tmp_path, Config())
     changed = Config(schedule=ScheduleConfig(warmup_epochs=7.0), seed=3)
     with pytest.raises(ConfigError, match=r"(?s)--schedule.warmup-epochs was 5.0, is 7.0.*--seed was 0, is 3"):
         open_run_directory(tmp_path, changed, resume=True)
 
 
 def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
-    open_run_directory(tmp_path, Config(), resume=False)
+    start_run(tmp_path, Config())
     more = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, num_workers=2))
     run = open_run_directory(tmp_path, more, resume=True)
+    record_settings(run, more)
     assert json.loads(run.config.read_text())["data"]["num_workers"] == 2
 
 
@@ -46,7 +52,11 @@ def test_lines_after_the_resumed_step_are_replaced_and_half_a_line_is_ignored(tm
         file.write('{"kind": "train", "st')
     with MetricsLog(run, resume_step=20) as log:
         log.write("train", step=30, epoch=3.0, figures={"loss": 2.0})
-    assert [(record["step"], record["loss"]) for record in read_metrics(run.metrics)] == [(10, 1.0), (20, 1.0), (30, 2.0)]
+    assert [(record["step"], record["loss"]) for record in read_metrics(run.metrics)] == [
+        (10, 1.0),
+        (20, 1.0),
+        (30, 2.0),
+    ]
 
 
 def test_curves_are_drawn_from_few_records_and_from_none(tmp_path):

@@ -1,20 +1,17 @@
 """The training step against the original, step by step, and its compilations."""
 
-import dataclasses
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from reference import procedural
 
-from yolox_jax.config import Config, DataConfig, TrainConfig
+from reference import procedural
+from yolox_jax.config import Config, TrainConfig
 from yolox_jax.models.yolox import create_model
 from yolox_jax.training.mesh import create_mesh
 from yolox_jax.training.optimizer import sgd
-from yolox_jax.training.plan import Plan
 from yolox_jax.training.state import create_train_state
 from yolox_jax.training.step import make_train_step
 from yolox_jax.training.validation import averaged_model
@@ -39,9 +36,7 @@ def test_steps_follow_the_original(variant):
     reference = np.load(REFERENCE / f"train_{variant}.npz")
     model = create_model(f"yolox_{variant}", 20)
     seed, fresh = int(reference["seed"]), True
-    start = {
-        key: procedural.weight(key, value.shape, seed, fresh) for key, value in export_state_dict(model).items()
-    }
+    start = {key: procedural.weight(key, value.shape, seed, fresh) for key, value in export_state_dict(model).items()}
     load_state_dict(model, start)
     model.train()
     rates = jnp.asarray(reference["lr"], jnp.float32)

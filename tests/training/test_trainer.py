@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from yolox_jax.config import (
-    AugmentConfig,
     Config,
     ConfigError,
     DataConfig,

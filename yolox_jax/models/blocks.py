@@ -48,7 +48,7 @@ class Conv(nnx.Module):
         bound = (inputs // groups * size * size) ** -0.5
         shape = (size, size, inputs // groups, outputs)
         self.kernel = nnx.Param(_uniform(rng, bound, shape))
-        self.bias = nnx.data(None)
+        self.bias: nnx.Param[Array] | None = nnx.data(None)
         if use_bias:
             self.bias = nnx.Param(_uniform(rng, bound, (outputs,)))
         self.stride = stride
@@ -112,7 +112,7 @@ class BaseConv(nnx.Module):
         rng: np.random.Generator,
     ):
         self.conv = Conv(inputs, outputs, size, stride, groups, rng=rng)
-        self.bn = nnx.data(BatchNorm(outputs))
+        self.bn: BatchNorm | None = nnx.data(BatchNorm(outputs))
         self.activation: Activation = activation
 
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:

@@ -16,11 +16,12 @@ def fold_batch_norm(model: YOLOX) -> YOLOX:
     give what convolution and batch norm gave. The folded model cannot be trained on, nor exported as weights.
     """
     folded = nnx.clone(model)
-    blocks = [block for _, block in nnx.iter_modules(folded) if isinstance(block, BaseConv) and block.bn is not None]
-    values = [
-        (block.conv.kernel[...], block.bn.scale[...], block.bn.bias[...], block.bn.mean[...], block.bn.var[...])
-        for block in blocks
-    ]
+    blocks, values = [], []
+    for _, block in nnx.iter_modules(folded):
+        if isinstance(block, BaseConv) and block.bn is not None:
+            bn = block.bn
+            blocks.append(block)
+            values.append((block.conv.kernel[...], bn.scale[...], bn.bias[...], bn.mean[...], bn.var[...]))
     for block, (kernel, bias) in zip(blocks, _fold(values), strict=True):
         block.conv.kernel = nnx.Param(kernel)
         block.conv.bias = nnx.Param(bias)

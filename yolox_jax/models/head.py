@@ -41,8 +41,9 @@ class YOLOXHead(nnx.Module):
         self.cls_preds = nnx.List([prediction(num_classes) for _ in channels])
         self.reg_preds = nnx.List([prediction(4) for _ in channels])
         self.obj_preds = nnx.List([prediction(1) for _ in channels])
-        for conv in [*self.cls_preds, *self.obj_preds]:
-            conv.bias = nnx.Param(jnp.full_like(conv.bias[...], PRIOR_LOGIT))
+        for predictions, outputs in ((self.cls_preds, num_classes), (self.obj_preds, 1)):
+            for conv in predictions:
+                conv.bias = nnx.Param(jnp.full(outputs, PRIOR_LOGIT))
 
     def __call__(self, features: Sequence[Float[Array, "B _ _ _"]]) -> Float[Array, "B A values"]:
         levels = []

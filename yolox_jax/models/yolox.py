@@ -56,6 +56,7 @@ class YOLOX(nnx.Module):
         self.num_classes = num_classes
         self.dtype = jnp.dtype(dtype)
         sizes = VARIANTS[variant]
+        self.backbone: YOLOPAFPN | YOLOFPN
         if sizes.backbone == "darknet53":
             self.backbone = YOLOFPN(rng=rng)
         else:

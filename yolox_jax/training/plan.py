@@ -57,6 +57,8 @@ class Plan:
     def evaluates_after(self, epoch: int) -> bool:
         """Whether `epoch` ends with an evaluation: at each interval, and in all of the last epochs."""
         done, schedule = epoch + 1, self.config.schedule
-        return done % self.config.evaluation.interval == 0 or done >= schedule.epochs - schedule.no_aug_epochs + 1 or (
-            done == schedule.epochs
+        return (
+            done % self.config.evaluation.interval == 0
+            or done >= schedule.epochs - schedule.no_aug_epochs + 1
+            or (done == schedule.epochs)
         )

@@ -11,6 +11,7 @@ from tensorboardX import SummaryWriter
 
 from yolox_jax.training.run_directory import RunDirectory
 
+
 class MetricsLog:
     """Writes each record as a line of JSON and as TensorBoard scalars."""
 
@@ -39,6 +40,7 @@ class MetricsLog:
         self._file.close()
         self._writer.close()
 
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a `metrics.jsonl`; a last line that a killed run left unfinished is ignored."""
     records = []
@@ -49,11 +51,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             continue
     return records
 
+
 def _drop_lines_after(path: Path, step: int) -> None:
     kept = [record for record in read_metrics(path) if record["step"] <= step]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
     partial.replace(path)
+
 
 def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     """Draws losses, learning rate and AP against the epoch into a PNG."""

@@ -69,7 +69,7 @@ class RunDirectory:
 
 
 def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirectory:
-    """Makes the folder, or checks that the run in it is the one to go on with, and records the settings.
+    """Makes the folder, or checks that the run in it is the one to go on with.
 
     Raises:
       ConfigError: the folder cannot be written, holds another run, or holds a run with other settings.
@@ -87,8 +87,12 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
                 f"--workdir {root} already holds a run; add --resume to go on with it, or choose another folder"
             )
         _check_same_settings(json.loads(run.config.read_text()), config_to_dict(config), root)
-    run.config.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
     return run
+
+
+def record_settings(run: RunDirectory, config: Config) -> None:
+    """Writes the settings; from here on the folder holds a run."""
+    run.config.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
 
 
 def _check_same_settings(before: dict, now: dict, root: Path) -> None:
@@ -107,7 +111,7 @@ def _check_same_settings(before: dict, now: dict, root: Path) -> None:
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= _flatten(value, f"{prefix}{key}.")

@@ -21,11 +21,10 @@ class TrainState(NamedTuple):
     opt_state: PyTree
 
 
-def create_train_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation
-) -> tuple[nnx.GraphDef, TrainState]:
+def create_train_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
     """Splits `model` (in training mode) into its structure and the state of a run that starts from its weights."""
-    graphdef, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat)
+    params, batch_stats = states
     # The step donates its state, so no two parts of it may share a buffer, nor share one with `model`.
     copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
     state = TrainState(

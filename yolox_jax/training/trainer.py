@@ -3,7 +3,7 @@
 import functools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -24,11 +24,11 @@ from yolox_jax.training.meter import Meter
 from yolox_jax.training.optimizer import sgd
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.reporting import MetricsLog
-from yolox_jax.training.run_directory import open_run_directory
+from yolox_jax.training.run_directory import open_run_directory, record_settings
 from yolox_jax.training.state import TrainState, create_train_state
 from yolox_jax.training.step import Batch, TrainStep, make_train_step
 from yolox_jax.training.validation import Validator
-from yolox_jax.weights import load_weights
+from yolox_jax.weights import LoadReport, describe, load_state_dict, read_weights
 
 logger = logging.getLogger("yolox_jax.training")
 
@@ -54,15 +54,16 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     """
     check_config(config)
     mesh = create_mesh(config.train.batch_size)
-    train_set, val_set = _open_datasets(config)
-    plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     run = open_run_directory(workdir, config, resume=resume)
+    train_set, val_set = _open_datasets(config)
+    model, loaded = _initial_model(config, len(train_set.class_names))
+    record_settings(run, config)
+    plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     with (
         TrainingConsole(run.log, plan.total_steps) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
-        model = _initial_model(config, len(train_set.class_names))
-        _announce(config, model, train_set, val_set)
+        _announce(config, model, loaded, train_set, val_set)
         optimizer = sgd(config.optimizer, plan.learning_rate)
         graphdef, state = create_train_state(model, optimizer)
         progress = Progress()
@@ -76,7 +77,9 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
             report = functools.partial(_report, plan, log, console)
             progress = _run_steps(plan, train_step, state, progress, train_set, mesh, report, validator, checkpoints)
         if progress.best_ap is not None:
-            logger.info("best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir)
+            logger.info(
+                "best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir
+            )
     return progress
 
 
@@ -110,6 +113,8 @@ def _run_steps(
                     progress = validator.validate(state, epoch + 1, progress)
                 checkpoints.save(state, progress)
                 meter.restart()
+        if batches.broken:
+            logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
     return progress
 
 
@@ -126,13 +131,15 @@ def _report(plan: Plan, log: MetricsLog, console: TrainingConsole, step: int, me
     done = step + 1
     log.write("train", step=done, epoch=round(done / plan.steps_per_epoch, 4), figures=figures)
     losses = " ".join(f"{name} {figures[name]:.3g}" for name in ("loss", "iou", "objectness", "classification", "l1"))
-    console.show_step(
-        done,
-        f"epoch {step // plan.steps_per_epoch + 1}/{plan.config.schedule.epochs} step {done}/{plan.total_steps} | {losses}"
-        f" | lr {figures['lr']:.2e} | {figures['input_height']}x{figures['input_width']} |"
-        f" {figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting |"
-        f" {figures['memory_mib']:.0f} MiB",
+    parts = (
+        f"epoch {step // plan.steps_per_epoch + 1}/{plan.config.schedule.epochs} step {done}/{plan.total_steps}",
+        losses,
+        f"lr {figures['lr']:.2e}",
+        f"{figures['input_height']}x{figures['input_width']}",
+        f"{figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting",
+        f"{figures['memory_mib']:.0f} MiB",
     )
+    console.show_step(done, " | ".join(parts))
 
 
 def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
@@ -145,19 +152,29 @@ def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     return train_set, val_set
 
 
-def _initial_model(config: Config, num_classes: int) -> YOLOX:
-    model = create_model(
-        config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision)
-    )
+def _initial_model(config: Config, num_classes: int) -> tuple[YOLOX, LoadReport | None]:
+    """The model in training mode, and which of `model.weights` it took."""
+    model = create_model(config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
+    loaded = None
     if config.model.weights:
-        loaded = load_weights(model, config.model.weights, strict=False)
-        logger.info("start from %s: %s", config.model.weights, loaded)
+        state_dict = read_weights(config.model.weights).state_dict
+        variant, _ = describe(state_dict)
+        if variant != config.model.variant:
+            raise ConfigError(
+                f"--model.weights {config.model.weights} holds weights of {variant}, but --model.variant is "
+                f"{config.model.variant}; make them agree"
+            )
+        loaded = load_state_dict(model, state_dict, strict=False)
     model.train()
-    return model
+    return model, loaded
 
 
-def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset) -> None:
-    """Says what is about to be trained, on what."""
+def _shortened(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _announce(config: Config, model: YOLOX, loaded: LoadReport | None, train_set: Dataset, val_set: Dataset) -> None:
+    """Says what is about to be trained, from which weights, on what."""
     summary = summarize(model, config.data.input_size)
     logger.info(
         "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
@@ -168,6 +185,12 @@ def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset
         jax.device_count(),
         jax.devices()[0].device_kind,
     )
+    if loaded is not None:
+        logger.info("start from %s: %d tensors taken", config.model.weights, len(loaded.loaded))
+        if loaded.skipped:
+            logger.info("of another shape or name, not taken: %s", _shortened(loaded.skipped))
+        if loaded.missing:
+            logger.info("left as drawn: %s", _shortened(loaded.missing))
     for which, dataset in (("train", train_set), ("val", val_set)):
         boxes = sum(len(record.boxes) for record in dataset.records)
         logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))

@@ -117,9 +117,9 @@ def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_s
 
 def draw_sheet(dataset: Dataset, evaluation: Evaluation, count: int) -> UInt8[np.ndarray, "H W 3"] | None:
     """Draws `count` images spread over the data set (BGR), annotated objects above and predicted ones below."""
-    places = np.unique(np.linspace(0, len(dataset.records) - 1, count).astype(int)) if count else []
-    columns = [_column(dataset, dataset.records[place], evaluation) for place in places]
-    columns = [column for column in columns if column is not None]
+    places = np.unique(np.linspace(0, len(dataset.records) - 1, count).astype(int))
+    drawn = (_column(dataset, dataset.records[place], evaluation) for place in places)
+    columns = [column for column in drawn if column is not None]
     return np.concatenate(columns, axis=1) if columns else None
 
 

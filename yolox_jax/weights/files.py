@@ -98,7 +98,7 @@ def _read_safetensors(path: Path) -> WeightsFile:
 
 def _read_npz(path: Path) -> WeightsFile:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
         metadata = json.loads(str(arrays.pop(_METADATA_KEY, "{}")))
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:

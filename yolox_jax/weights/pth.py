@@ -6,12 +6,13 @@ own in their place.
 """
 
 import collections
+import io
 import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -74,7 +75,7 @@ class _Storage:
     def itemsize(self) -> int:
         return 2 if self.kind == "bfloat16" else np.dtype(self.kind).itemsize
 
-    def fill(self, data: bytes, byteorder: str = "<") -> None:
+    def fill(self, data: bytes, byteorder: Literal["<", ">"] = "<") -> None:
         if len(data) != self.length * self.itemsize:
             raise WeightsError(
                 f"the file is cut short: a tensor has {len(data)} of {self.length * self.itemsize} bytes"
@@ -185,8 +186,7 @@ def _read_zip(file: BinaryIO) -> Any:
                 storages[key].fill(archive.read(f"{root}data/{key}"), ">" if big else "<")
             return storages[key]
 
-        with archive.open(pickles[0]) as content:
-            return _resolve(_Unpickler(content, load_storage).load())
+        return _resolve(_Unpickler(io.BytesIO(archive.read(pickles[0])), load_storage).load())
 
 
 def _read_legacy(file: BinaryIO) -> Any:

@@ -1,0 +1,63 @@
+"""Files of weights: round trips and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolox_jax.weights import WeightsError, read_weights, save_weights
+
+ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "b": np.array([1, 2])}
+METADATA = {"variant": "yolox_nano", "class_names": '["Käfer", "b"]'}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_arrays_and_metadata_come_back(tmp_path: Path, suffix: str):
+    path = tmp_path / "new" / f"w{suffix}"
+    save_weights(path, ARRAYS, METADATA)
+    read = read_weights(path)
+    assert read.metadata == METADATA
+    assert read.state_dict.keys() == ARRAYS.keys()
+    for key, array in ARRAYS.items():
+        assert read.state_dict[key].dtype == array.dtype
+        np.testing.assert_array_equal(read.state_dict[key], array)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_an_npz_of_other_origin_has_no_metadata(tmp_path: Path):
+    np.savez(tmp_path / "w.npz", **ARRAYS)
+    read = read_weights(tmp_path / "w.npz")
+    assert (read.state_dict.keys(), read.metadata) == (ARRAYS.keys(), {})
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_a_truncated_file_is_named(tmp_path: Path, suffix: str):
+    path = tmp_path / f"short{suffix}"
+    save_weights(path, ARRAYS, METADATA)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(WeightsError, match=rf"short\{suffix} is damaged"):
+        read_weights(path)
+
+
+def test_an_npz_of_pickles_is_refused(tmp_path: Path):
+    np.savez(tmp_path / "w.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(WeightsError, match=r"w\.npz is damaged or no \.npz file of arrays"):
+        read_weights(tmp_path / "w.npz")
+
+
+def test_a_run_directory_gives_its_best_weights_or_else_its_last(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="no run directory with weights"):
+        read_weights(tmp_path)
+    for name in ("last", "best"):
+        save_weights(tmp_path / name / "weights.safetensors", ARRAYS, {"from": name})
+        assert read_weights(tmp_path).metadata == {"from": name}
+
+
+def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        read_weights(tmp_path / "nowhere.pth")
+    (tmp_path / "w.onnx").touch()
+    with pytest.raises(WeightsError, match=r"w\.onnx: weights are read from \.pth"):
+        read_weights(tmp_path / "w.onnx")
+    with pytest.raises(WeightsError, match=r"written to \.safetensors or \.npz"):
+        save_weights(tmp_path / "w.pth", ARRAYS, {})
