@@ -1,7 +1,5 @@
 """`python evaluate.py` is `yolox-jax evaluate`; --help shows its flags."""
 
-import sys
+from yolox_jax.cli.main import program
 
-from yolox_jax.cli.main import main
-
-sys.exit(main(["evaluate", *sys.argv[1:]]))
+program("evaluate")

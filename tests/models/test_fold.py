@@ -14,8 +14,8 @@ def test_folded_model_gives_the_same_output_without_batch_norm():
     model = create_model("yolox_nano", 3)
     for key, variable in named_variables(model).items():
         value = procedural.weight(key, original_shape(variable.shape))
-        if key.endswith("running_var"):
-            value = value * 2.0
+        if "running" in key:  # fresh ones are 0 and 1, which would hide a mistake
+            value = value + np.random.default_rng(0).uniform(0.2, 1.0, value.shape)
         if value.ndim == 1:
             variable.set_value(jnp.asarray(value))
     images = jnp.asarray(procedural.images((1, 64, 64, 3), 0))
@@ -24,6 +24,6 @@ def test_folded_model_gives_the_same_output_without_batch_norm():
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model))
     assert not jax.tree.leaves(nnx.state(folded, nnx.BatchStat))
     model.eval()
-    forward = nnx.jit(lambda model, images: model(images), compiler_options={"xla_backend_optimization_level": 0})
+    forward = nnx.jit(lambda model, images: model(images))
     expected = forward(model, images)
     assert float(jnp.max(jnp.abs(forward(folded, images) - expected))) < 1e-4 * float(jnp.max(jnp.abs(expected)))

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from yolox_jax.config import (
     Config,
@@ -56,9 +57,15 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
     for path in (finished.log, finished.best_weights, finished.last_weights, finished.predictions(3)):
         assert path.stat().st_size > 0, path
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
-    assert list(finished.tensorboard.glob("events*"))
     metadata = read_weights(finished.root).metadata
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
+
+
+def test_tensorboard_reads_the_losses_the_figures_and_the_pictures(finished):
+    events = EventAccumulator(str(finished.tensorboard)).Reload()
+    assert [scalar.step for scalar in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
+    assert [scalar.step for scalar in events.Scalars("evaluation/AP")] == [8, 12]
+    assert [image.step for image in events.Images("predictions")] == [8, 12]
 
 
 def test_metrics_tell_steps_and_evaluations_apart(finished):

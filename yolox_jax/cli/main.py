@@ -5,6 +5,9 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from yolox_jax.cli.memory import restart_with_huge_pages
 
 COMMANDS = {
     "train": "train a detector as a config says",
@@ -13,21 +16,30 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def program(command: str | None = None) -> NoReturn:
+    """Runs the command line of this process and ends it.
+
+    Args:
+        command: what to run, where the program's name tells; None for the first word of the command line.
+    """
+    restart_with_huge_pages()
+    sys.exit(main(sys.argv[1:] if command is None else [command, *sys.argv[1:]]))
+
+
+def main(argv: Sequence[str]) -> int:
     """Runs a command and returns the exit code.
 
     Args:
-        argv: The command and its flags; those of the process if None.
+        argv: the command and its flags.
 
     Returns:
         0, or 2 where the user has something to mend: the message on stderr says what. 130 if interrupted.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    command = _parser().parse_args(words[:1]).command
+    command = _parser().parse_args(argv[:1]).command
     # A command is loaded when asked for, so that `--help` does not wait for jax.
     module = importlib.import_module(f"yolox_jax.cli.{command}")
     try:
-        module.main(words[1:])
+        module.main(list(argv[1:]))
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -12,7 +12,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -151,7 +151,7 @@ _GLOBALS: dict[str, Any] = {
 class _Unpickler(pickle.Unpickler):
     """Knows the names in `_GLOBALS` and refuses every other."""
 
-    def __init__(self, file: BinaryIO, load_storage: Callable[[tuple[Any, ...]], _Storage]):
+    def __init__(self, file: io.BufferedIOBase, load_storage: Callable[[tuple[Any, ...]], _Storage]):
         super().__init__(file, encoding="utf-8")
         self.load_storage = load_storage
 
@@ -170,7 +170,7 @@ class _Unpickler(pickle.Unpickler):
         return self.load_storage(pid)
 
 
-def _read_zip(file: BinaryIO) -> Any:
+def _read_zip(file: io.BufferedIOBase) -> Any:
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
         if len(pickles) != 1:
@@ -189,7 +189,7 @@ def _read_zip(file: BinaryIO) -> Any:
         return _resolve(_Unpickler(io.BytesIO(archive.read(pickles[0])), load_storage).load())
 
 
-def _read_legacy(file: BinaryIO) -> Any:
+def _read_legacy(file: io.BufferedIOBase) -> Any:
     """Pickles one after the other: magic number, version, system, content, keys of the storages; then the storages."""
     file.seek(0)
     if file.read(2) == b"PK":
