@@ -31,11 +31,11 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
     """Read an image as 8-bit BGR, turned upright as its EXIF orientation says.
 
     Args:
-      path: the file, of any format that OpenCV reads.
-      size: height and width it must have, where annotations tell them.
+        path: the file, of any format that OpenCV reads.
+        size: height and width it must have, where annotations tell them.
 
     Raises:
-      BrokenImage: the file is missing, is no image, ends early, or has another size.
+        BrokenImage: the file is missing, is no image, ends early, or has another size.
     """
     try:
         content = path.read_bytes()

@@ -12,7 +12,7 @@ def resize_to_fit(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> t
     """Resize an image to the largest size of its aspect that fits into `size` (height, width).
 
     Returns:
-      The image, its sides truncated to whole px, and the ratio of new to old sides.
+        The image, its sides truncated to whole px, and the ratio of new to old sides.
     """
     height, width = image.shape[:2]
     ratio = min(size[0] / height, size[1] / width)
@@ -27,7 +27,7 @@ def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple
     """Resize an image to fit into `size` (height, width) and pad it at the right or the bottom (SPEC A3.5).
 
     Returns:
-      The padded image and the ratio of new to old sides: boxes of the image times the ratio are boxes of the result.
+        The padded image and the ratio of new to old sides: boxes of the image times the ratio are boxes of the result.
     """
     image, ratio = resize_to_fit(image, size)
     if image.shape[:2] == size:
@@ -45,7 +45,7 @@ def evaluation_image(
     It resizes twice: where truncation made the first result one px too small, the second stretches it again.
 
     Returns:
-      The padded image and the ratio to divide detected boxes by.
+        The padded image and the ratio to divide detected boxes by.
     """
     resized, ratio = resize_to_fit(image, size)
     return letterbox(resized, size)[0], ratio

@@ -119,17 +119,17 @@ def training_batches(dataset: Dataset, config: Config, *, start_step: int = 0) -
     """Batches for the steps from `start_step` to the end of the run.
 
     Args:
-      dataset: the training images.
-      config: of the run: seed, batch size, epochs, data.
-      start_step: number of steps already done.
+        dataset: the training images.
+        config: of the run: seed, batch size, epochs, data.
+        start_step: number of steps already done.
 
     Returns:
-      An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] cx cy w h px, classes int32
-      [B, G], valid bool [B, G], image_ids int64 [B] (of the first image of each mosaic).
+        An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] cx cy w h px, classes int32
+        [B, G], valid bool [B, G], image_ids int64 [B] (of the first image of each mosaic).
 
     Raises:
-      BrokenImage: while iterating, an unreadable image, if `data.broken_images` is `stop`.
-      DataError: while iterating, no image can be read.
+        BrokenImage: while iterating, an unreadable image, if `data.broken_images` is `stop`.
+        DataError: while iterating, no image can be read.
     """
     cv2.setNumThreads(0)
     source = _TrainingSource(dataset.records, config)
@@ -173,18 +173,18 @@ def evaluation_batches(
     """Every image once, in order, letterboxed as in the original's evaluation (SPEC A3.9).
 
     Args:
-      dataset: the images.
-      input_size: height and width of the network input in px.
-      batch_size: images a batch; the last batch is padded to it.
-      broken_images: `skip` logs the name of a broken image and leaves its place empty; `stop` raises.
-      num_threads: threads that load images.
+        dataset: the images.
+        input_size: height and width of the network input in px.
+        batch_size: images a batch; the last batch is padded to it.
+        broken_images: `skip` logs the name of a broken image and leaves its place empty; `stop` raises.
+        num_threads: threads that load images.
 
     Yields:
-      Dicts: images uint8 [B, H, W, 3] BGR, ratios float32 [B] to divide boxes by, indices int32 [B] into
-      `dataset.records`. Places that hold no image are grey, with ratio 1 and index -1.
+        Dicts: images uint8 [B, H, W, 3] BGR, ratios float32 [B] to divide boxes by, indices int32 [B] into
+        `dataset.records`. Places that hold no image are grey, with ratio 1 and index -1.
 
     Raises:
-      BrokenImage: an unreadable image, if `broken_images` is `stop`.
+        BrokenImage: an unreadable image, if `broken_images` is `stop`.
     """
     cv2.setNumThreads(0)
     seen: dict[str, str] = {}

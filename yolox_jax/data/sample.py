@@ -40,7 +40,7 @@ class ImageLoader:
         """The image at `index`, or the nearest readable one after it, and its image id.
 
         Raises:
-          DataError: no image at all can be read.
+            DataError: no image at all can be read.
         """
         for step in range(len(self.records)):
             record = self.records[(index + step) % len(self.records)]
@@ -65,12 +65,12 @@ def make_sample(
     """Build the training sample around one image.
 
     Args:
-      index: the image.
-      loader: reads the image and its partners, which are drawn from all that it has.
-      with_objects: indices of the images that have objects, to draw the partner of MixUp from.
-      mosaic: False in the last epochs: no mosaic, and so no MixUp.
-      config: sizes and augmentation.
-      rng: every random choice is drawn from it.
+        index: the image.
+        loader: reads the image and its partners, which are drawn from all that it has.
+        with_objects: indices of the images that have objects, to draw the partner of MixUp from.
+        mosaic: False in the last epochs: no mosaic, and so no MixUp.
+        config: sizes and augmentation.
+        rng: every random choice is drawn from it.
     """
     augment, size = config.augment, config.input_size
     labelled, image_id = loader.load(index)

@@ -13,7 +13,7 @@ def create_mesh(batch_size: int) -> Mesh:
     """All devices in a row.
 
     Raises:
-      ConfigError: the devices do not divide the batch.
+        ConfigError: the devices do not divide the batch.
     """
     devices = jax.devices()
     if batch_size % len(devices):

@@ -72,7 +72,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     """Makes the folder, or checks that the run in it is the one to go on with.
 
     Raises:
-      ConfigError: the folder cannot be written, holds another run, or holds a run with other settings.
+        ConfigError: the folder cannot be written, holds another run, or holds a run with other settings.
     """
     run = RunDirectory(root)
     try:

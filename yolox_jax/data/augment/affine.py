@@ -79,10 +79,10 @@ def visible_boxes(
     """Which boxes are still worth learning: large enough, enough of them in view, and not a sliver (SPEC A0).
 
     Args:
-      before: boxes on the canvas.
-      after: the same boxes on the output, clipped to it.
-      scale: the zoom between them; areas grow by its square.
-      config: the three limits.
+        before: boxes on the canvas.
+        after: the same boxes on the output, clipped to it.
+        scale: the zoom between them; areas grow by its square.
+        config: the three limits.
     """
     sides_before = np.maximum(before[:, 2:] - before[:, :2], 0.0)
     sides = np.maximum(after[:, 2:] - after[:, :2], 0.0)

@@ -17,13 +17,13 @@ def place_tile(
     """Where a tile goes: each has one corner at the centre and is cut at the edge of the canvas.
 
     Args:
-      quadrant: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
-      centre_xy: the point where the tiles meet, px of the canvas.
-      tile_size: height and width of the tile.
-      canvas_size: height and width of the canvas.
+        quadrant: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
+        centre_xy: the point where the tiles meet, px of the canvas.
+        tile_size: height and width of the tile.
+        canvas_size: height and width of the canvas.
 
     Returns:
-      The window of the canvas that is filled, and the window of the tile that fills it.
+        The window of the canvas that is filled, and the window of the tile that fills it.
     """
     (height, width), (canvas_height, canvas_width) = tile_size, canvas_size
     left = centre_xy[0] - width if quadrant in (0, 2) else centre_xy[0]

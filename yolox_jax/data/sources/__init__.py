@@ -14,16 +14,16 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
     """Read and check the annotations of one split; images are looked for, not opened.
 
     Args:
-      config: where the data set lies and its format.
-      which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split of
+        config: where the data set lies and its format.
+        which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split of
         formats that have splits where `config.split` is empty.
 
     Returns:
-      The data set, with at least one image.
+        The data set, with at least one image.
 
     Raises:
-      ConfigError: a setting that leads nowhere.
-      DataError: annotations that are unsound, or name images that do not exist.
+        ConfigError: a setting that leads nowhere.
+        DataError: annotations that are unsound, or name images that do not exist.
     """
     setting = f"--data.{which}"
     split = config.split or which

@@ -18,12 +18,12 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Da
     those of other programs.
 
     Args:
-      images: folder that the `file_name` of every image is relative to.
-      annotations: the JSON file.
-      setting: prefix of the settings named in errors, such as `--data.train`.
+        images: folder that the `file_name` of every image is relative to.
+        annotations: the JSON file.
+        setting: prefix of the settings named in errors, such as `--data.train`.
 
     Raises:
-      DataError: naming the file and the entry that is wrong.
+        DataError: naming the file and the entry that is wrong.
     """
     content = _load(annotations)
     names = _categories(content["categories"], annotations)

@@ -92,12 +92,12 @@ def check_images_exist(named: Mapping[Path, str], listed_in: str, setting: str) 
     Folders are listed once each, which takes a second where asking for 100,000 files one by one takes many.
 
     Args:
-      named: each image file, and the entry of the annotations that names it.
-      listed_in: the file or folder that holds those entries.
-      setting: the setting that says where images lie, for the message.
+        named: each image file, and the entry of the annotations that names it.
+        listed_in: the file or folder that holds those entries.
+        setting: the setting that says where images lie, for the message.
 
     Raises:
-      DataError: naming the first missing files.
+        DataError: naming the first missing files.
     """
     present = {folder: _file_names(folder) for folder in {path.parent for path in named}}
     missing = [path for path in named if path.name not in present[path.parent]]

@@ -29,7 +29,7 @@ def ensure_shapes(folder: Path, *, setting: str = "--data.images") -> None:
     """Generate the shapes into `folder` unless they are there: 600 training and 100 validation images, seconds.
 
     Raises:
-      ConfigError: the folder holds something else.
+        ConfigError: the folder holds something else.
     """
     if all((folder / f"instances_{split}.json").is_file() for split in ("train", "val")):
         return
@@ -47,11 +47,11 @@ def generate_shapes(
     whole, so a run that is killed leaves no half of a data set.
 
     Args:
-      folder: where to; it must be empty or not exist.
-      num_train: number of training images.
-      num_val: number of validation images.
-      image_size: height and width of the images in px.
-      seed: of everything random.
+        folder: where to; it must be empty or not exist.
+        num_train: number of training images.
+        num_val: number of validation images.
+        image_size: height and width of the images in px.
+        seed: of everything random.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -97,7 +97,7 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "
     """Draw one picture: a background, then two to eight shapes, later ones over earlier ones.
 
     Returns:
-      The picture, and class and full extent (x1, y1, x2, y2 in px) of each shape of which enough is in view.
+        The picture, and class and full extent (x1, y1, x2, y2 in px) of each shape of which enough is in view.
     """
     picture, colours = _background(rng, size)
     owner = np.full((size, size), -1, np.int16)

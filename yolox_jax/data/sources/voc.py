@@ -32,13 +32,13 @@ def read_voc(root: Path, split: str, *, setting: str = "--data") -> Dataset:
     those without an area left out.
 
     Args:
-      root: folder that holds Annotations, ImageSets and JPEGImages.
-      split: name of the list, such as `train` for ImageSets/Main/train.txt.
-      setting: prefix of the settings named in errors, such as `--data.train`.
+        root: folder that holds Annotations, ImageSets and JPEGImages.
+        split: name of the list, such as `train` for ImageSets/Main/train.txt.
+        setting: prefix of the settings named in errors, such as `--data.train`.
 
     Raises:
-      ConfigError: a folder or list that is not there.
-      DataError: naming the XML file that is wrong, or images that are missing.
+        ConfigError: a folder or list that is not there.
+        DataError: naming the XML file that is wrong, or images that are missing.
     """
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
         if not (root / folder).is_dir():
