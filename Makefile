@@ -24,8 +24,8 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-quickstart: env  ## train on the built-in shapes for a few minutes, into runs/quickstart
-	@echo "training on generated shapes: configs/quickstart.py, into runs/quickstart"
+quickstart: env  ## train on the built-in shapes for a few minutes, into runs/quickstart, made anew
+	@echo "training on generated shapes: configs/quickstart.py, into runs/quickstart (made anew)"
 	@rm -rf runs/quickstart
 	@$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
 

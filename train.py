@@ -2,4 +2,6 @@
 
 from yolox_jax.cli.main import program
 
-program("train")
+# The processes that load images import this file again.
+if __name__ == "__main__":
+    program("train")

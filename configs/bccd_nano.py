@@ -1,4 +1,4 @@
-"""YOLOX-nano fine-tuned on blood cells: a data set of your own in Pascal VOC layout.
+r"""YOLOX-nano fine-tuned on blood cells: a data set of your own in Pascal VOC layout.
 
 BCCD has 364 pictures of 640x480 px with 4,888 red cells, white cells and platelets (MIT licence). Put it (Annotations,
 ImageSets, JPEGImages) into datasets/bccd and the published weights into weights/yolox_nano.pth, or name other places as
@@ -9,7 +9,7 @@ Reproduces: 0.577 AP on the 87 validation images, the mean of three seeds (0.566
 Expected: a mean of 0.570 or more over two seeds.
 Cost: 30 epochs of 205 images, ten to fifteen minutes on two CPU cores.
 Command: python train.py --config configs/bccd_nano.py --workdir runs/bccd_nano
-  or: python train.py --config configs/bccd_nano.py --workdir runs/bccd_nano --data.train.images MY/bccd
+  or: python train.py --config configs/bccd_nano.py --workdir runs/bccd_nano --data.train.images MY/bccd \
       --data.val.images MY/bccd --model.weights MY/yolox_nano.pth
 """
 

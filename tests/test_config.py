@@ -165,6 +165,12 @@ def test_multiscale_range_is_checked_unless_it_is_off() -> None:
         check_config(Config(train=TrainConfig(multiscale_px=(500, 800))))
 
 
+def test_multiscale_range_without_the_evaluation_size_is_refused_with_one_that_has_it() -> None:
+    with pytest.raises(ConfigError, match="leaves out the input height 416 .*--train.multiscale-px 256 576"):
+        check_config(Config(data=DataConfig(input_size=(416, 416))))
+    check_config(Config(data=DataConfig(input_size=(416, 416)), train=TrainConfig(multiscale_px=(256, 576))))
+
+
 @pytest.mark.parametrize(("epochs", "warmup", "no_aug"), [(20, 5.0, 15), (5, 0.0, 5), (2, 5.0, 0)])
 def test_schedule_that_leaves_no_main_phase_is_refused_with_one_that_works(
     epochs: int, warmup: float, no_aug: int

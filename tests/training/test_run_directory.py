@@ -24,13 +24,20 @@ def test_a_folder_that_holds_a_run_is_left_alone_without_resume(tmp_path):
 
 def test_resuming_with_other_settings_names_them(tmp_path):
     start_run(tmp_path, Config())
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
     changed = Config(schedule=ScheduleConfig(warmup_epochs=7.0), seed=3)
     with pytest.raises(ConfigError, match=r"(?s)--schedule.warmup-epochs was 5.0, is 7.0.*--seed was 0, is 3"):
         open_run_directory(tmp_path, changed, resume=True)
 
 
+def test_a_run_that_never_reached_a_checkpoint_may_start_over_with_other_settings(tmp_path):
+    start_run(tmp_path, Config())
+    open_run_directory(tmp_path, Config(seed=3), resume=True)
+
+
 def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
     start_run(tmp_path, Config())
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
     more = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, num_workers=2))
     run = open_run_directory(tmp_path, more, resume=True)
     record_settings(run, more)

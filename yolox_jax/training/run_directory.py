@@ -5,12 +5,19 @@ import json
 from pathlib import Path
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import config_to_dict
+from yolox_jax.config_file import config_from_dict, config_to_dict, flag
 
-# A resumed run may change these: they alter neither the weights nor the figures.
+# A resumed run may change these: where the data lies, and what alters neither weights nor figures of a run that came
+# this far.
 FREE_SETTINGS = (
+    "data.train.images",
+    "data.train.annotations",
+    "data.val.images",
+    "data.val.annotations",
     "data.num_workers",
     "data.num_threads",
+    "data.broken_images",
+    "train.log_interval",
     "train.keep_checkpoints",
     "evaluation.batch_size",
     "evaluation.num_pictures",
@@ -86,25 +93,31 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
             raise ConfigError(
                 f"--workdir {root} already holds a run; add --resume to go on with it, or choose another folder"
             )
-        _check_same_settings(json.loads(run.config.read_text()), config_to_dict(config), root)
+        # Before the first checkpoint there is nothing to go on with, and so nothing to agree with.
+        if any(run.checkpoints.glob("[0-9]*")):
+            _check_same_settings(run, config)
     return run
 
 
 def record_settings(run: RunDirectory, config: Config) -> None:
     """Writes the settings; from here on the folder holds a run."""
-    run.config.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
+    partial = run.config.with_suffix(".partial")
+    partial.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
+    partial.replace(run.config)
 
 
-def _check_same_settings(before: dict, now: dict, root: Path) -> None:
-    before, now = _flatten(before), _flatten(now)
+def _check_same_settings(run: RunDirectory, config: Config) -> None:
+    # By way of Config, so that a run of an older version has the defaults of settings that are new.
+    before = _flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
+    now = _flatten(config_to_dict(config))
     changed = [
-        f"  --{name.replace('_', '-')} was {before.get(name)!r}, is {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name) and name not in FREE_SETTINGS
+        f"  {flag(name)} was {before[name]!r}, is {now[name]!r}"
+        for name in now
+        if before[name] != now[name] and name not in FREE_SETTINGS
     ]
     if changed:
         raise ConfigError(
-            f"--resume: the run in {root} was started with other settings:\n"
+            f"--resume: the run in {run.root} was started with other settings:\n"
             + "\n".join(changed)
             + "\nset them back to go on, or start a new run with another --workdir"
         )

@@ -1,5 +1,6 @@
 """A training run, from the settings to the weights."""
 
+import dataclasses
 import functools
 import logging
 import math
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Sharding
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config
@@ -26,9 +27,9 @@ from yolox_jax.training.plan import Plan
 from yolox_jax.training.reporting import MetricsLog
 from yolox_jax.training.run_directory import open_run_directory, record_settings
 from yolox_jax.training.state import TrainState, create_train_state
-from yolox_jax.training.step import Batch, TrainStep, make_train_step
+from yolox_jax.training.step import TrainStep, make_train_step
 from yolox_jax.training.validation import Validator
-from yolox_jax.weights import LoadReport, describe, load_state_dict, read_weights
+from yolox_jax.weights import describe, load_state_dict, read_weights
 
 logger = logging.getLogger("yolox_jax.training")
 
@@ -50,32 +51,40 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
 
     Raises:
         ConfigError: settings that cannot work, found before any work.
-        TrainingError: the loss is no longer finite.
+        DataError, WeightsError, FileNotFoundError: annotations or weights that cannot be used, found before any work.
+        BrokenImage: an image that cannot be read, if `data.broken_images` is `stop`.
+        TrainingError: the loss or its gradient is no longer finite.
     """
     check_config(config)
     mesh = create_mesh(config.train.batch_size)
     run = open_run_directory(workdir, config, resume=resume)
     train_set, val_set = _open_datasets(config)
-    model, loaded = _initial_model(config, len(train_set.class_names))
-    record_settings(run, config)
     plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     with (
-        TrainingConsole(run.log, plan.total_steps) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
+        TrainingConsole(run.log, plan.total_steps) as console,
     ):
-        _announce(config, model, loaded, train_set, val_set)
+        resuming = resume and checkpoints.latest_step() is not None
+        model = _initial_model(config, len(train_set.class_names), take_weights=not resuming)
+        record_settings(run, config)
+        _announce(config, model, train_set, val_set)
         optimizer = sgd(config.optimizer, plan.learning_rate)
         graphdef, state = create_train_state(model, optimizer)
         progress = Progress()
-        if resume and checkpoints.latest_step() is not None:
+        if resuming:
             state, progress = checkpoints.restore(state, replicated(mesh))
             logger.info("resumed after step %d of %d", state.step, plan.total_steps)
         state = jax.device_put(state, replicated(mesh))
-        train_step = make_train_step(graphdef, optimizer, config, mesh)
         with MetricsLog(run, resume_step=int(state.step)) as log:
-            validator = Validator(config, val_set, graphdef, run, log, console)
-            report = functools.partial(_report, plan, log, console)
-            progress = _run_steps(plan, train_step, state, progress, train_set, mesh, report, validator, checkpoints)
+            loop = _Loop(
+                plan=plan,
+                train_step=make_train_step(graphdef, optimizer, config, mesh),
+                sharding=split_over_devices(mesh),
+                report=functools.partial(_report, plan, log, console),
+                validator=Validator(config, val_set, graphdef, run, log, console),
+                checkpoints=checkpoints,
+            )
+            progress = loop.run(state, progress, train_set)
         if progress.best_ap is not None:
             logger.info(
                 "best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir
@@ -83,48 +92,49 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     return progress
 
 
-def _run_steps(
-    plan: Plan,
-    train_step: TrainStep,
-    state: TrainState,
-    progress: Progress,
-    train_set: Dataset,
-    mesh: Mesh,
-    report: Callable[[int, Meter], None],
-    validator: Validator,
-    checkpoints: Checkpoints,
-) -> Progress:
-    """The loop. Nothing in it waits for the device but reports, evaluations and checkpoints."""
-    start = int(state.step)
-    meter = Meter(plan.config.train.batch_size)
-    with training_batches(train_set, plan.config, start_step=start) as batches:
-        for step in range(start, plan.total_steps):
-            with meter.waiting():
-                batch = next(batches)
-                names = Batch.__annotations__
-                batch = jax.device_put({name: batch[name] for name in names}, split_over_devices(mesh))
-            state, metrics = train_step(state, batch, plan.l1_weight_at(step), size=plan.size_at(step))
-            meter.add(metrics)
-            if plan.logs_after(step):
-                report(step, meter)
-            if plan.ends_epoch(step):
-                epoch = step // plan.steps_per_epoch
-                if plan.evaluates_after(epoch):
-                    progress = validator.validate(state, epoch + 1, progress)
-                checkpoints.save(state, progress)
-                meter.restart()
-        if batches.broken:
-            logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
-    return progress
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """The steps of a run, and what follows them."""
+
+    plan: Plan
+    train_step: TrainStep
+    sharding: Sharding
+    report: Callable[[int, Meter], None]
+    validator: Validator
+    checkpoints: Checkpoints
+
+    def run(self, state: TrainState, progress: Progress, train_set: Dataset) -> Progress:
+        """Trains from `state` to the end. Only reports, evaluations and checkpoints wait for the device."""
+        plan, start = self.plan, int(state.step)
+        meter = Meter(plan.config.train.batch_size)
+        with training_batches(train_set, plan.config, start_step=start) as batches:
+            for step in range(start, plan.total_steps):
+                with meter.waiting():
+                    batch = jax.device_put(next(batches), self.sharding)
+                state, metrics = self.train_step(state, batch, plan.l1_weight_at(step), size=plan.size_at(step))
+                meter.add(metrics)
+                if plan.logs_after(step):
+                    self.report(step, meter)
+                if plan.ends_epoch(step):
+                    epoch = step // plan.steps_per_epoch
+                    if plan.evaluates_after(epoch):
+                        progress = self.validator.validate(state, epoch + 1, progress)
+                    self.checkpoints.save(state, progress)
+                    meter.restart()
+            if batches.broken:
+                logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
+        return progress
 
 
 def _report(plan: Plan, log: MetricsLog, console: TrainingConsole, step: int, meter: Meter) -> None:
     """Writes and shows the figures of the steps up to `step`."""
     figures = meter.report()
-    if not math.isfinite(figures["loss"]):
+    # A gradient that is not finite has spoilt the weights, even where the loss before it was sound.
+    if not math.isfinite(figures["loss"] + figures["gradient_norm"]):
         raise TrainingError(
-            f"the loss is no longer finite at step {step + 1}; weights and checkpoints before it are kept. Try a lower "
-            "--optimizer.lr-per-image or a longer --schedule.warmup-epochs"
+            f"the loss or its gradient is no longer finite at step {step + 1}; what was saved before is kept. Start a "
+            "new run in another --workdir with a lower --optimizer.lr-per-image or a longer --schedule.warmup-epochs; "
+            "--model.weights with this folder starts it from the weights of the last evaluation"
         )
     figures["lr"] = float(plan.learning_rate(step))
     figures["input_height"], figures["input_width"] = plan.size_at(step)
@@ -152,11 +162,10 @@ def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     return train_set, val_set
 
 
-def _initial_model(config: Config, num_classes: int) -> tuple[YOLOX, LoadReport | None]:
-    """The model in training mode, and which of `model.weights` it took."""
+def _initial_model(config: Config, num_classes: int, *, take_weights: bool) -> YOLOX:
+    """The model in training mode, with `model.weights` where they are given and wanted."""
     model = create_model(config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
-    loaded = None
-    if config.model.weights:
+    if take_weights and config.model.weights:
         state_dict = read_weights(config.model.weights).state_dict
         variant, _ = describe(state_dict)
         if variant != config.model.variant:
@@ -164,17 +173,22 @@ def _initial_model(config: Config, num_classes: int) -> tuple[YOLOX, LoadReport 
                 f"--model.weights {config.model.weights} holds weights of {variant}, but --model.variant is "
                 f"{config.model.variant}; make them agree"
             )
-        loaded = load_state_dict(model, state_dict, strict=False)
+        taken = load_state_dict(model, state_dict, strict=False)
+        logger.info("start from %s: %d tensors taken", config.model.weights, len(taken.loaded))
+        if taken.skipped:
+            logger.info("of another shape or name, not taken: %s", _shortened(taken.skipped))
+        if taken.missing:
+            logger.info("left as drawn: %s", _shortened(taken.missing))
     model.train()
-    return model, loaded
+    return model
 
 
 def _shortened(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _announce(config: Config, model: YOLOX, loaded: LoadReport | None, train_set: Dataset, val_set: Dataset) -> None:
-    """Says what is about to be trained, from which weights, on what."""
+def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset) -> None:
+    """Says what is about to be trained, on what."""
     summary = summarize(model, config.data.input_size)
     logger.info(
         "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
@@ -185,12 +199,6 @@ def _announce(config: Config, model: YOLOX, loaded: LoadReport | None, train_set
         jax.device_count(),
         jax.devices()[0].device_kind,
     )
-    if loaded is not None:
-        logger.info("start from %s: %d tensors taken", config.model.weights, len(loaded.loaded))
-        if loaded.skipped:
-            logger.info("of another shape or name, not taken: %s", _shortened(loaded.skipped))
-        if loaded.missing:
-            logger.info("left as drawn: %s", _shortened(loaded.missing))
     for which, dataset in (("train", train_set), ("val", val_set)):
         boxes = sum(len(record.boxes) for record in dataset.records)
         logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import UInt8
@@ -95,24 +96,22 @@ class Validator:
 
 
 def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
-    """The model with the averaged weights and statistics, in evaluation mode."""
+    """The model with the averaged weights and statistics, in evaluation mode and float32 (SPEC A4)."""
     model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, copy=True)
     model.eval()
+    model.dtype = jnp.dtype(jnp.float32)
     return model
 
 
 def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_size: tuple[int, int]) -> None:
     """Writes weights under the original's names, beside them what `predict` needs to know."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "variant": model.variant,
         "num_classes": str(model.num_classes),
         "class_names": json.dumps(class_names),
         "input_size": json.dumps(input_size),
     }
-    partial = path.with_name(f"partial_{path.name}")
-    save_weights(partial, export_state_dict(model), metadata)
-    partial.replace(path)  # whoever reads meanwhile, or a run killed here, finds the old file whole
+    save_weights(path, export_state_dict(model), metadata)
 
 
 def draw_sheet(dataset: Dataset, evaluation: Evaluation, count: int) -> UInt8[np.ndarray, "H W 3"] | None:

@@ -15,8 +15,8 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
 
     Args:
         config: where the data set lies and its format.
-        which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split of
-        formats that have splits where `config.split` is empty.
+        which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split
+            of formats that have splits where `config.split` is empty.
 
     Returns:
         The data set, with at least one image.

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float64, UInt8
 from yolox_jax.config import ConfigError
 
 CLASS_NAMES = ("circle", "square", "star", "triangle")
-MIN_SIZE_PX, MEDIAN_SIZE_PX, MAX_SIZE_PX = 8.0, 45.0, 128.0
+MIN_SIZE_PX, MEDIAN_SIZE_PX, MAX_SIZE_PX = 8.0, 64.0, 128.0
 SIZE_SPREAD = 0.6
-"""Standard deviation of the logarithm of sizes: nine in ten lie between 17 and 120 px."""
+"""Standard deviation of the logarithm of sizes: nine in ten are larger than 30 px."""
 MAX_OBJECTS = 8
 MIN_VISIBLE = 0.3
 """An object of which later ones leave less in view is not annotated."""
