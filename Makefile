@@ -31,7 +31,7 @@ quickstart: env  ## train on the built-in shapes for a few minutes, into runs/qu
 
 test: env lint types  ## lint, type check, and the tests that take minutes together
 	@echo "running the tests"
-	@$(BIN)/python -m pytest --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 test-slow: env  ## the tests that are long by nature
 	@echo "running the slow tests"

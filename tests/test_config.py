@@ -10,6 +10,7 @@ import pytest
 from yolox_jax.config import Config, ConfigError, DataConfig, ScheduleConfig, TrainConfig
 from yolox_jax.config_file import (
     check_config,
+    check_multiscale_range,
     config_from_dict,
     config_to_dict,
     flag,
@@ -167,8 +168,11 @@ def test_multiscale_range_is_checked_unless_it_is_off() -> None:
 
 def test_multiscale_range_without_the_evaluation_size_is_refused_with_one_that_has_it() -> None:
     with pytest.raises(ConfigError, match="leaves out the input height 416 .*--train.multiscale-px 256 576"):
-        check_config(Config(data=DataConfig(input_size=(416, 416))))
-    check_config(Config(data=DataConfig(input_size=(416, 416)), train=TrainConfig(multiscale_px=(256, 576))))
+        check_multiscale_range(Config(data=DataConfig(input_size=(416, 416))))
+    data = DataConfig(input_size=(416, 416))
+    check_multiscale_range(Config(data=data, train=TrainConfig(multiscale_px=(256, 576))))
+    check_multiscale_range(Config(data=data, train=TrainConfig(multiscale_px=None)))
+    check_config(Config(data=data))  # evaluation at another size is sound
 
 
 @pytest.mark.parametrize(("epochs", "warmup", "no_aug"), [(20, 5.0, 15), (5, 0.0, 5), (2, 5.0, 0)])

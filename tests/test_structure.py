@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up; a room may import its own layer and those below. `data` has a rule of its own besides.
 LAYERS = [
-    {"config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw"},
+    {"config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text"},
     {"data", "models", "assignment", "losses", "postprocess"},
     {"weights"},
     {"detector"},
@@ -90,12 +90,6 @@ def test_imports_point_down(path: Path) -> None:
 def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert rooms_imported(path) <= {"data", "config"}
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
-
-
-def test_package_loads_nothing_before_a_name_is_used() -> None:
-    script = "import sys, yolox_jax; assert not {'jax', 'numpy', 'yolox_jax.detector'} & set(sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("package", OWNERS)

@@ -17,16 +17,6 @@ def cxcywh_to_xyxy(boxes: Float[Array, "*B 4"]) -> Float[Array, "*B 4"]:
     return jnp.concatenate([centre - half, centre + half], axis=-1)
 
 
-def xyxy_to_cxcywh(boxes: Float[Array, "*B 4"]) -> Float[Array, "*B 4"]:
-    """Centre and size of boxes given by their edges.
-
-    >>> xyxy_to_cxcywh(jnp.array([3.0, 0.0, 5.0, 6.0])).tolist()
-    [4.0, 3.0, 2.0, 6.0]
-    """
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
-
-
 def area(boxes_xyxy: Float[Array, "*B 4"]) -> Float[Array, "*B"]:
     """Width times height, in square px.
 

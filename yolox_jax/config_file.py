@@ -129,7 +129,6 @@ def check_config(config: Config) -> None:
     if config.train.multiscale_px is not None:
         problems += _size_problems("train.multiscale_px", config.train.multiscale_px)
         problems += _order_problems("train.multiscale_px", config.train.multiscale_px)
-        problems += _range_problems(config.data.input_size[0], config.train.multiscale_px)
     for name in sorted(_RANGES):
         problems += _order_problems(name, settings[name])
     if not problems:
@@ -138,6 +137,22 @@ def check_config(config: Config) -> None:
         raise ConfigError(problems[0])
     if problems:
         raise ConfigError("\n  ".join([f"{len(problems)} settings cannot work:", *problems]))
+
+
+def check_multiscale_range(config: Config) -> None:
+    """Checks, for training alone, that the sizes trained at are about the one evaluated at.
+
+    Raises:
+        ConfigError: `data.input_size` was changed without `train.multiscale_px`.
+    """
+    height, range_px = config.data.input_size[0], config.train.multiscale_px
+    if range_px is None or range_px[0] <= height <= range_px[1]:
+        return
+    around = max(STRIDE, height - 160), height + 160  # five strides, as the original (SPEC A3.6)
+    raise ConfigError(
+        f"--train.multiscale-px {_typed(range_px)} leaves out the input height {height} of --data.input-size; "
+        f"try --train.multiscale-px {_typed(around)}, or --train.multiscale-px None for one size"
+    )
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -228,17 +243,6 @@ def _order_problems(name: str, bounds: tuple[int, int] | tuple[float, float]) ->
         return []
     return [
         f"{flag(name)} {_typed(bounds)} cannot work: the smaller comes first, as in {flag(name)} {_typed((high, low))}"
-    ]
-
-
-def _range_problems(height: int, range_px: tuple[int, int]) -> list[str]:
-    """Training at sizes that leave out the one of evaluation is a slip: `--data.input-size` without its range."""
-    if range_px[0] <= height <= range_px[1]:
-        return []
-    around = max(STRIDE, height - 160), height + 160  # five strides, as the original (SPEC A3.6)
-    return [
-        f"--train.multiscale-px {_typed(range_px)} leaves out the input height {height} of --data.input-size; "
-        f"try --train.multiscale-px {_typed(around)}, or --train.multiscale-px None for one size"
     ]
 
 

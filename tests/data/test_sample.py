@@ -35,7 +35,6 @@ def test_without_mosaic_the_image_is_only_letterboxed(loader: ImageLoader) -> No
     np.testing.assert_allclose(sample.boxes[:2], [[30, 30, 30, 30], [72.75, 34.5, 24, 45]])
     assert sample.classes.tolist() == [1, 0, 0, 0]
     assert sample.valid.tolist() == [True, True, False, False]
-    assert sample.image_id == 10
 
 
 def test_mirroring_mirrors_boxes_before_the_padding_is_added(loader: ImageLoader) -> None:

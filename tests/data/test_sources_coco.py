@@ -12,7 +12,7 @@ import pytest
 
 from yolox_jax.config import ConfigError, DatasetConfig
 from yolox_jax.data.sources import open_dataset
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.sources.dataset import DataError, num_records_above
 
 Writer = Callable[[dict[str, Any]], DatasetConfig]
 
@@ -58,6 +58,55 @@ def test_boxes_without_area_are_dropped_and_counted(coco_content: dict[str, Any]
     assert "left out: 2 (first: annotation id 100" in dataset.warnings[1]
 
 
+def test_area_that_says_nothing_is_taken_from_the_box(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    expected = open_dataset(write_coco(coco_content), "train")
+    for entry, area in zip(coco_content["annotations"], (0, 0.0, -1, None), strict=False):
+        entry["area"] = area
+    del coco_content["annotations"][4]["area"]
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert [len(record.boxes) for record in dataset.records] == [2, 1, 0, 1, 1]
+    assert dataset.ground_truth == expected.ground_truth
+    assert len(dataset.warnings) == 1
+    assert "area is missing or not above 0, taken from their box: 5 (first: annotation id 100" in dataset.warnings[0]
+
+
+def test_area_is_kept_where_it_says_something(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    coco_content["annotations"][0]["area"] = 123.5  # of a mask
+    coco_content["annotations"][1].update(bbox=[5, 5, 0, 10], area=0)
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert [entry["area"] for entry in dataset.ground_truth["annotations"][:2]] == [123.5, 0]
+    assert len(dataset.warnings) == 1
+    assert "left out: 1" in dataset.warnings[0]
+
+
+def test_split_without_any_box_is_refused_for_training_and_warned_of_for_validation(
+    coco_content: dict[str, Any], write_coco: Writer
+) -> None:
+    coco_content["annotations"] = []
+    config = write_coco(coco_content)
+    with pytest.raises(
+        DataError, match=r"none of the 5 training images has a box \(--data\.train\.annotations /.*json"
+    ):
+        open_dataset(config, "train")
+    (warning,) = open_dataset(config, "val").warnings
+    assert "none of the 5 validation images has a box" in warning
+    assert "AP is undefined" in warning
+
+
+def test_refusal_of_a_split_without_boxes_tells_what_became_of_them(
+    coco_content: dict[str, Any], write_coco: Writer
+) -> None:
+    for entry in coco_content["annotations"]:
+        entry["bbox"] = [500, 500, 10, 10]
+    with pytest.raises(DataError, match=r"nothing to learn from.*without area in their image, left out: 5"):
+        open_dataset(write_coco(coco_content), "train")
+
+
+def test_images_with_more_objects_than_slots_are_counted(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert [num_records_above(dataset, slots) for slots in (0, 1, 2)] == [4, 1, 0]
+
+
 def test_annotation_ids_of_the_ground_truth_start_at_one(coco_content: dict[str, Any], write_coco: Writer) -> None:
     coco_content["annotations"][0]["id"] = 0  # pycocotools takes it for "no match"
     ids = [entry["id"] for entry in open_dataset(write_coco(coco_content), "train").ground_truth["annotations"]]
@@ -79,6 +128,11 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no-name": (lambda c: c["images"][1].pop("file_name"), r"image id 11 has no file_name"),
     "no-height": (lambda c: c["images"][1].update(height=0), r"image id 11: height is 0"),
     "category-twice": (lambda c: c["categories"][1].update(id=7), r"category id 7 appears twice"),
+    "name-twice": (
+        lambda c: c["categories"][1].update(name="kite"),
+        r"categories\[1\]: category ids 7 and 3 are both named 'kite'",
+    ),
+    "area-nan": (lambda c: c["annotations"][1].update(area=math.nan), r"annotation id 101: area is nan"),
     "no-categories": (lambda c: c["categories"].clear(), r"'categories' is empty"),
     "no-list": (lambda c: c.pop("annotations"), r"not in COCO layout: it has no list 'annotations'"),
     "no-images": (lambda c: (c["images"].clear(), c["annotations"].clear()), r"no training images"),

@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from yolox_jax.config import ConfigError, EvaluationConfig
+from yolox_jax.data import pipeline
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import Dataset, Record
@@ -65,6 +67,18 @@ def test_every_image_is_evaluated_once_with_one_compilation(detector, dataset):
     assert progress == [(2, 5), (4, 5), (5, 5)]
     assert [result["image_id"] for result in evaluation.results] == np.repeat(np.arange(100, 105), 5).tolist()
     assert (evaluation.metrics.num_images, evaluation.metrics.num_detections) == (5, 25)
+
+
+def test_images_are_loaded_by_as_many_threads_as_asked_for(detector, dataset, monkeypatch):
+    pools: list[int] = []
+
+    def pool(num_threads: int) -> ThreadPoolExecutor:
+        pools.append(num_threads)
+        return ThreadPoolExecutor(num_threads)
+
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", pool)
+    evaluate(detector, dataset, CONFIG, num_threads=3)
+    assert pools == [3]
 
 
 def test_a_broken_image_is_named_and_left_out_or_stops_the_evaluation(detector, dataset, caplog):

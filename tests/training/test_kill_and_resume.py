@@ -1,7 +1,5 @@
 """A run that is killed, twice, and resumed ends bit for bit where an uninterrupted one does."""
 
-import os
-import shutil
 import signal
 import subprocess
 import sys

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import ConfigError
+from yolox_jax.files import ensure_writable_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,12 @@ def main(argv: list[str]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     with show_progress("images") as on_progress:
         evaluation = evaluate(
-            detector, dataset, config.evaluation, broken_images=config.data.broken_images, on_progress=on_progress
+            detector,
+            dataset,
+            config.evaluation,
+            broken_images=config.data.broken_images,
+            num_threads=config.data.num_threads,
+            on_progress=on_progress,
         )
     print_metrics(evaluation.metrics, dataset)
     if arguments.output is not None:
@@ -61,14 +68,9 @@ def _check_writable(flag: str, path: Path | None) -> None:
         return
     if path.is_dir():
         raise ConfigError(f"{flag} {path} is a folder: give the name of a JSON file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        path.open("a").close()
-        if is_new:
-            path.unlink()
-    except OSError as error:
-        raise ConfigError(f"{flag} {path} cannot be written to: {error.strerror}") from error
+    ensure_writable_folder(path.parent, f"the folder of {flag},")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ConfigError(f"{flag} {path} cannot be written to: the file is there and write-protected")
 
 
 def _write_json(path: Path, value: Any, indent: int | None = None) -> None:

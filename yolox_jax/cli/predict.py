@@ -11,6 +11,7 @@ import tyro
 
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.config import ConfigError
+from yolox_jax.files import ensure_writable_folder
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -116,12 +117,4 @@ def _prepare_output(folder: Path, images: Sequence[Path]) -> None:
     for path in images:
         if (folder / path.name).resolve() in originals:
             raise ConfigError(f"--output {folder} would overwrite the original {path}: choose another folder")
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output {folder} is a file: give a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".write_test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"--output {folder} cannot be written to: {error.strerror}") from error
+    ensure_writable_folder(folder, "--output")

@@ -53,12 +53,24 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
     if image is None:
         raise BrokenImage(path, "is no image that OpenCV can decode")
     if size is not None and image.shape[:2] != size:
-        raise BrokenImage(
-            path,
-            f"is {image.shape[1]}x{image.shape[0]} px (width x height, after its EXIF orientation) but annotations say "
-            f"{size[1]}x{size[0]}",
-        )
+        raise BrokenImage(path, _fault_of_size(content, image.shape[:2], size))
     return image
+
+
+def _fault_of_size(content: bytes, found: tuple[int, int], size: tuple[int, int]) -> str:
+    fault = (
+        f"is {found[1]}x{found[0]} px (width x height, after its EXIF orientation) but annotations say "
+        f"{size[1]}x{size[0]}"
+    )
+    if found != size[::-1]:
+        return fault
+    unturned = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if unturned is not None and unturned.shape[:2] == size:
+        return (
+            f"{fault}, its size before the EXIF orientation turns it: remove the orientation tag from the file if the "
+            "boxes fit the image as stored, or else annotate the turned image"
+        )
+    return f"{fault}, with height and width swapped: correct them in the annotations"
 
 
 def _is_truncated(content: bytes) -> bool:

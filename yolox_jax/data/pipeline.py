@@ -68,7 +68,6 @@ class _TrainingSource:
             sample = make_sample(index, loader, self._with_objects, mosaic=mosaic, config=config.data, rng=rng)
             batch["images"][row], batch["boxes"][row] = sample.image, sample.boxes
             batch["classes"][row], batch["valid"][row] = sample.classes, sample.valid
-            batch["image_ids"][row] = sample.image_id
         return {**batch, "broken": loader.broken}
 
 
@@ -79,7 +78,6 @@ def _empty_batch(config: Config) -> Batch:
         "boxes": np.empty((images, slots, 4), np.float32),
         "classes": np.empty((images, slots), np.int32),
         "valid": np.empty((images, slots), bool),
-        "image_ids": np.empty(images, np.int64),
     }
 
 
@@ -125,7 +123,7 @@ def training_batches(dataset: Dataset, config: Config, *, start_step: int = 0) -
 
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] cx cy w h px, classes int32
-        [B, G], valid bool [B, G], image_ids int64 [B] (of the first image of each mosaic).
+        [B, G], valid bool [B, G].
 
     Raises:
         BrokenImage: while iterating, an unreadable image, if `data.broken_images` is `stop`.

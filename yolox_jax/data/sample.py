@@ -24,8 +24,6 @@ class Sample(NamedTuple):
     """Centre x, centre y, width, height in px; zeros where not valid."""
     classes: Int32[np.ndarray, " G"]
     valid: Bool[np.ndarray, " G"]
-    image_id: int
-    """Of the first image of a mosaic."""
 
 
 class ImageLoader:
@@ -36,8 +34,8 @@ class ImageLoader:
         self.broken: list[tuple[str, str]] = []
         """Path and fault of each broken image met."""
 
-    def load(self, index: int) -> tuple[LabelledImage, int]:
-        """The image at `index`, or the nearest readable one after it, and its image id.
+    def load(self, index: int) -> LabelledImage:
+        """The image at `index`, or the nearest readable one after it.
 
         Raises:
             DataError: no image at all can be read.
@@ -49,7 +47,7 @@ class ImageLoader:
             except BrokenImage as error:
                 self.broken.append((str(error.path), error.why))
                 continue
-            return LabelledImage(image, record.boxes, record.classes), record.image_id
+            return LabelledImage(image, record.boxes, record.classes)
         raise DataError(f"none of the {len(self.records)} training images can be read; the last: {self.broken[-1]}")
 
 
@@ -73,21 +71,21 @@ def make_sample(
         rng: every random choice is drawn from it.
     """
     augment, size = config.augment, config.input_size
-    labelled, image_id = loader.load(index)
+    labelled = loader.load(index)
     if mosaic and rng.random() < augment.mosaic_probability:
         centre = draw_centre(rng, size)
-        partners = [loader.load(int(tile))[0] for tile in rng.integers(len(loader.records), size=3)]
+        partners = [loader.load(int(tile)) for tile in rng.integers(len(loader.records), size=3)]
         labelled = affine(build_mosaic([labelled, *partners], centre, size), draw_affine(rng, augment), size, augment)
         if len(labelled.boxes) and len(with_objects) and rng.random() < augment.mixup_probability:
-            partner, _ = loader.load(int(rng.choice(with_objects)))
+            partner = loader.load(int(rng.choice(with_objects)))
             labelled = mixup(labelled, partner, augment.mixup_scale, rng)
     else:
         image, ratio = resize_to_fit(labelled.image, size)
         labelled = LabelledImage(image, labelled.boxes * np.float32(ratio), labelled.classes)
-    return _finish(labelled, image_id, config, rng)
+    return _finish(labelled, config, rng)
 
 
-def _finish(labelled: LabelledImage, image_id: int, config: DataConfig, rng: np.random.Generator) -> Sample:
+def _finish(labelled: LabelledImage, config: DataConfig, rng: np.random.Generator) -> Sample:
     """Colour, mirror, letterbox, and the objects in their slots (SPEC A3.4)."""
     image, boxes, classes = labelled
     augment = config.augment
@@ -103,4 +101,4 @@ def _finish(labelled: LabelledImage, image_id: int, config: DataConfig, rng: np.
     slot_boxes, slot_classes = np.zeros((config.max_boxes, 4), np.float32), np.zeros(config.max_boxes, np.int32)
     slot_boxes[: len(kept)] = np.concatenate([centres, sides], axis=1)[kept]
     slot_classes[: len(kept)] = classes[kept]
-    return Sample(image, slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept), image_id)
+    return Sample(image, slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept))

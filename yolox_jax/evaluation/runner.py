@@ -12,6 +12,10 @@ from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.detector import Detector
 from yolox_jax.evaluation.coco import Metrics, score, to_coco
 from yolox_jax.structures import Detections
+from yolox_jax.text import shortened
+
+MOST_NAMES = 10
+"""Class names that a message lists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,7 @@ def evaluate(
     config: EvaluationConfig,
     *,
     broken_images: Literal["skip", "stop"] = "skip",
+    num_threads: int = 4,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Detect objects in all images of a data set and compute the COCO figures.
@@ -38,6 +43,7 @@ def evaluate(
         dataset: images and ground truth, with as many classes as the detector has.
         config: batch size and thresholds.
         broken_images: whether an unreadable image is left out of the figures or stops the evaluation.
+        num_threads: threads that load images.
         on_progress: called after each batch with the number of images done and the number of all images.
 
     Raises:
@@ -58,7 +64,9 @@ def evaluate(
         if on_progress is not None:
             on_progress(num_done, len(dataset.records))
 
-    batches = evaluation_batches(dataset, detector.input_size, config.batch_size, broken_images=broken_images)
+    batches = evaluation_batches(
+        dataset, detector.input_size, config.batch_size, broken_images=broken_images, num_threads=num_threads
+    )
     for batch in batches:
         detections = detector.detect_batch(
             batch["images"],
@@ -81,12 +89,9 @@ def check_classes(detector: Detector, dataset: Dataset) -> None:
     """Raise ConfigError, naming the classes of both, if the detector and the data set differ in their number."""
     if len(detector.class_names) == len(dataset.class_names):
         return
+    ours, theirs = (shortened(names, MOST_NAMES) for names in (detector.class_names, dataset.class_names))
     raise ConfigError(
-        f"the weights have {len(detector.class_names)} classes ({_shortened(detector.class_names)}), but the data set "
-        f"{dataset.name} has {len(dataset.class_names)} ({_shortened(dataset.class_names)}). Evaluate on the data set "
-        "that the weights were trained for, or fine-tune them on this one first: train.py --model.weights W"
+        f"the weights have {len(detector.class_names)} classes ({ours}), but the data set {dataset.name} has "
+        f"{len(dataset.class_names)} ({theirs}). Evaluate on the data set that the weights were trained for, or "
+        "fine-tune them on this one first: train.py --model.weights W"
     )
-
-
-def _shortened(names: tuple[str, ...], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

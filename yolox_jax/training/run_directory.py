@@ -6,6 +6,7 @@ from pathlib import Path
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import config_from_dict, config_to_dict, flag
+from yolox_jax.files import ensure_writable_folder
 
 # A resumed run may change these: where the data lies, and what alters neither weights nor figures of a run that came
 # this far.
@@ -82,12 +83,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
         ConfigError: the folder cannot be written, holds another run, or holds a run with other settings.
     """
     run = RunDirectory(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / ".write_test").touch()
-        (root / ".write_test").unlink()
-    except OSError as error:
-        raise ConfigError(f"--workdir {root} cannot be written ({error}); choose another folder") from error
+    ensure_writable_folder(root, "--workdir")
     if run.config.exists():
         if not resume:
             raise ConfigError(

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from jax.sharding import Sharding
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import check_config
+from yolox_jax.config_file import check_config, check_multiscale_range
 from yolox_jax.data.pipeline import steps_per_epoch, training_batches
 from yolox_jax.data.sources import open_dataset
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.sources.dataset import Dataset, num_records_above
 from yolox_jax.models.summary import summarize
 from yolox_jax.models.yolox import YOLOX, create_model
+from yolox_jax.text import shortened
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices
@@ -56,6 +57,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         TrainingError: the loss or its gradient is no longer finite.
     """
     check_config(config)
+    check_multiscale_range(config)
     mesh = create_mesh(config.train.batch_size)
     run = open_run_directory(workdir, config, resume=resume)
     train_set, val_set = _open_datasets(config)
@@ -176,15 +178,11 @@ def _initial_model(config: Config, num_classes: int, *, take_weights: bool) -> Y
         taken = load_state_dict(model, state_dict, strict=False)
         logger.info("start from %s: %d tensors taken", config.model.weights, len(taken.loaded))
         if taken.skipped:
-            logger.info("of another shape or name, not taken: %s", _shortened(taken.skipped))
+            logger.info("of another shape or name, not taken: %s", shortened(taken.skipped, 6))
         if taken.missing:
-            logger.info("left as drawn: %s", _shortened(taken.missing))
+            logger.info("left as drawn: %s", shortened(taken.missing, 6))
     model.train()
     return model
-
-
-def _shortened(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset) -> None:
@@ -204,3 +202,10 @@ def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset
         logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))
         for warning in dataset.warnings:
             logger.warning("%s: %s", which, warning)
+    crowded = num_records_above(train_set, config.data.max_boxes)
+    if crowded:
+        logger.warning(
+            "train: %d images hold more than --data.max-boxes %d; of those the first are trained on",
+            crowded,
+            config.data.max_boxes,
+        )

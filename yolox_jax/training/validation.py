@@ -61,6 +61,7 @@ class Validator:
             self._dataset,
             self._config.evaluation,
             broken_images=self._config.data.broken_images,
+            num_threads=self._config.data.num_threads,
             on_progress=lambda done, total: self._console.show(f"evaluating {done}/{total}"),
         )
         metrics = evaluation.metrics.to_json()

@@ -1,5 +1,6 @@
 """Opens a data set in any of the formats that a config can name."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Literal
@@ -19,11 +20,11 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
             of formats that have splits where `config.split` is empty.
 
     Returns:
-        The data set, with at least one image.
+        The data set, with at least one image, and for training with at least one box.
 
     Raises:
         ConfigError: a setting that leads nowhere.
-        DataError: annotations that are unsound, or name images that do not exist.
+        DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
     setting = f"--data.{which}"
     split = config.split or which
@@ -33,12 +34,19 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
         dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting)
     else:
         dataset = _open_shapes(config, split, setting)
+    kind = "training" if which == "train" else "validation"
     if not dataset.records:
-        kind = "training" if which == "train" else "validation"
         raise DataError(
             f"no {kind} images: {dataset.name} lists none. Check {setting}.annotations and {setting}.split."
         )
-    return dataset
+    if any(len(record.boxes) for record in dataset.records):
+        return dataset
+    source = f".annotations {config.annotations}" if config.format == "coco" else f".split {split} of {config.images}"
+    found = f"none of the {len(dataset.records)} {kind} images has a box ({setting}{source})"
+    if which == "train":
+        mended = "".join(f"; {warning}" for warning in dataset.warnings)
+        raise DataError(f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}")
+    return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{found}: AP is undefined"))
 
 
 def _open_coco(config: DatasetConfig, setting: str) -> Dataset:

@@ -15,7 +15,7 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Da
 
     Classes are the category ids in ascending order. Boxes are clipped to their image; those without an area are left
     out of the records, as are crowds. `ground_truth` keeps every annotation as the file has it, so that scores equal
-    those of other programs.
+    those of other programs; only an area that is missing or not above 0 is replaced by that of the box.
 
     Args:
         images: folder that the `file_name` of every image is relative to.
@@ -29,6 +29,7 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Da
     names = _categories(content["categories"], annotations)
     rows = _images(content["images"], annotations)
     by_image = _group(content["annotations"], rows, names, annotations)
+    mended = _mend_areas(by_image, rows)
     check_images_exist(
         {images / row["file_name"]: f"image id {key}" for key, row in rows.items()},
         str(annotations),
@@ -43,7 +44,7 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Da
         category_ids=tuple(names),
         records=records,
         ground_truth=_ground_truth(rows, by_image, names),
-        warnings=tally.warnings(),
+        warnings=(*tally.warnings(), *mended),
     )
 
 
@@ -67,6 +68,7 @@ def _load(path: Path) -> dict[str, Any]:
 def _categories(entries: list[Any], path: Path) -> dict[int, str]:
     """Names by category id, ids ascending."""
     names: dict[int, str] = {}
+    ids: dict[str, int] = {}
     for number, entry in enumerate(entries):
         where = f"{path}: categories[{number}]"
         category = _integer(entry, "id", where)
@@ -74,6 +76,12 @@ def _categories(entries: list[Any], path: Path) -> dict[int, str]:
             raise DataError(f"{where}: category id {category} appears twice; every category needs its own")
         if not isinstance(entry.get("name"), str):
             raise DataError(f"{where}: category id {category} has no name")
+        other = ids.setdefault(entry["name"], category)
+        if other != category:
+            raise DataError(
+                f"{where}: category ids {other} and {category} are both named {entry['name']!r}; give them names of "
+                "their own, or make them one category"
+            )
         names[category] = entry["name"]
     if not names:
         raise DataError(f"{path}: the list 'categories' is empty; it must name the classes")
@@ -116,8 +124,8 @@ def _group(
             known = ", ".join(map(str, list(names)[:10])) + (", ..." if len(names) > 10 else "")
             raise DataError(f"{where}: unknown category id {category}; 'categories' lists {known}")
         box = _box(entry, where, rows[image]["file_name"])
-        area = entry.get("area", box[2] * box[3])
-        if not isinstance(area, int | float) or not math.isfinite(area):
+        area = entry.get("area")
+        if area is not None and (not isinstance(area, int | float) or not math.isfinite(area)):
             raise DataError(f"{where}: area is {area!r}; it must be a number of px")
         by_image[image].append(
             # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
@@ -125,6 +133,22 @@ def _group(
              "iscrowd": int(bool(entry.get("iscrowd", 0))), "source_id": entry.get("id", number)}
         )  # fmt: skip
     return by_image
+
+
+def _mend_areas(by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]]) -> tuple[str, ...]:
+    """Put the area of the box where an annotation has none (converters leave it out, or write 0), and count these."""
+    count, first = 0, ""
+    for image, entries in by_image.items():
+        for entry in entries:
+            area_of_box = entry["bbox"][2] * entry["bbox"][3]
+            if entry["area"] is not None and (entry["area"] > 0 or area_of_box == 0):
+                continue
+            entry["area"] = area_of_box
+            first = first or f"annotation id {entry['source_id']}, {rows[image]['file_name']}"
+            count += 1
+    if not count:
+        return ()
+    return (f"annotations whose area is missing or not above 0, taken from their box: {count} (first: {first})",)
 
 
 def _box(entry: dict[str, Any], where: str, file_name: str) -> list[float]:
@@ -156,7 +180,6 @@ def _record(
     boxes[:, 2:] += boxes[:, :2]
     where = [f"annotation id {entry['source_id']}, {row['file_name']}" for entry in objects]
     boxes, keep = tally.clean(boxes, row["height"], row["width"], where)
-    keep &= np.array([entry["area"] > 0 for entry in objects], bool)
     return Record(
         path=folder / row["file_name"],
         image_id=row["id"],

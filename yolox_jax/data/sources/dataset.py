@@ -86,6 +86,14 @@ class BoxTally:
         return tuple(found)
 
 
+def num_records_above(dataset: Dataset, max_boxes: int) -> int:
+    """Number of images with more objects than the slots for them: the last objects of each are not trained on.
+
+    A mosaic joins the objects of several images, so that it can overflow where none of them does.
+    """
+    return sum(len(record.boxes) > max_boxes for record in dataset.records)
+
+
 def check_images_exist(named: Mapping[Path, str], listed_in: str, setting: str) -> None:
     """Fail before work starts if image files are missing.
 
