@@ -22,17 +22,18 @@ from yolox_jax.config import (
 
 
 def get_config() -> Config:
-    """Small images, few epochs, and averaged weights that follow within a few hundred steps."""
+    """Small images, few of them mosaics, small batches for many steps, and averaged weights that follow soon."""
     return Config(
         model=ModelConfig(variant="yolox_nano"),
         data=DataConfig(
             train=DatasetConfig(format="shapes", split="train"),
             val=DatasetConfig(format="shapes", split="val"),
             input_size=(160, 160),
-            augment=AugmentConfig(mosaic_probability=0.5, mosaic_scale=(0.5, 1.5), mixup_probability=0.0),
+            max_boxes=40,
+            augment=AugmentConfig(mosaic_probability=0.3, mosaic_scale=(0.5, 1.5), mixup_probability=0.0),
         ),
-        schedule=ScheduleConfig(epochs=12, warmup_epochs=1.0, no_aug_epochs=3),
-        optimizer=OptimizerConfig(lr_per_image=0.04 / 64),
-        train=TrainConfig(batch_size=16, ema_decay=0.998, ema_ramp_steps=200.0, multiscale_px=None),
-        evaluation=EvaluationConfig(interval=4),
+        schedule=ScheduleConfig(epochs=22, warmup_epochs=1.0, no_aug_epochs=2),
+        optimizer=OptimizerConfig(lr_per_image=0.02 / 8),
+        train=TrainConfig(batch_size=8, ema_decay=0.99, ema_ramp_steps=50.0, multiscale_px=None),
+        evaluation=EvaluationConfig(interval=6),
     )

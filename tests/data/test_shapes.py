@@ -46,7 +46,7 @@ def test_shapes_open_as_a_data_set_made_on_first_use(tmp_path: Path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     train, val = (open_dataset(DatasetConfig(format="shapes"), which) for which in ("train", "val"))
     assert calls == [tmp_path / "yolox_jax" / "shapes-v1"]
-    assert train.class_names == ("circle", "square", "star", "triangle")
+    assert train.class_names == ("bar", "circle", "star", "triangle")
     assert (len(train.records), len(val.records)) == (5, 2)
     assert train.warnings == ()
     assert read_image(train.records[0].path).shape == (128, 128, 3)

@@ -1,5 +1,7 @@
 """A run that is killed, twice, and resumed ends bit for bit where an uninterrupted one does."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from yolox_jax.weights import read_weights
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
-STEPS_PER_EPOCH = 4
+STEPS_PER_EPOCH = 8
 VOLATILE = {"images_per_second", "data_wait", "memory_mib"}
 CONFIG = """
 from yolox_jax.config import *
@@ -41,73 +43,106 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory) -> Path:
-    """Four epochs of four steps."""
+    """Four epochs of eight steps, with evaluations after the second and the last."""
     folder = tmp_path_factory.mktemp("shapes")
-    generate_shapes(folder / "data", num_train=16, num_val=6, image_size=96, seed=0)
+    generate_shapes(folder / "data", num_train=4 * STEPS_PER_EPOCH, num_val=6, image_size=96, seed=0)
     path = folder / "small.py"
     path.write_text(CONFIG.format(images=str(folder / "data")))
     return path
 
 
-def start(config_file: Path, workdir: Path, *flags: str) -> subprocess.Popen:
-    """Starts a run as a user does; its children share its process group."""
-    command = [sys.executable, "train.py", "--config", str(config_file), "--workdir", str(workdir), *flags]
-    output = workdir.with_suffix(".out").open("a")
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=output, start_new_session=True)
+class Run:
+    """`train.py` as a user starts it, in a folder."""
 
+    def __init__(self, config_file: Path, folder: Path, *flags: str) -> None:
+        self.directory = RunDirectory(folder)
+        self._output = folder.with_suffix(".out")
+        command = [sys.executable, "train.py", "--config", str(config_file), "--workdir", str(folder), *flags]
+        with self._output.open("w") as output:
+            # The processes that load images inherit stdout: it ends with the last of them.
+            self._process = subprocess.Popen(
+                command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=output, start_new_session=True
+            )
 
-def output(workdir: Path) -> str:
-    return workdir.with_suffix(".out").read_text()
+    def output(self) -> str:
+        return self._output.read_text()
 
+    def finish(self) -> None:
+        self._process.communicate(timeout=300)
+        assert self._process.returncode == 0, self.output()
 
-def finish(run: subprocess.Popen, workdir: Path) -> None:
-    assert run.wait(timeout=300) == 0, output(workdir)
+    def kill_when(self, moment: Callable[[RunDirectory], bool]) -> None:
+        deadline = time.monotonic() + 300
+        while not moment(self.directory):
+            assert self._process.poll() is None, f"ended before the moment to kill it came:\n{self.output()}"
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.001)
+        self._process.kill()
+        assert self._process.wait() == -signal.SIGKILL
 
+    def leaves_processes(self, patience_s: float = 20.0) -> bool:
+        """Whether a process that loads images outlives the run."""
+        try:
+            self._process.communicate(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
-def kill_when(run: subprocess.Popen, workdir: Path, moment: Callable[[RunDirectory], bool]) -> None:
-    """Sends SIGKILL as soon as `moment` has come."""
-    deadline = time.monotonic() + 300
-    while not moment(RunDirectory(workdir)):
-        assert run.poll() is None, f"ended before the moment to kill it came:\n{output(workdir)}"
-        assert time.monotonic() < deadline, output(workdir)
-        time.sleep(0.001)
-    run.kill()
-    assert run.wait() == -signal.SIGKILL
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)  # SIGKILL would end those who give back the memory
+        self._process.communicate()
 
 
 def steps_logged(run: RunDirectory) -> int:
     return max((record["step"] for record in read_metrics(run.metrics)), default=0)
 
 
-def checkpoints(run: RunDirectory) -> list[int]:
-    """Steps of the finished checkpoints."""
-    return sorted(int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit())
+def newest_checkpoint(run: RunDirectory) -> int:
+    return max(int(path.name) for path in run.checkpoints.iterdir() if path.name.isdigit())
 
 
-def being_written(run: RunDirectory) -> list[str]:
-    return [path.name for path in run.checkpoints.glob("*.orbax-checkpoint-tmp*")]
+def being_written(run: RunDirectory, step: int) -> bool:
+    return any(run.checkpoints.glob(f"{step}.orbax-checkpoint-tmp*"))
 
 
-def test_a_run_killed_in_an_epoch_and_in_a_checkpoint_ends_as_the_whole_one(config_file, tmp_path):
-    whole, killed = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "killed")
-    finish(start(config_file, whole.root), whole.root)
+@pytest.fixture(scope="module")
+def whole(config_file, tmp_path_factory) -> RunDirectory:
+    """The run that nobody disturbed."""
+    with Run(config_file, tmp_path_factory.mktemp("runs") / "whole") as run:
+        run.finish()
+    return run.directory
 
-    first = start(config_file, killed.root, "--data.num-workers", "1")
-    kill_when(first, killed.root, lambda run: steps_logged(run) >= 6 and checkpoints(run) == [4])
-    assert steps_logged(killed) % STEPS_PER_EPOCH, "not within an epoch"
-    second = start(config_file, killed.root, "--resume", "--data.num-workers", "1")
-    kill_when(second, killed.root, lambda run: any(int(name.split(".")[0]) > 4 for name in being_written(run)))
-    assert being_written(killed), "the checkpoint was finished before the run was killed"
-    found = checkpoints(killed)
-    finish(start(config_file, killed.root, "--resume"), killed.root)
 
-    assert output(killed.root).count("resumed after step 4 of 16") == 2 and found == [4]
-    for path, other in ((whole.last_weights, killed.last_weights), (whole.best_weights, killed.best_weights)):
-        expected, got = read_weights(path).state_dict, read_weights(other).state_dict
-        assert expected.keys() == got.keys()
-        assert [key for key in expected if not np.array_equal(expected[key], got[key])] == []
-    expected, got = (
-        [{key: value for key, value in record.items() if key not in VOLATILE} for record in read_metrics(run.metrics)]
-        for run in (whole, killed)
-    )
-    assert len(expected) == 16 + 2 and expected == got
+def test_a_run_killed_in_an_epoch_and_in_a_checkpoint_ends_as_the_whole_one(config_file, whole, tmp_path):
+    folder, with_a_process = tmp_path / "killed", ("--data.num-workers", "1")
+    with Run(config_file, folder, *with_a_process) as run:
+        run.kill_when(lambda directory: steps_logged(directory) >= 18)
+        assert 16 < steps_logged(run.directory) < 24, "killed between two epochs, not in one"
+        start = newest_checkpoint(run.directory)
+        assert not run.leaves_processes()
+
+    with Run(config_file, folder, "--resume", *with_a_process) as run:
+        run.kill_when(lambda directory: being_written(directory, 24))
+        assert being_written(run.directory, 24), "the checkpoint was finished before the run was killed"
+        assert f"resumed after step {start} of 32" in run.output()
+        assert newest_checkpoint(run.directory) == 16
+
+    with Run(config_file, folder, "--resume") as run:
+        run.finish()
+        assert "resumed after step 16 of 32" in run.output()
+
+    for path in ("last_weights", "best_weights"):
+        expected, found = (read_weights(getattr(run, path)).state_dict for run in (whole, RunDirectory(folder)))
+        assert expected.keys() == found.keys()
+        assert [key for key in expected if not np.array_equal(expected[key], found[key])] == []
+    expected, found = (without_timings(read_metrics(run.metrics)) for run in (whole, RunDirectory(folder)))
+    assert len(expected) == 32 + 2
+    assert found == expected
+
+
+def without_timings(records: list[dict]) -> list[dict]:
+    return [{key: value for key, value in record.items() if key not in VOLATILE} for record in records]

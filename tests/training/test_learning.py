@@ -1,53 +1,89 @@
 """The step learns from real images, and compiles once for each size."""
 
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from yolox_jax.boxes import cxcywh_to_xyxy, pairwise_iou
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_dataset
 from yolox_jax.models.yolox import create_model
-from yolox_jax.training.mesh import create_mesh
+from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices
 from yolox_jax.training.optimizer import sgd
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.state import create_train_state
 from yolox_jax.training.step import make_train_step
+from yolox_jax.training.validation import averaged_model
 
 pytestmark = pytest.mark.slow
 
 
 def start(config, num_classes, learning_rate):
+    """The structure, the state and the step of a run, and where its batches go, as the trainer places them."""
     model = create_model("yolox_nano", num_classes, seed=0)
     model.train()
-    optimizer = sgd(config.optimizer, lambda step: learning_rate)
+    mesh = create_mesh(config.train.batch_size)
+    optimizer = sgd(config.optimizer, learning_rate)
     graphdef, state = create_train_state(model, optimizer)
-    return state, make_train_step(graphdef, optimizer, config, create_mesh(config.train.batch_size))
+    step = make_train_step(graphdef, optimizer, config, mesh)
+    return graphdef, jax.device_put(state, replicated(mesh)), step, split_over_devices(mesh)
 
 
 def test_eight_real_images_are_learned_by_heart(shared):
-    folder = shared / "data" / "coco_val2017_100"
+    folder, size, num_steps = shared / "data" / "coco_val2017_100", (128, 128), 340
     images = DatasetConfig(images=str(folder / "images"), annotations=str(folder / "instances.json"))
     config = Config(
-        data=DataConfig(train=images, input_size=(128, 128), augment=AugmentConfig(0.0, flip_probability=0.0)),
+        data=DataConfig(train=images, input_size=size, augment=AugmentConfig(0.0, flip_probability=0.0)),
         schedule=ScheduleConfig(epochs=1, warmup_epochs=0, no_aug_epochs=0),
         train=TrainConfig(batch_size=8),
     )
     dataset = open_dataset(images, "train")
     with training_batches(dataset, config) as batches:
         batch = next(batches)
-    assert batch["valid"].any(axis=1).sum() >= 6
-    state, step = start(config, len(dataset.class_names), learning_rate=0.02)
-    losses = []
-    for _ in range(250):
-        state, metrics = step(state, batch, 0.0, size=(128, 128))
-        losses.append({name: float(value) for name, value in metrics.items()})
-    first, last = losses[0], losses[-1]
-    assert last["loss"] < first["loss"] / 4, (first, last)
-    assert last["classification"] < 0.5 and last["objectness"] < 0.5, last
-    assert last["iou"] < 2.0, f"1 - IoU^2 of {last['iou'] / 5:.2f}: the boxes are not learned"
+
+    def learning_rate(step):
+        # A low rate at the end lets the running statistics of batch norm catch up with the weights.
+        return 0.02 * jnp.minimum((step + 1) / 20, 1.0) * jnp.where(step < 0.7 * num_steps, 1.0, 0.1)
+
+    graphdef, state, step, placement = start(config, len(dataset.class_names), learning_rate)
+    placed = jax.device_put(batch, placement)
+    for _ in range(num_steps):
+        state, _ = step(state, placed, 0.0, size=size)
+
+    model = averaged_model(graphdef, state._replace(ema_params=state.params, ema_batch_stats=state.batch_stats))
+    raw = model(jnp.asarray(batch["images"], jnp.float32))
+    found = postprocess(decode(raw, image_size=size), score_threshold=0.3, max_detections=100)
+    iou = pairwise_iou(cxcywh_to_xyxy(jnp.asarray(batch["boxes"])), found.boxes)
+    iou = np.where(found.valid[:, None], iou, 0.0)
+    # At stride 8, smaller objects are hardly more than the noise of their annotation.
+    learned = batch["valid"] & (batch["boxes"][..., 2:].min(axis=-1) > 8)
+    assert learned.sum() >= 20 and learned.any(axis=1).sum() >= 6
+    classes = np.take_along_axis(np.asarray(found.classes), iou.argmax(axis=-1), axis=1)
+    mean_iou = iou.max(axis=-1)[learned].mean()
+    right_class = (classes == batch["classes"])[learned].mean()
+    assert mean_iou > 0.85 and right_class > 0.95, (mean_iou, right_class)
 
 
-def test_forty_steps_over_three_sizes_compile_three_times():
+@pytest.fixture
+def compilations() -> Iterator[list[str]]:
+    """Names of the functions that XLA compiles, or loads compiled, while the test runs."""
+    names: list[str] = []
+
+    def note(event: str, duration_s: float, **about: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(about["fun_name"]))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
+def test_forty_steps_over_three_sizes_compile_three_times(compilations):
     config = Config(
         model=ModelConfig(variant="yolox_nano"),
         data=DataConfig(input_size=(64, 64)),
@@ -56,7 +92,7 @@ def test_forty_steps_over_three_sizes_compile_three_times():
     plan = Plan(config, steps_per_epoch=100)
     sizes = [plan.size_at(step) for step in range(40)]
     assert set(sizes) == {(32, 32), (64, 64), (96, 96)}
-    state, step = start(config, 3, learning_rate=1e-4)
+    _, state, step, placement = start(config, 3, lambda step: 1e-4)
     rng = np.random.default_rng(0)
     batch = {
         "images": rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8),
@@ -66,5 +102,6 @@ def test_forty_steps_over_three_sizes_compile_three_times():
     }
     for number, size in enumerate(sizes):
         # L1 is switched on halfway: that must compile nothing.
-        state, _ = step(state, batch, float(number >= 20), size=size)
+        state, _ = step(state, jax.device_put(batch, placement), float(number >= 20), size=size)
+    assert compilations.count("jit(step)") == 3
     assert step._cache_size() == 3

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, UInt8
 
 from yolox_jax.config import ConfigError
 
-CLASS_NAMES = ("circle", "square", "star", "triangle")
+CLASS_NAMES = ("bar", "circle", "star", "triangle")
 MIN_SIZE_PX, MEDIAN_SIZE_PX, MAX_SIZE_PX = 8.0, 64.0, 128.0
 SIZE_SPREAD = 0.6
 """Standard deviation of the logarithm of sizes: nine in ten are larger than 30 px."""
@@ -117,8 +117,9 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "
 
 def _background(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "H W 3"], list[np.ndarray]]:
     """A flat, graded, striped, chequered or cloudy picture, and the two colours it is made of."""
-    first = rng.uniform(0, 255, 3).astype(np.float32)
-    second = np.clip(first + rng.uniform(-70, 70, 3).astype(np.float32), 0, 255)
+    # Not saturated, as in photographs: with plain blues and reds, few images rule the batch statistics.
+    first = (rng.uniform(50, 205) + rng.uniform(-45, 45, 3)).astype(np.float32)
+    second = np.clip(first + rng.uniform(-50, 50, 3).astype(np.float32), 0, 255)
     share = _PATTERNS[rng.integers(len(_PATTERNS))](rng, size).astype(np.float32)
     strength = int(rng.integers(1, 14))
     noise = rng.integers(-strength, strength, (3, size, size), np.int8, endpoint=True)
@@ -183,8 +184,8 @@ def _polygon(angles_deg: np.ndarray, radii: np.ndarray | float = 1.0) -> Float64
 
 
 _UNIT_OUTLINES = {
+    "bar": _polygon(np.array([68.0, 112, 248, 292])),
     "circle": _polygon(np.arange(0, 360, 5.0)),
-    "square": _polygon(np.array([45.0, 135, 225, 315])),
     "star": _polygon(np.arange(0, 360, 36.0), np.tile([1.0, 0.42], 5)),
     "triangle": _polygon(np.array([0.0, 120, 240])),
 }
