@@ -10,14 +10,15 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+REPOSITORY = Path(__file__).parents[2]
 BATCH_SIZE, SIDE_PX, LEARNING_RATE, MOMENTUM = 4, 64, 0.01, 0.9
 
 
 @pytest.fixture(scope="module", params=[1, 4])
 def differences(request) -> dict[str, float]:
     """What `main` below prints, in a process of its own, which alone can have another number of devices."""
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={request.param}"}
-    environment["JAX_PLATFORMS"] = "cpu"
+    flags = f"--xla_force_host_platform_device_count={request.param}"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPOSITORY)}
     run = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])

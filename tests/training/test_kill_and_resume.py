@@ -93,7 +93,8 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)  # SIGKILL would end those who give back the memory
+            # Not SIGKILL: the process that gives shared memory back ignores SIGTERM, so that it ends as the last.
+            os.killpg(self._process.pid, signal.SIGTERM)
         self._process.communicate()
 
 

