@@ -35,7 +35,8 @@ def get_config():
             max_boxes=40,
         ),
         schedule=ScheduleConfig(epochs=4, warmup_epochs=1, no_aug_epochs=1),
-        train=TrainConfig(batch_size=4, multiscale_px=None, log_interval=1),
+        # A short ramp: at the usual one, the average forgets everything in a step as early as this.
+        train=TrainConfig(batch_size=4, ema_ramp_steps=10.0, multiscale_px=None, log_interval=1),
         evaluation=EvaluationConfig(interval=2, batch_size=6, num_pictures=3),
     )
 """
