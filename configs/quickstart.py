@@ -32,8 +32,8 @@ def get_config() -> Config:
             max_boxes=40,
             augment=AugmentConfig(mosaic_probability=0.3, mosaic_scale=(0.5, 1.5), mixup_probability=0.0),
         ),
-        schedule=ScheduleConfig(epochs=30, warmup_epochs=1.0, no_aug_epochs=2),
+        schedule=ScheduleConfig(epochs=26, warmup_epochs=1.0, no_aug_epochs=2),
         optimizer=OptimizerConfig(lr_per_image=0.02 / 8),
-        train=TrainConfig(batch_size=8, ema_decay=0.99, ema_ramp_steps=50.0, multiscale_px=None),
-        evaluation=EvaluationConfig(interval=6),
+        train=TrainConfig(batch_size=8, ema_decay=0.99, ema_ramp_steps=50.0, multiscale_px=None, log_interval=25),
+        evaluation=EvaluationConfig(interval=8),
     )
