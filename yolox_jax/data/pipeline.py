@@ -7,8 +7,10 @@ for any number of threads and processes, and a run that resumes at any step sees
 import functools
 import gc
 import logging
+import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -144,12 +146,21 @@ def training_batches(dataset: Dataset, config: Config, *, start_step: int = 0) -
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Keep a loading process to one thread for each image, and off the accelerators."""
+    """Keep a loading process to one thread for each image, off the accelerators, and no longer than its run."""
+    threading.Thread(target=_exit_with_the_run, daemon=True).start()
     cv2.setNumThreads(0)
     os.environ["JAX_PLATFORMS"] = "cpu"
     # grain imports jax, which has read the environment by now; nothing here ever calls it.
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_platforms", "cpu")
+
+
+def _exit_with_the_run() -> None:
+    """A run that is killed cannot close its loading processes; they would wait for it for ever."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 def _report_broken(error: BrokenImage, policy: Literal["skip", "stop"], seen: dict[str, str]) -> None:

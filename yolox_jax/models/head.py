@@ -43,7 +43,7 @@ class YOLOXHead(nnx.Module):
         self.obj_preds = nnx.List([prediction(1) for _ in channels])
         for predictions, outputs in ((self.cls_preds, num_classes), (self.obj_preds, 1)):
             for conv in predictions:
-                conv.bias = nnx.Param(jnp.full(outputs, PRIOR_LOGIT))
+                conv.bias = nnx.Param(jnp.full(outputs, PRIOR_LOGIT, jnp.float32))
 
     def __call__(self, features: Sequence[Float[Array, "B _ _ _"]]) -> Float[Array, "B A values"]:
         levels = []

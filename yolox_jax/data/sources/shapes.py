@@ -117,8 +117,9 @@ def draw_scene(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "
 
 def _background(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "H W 3"], list[np.ndarray]]:
     """A flat, graded, striped, chequered or cloudy picture, and the two colours it is made of."""
-    # Not saturated, as in photographs: with plain blues and reds, few images rule the batch statistics.
-    first = (rng.uniform(50, 205) + rng.uniform(-45, 45, 3)).astype(np.float32)
+    # Neither dark nor bright nor saturated as a whole, as photographs are not: of small batches of such images, one
+    # would rule the statistics of batch norm, and the running ones would fit none.
+    first = (rng.uniform(90, 165) + rng.uniform(-25, 25, 3)).astype(np.float32)
     second = np.clip(first + rng.uniform(-50, 50, 3).astype(np.float32), 0, 255)
     share = _PATTERNS[rng.integers(len(_PATTERNS))](rng, size).astype(np.float32)
     strength = int(rng.integers(1, 14))
