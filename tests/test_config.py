@@ -188,7 +188,9 @@ def test_schedule_that_leaves_no_main_phase_is_refused_with_one_that_works(
 
 
 def test_one_epoch_without_extra_phases_is_allowed() -> None:
-    check_config(Config(schedule=ScheduleConfig(epochs=1, warmup_epochs=0.0, no_aug_epochs=0)))
+    config = Config(schedule=ScheduleConfig(epochs=1, warmup_epochs=0.0, no_aug_epochs=0))
+    check_config(config)
+    assert config_from_dict(config_to_dict(config)) == config
 
 
 def test_all_wrong_settings_are_told_at_once() -> None:

@@ -32,7 +32,7 @@ def test_resuming_with_other_settings_names_them(tmp_path):
 
 def test_a_run_that_never_reached_a_checkpoint_may_start_over_with_other_settings(tmp_path):
     start_run(tmp_path, Config())
-    open_run_directory(tmp_path, Config(seed=3), resume=True)
+    assert open_run_directory(tmp_path, Config(seed=3), resume=True).root == tmp_path
 
 
 def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
