@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         module.main(list(argv[1:]))
     except KeyboardInterrupt:
+        hint = "; --resume goes on from the last checkpoint" if command == "train" else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         return 130
     except Exception as error:
         if not _is_for_user(error):

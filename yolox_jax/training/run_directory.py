@@ -85,12 +85,13 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     run = RunDirectory(root)
     ensure_writable_folder(root, "--workdir")
     if run.config.exists():
+        saved = any(run.checkpoints.glob("[0-9]*"))
         if not resume:
+            way_out = "go on with it" if saved else "start it over, as it has saved nothing yet"
             raise ConfigError(
-                f"--workdir {root} already holds a run; add --resume to go on with it, or choose another folder"
+                f"--workdir {root} already holds a run; add --resume to {way_out}, or choose another folder"
             )
-        # Before the first checkpoint there is nothing to go on with, and so nothing to agree with.
-        if any(run.checkpoints.glob("[0-9]*")):
+        if saved:  # before the first checkpoint there is nothing to agree with
             _check_same_settings(run, config)
     return run
 

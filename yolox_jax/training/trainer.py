@@ -76,6 +76,8 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         if resuming:
             state, progress = checkpoints.restore(state, replicated(mesh))
             logger.info("resumed after step %d of %d", state.step, plan.total_steps)
+        elif resume:
+            logger.info("%s holds no checkpoint to resume from: the run starts at its beginning", workdir)
         state = jax.device_put(state, replicated(mesh))
         with MetricsLog(run, resume_step=int(state.step)) as log:
             loop = _Loop(
@@ -109,11 +111,16 @@ class _Loop:
         """Trains from `state` to the end. Only reports, evaluations and checkpoints wait for the device."""
         plan, start = self.plan, int(state.step)
         meter = Meter(plan.config.train.batch_size)
+        sizes: set[tuple[int, int]] = set()
         with training_batches(train_set, plan.config, start_step=start) as batches:
             for step in range(start, plan.total_steps):
                 with meter.waiting():
                     batch = jax.device_put(next(batches), self.sharding)
-                state, metrics = self.train_step(state, batch, plan.l1_weight_at(step), size=plan.size_at(step))
+                size = plan.size_at(step)
+                if size not in sizes:
+                    logger.info("compiling the step for %dx%d px, once for each size; this can take minutes", *size)
+                    sizes.add(size)
+                state, metrics = self.train_step(state, batch, plan.l1_weight_at(step), size=size)
                 meter.add(metrics)
                 if plan.logs_after(step):
                     self.report(step, meter)

@@ -31,6 +31,9 @@ logger = logging.getLogger("yolox_jax.training")
 PICTURE_SCORE = 0.3
 """Predictions below this score are not drawn: enough to judge by eye, few enough to see the image."""
 
+SHEET_COLUMNS = 4
+"""Images side by side in a sheet of predictions: wide enough, and readable on a screen."""
+
 
 class Validator:
     """Evaluates the averaged weights of a run and records the outcome in its folder."""
@@ -120,7 +123,11 @@ def draw_sheet(dataset: Dataset, evaluation: Evaluation, count: int) -> UInt8[np
     places = np.unique(np.linspace(0, len(dataset.records) - 1, count).astype(int))
     drawn = (_column(dataset, dataset.records[place], evaluation) for place in places)
     columns = [column for column in drawn if column is not None]
-    return np.concatenate(columns, axis=1) if columns else None
+    if not columns:
+        return None
+    rows = [columns[start : start + SHEET_COLUMNS] for start in range(0, len(columns), SHEET_COLUMNS)]
+    rows[-1] += [np.full_like(columns[0], 255)] * (len(rows[0]) - len(rows[-1]))
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
 def _column(
