@@ -173,3 +173,4 @@ def test_evaluation_can_be_left_halfway(dataset: Dataset) -> None:
     batches = evaluation_batches(dataset, (64, 64), 1)
     next(batches)
     batches.close()
+    assert next(batches, None) is None
