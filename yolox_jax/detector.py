@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from yolox_jax.coco_names import COCO_NAMES
@@ -51,6 +52,7 @@ class Detector:
     >>> detector("street.jpg").class_names  # doctest: +SKIP
 
     The network with its decoding and non-maximum suppression is one jitted call, compiled once for each batch shape.
+    With several devices each detects in its share of the batch.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Detector:
         class_agnostic: bool = False,
         max_detections: int = 1000,
         batch_size: int = 8,
+        devices: Sequence[jax.Device] | None = None,
     ) -> None:
         """Take the network from a file of weights or from a live model.
 
@@ -81,6 +84,7 @@ class Detector:
             class_agnostic: let boxes of different classes suppress each other.
             max_detections: most detections an image.
             batch_size: images a call of the network when given a list.
+            devices: split each batch over these devices, which belong to this process; by default the first one.
 
         Raises:
             ConfigError: if the variant contradicts the weights, the names do not fit their number of classes, or a
@@ -107,18 +111,26 @@ class Detector:
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
         self.batch_size = batch_size
-        self._graphdef, self._state = nnx.split(fold_batch_norm(model))
-        self._detect = _jitted(self._graphdef)
+        self._mesh = Mesh(np.asarray(jax.local_devices()[:1] if devices is None else devices), ("data",))
+        self._graphdef, self._state = _split_folded(model, self._mesh)
+        self._detect = _jitted(self._graphdef, self._mesh)
 
     def update(self, model: YOLOX) -> None:
-        """Take over the present weights of a model of the same kind, such as one in training; compiles nothing."""
-        graphdef, state = nnx.split(fold_batch_norm(model))
+        """Take over the present weights of a model of the same kind, such as one in training; compiles nothing.
+
+        The weights may lie on any devices, also replicated over those of several processes.
+        """
+        graphdef, state = _split_folded(model, self._mesh)
         if graphdef != self._graphdef:
             raise ValueError(
                 f"the detector holds a {self.variant} with {len(self.class_names)} classes; it cannot take the weights "
                 f"of a {model.variant} with {model.num_classes}"
             )
         self._state = state
+
+    def fitting_batch_size(self, batch_size: int) -> int:
+        """The next batch size, from `batch_size` up, that can be split evenly over the devices."""
+        return -(-batch_size // self._mesh.size) * self._mesh.size
 
     def detect_batch(
         self,
@@ -132,15 +144,26 @@ class Detector:
         """Detect objects in letterboxed images; returns before the device is done.
 
         Args:
-            images: BGR, letterboxed to one size, multiples of 32.
+            images: BGR, letterboxed to one size, multiples of 32; as many as a `fitting_batch_size`.
             ratios: the factor by which letterboxing scaled each image.
             score_threshold: in place of the detector's, as are the next two.
             iou_threshold: as above.
             max_detections: as above.
 
         Returns:
-            Detections with boxes in px of the original images, not clipped to them (SPEC A5).
+            Detections with boxes in px of the original images, not clipped to them (SPEC A5), split over the devices.
+
+        Raises:
+            ValueError: if the devices do not divide the batch.
         """
+        if len(images) % self._mesh.size:
+            raise ValueError(
+                f"{len(images)} images cannot be split evenly over {self._mesh.size} devices: fill the batch up to "
+                f"{self.fitting_batch_size(len(images))}"
+            )
+        if self._mesh.size > 1:
+            split = NamedSharding(self._mesh, PartitionSpec(*self._mesh.axis_names))
+            images, ratios = jax.device_put((images, ratios), split)
         return self._detect(
             self._state,
             images,
@@ -177,6 +200,7 @@ class Detector:
 
     def _detect_padded(self, images: Sequence[Image], batch_size: int) -> list[ImageDetections]:
         """Run a batch filled up with empty images, so that its shape is always the same."""
+        batch_size = self.fitting_batch_size(batch_size)
         batch = np.zeros((batch_size, *self.input_size, 3), np.uint8)
         ratios = np.ones(batch_size, np.float32)
         for place, image in enumerate(images):
@@ -195,13 +219,40 @@ class Detector:
         ]
 
 
+def _split_folded(model: YOLOX, mesh: Mesh) -> tuple[nnx.GraphDef, nnx.State]:
+    """The network with batch norm folded, its weights whole on each device."""
+    graphdef, state = nnx.split(model)
+    model = nnx.merge(graphdef, jax.tree.map(_on_this_process, state))
+    graphdef, state = nnx.split(fold_batch_norm(model))
+    return graphdef, jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def _on_this_process(array: Array) -> Array:
+    """The copy that this process holds of a weight which is replicated over the devices of all processes."""
+    return array if array.is_fully_addressable else array.addressable_data(0)
+
+
 @functools.cache
-def _jitted(graphdef: nnx.GraphDef) -> Callable[..., Detections]:
-    """The same function for all detectors of one network, which share what it has compiled.
+def _jitted(graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[..., Detections]:
+    """The same function for all detectors of one network on the same devices, which share what it has compiled.
 
     A static argument would do that too, but jax would hash the network at each call, which takes milliseconds.
     """
-    return jax.jit(functools.partial(_detect, graphdef), static_argnames="max_detections")
+    detect = functools.partial(_detect, graphdef)
+    if mesh.size == 1:  # the split would cost half a millisecond a call
+        return jax.jit(detect, static_argnames="max_detections")
+
+    def detect_in_shares(*arrays: Any, max_detections: int) -> Detections:
+        whole, split = PartitionSpec(), PartitionSpec(*mesh.axis_names)
+        return jax.shard_map(
+            functools.partial(detect, max_detections=max_detections),
+            mesh=mesh,
+            in_specs=(whole, split, split, whole, whole, whole),
+            out_specs=split,
+            check_vma=False,  # it refuses loops that start from constants, as those of the suppression do
+        )(*arrays)
+
+    return jax.jit(detect_in_shares, static_argnames="max_detections")
 
 
 def _detect(

@@ -12,7 +12,7 @@ import pytest
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.image import BrokenImage, read_image
 from yolox_jax.data.letterbox import evaluation_image, letterbox
-from yolox_jax.data.pipeline import evaluation_batches, steps_per_epoch, training_batches
+from yolox_jax.data.pipeline import evaluation_batches, load_training_batch, steps_per_epoch, training_batches
 from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import DataError, Dataset
 
@@ -90,10 +90,28 @@ def test_resumed_stream_is_the_rest_of_the_whole(dataset: Dataset, start_step: i
     _assert_equal(_run(dataset, CONFIG)[start_step:], _run(dataset, CONFIG, start_step))
 
 
-def test_worker_processes_give_the_same_stream(dataset: Dataset) -> None:
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_worker_processes_give_the_same_stream(dataset: Dataset, num_workers: int) -> None:
     threads = _run(dataset, CONFIG)
-    with training_batches(dataset, _with(CONFIG, num_workers=2)) as batches:
+    with training_batches(dataset, _with(CONFIG, num_workers=num_workers)) as batches:
         _assert_equal(threads, list(batches))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_rows_of_two_hosts_put_together_are_the_batches_of_one(dataset: Dataset, num_workers: int) -> None:
+    config = _with(replace(CONFIG, train=TrainConfig(batch_size=4)), num_workers=num_workers)
+    hosts = []
+    for rows in (range(0, 2), range(2, 4)):
+        with training_batches(dataset, config, start_step=1, rows=rows) as batches:
+            hosts.append(list(batches))
+    together = [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)]
+    _assert_equal(_run(dataset, config, 1), together)
+
+
+def test_a_batch_can_be_loaded_once_more_with_the_names_of_its_images(dataset: Dataset) -> None:
+    again, names = load_training_batch(dataset, CONFIG, 4, range(1, 2))
+    assert (again["images"][0] == _run(dataset, CONFIG)[4]["images"][1]).all()
+    assert len(names) == 5 and set(names) <= {str(record.path) for record in dataset.records}  # four and MixUp's
 
 
 def test_two_passes_augment_an_image_differently(dataset: Dataset) -> None:

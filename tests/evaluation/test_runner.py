@@ -1,9 +1,12 @@
 import dataclasses
 import logging
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -13,8 +16,9 @@ from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.detector import Detector
+from yolox_jax.evaluation import gather, runner
 from yolox_jax.evaluation.coco import FIGURES
-from yolox_jax.evaluation.runner import evaluate
+from yolox_jax.evaluation.runner import Evaluation, evaluate
 from yolox_jax.models import create_model
 
 CONFIG = EvaluationConfig(batch_size=2, score_threshold=1e-9, max_detections=5)
@@ -90,6 +94,63 @@ def test_a_broken_image_is_named_and_left_out_or_stops_the_evaluation(detector, 
     assert 103 not in {result["image_id"] for result in evaluation.results}
     with pytest.raises(BrokenImage, match=r"3\.png"):
         evaluate(detector, dataset, CONFIG, broken_images="stop")
+
+
+@pytest.mark.parametrize("num_processes", [2, 3, 7])
+def test_processes_share_the_images_and_all_return_what_one_would(detector, dataset, monkeypatch, num_processes):
+    dataset.records[1].path.write_bytes(b"no image")
+    alone = evaluate(detector, dataset, CONFIG)
+    given: list[list] = [[] for _ in range(num_processes)]
+    progress: list[tuple[int, int]] = []
+
+    def as_process(number: int, gather_rows: Callable) -> Evaluation:
+        monkeypatch.setattr(jax, "process_index", lambda: number)
+        monkeypatch.setattr(jax, "process_count", lambda: num_processes)
+        monkeypatch.setattr(runner, "gather_rows", gather_rows)
+        return evaluate(detector, dataset, CONFIG, on_progress=lambda done, total: progress.append((done, total)))
+
+    # Each process once to see what it gives to the others, then the first and the last with what all have given.
+    for number in range(num_processes):
+
+        def remember(rows, by=given[number]):
+            by.append(rows)
+            return rows
+
+        as_process(number, remember)
+    assert sum(total for done, total in progress if done == total) == 5
+    together = [jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts) for parts in zip(*given, strict=True)]
+    for number in (0, num_processes - 1):
+        answers = iter(together)
+        evaluation = as_process(number, lambda _, answers=answers: next(answers))
+        assert evaluation.results == alone.results
+        assert evaluation.metrics.num_images == alone.metrics.num_images == 4
+
+
+def test_rows_are_gathered_exactly_whatever_number_each_process_has(monkeypatch):
+    """Three threads in place of processes, with an exchange of equal shapes in place of that of jax."""
+    lengths = (2, 0, 3)
+    rng = np.random.default_rng(0)
+    parts = [(rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 2**31, n, np.int32)) for n in lengths]
+    barrier, places, given = threading.Barrier(3), threading.local(), [None] * 3
+
+    def exchange(tree):
+        given[places.number] = tree
+        barrier.wait(timeout=30)
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *given)
+        barrier.wait(timeout=30)
+        return stacked
+
+    def as_process(number: int):
+        places.number = number
+        return gather.gather_rows(parts[number])
+
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(gather, "process_allgather", exchange)
+    with ThreadPoolExecutor(3) as pool:
+        for floats, integers in pool.map(as_process, range(3)):
+            np.testing.assert_array_equal(floats, np.concatenate([part[0] for part in parts]))
+            np.testing.assert_array_equal(integers, np.concatenate([part[1] for part in parts]))
+            assert (floats.dtype, integers.dtype) == (np.float32, np.int32)
 
 
 def test_another_number_of_classes_is_refused_with_the_names_of_both(detector, dataset):

@@ -36,13 +36,20 @@ def main(argv: list[str]) -> None:
     _check_writable("--output", arguments.output)
     _check_writable("--detections", arguments.detections)
     # Here, so that the help and wrong flags are answered before jax is loaded.
+    import jax
+
     from yolox_jax.data.sources import open_dataset
     from yolox_jax.detector import Detector
     from yolox_jax.evaluation.report import name_mismatch, print_metrics
     from yolox_jax.evaluation.runner import check_classes, evaluate
 
     dataset = open_dataset(config.data.val, "val")
-    detector = Detector(config.model.variant, weights=arguments.weights, input_size=config.data.input_size)
+    detector = Detector(
+        config.model.variant,
+        weights=arguments.weights,
+        input_size=config.data.input_size,
+        devices=jax.local_devices(),
+    )
     check_classes(detector, dataset)
     for warning in (*dataset.warnings, *name_mismatch(detector.class_names, dataset)):
         print(f"warning: {warning}", file=sys.stderr)

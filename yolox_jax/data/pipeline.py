@@ -9,6 +9,7 @@ import gc
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -46,11 +47,12 @@ def _order(seed: int, pass_number: int, num_images: int) -> Int64[np.ndarray, " 
 
 
 class _TrainingSource:
-    """Random access to the batches of a run: item `step` is the batch of that step."""
+    """Random access to the batches of a run: item `step` is the batch of that step, or some rows of it."""
 
-    def __init__(self, records: Sequence[Record], config: Config) -> None:
+    def __init__(self, records: Sequence[Record], config: Config, rows: range) -> None:
         self._records = records
         self._config = config
+        self._rows = rows
         self._steps_per_epoch = steps_per_epoch(len(records), config.train.batch_size)
         self._with_objects = np.flatnonzero([len(record.boxes) > 0 for record in records])
 
@@ -58,23 +60,28 @@ class _TrainingSource:
         return self._config.schedule.epochs * self._steps_per_epoch
 
     def __getitem__(self, step: int) -> dict[str, Any]:
+        batch, loader = self.load(step)
+        return {**batch, "broken": loader.broken}
+
+    def load(self, step: int) -> tuple[Batch, ImageLoader]:
+        """The batch of `step`, and what it was loaded with."""
         config, count = self._config, len(self._records)
-        batch = _empty_batch(config)
+        batch = _empty_batch(config, len(self._rows))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
         loader = ImageLoader(self._records)
-        for row in range(config.train.batch_size):
-            pass_number, place = divmod(step * config.train.batch_size + row, count)
+        for row, place_in_batch in enumerate(self._rows):
+            pass_number, place = divmod(step * config.train.batch_size + place_in_batch, count)
             index = int(_order(config.seed, pass_number, count)[place])
             # place + 1, because NumPy takes the seeds (a, b) and (a, b, 0) for the same.
             rng = np.random.default_rng((config.seed, pass_number, place + 1))
             sample = make_sample(index, loader, self._with_objects, mosaic=mosaic, config=config.data, rng=rng)
             batch["images"][row], batch["boxes"][row] = sample.image, sample.boxes
             batch["classes"][row], batch["valid"][row] = sample.classes, sample.valid
-        return {**batch, "broken": loader.broken}
+        return batch, loader
 
 
-def _empty_batch(config: Config) -> Batch:
-    images, slots = config.train.batch_size, config.data.max_boxes
+def _empty_batch(config: Config, images: int) -> Batch:
+    slots = config.data.max_boxes
     return {
         "images": np.empty((images, *config.data.input_size, 3), np.uint8),
         "boxes": np.empty((images, slots, 4), np.float32),
@@ -115,13 +122,17 @@ class TrainingBatches(Iterator[Batch]):
         gc.collect()
 
 
-def training_batches(dataset: Dataset, config: Config, *, start_step: int = 0) -> TrainingBatches:
+def training_batches(
+    dataset: Dataset, config: Config, *, start_step: int = 0, rows: range | None = None
+) -> TrainingBatches:
     """Batches for the steps from `start_step` to the end of the run.
 
     Args:
         dataset: the training images.
         config: of the run: seed, batch size, epochs, data.
         start_step: number of steps already done.
+        rows: images of each batch that this process loads; by default all. The rows of several processes put together
+            are the batch of one.
 
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] cx cy w h px, classes int32
@@ -132,7 +143,7 @@ def training_batches(dataset: Dataset, config: Config, *, start_step: int = 0) -
         DataError: while iterating, no image can be read.
     """
     cv2.setNumThreads(0)
-    source = _TrainingSource(dataset.records, config)
+    source = _TrainingSource(dataset.records, config, range(config.train.batch_size) if rows is None else rows)
     # Items are whole batches, so a slice for each process deals out whole batches too.
     read_options = grain.ReadOptions(num_threads=config.data.num_threads, prefetch_buffer_size=config.data.num_threads)
     batches = grain.MapDataset.source(source)[start_step:]
@@ -145,8 +156,20 @@ def training_batches(dataset: Dataset, config: Config, *, start_step: int = 0) -
     return TrainingBatches(iter(stream), config.data.broken_images)
 
 
+def load_training_batch(dataset: Dataset, config: Config, step: int, rows: range) -> tuple[Batch, list[str]]:
+    """The batch of one step once more, as `training_batches` gives it, and the paths of the images that it is made of.
+
+    Arguments as for `training_batches`; `step` counts from 0.
+    """
+    batch, loader = _TrainingSource(dataset.records, config, rows).load(step)
+    return batch, loader.loaded
+
+
 def _start_worker(index: int, count: int) -> None:
-    """Keep a loading process to one thread for each image, off the accelerators, and no longer than its run."""
+    """Keep a loading process to one thread for each image, off the accelerators, and just as long as its run."""
+    # A terminal and Slurm send these to all processes; it is the run that decides when to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_the_run, daemon=True).start()
     cv2.setNumThreads(0)
     os.environ["JAX_PLATFORMS"] = "cpu"
@@ -176,6 +199,7 @@ def evaluation_batches(
     input_size: tuple[int, int],
     batch_size: int,
     *,
+    indices: Sequence[int] | None = None,
     broken_images: Literal["skip", "stop"] = "skip",
     num_threads: int = 4,
 ) -> Iterator[Batch]:
@@ -185,6 +209,7 @@ def evaluation_batches(
         dataset: the images.
         input_size: height and width of the network input in px.
         batch_size: images a batch; the last batch is padded to it.
+        indices: places in `dataset.records` of the images wanted; all by default.
         broken_images: `skip` logs the name of a broken image and leaves its place empty; `stop` raises.
         num_threads: threads that load images.
 
@@ -197,12 +222,13 @@ def evaluation_batches(
     """
     cv2.setNumThreads(0)
     seen: dict[str, str] = {}
+    indices = range(len(dataset.records)) if indices is None else indices
     with ThreadPoolExecutor(num_threads) as pool:
-        firsts = range(0, len(dataset.records), batch_size)
+        firsts = range(0, len(indices), batch_size)
         batches = (
             [
-                pool.submit(_load_for_evaluation, record, input_size)
-                for record in dataset.records[first : first + batch_size]
+                pool.submit(_load_for_evaluation, dataset.records[index], input_size)
+                for index in indices[first : first + batch_size]
             ]
             for first in firsts
         )
@@ -217,7 +243,7 @@ def evaluation_batches(
             for row, future in enumerate(pending):
                 try:
                     batch["images"][row], batch["ratios"][row] = future.result()
-                    batch["indices"][row] = first + row
+                    batch["indices"][row] = indices[first + row]
                 except BrokenImage as error:
                     _report_broken(error, broken_images, seen)
             yield batch

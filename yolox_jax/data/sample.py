@@ -27,12 +27,14 @@ class Sample(NamedTuple):
 
 
 class ImageLoader:
-    """Loads records, puts the next readable image in the place of a broken one, and remembers which were broken."""
+    """Loads records, puts the next readable image in the place of a broken one, and remembers what it met."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
         self.broken: list[tuple[str, str]] = []
         """Path and fault of each broken image met."""
+        self.loaded: list[str] = []
+        """Path of each image loaded."""
 
     def load(self, index: int) -> LabelledImage:
         """The image at `index`, or the nearest readable one after it.
@@ -47,6 +49,7 @@ class ImageLoader:
             except BrokenImage as error:
                 self.broken.append((str(error.path), error.why))
                 continue
+            self.loaded.append(str(record.path))
             return LabelledImage(image, record.boxes, record.classes)
         raise DataError(f"none of the {len(self.records)} training images can be read; the last: {self.broken[-1]}")
 
