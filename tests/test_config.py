@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from yolox_jax.config import Config, ConfigError, DataConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config import Config, ConfigError, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.config_file import (
     check_config,
     check_multiscale_range,
@@ -51,7 +51,9 @@ def replaced(section: Any, name: str, value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, tuple) and is_number(value[0]))
+    if isinstance(value, tuple):
+        return any(map(is_number, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 NUMBERS = {name: value for name, value in settings(Config()).items() if is_number(value)}
@@ -212,11 +214,25 @@ def test_settings_that_json_leaves_out_have_their_defaults() -> None:
     assert config_from_dict({"data": {"max_boxes": 7}}) == Config(data=DataConfig(max_boxes=7))
 
 
+@pytest.mark.parametrize("loggers", [(), ("wandb",), ("wandb", "tensorboard", "mlflow")])
+@pytest.mark.parametrize("freeze", [(), ("backbone", "head.stems.*")])
+def test_lists_of_any_length_survive_json(loggers: Any, freeze: tuple[str, ...]) -> None:
+    config = Config(model=ModelConfig(freeze=freeze), train=TrainConfig(loggers=loggers))
+    check_config(config)
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"data": {"input_sise": [640, 640]}}, r"no setting data\.input_sise; did you mean data\.input_size\?"),
         ({"data": {"input_size": [640]}}, "--data.input-size 640 .*2 values"),
+        (
+            {"train": {"loggers": "wandb"}},
+            "--train.loggers wandb .*a list, of any length, of one of tensorboard, wandb",
+        ),
+        ({"train": {"loggers": ["wandb", "csv"]}}, r"--train.loggers csv \(str\) .*one of tensorboard, wandb, mlflow"),
+        ({"model": {"freeze": ["head", 3]}}, r"--model.freeze 3 \(int\) .*it must be text"),
         ({"data": {"train": {"format": "cocoo"}}}, "--data.train.format cocoo .*one of coco, voc, shapes"),
         ({"schedule": {"epochs": 3.5}}, "--schedule.epochs 3.5 .*whole number"),
         ({"train": {"batch_size": True}}, "--train.batch-size True .*whole number"),

@@ -25,6 +25,8 @@ _AT_LEAST_ONE = {
     "train.multiscale_interval",
     "train.log_interval",
     "train.keep_checkpoints",
+    "train.loss_scale_growth_steps",
+    "train.accumulation_steps",
     "evaluation.interval",
     "evaluation.batch_size",
     "evaluation.max_detections",
@@ -35,6 +37,7 @@ _ABOVE_ZERO = {
     "optimizer.lr_per_image",
     "assignment.center_radius",
     "train.ema_ramp_steps",
+    "train.loss_scale",
 }
 _ZERO_OR_MORE = {
     "data.num_workers",
@@ -47,6 +50,9 @@ _ZERO_OR_MORE = {
     "schedule.warmup_epochs",
     "schedule.no_aug_epochs",
     "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "train.checkpoint_steps",
+    "train.checkpoint_minutes",
     "assignment.iou_cost",
     "assignment.outside_cost",
     "loss.iou_weight",
@@ -54,6 +60,7 @@ _ZERO_OR_MORE = {
     "loss.classification_weight",
     "loss.l1_weight",
     "evaluation.num_pictures",
+    "evaluation.patience",
     "seed",
 }
 _ZERO_TO_ONE = {
@@ -284,6 +291,8 @@ def _from_json(value: Any, kind: Any, name: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         return _from_json(value, next(argument for argument in arguments if argument is not type(None)), name)
+    if origin is tuple and isinstance(value, list) and arguments[1:] == (...,):
+        return tuple(_from_json(item, arguments[0], name) for item in value)
     if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
         return tuple(_from_json(item, argument, name) for item, argument in zip(value, arguments, strict=True))
     if kind is float and type(value) in (int, float):
@@ -311,6 +320,8 @@ def _describe(kind: Any) -> str:
         return " or ".join(_describe(argument) for argument in arguments)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple and arguments[1:] == (...,):
+        return f"a list, of any length, of {_describe(arguments[0])}"
     if origin is tuple:
         return f"{len(arguments)} values: " + " ".join(_describe(argument) for argument in arguments)
     return {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}.get(

@@ -52,12 +52,12 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_work(tmp_path):
 
 def test_lines_after_the_resumed_step_are_replaced_and_half_a_line_is_ignored(tmp_path):
     run = RunDirectory(tmp_path)
-    with MetricsLog(run, resume_step=0) as log:
+    with MetricsLog(run, [], resume_step=0, evaluated_step=0) as log:
         for step in (10, 20, 30):
             log.write("train", step=step, epoch=step / 10, figures={"loss": 1.0})
     with run.metrics.open("a") as file:
         file.write('{"kind": "train", "st')
-    with MetricsLog(run, resume_step=20) as log:
+    with MetricsLog(run, [], resume_step=20, evaluated_step=0) as log:
         log.write("train", step=30, epoch=3.0, figures={"loss": 2.0})
     assert [(record["step"], record["loss"]) for record in read_metrics(run.metrics)] == [
         (10, 1.0),

@@ -1,44 +1,56 @@
-"""Where the figures of a run go: `metrics.jsonl`, TensorBoard, and the curves drawn from them."""
+"""Where the figures of a run go: `metrics.jsonl`, the chosen loggers, and the curves drawn from them."""
 
+import contextlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from tensorboardX import SummaryWriter
 
+from yolox_jax.training.loggers import Logger
 from yolox_jax.training.run_directory import RunDirectory
 
 
 class MetricsLog:
-    """Writes each record as a line of JSON and as TensorBoard scalars."""
+    """Writes each record as a line of JSON and hands its numbers to the loggers, which it closes at the end.
 
-    def __init__(self, run: RunDirectory, *, resume_step: int) -> None:
-        _drop_lines_after(run.metrics, resume_step)
+    Args:
+        run: Folder of the run.
+        loggers: Where figures and pictures are shown besides.
+        resume_step: Steps done. Lines of training after them are dropped, as those steps are done again.
+        evaluated_step: Step of the newest evaluation that counts. Those after it are done again, and dropped too.
+    """
+
+    def __init__(self, run: RunDirectory, loggers: Sequence[Logger], *, resume_step: int, evaluated_step: int) -> None:
+        _drop_lines_after(run.metrics, {"train": resume_step, "evaluation": evaluated_step})
         self._file = run.metrics.open("a")
-        # TensorBoard drops what a killed run wrote after the step it is resumed from.
-        self._writer = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1)
+        self._loggers = loggers
 
     def write(self, kind: str, *, step: int, epoch: float, figures: dict[str, Any]) -> None:
         """Records `figures` of `kind` ("train" or "evaluation") after `step` steps."""
-        self._file.write(json.dumps({"kind": kind, "step": step, "epoch": epoch, **figures}) + "\n")
+        self._file.write(_to_line({"kind": kind, "step": step, "epoch": epoch, **figures}))
         self._file.flush()
-        for name, value in figures.items():
-            if isinstance(value, int | float):
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {f"{kind}/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)}
+        for logger in self._loggers:
+            logger.log(numbers, step)
 
     def write_image(self, name: str, image_rgb: UInt8[np.ndarray, "H W 3"], step: int) -> None:
-        """Shows a picture in TensorBoard."""
-        self._writer.add_image(name, image_rgb, step, dataformats="HWC")
+        """Shows a picture in the loggers."""
+        for logger in self._loggers:
+            logger.log_image(name, image_rgb, step)
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-        self._writer.close()
+        with contextlib.ExitStack() as closing:  # all of them, also where one fails
+            for logger in self._loggers:
+                closing.callback(logger.close, failed=error is not None)
+            closing.callback(self._file.close)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -52,11 +64,25 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _drop_lines_after(path: Path, step: int) -> None:
-    kept = [record for record in read_metrics(path) if record["step"] <= step]
+def _drop_lines_after(path: Path, last_steps: dict[str, int]) -> None:
+    """Keeps, of each kind of line, those up to its last step."""
+    kept = [record for record in read_metrics(path) if record["step"] <= last_steps[record["kind"]]]
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    partial.write_text("".join(map(_to_line, kept)))
     partial.replace(path)
+
+
+def _to_line(record: dict[str, Any]) -> str:
+    return json.dumps(_null_if_not_finite(record)) + "\n"
+
+
+def _null_if_not_finite(value: Any) -> Any:
+    """`value` with null for NaN and infinities, which are no JSON."""
+    if isinstance(value, dict):
+        return {key: _null_if_not_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_null_if_not_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
@@ -71,13 +97,13 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for name in ("loss", "iou", "objectness", "classification", "l1"):
-        axes[0].plot([r["epoch"] for r in train], [r[name] for r in train], label=name, linewidth=1.5)
+        axes[0].plot(_column(train, "epoch"), _column(train, name), label=name, linewidth=1.5)
     axes[0].set_title("training losses")
     axes[0].set_yscale("symlog", linthresh=0.1)
-    axes[1].plot([r["epoch"] for r in train], [r["lr"] for r in train], color="tab:gray")
+    axes[1].plot(_column(train, "epoch"), _column(train, "lr"), color="tab:gray")
     axes[1].set_title("learning rate")
     for name in ("AP", "AP50", "AP75"):
-        axes[2].plot([r["epoch"] for r in evaluations], [r[name] for r in evaluations], "o-", label=name, markersize=3)
+        axes[2].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", label=name, markersize=3)
     axes[2].set_title("validation AP of the averaged weights")
     axes[2].set_ylim(0, 1)
     for axis in axes:
@@ -87,3 +113,8 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     axes[2].legend(loc="upper left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _column(records: list[dict[str, Any]], name: str) -> list[float]:
+    """One figure of all records, with NaN, which is not drawn, for null."""
+    return [math.nan if record[name] is None else record[name] for record in records]

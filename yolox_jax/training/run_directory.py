@@ -20,8 +20,13 @@ FREE_SETTINGS = (
     "data.broken_images",
     "train.log_interval",
     "train.keep_checkpoints",
+    "train.checkpoint_steps",
+    "train.checkpoint_minutes",
+    "train.non_finite",
+    "train.loggers",
     "evaluation.batch_size",
     "evaluation.num_pictures",
+    "evaluation.patience",
 )
 
 
@@ -52,9 +57,24 @@ class RunDirectory:
         return self.root / "tensorboard"
 
     @property
+    def mlflow(self) -> Path:
+        """Folder of MLflow's database and pictures, unless MLFLOW_TRACKING_URI names another place."""
+        return self.root / "mlflow"
+
+    @property
+    def logger_ids(self) -> Path:
+        """Names of this run at Weights & Biases and MLflow, as JSON, to go on with them after a resume."""
+        return self.root / "logger_ids.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints that `--resume` reads."""
         return self.root / "checkpoints"
+
+    @property
+    def non_finite(self) -> Path:
+        """Folder of the batches whose loss or gradient was not finite."""
+        return self.root / "non_finite"
 
     @property
     def best_weights(self) -> Path:
@@ -105,8 +125,8 @@ def record_settings(run: RunDirectory, config: Config) -> None:
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
     # By way of Config, so that a run of an older version has the defaults of settings that are new.
-    before = _flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
-    now = _flatten(config_to_dict(config))
+    before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
+    now = flatten(config_to_dict(config))
     changed = [
         f"  {flag(name)} was {before[name]!r}, is {now[name]!r}"
         for name in now
@@ -120,11 +140,12 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
         )
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict[str, object]:
+def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
+    """Nested settings by their dotted names: `data.input_size`."""
     flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
