@@ -1,14 +1,27 @@
 """Saving and restoring a run. The only file that knows Orbax."""
 
+import contextlib
+import json
+import logging
+import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Sharding
+from jaxtyping import PyTree
 
+from yolox_jax.text import shortened
 from yolox_jax.training.state import TrainState
+
+logger = logging.getLogger("yolox_jax.training")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written or read; the message names it and the reason."""
 
 
 class Progress(NamedTuple):
@@ -18,31 +31,80 @@ class Progress(NamedTuple):
     """Highest AP so far; None before the first evaluation."""
     best_epoch: int | None = None
     """Epoch of that evaluation, counted from 1."""
+    best_step: int | None = None
+    """Steps done at that evaluation."""
+    evaluated_step: int = 0
+    """Steps done at the newest evaluation that is part of this."""
+    evaluations_since_best: int = 0
+    """Evaluations in a row without a better AP."""
+    pending: list[dict[str, float]] = []  # noqa: RUF012  (never changed in place)
+    """Metrics of the steps since the last line of metrics."""
+    devices: int | None = None
+    """Devices that the run was on, and the next three: in how many processes, of which kind, with which jax."""
+    processes: int | None = None
+    device_kind: str | None = None
+    jax_version: str | None = None
 
 
 class Checkpoints:
-    """The newest checkpoints of a run, written in the background; close it so that the last one is whole."""
+    """The newest checkpoints of a run and that of its best evaluation; all processes of a run use it alike.
+
+    They are written in the background into a folder of another name, which is renamed when it is whole. A run goes on
+    where that fails, with the checkpoint before. Use it in a `with`, so that the last one is whole at the end.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
-        )
+        """`keep` is the number of newest checkpoints; what a killed run left half written in `folder` is removed."""
+        self._folder, self._keep = folder.absolute(), keep
+        self._best: int | None = None
+        self._saving: int | None = None
+        self._failure: str | None = None
+        if jax.process_index() == 0:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
+        _wait_for_the_first_process("checkpoints are tidied")
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are whole, in order."""
+        return sorted(int(path.name) for path in self._folder.glob("[0-9]*") if path.name.isdigit())
 
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint, None without one."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
+
+    def keep_best(self, step: int | None) -> None:
+        """Tells which checkpoint, that of the best evaluation, is to outlive newer ones from now on."""
+        self._best = step
 
     def save(self, state: TrainState, progress: Progress) -> None:
-        """Starts writing; returns once the arrays are copied, so that the step may reuse their memory."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state._asdict()), progress=ocp.args.JsonSave(progress._asdict())
-            ),
+        """Starts writing, unless that step is saved already; returns once the step may reuse the memory of `state`."""
+        self._finish()
+        step = int(state.step)
+        if step in self.steps():
+            return
+        self._remove_leftovers()
+        saved = ocp.args.Composite(
+            state=ocp.args.StandardSave(state._asdict()), progress=ocp.args.JsonSave(progress._asdict())
         )
+        try:
+            self._checkpointer.save(self._folder / str(step), args=saved)
+            self._saving = step
+        except Exception as error:  # Orbax and its storage raise whatever they like
+            self._note_failure(step, error)
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is written.
+
+        Raises:
+            CheckpointError: it could not be.
+        """
+        self._finish()
+        if self._failure is not None:
+            raise CheckpointError(self._failure)
 
     def restore(self, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
-        """Reads the newest checkpoint.
+        """Reads the newest checkpoint that can be read; one that cannot is reported and moved aside.
 
         Args:
             like: a state of the same run, for names, shapes and types.
@@ -50,18 +112,128 @@ class Checkpoints:
 
         Returns:
             The state and what goes with it.
+
+        Raises:
+            CheckpointError: none can be read, or one holds the state of another network or optimizer.
         """
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like._asdict())
-        step = self._manager.latest_step()
-        read = self._manager.restore(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore()),
+        unreadable = []
+        for step in reversed(self.steps()):
+            path = self._folder / str(step)
+            try:
+                return self._read(path, like, sharding)
+            except CheckpointError:
+                raise
+            except Exception as error:  # a broken file shows itself in many ways
+                why = f"{type(error).__name__}: {error}".splitlines()[0]
+            unreadable.append(f"{path} ({why[:200]})")
+            logger.warning("the checkpoint %s cannot be read and is moved aside: %s", path, why)
+            if jax.process_index() == 0:
+                path.rename(_unused(path.with_name(f"{step}.unreadable")))
+                _sizes_of(path).unlink(missing_ok=True)
+            _wait_for_the_first_process(f"{step} is moved aside")
+        raise CheckpointError(
+            f"no checkpoint in {self._folder} can be read: {'; '.join(unreadable) or 'there is none'}. Start a new run "
+            "in another --workdir; --model.weights with this folder starts it from the weights of the last evaluation"
         )
-        return TrainState(**read["state"]), Progress(**read["progress"])
+
+    def _read(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
+        _check_sizes(path)
+        saved = ocp.StandardCheckpointHandler().metadata(path / "state").tree
+        different = _differences(saved, like._asdict())
+        if different:
+            raise CheckpointError(
+                f"the checkpoint {path} is that of another network, optimizer or version of this program. "
+                f"{shortened(different, 4)}. Resume it with what it was made with, or start a new run"
+            )
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like._asdict())
+        wanted = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+        read = self._checkpointer.restore(path, args=wanted)
+        known = {name: value for name, value in read["progress"].items() if name in Progress._fields}
+        return TrainState(**read["state"]), Progress(**known)
+
+    def _remove_leftovers(self) -> None:
+        """Removes what is half written; not while a checkpoint is being written."""
+        if jax.process_index() == 0:
+            for leftover in self._folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _finish(self) -> None:
+        """Waits for the checkpoint being written, and removes the older ones that it replaces."""
+        if self._saving is None:
+            return
+        step, self._saving = self._saving, None
+        try:
+            self._checkpointer.wait_until_finished()
+        except Exception as error:
+            self._note_failure(step, error)
+            return
+        self._failure = None
+        if jax.process_index() == 0:
+            _note_sizes(self._folder / str(step))
+            for old in self.steps()[: -self._keep]:
+                if old != self._best:
+                    shutil.rmtree(self._folder / str(old), ignore_errors=True)
+                    _sizes_of(self._folder / str(old)).unlink(missing_ok=True)
+
+    def _note_failure(self, step: int, error: Exception) -> None:
+        path = self._folder / str(step)
+        self._failure = f"the checkpoint {path} could not be written: {error}"
+        logger.error("%s. Training goes on; the newest whole one is that of step %s", self._failure, self.latest_step())
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        self._finish()
+        self._checkpointer.close()
+
+
+def _sizes_of(path: Path) -> Path:
+    """File beside a checkpoint with the sizes of its files, by which a truncated one is found before it is read."""
+    return path.with_name(f"{path.name}.sizes.json")
+
+
+def _note_sizes(path: Path) -> None:
+    sizes = {str(file.relative_to(path)): file.stat().st_size for file in path.rglob("*") if file.is_file()}
+    with contextlib.suppress(OSError):  # a full disk; the checkpoint itself is whole
+        _sizes_of(path).write_text(json.dumps(sizes, indent=2) + "\n")
+
+
+def _check_sizes(path: Path) -> None:
+    if not _sizes_of(path).exists():  # the run was killed just when the checkpoint was whole
+        return
+    for name, size in json.loads(_sizes_of(path).read_text()).items():
+        found = (path / name).stat().st_size if (path / name).exists() else None
+        if found != size:
+            raise ValueError(f"{name} has {found} bytes instead of {size}" if found is not None else f"{name} is gone")
+
+
+def _wait_for_the_first_process(what: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or with a number behind where that is taken."""
+    candidates = [path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 100))]
+    return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def _differences(saved: PyTree, wanted: PyTree) -> list[str]:
+    """Which arrays differ in name, shape or type."""
+    before, now = _described(saved), _described(wanted)
+    differences = [f"{name} is not in it" for name in now if name not in before]
+    differences += [f"{name} is not in the run" for name in before if name not in now]
+    return differences + [
+        f"{name} is {before[name]} there, {now[name]} here"
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
+
+
+def _described(tree: PyTree) -> dict[str, str]:
+    def name(path: tuple[Any, ...]) -> str:
+        return ".".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {name(path): f"{leaf.dtype.name}{list(leaf.shape)}" for path, leaf in leaves}

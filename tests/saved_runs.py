@@ -1,0 +1,46 @@
+"""What a run has left in its folder, for comparing runs to the bit."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from yolox_jax.config import Config
+from yolox_jax.models.yolox import create_model
+from yolox_jax.training.checkpoints import Checkpoints
+from yolox_jax.training.freezing import freeze
+from yolox_jax.training.optimizer import sgd
+from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.run_directory import RunDirectory
+from yolox_jax.training.state import TrainState, create_train_state
+
+VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "utilization"}
+"""Figures that no two runs share."""
+
+
+def saved_state(config: Config, num_classes: int, workdir: Path) -> TrainState:
+    """The newest checkpoint of a run: weights, averages, statistics, optimizer and counts."""
+    model = create_model(config.model.variant, num_classes)
+    model.train()
+    freeze(model, config.model.freeze)
+    _, like = create_train_state(model, sgd(config.optimizer, lambda step: 0.0), config.train)
+    with Checkpoints(RunDirectory(workdir).checkpoints, config.train.keep_checkpoints) as checkpoints:
+        return checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))[0]
+
+
+def differing_parts(expected: TrainState, found: TrainState) -> set[str]:
+    """Names of the parts of two states that are not the same to the bit."""
+    return {
+        name
+        for name in expected._fields
+        if not all(map(np.array_equal, *map(jax.tree.leaves, (getattr(expected, name), getattr(found, name)))))
+    }
+
+
+def lasting_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` without times, rates and memory."""
+    return [
+        {name: value for name, value in record.items() if name not in VOLATILE}
+        for record in read_metrics(RunDirectory(workdir).metrics)
+    ]

@@ -1,0 +1,190 @@
+"""Checkpoints: what comes back, which are kept, and what happens when a disk or a file fails."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from saved_runs import differing_parts
+from yolox_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
+from yolox_jax.training.precision import LossScale
+from yolox_jax.training.state import TrainState
+
+HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+PROGRESS = Progress(best_ap=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)
+
+
+def make_state(step: int = 7, size: int = 300) -> TrainState:
+    rng = np.random.default_rng(step)
+
+    def weights(kind: type[nnx.Variable]) -> nnx.State:
+        return nnx.State({"conv": {"kernel": kind(jnp.asarray(rng.random((size, 3)), jnp.float32))}})
+
+    return TrainState(
+        step=jnp.int32(step),
+        skipped_steps=jnp.int32(2),
+        loss_scale=LossScale(jnp.float32(1024), jnp.int32(5)),
+        params=weights(nnx.Param),
+        batch_stats=weights(nnx.BatchStat),
+        frozen=nnx.State({}),
+        ema_params=weights(nnx.Param),
+        ema_batch_stats=weights(nnx.BatchStat),
+        opt_state=({"trace": jnp.asarray(rng.random(5), jnp.float32)}, jnp.array([True, False])),
+    )
+
+
+def save(folder: Path, *steps: int, keep: int = 10) -> None:
+    with Checkpoints(folder, keep) as checkpoints:
+        for step in steps:
+            checkpoints.save(make_state(step), PROGRESS)
+
+
+def largest_file(folder: Path) -> Path:
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def test_state_and_progress_come_back_to_the_bit(tmp_path):
+    save(tmp_path, 7)
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        state, progress = checkpoints.restore(make_state(0), HERE)
+    assert differing_parts(make_state(7), state) == set()
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), make_state())
+    assert progress == PROGRESS
+
+
+def test_the_memory_of_a_state_may_be_used_as_soon_as_save_returns(tmp_path):
+    overwrite = jax.jit(lambda state: jax.tree.map(jnp.zeros_like, state), donate_argnums=0)
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        state = jax.tree.map(jnp.copy, make_state(7, size=1_000_000))
+        checkpoints.save(state, PROGRESS)
+        for _ in range(3):
+            state = overwrite(state)
+        jax.block_until_ready(state)
+        checkpoints.wait()
+        restored, _ = checkpoints.restore(state, HERE)
+    assert differing_parts(make_state(7, size=1_000_000), restored) == set()
+
+
+def test_the_newest_and_the_best_are_kept_and_a_saved_step_is_not_saved_again(tmp_path):
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        for step, best in ((1, None), (2, 1), (3, 1), (4, 1), (5, 4), (5, 4), (6, 4), (7, 4)):
+            checkpoints.keep_best(best)
+            checkpoints.save(make_state(step), PROGRESS)
+        checkpoints.wait()
+        assert checkpoints.steps() == [4, 6, 7]
+        assert {path.name for path in tmp_path.glob("*.json")} == {f"{step}.sizes.json" for step in (4, 6, 7)}
+
+
+def test_without_a_checkpoint_there_is_no_newest_one_and_nothing_to_restore(tmp_path):
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        assert checkpoints.latest_step() is None
+        with pytest.raises(CheckpointError, match="there is none"):
+            checkpoints.restore(make_state(), HERE)
+
+
+def truncate(checkpoint: Path) -> None:
+    path = largest_file(checkpoint)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def delete_a_file(checkpoint: Path) -> None:
+    largest_file(checkpoint).unlink()
+
+
+def empty(checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint)
+    checkpoint.mkdir()
+
+
+def scramble(checkpoint: Path) -> None:
+    path = checkpoint / "state" / "_METADATA"
+    path.write_bytes(path.read_bytes().replace(b"{", b"["))
+
+
+@pytest.mark.parametrize("damage", [truncate, delete_a_file, empty, scramble])
+def test_a_broken_newest_checkpoint_is_named_and_the_one_before_used(tmp_path, caplog, damage):
+    save(tmp_path, 3, 5)
+    damage(tmp_path / "5")
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        state, _ = checkpoints.restore(make_state(), HERE)
+        assert int(state.step) == 3
+        assert f"{tmp_path / '5'} cannot be read" in caplog.text and (tmp_path / "5.unreadable").is_dir()
+        checkpoints.save(make_state(5), PROGRESS)
+        checkpoints.wait()
+        assert int(checkpoints.restore(make_state(), HERE)[0].step) == 5
+
+
+def test_a_checkpoint_killed_before_its_sizes_were_noted_is_used(tmp_path):
+    save(tmp_path, 3, 5)
+    (tmp_path / "5.sizes.json").unlink()
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        assert int(checkpoints.restore(make_state(), HERE)[0].step) == 5
+
+
+def test_where_all_are_broken_all_are_named(tmp_path):
+    save(tmp_path, 3, 5)
+    truncate(tmp_path / "3")
+    truncate(tmp_path / "5")
+    with Checkpoints(tmp_path, 2) as checkpoints, pytest.raises(CheckpointError, match=r"/5 .*bytes.*/3 .*bytes"):
+        checkpoints.restore(make_state(), HERE)
+
+
+def test_the_state_of_another_network_is_an_error_and_stays_where_it_is(tmp_path):
+    save(tmp_path, 3)
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        with pytest.raises(CheckpointError, match=r"kernel.value is float32\[300, 3\] there, float32\[200, 3\] here"):
+            checkpoints.restore(make_state(size=200), HERE)
+        assert checkpoints.steps() == [3]
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    save(tmp_path, 3)
+    (tmp_path / "9.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        assert checkpoints.steps() == [3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "3.sizes.json"]
+
+
+def on_a_disk_that_fills_up(folder: Path) -> None:
+    """Saves, fails to save for want of room in a file, and saves again; run in a process of its own."""
+    size, none = 1_000_000, resource.RLIM_INFINITY
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with Checkpoints(folder, 1) as checkpoints:
+        checkpoints.save(make_state(1, size), PROGRESS)
+        checkpoints.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, none))
+        checkpoints.save(make_state(2, size), PROGRESS)
+        checkpoints.save(make_state(3, size), PROGRESS)  # tells of 2
+        try:
+            checkpoints.wait()
+        except CheckpointError as error:
+            print("wait:", error)
+        print("steps:", checkpoints.steps())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (none, none))
+        checkpoints.save(make_state(4, size), PROGRESS)
+        checkpoints.wait()
+        print("restored:", int(checkpoints.restore(make_state(0, size), HERE)[0].step))
+    print("left:", sorted(path.name for path in folder.iterdir()))
+
+
+def test_a_disk_that_fills_up_keeps_the_checkpoint_before_and_the_run_goes_on(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (Path.cwd(), Path(__file__).parents[1])))}
+    command = [sys.executable, __file__, str(tmp_path / "run")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"wait: the checkpoint {tmp_path / 'run' / '3'} could not be written" in done.stdout
+    assert "steps: [1]" in done.stdout and "restored: 4" in done.stdout and "left: ['4', '4.sizes.json']" in done.stdout
+    assert done.stderr.count("Training goes on; the newest whole one is that of step 1") == 2
+
+
+if __name__ == "__main__":
+    on_a_disk_that_fills_up(Path(sys.argv[1]))
