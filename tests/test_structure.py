@@ -23,7 +23,14 @@ LAYERS = [
 ]
 
 # Packages that one place alone may know.
-OWNERS = {"orbax": "training/checkpoints.py", "grain": "data/pipeline.py", "tyro": "cli/", "argparse": "cli/"}
+OWNERS = {
+    "orbax": "training/checkpoints.py",
+    "grain": "data/pipeline.py",
+    "wandb": "training/loggers.py",
+    "mlflow": "training/loggers.py",
+    "tyro": "cli/",
+    "argparse": "cli/",
+}
 
 CORE = ["models", "assignment", "losses", "postprocess", "training/step.py"]
 NOT_FOR_THE_CORE = [
@@ -36,6 +43,8 @@ NOT_FOR_THE_CORE = [
     "PIL",
     "matplotlib",
     "tensorboardX",
+    "wandb",
+    "mlflow",
     "safetensors",
 ]
 

@@ -26,6 +26,9 @@ class ModelConfig:
     weights: str = ""
     """Start from these weights (.pth, .safetensors, .npz or a run directory); tensors of another shape, such as the
     class predictions of another data set, are left fresh and listed. Empty: start from scratch."""
+    freeze: tuple[str, ...] = ()
+    """Parts that are not trained, by their names in the original's state dict, with `*` for any text: such as
+    `backbone.backbone` or `head.stems.*`. Their batch norm keeps its running statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +136,8 @@ class OptimizerConfig:
     """Nesterov momentum."""
     weight_decay: float = 5e-4
     """Added to the gradient of convolution kernels, times the kernel; biases and batch norm have none."""
+    clip_norm: float = 0.0
+    """Gradients are scaled down to this norm where theirs is larger; 0 leaves them alone, as the original does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +174,22 @@ class TrainConfig:
 
     batch_size: int = 64
     """Images a step, over all devices. The published weights used 128 (SPEC A0)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Type the network computes in. Parameters, batch statistics, assignment and losses stay float32."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type the network computes in. Parameters, batch statistics, assignment and losses stay float32. float16 is for
+    GPUs without bfloat16 (V100) and comes with a dynamic loss scale."""
+    loss_scale: float = 65536.0
+    """float16: first factor of the loss, which keeps small gradients from vanishing (SPEC A2.4)."""
+    loss_scale_growth_steps: int = 2000
+    """float16: the loss scale doubles after this many steps without an overflow; each overflow halves it, and its step
+    changes nothing else."""
+    sync_batch_norm: bool = False
+    """Normalise over the images of all devices. The original normalises over those of each device alone."""
+    accumulation_steps: int = 1
+    """Parts into which each device splits its images, computed one after another to save memory. Gradients are those
+    of the whole batch; batch norm sees a part at a time."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """What a loss or gradient that is not finite does, beyond the overflows that float16 expects: stop the run, or be
+    skipped and counted. Either way the step changes no weight, and its batch and image names are kept."""
     ema_decay: float = 0.9999
     """Decay of the averaged weights; 0.9998 in the original, 0.9999 at batch 64 (SPEC A0, issue 735)."""
     ema_ramp_steps: float = 2000.0
@@ -181,8 +200,16 @@ class TrainConfig:
     """Steps between two draws of the size."""
     log_interval: int = 10
     """Steps between two lines of metrics."""
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
+    """Where figures and pictures are shown, besides metrics.jsonl, which is always written. `wandb` and `mlflow` are
+    installed with the extra of that name: `pip install 'yolox-jax[wandb]'`."""
     keep_checkpoints: int = 2
-    """Number of newest checkpoints kept for `--resume`; one is written at the end of each epoch."""
+    """Number of newest checkpoints kept for `--resume`, beside that of the best evaluation. One is written at the end
+    of each epoch, and where a run is interrupted."""
+    checkpoint_steps: int = 0
+    """Steps between two checkpoints within an epoch; 0 writes none for this reason."""
+    checkpoint_minutes: float = 15.0
+    """Minutes after which another checkpoint is written within an epoch; 0 writes none for this reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +220,9 @@ class EvaluationConfig:
     """Epochs between two evaluations of the averaged weights; in the last `schedule.no_aug_epochs` every epoch has
     one."""
     batch_size: int = 32
-    """Images a step."""
+    """Images a step of each process, split over its devices."""
+    patience: int = 0
+    """Evaluations in a row without a better AP after which training stops early; 0 never stops early."""
     score_threshold: float = 0.01
     """Detections below this score are dropped. Published figures use 0.001."""
     iou_threshold: float = 0.65

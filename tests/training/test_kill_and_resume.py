@@ -1,7 +1,8 @@
-"""A run that is killed, twice, and resumed ends bit for bit where an uninterrupted one does."""
+"""A run that is killed at any time, or asked to stop, and resumed ends bit for bit where an undisturbed one does."""
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from saved_runs import differing_parts, lasting_metrics, saved_state
+from yolox_jax.config_file import load_config
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
@@ -21,7 +24,6 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
 STEPS_PER_EPOCH = 8
-VOLATILE = {"images_per_second", "data_wait", "memory_mib"}
 CONFIG = """
 from yolox_jax.config import *
 
@@ -36,7 +38,14 @@ def get_config():
         ),
         schedule=ScheduleConfig(epochs=4, warmup_epochs=1, no_aug_epochs=1),
         # A short ramp: at the usual one, the average forgets everything in a step as early as this.
-        train=TrainConfig(batch_size=4, ema_ramp_steps=10.0, multiscale_px=None, log_interval=1),
+        train=TrainConfig(
+            batch_size=4,
+            ema_ramp_steps=10.0,
+            multiscale_px=(64, 96),
+            multiscale_interval=3,
+            log_interval=1,
+            checkpoint_steps=5,
+        ),
         evaluation=EvaluationConfig(interval=2, batch_size=6, num_pictures=3),
     )
 """
@@ -68,18 +77,26 @@ class Run:
     def output(self) -> str:
         return self._output.read_text()
 
-    def finish(self) -> None:
+    def finish(self, exit_code: int = 0) -> None:
         self._process.communicate(timeout=300)
-        assert self._process.returncode == 0, self.output()
+        assert self._process.returncode == exit_code, self.output()
+
+    def interrupt_when(self, moment: Callable[[RunDirectory], bool], number: signal.Signals) -> None:
+        self._wait_for(moment)
+        # To all of its processes, as a terminal and Slurm do.
+        os.killpg(self._process.pid, number)
 
     def kill_when(self, moment: Callable[[RunDirectory], bool]) -> None:
+        self._wait_for(moment)
+        self._process.kill()
+        assert self._process.wait() == -signal.SIGKILL
+
+    def _wait_for(self, moment: Callable[[RunDirectory], bool]) -> None:
         deadline = time.monotonic() + 300
         while not moment(self.directory):
             assert self._process.poll() is None, f"ended before the moment to kill it came:\n{self.output()}"
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.001)
-        self._process.kill()
-        assert self._process.wait() == -signal.SIGKILL
 
     def leaves_processes(self, patience_s: float = 20.0) -> bool:
         """Whether a process that loads images outlives the run."""
@@ -111,6 +128,12 @@ def being_written(run: RunDirectory, step: int) -> bool:
     return any(run.checkpoints.glob(f"{step}.orbax-checkpoint-tmp*"))
 
 
+def changed_its_size(run: RunDirectory, after: int) -> bool:
+    """Whether the newest step has another input size than the one before it."""
+    heights = [record["input_height"] for record in read_metrics(run.metrics) if record["kind"] == "train"]
+    return len(heights) > after and heights[-1] != heights[-2]
+
+
 @pytest.fixture(scope="module")
 def whole(config_file, tmp_path_factory) -> RunDirectory:
     """The run that nobody disturbed."""
@@ -119,33 +142,55 @@ def whole(config_file, tmp_path_factory) -> RunDirectory:
     return run.directory
 
 
-def test_a_run_killed_in_an_epoch_and_in_a_checkpoint_ends_as_the_whole_one(config_file, whole, tmp_path):
-    folder, with_a_process = tmp_path / "killed", ("--data.num-workers", "1")
-    with Run(config_file, folder, *with_a_process) as run:
-        run.kill_when(lambda directory: steps_logged(directory) >= 18)
-        assert 16 < steps_logged(run.directory) < 32
-        start = newest_checkpoint(run.directory)
-        assert not run.leaves_processes()
+def assert_same(config_file: Path, found: RunDirectory, whole: RunDirectory) -> None:
+    """Weights, averages, statistics, optimizer, counts and metrics are the same to the bit."""
+    config = load_config(config_file)
+    assert differing_parts(*(saved_state(config, 4, run.root) for run in (whole, found))) == set()
+    for path in ("last_weights", "best_weights"):
+        expected, state_dict = (read_weights(getattr(run, path)).state_dict for run in (whole, found))
+        assert [key for key in expected if not np.array_equal(expected[key], state_dict[key])] == []
+    assert len(lasting_metrics(whole.root)) == 4 * STEPS_PER_EPOCH + 2
+    assert lasting_metrics(found.root) == lasting_metrics(whole.root)
 
-    with Run(config_file, folder, "--resume", *with_a_process) as run:
-        run.kill_when(lambda directory: being_written(directory, 24))
-        assert f"resumed after step {start} of 32" in run.output()
-        # 16 where the checkpoint was still being written, as it nearly always is; on a busy machine it may be whole.
-        start = newest_checkpoint(run.directory)
-        assert start in (16, 24)
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_path, num_workers):
+    folder, flags = tmp_path / "killed", ("--data.num-workers", str(num_workers))
+    seed = int(time.time())
+    print("moments drawn with", seed)
+    early, late = random.Random(seed).randint(6, 9), random.Random(seed).randint(22, 30)
+    moments = [
+        lambda run: steps_logged(run) >= early,
+        lambda run: being_written(run, 15) or newest_checkpoint(run) >= 15,
+        lambda run: changed_its_size(run, after=17),
+        lambda run: steps_logged(run) >= late,
+    ]
+    start = None
+    for moment in moments:
+        with Run(config_file, folder, *(["--resume"] if start is not None else []), *flags) as run:
+            run.kill_when(moment)
+            if start is not None:
+                assert f"resumed after step {start}" in run.output()
+            assert not run.leaves_processes()
+        assert newest_checkpoint(run.directory) >= (start or 5)
+        start = newest_checkpoint(run.directory)
+    with Run(config_file, folder, "--resume", *flags) as run:
+        run.finish()
+    assert_same(config_file, run.directory, whole)
+
+
+def test_a_run_asked_to_stop_saves_at_once_and_ends_as_the_whole_one(config_file, whole, tmp_path):
+    folder, flags = tmp_path / "stopped", ("--data.num-workers", "2")
+    with Run(config_file, folder, *flags) as run:
+        run.interrupt_when(lambda directory: steps_logged(directory) >= 7, signal.SIGTERM)
+        run.finish(exit_code=143)
+        stopped_after = newest_checkpoint(run.directory)
+        assert stopped_after == steps_logged(run.directory) and stopped_after >= 7
+        assert f"stopped by SIGTERM after step {stopped_after} of 32" in run.output()
+    with Run(config_file, folder, "--resume", *flags) as run:
+        run.interrupt_when(lambda directory: steps_logged(directory) > stopped_after, signal.SIGINT)
+        run.finish(exit_code=130)
+        assert "stopped by SIGINT" in run.output()
     with Run(config_file, folder, "--resume") as run:
         run.finish()
-        assert f"resumed after step {start} of 32" in run.output()
-
-    for path in ("last_weights", "best_weights"):
-        expected, found = (read_weights(getattr(run, path)).state_dict for run in (whole, RunDirectory(folder)))
-        assert expected.keys() == found.keys()
-        assert [key for key in expected if not np.array_equal(expected[key], found[key])] == []
-    expected, found = (without_timings(read_metrics(run.metrics)) for run in (whole, RunDirectory(folder)))
-    assert len(expected) == 32 + 2
-    assert found == expected
-
-
-def without_timings(records: list[dict]) -> list[dict]:
-    return [{key: value for key, value in record.items() if key not in VOLATILE} for record in records]
+    assert_same(config_file, run.directory, whole)

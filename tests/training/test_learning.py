@@ -27,7 +27,7 @@ def start(config, num_classes, learning_rate):
     """The structure, the state and the step of a run, and where its batches go, as the trainer places them."""
     model = create_model("yolox_nano", num_classes, seed=0)
     model.train()
-    mesh = create_mesh(config.train.batch_size)
+    mesh = create_mesh(config.train)
     optimizer = sgd(config.optimizer, learning_rate)
     graphdef, state = create_train_state(model, optimizer)
     step = make_train_step(graphdef, optimizer, config, mesh)

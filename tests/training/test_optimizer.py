@@ -32,7 +32,7 @@ def test_sgd_is_pytorchs_nesterov_and_decays_kernels_alone():
     optimizer = sgd(config, lambda step: 0.5)
     state, values, buffers = optimizer.init(params), {}, {"kernel": 0.0, "bias": 0.0, "scale": 0.0}
     for _ in range(3):
-        updates, state = optimizer.update(gradient, state, params)
+        updates, state = optimizer.update(gradient, state, params, step=0)
         for name, section in (("kernel", "conv"), ("bias", "conv"), ("scale", "bn")):
             # PyTorch: b = m b + g, step along g + m b; the decay is part of g.
             decayed = 1.0 + (0.1 * float(params[section][name]) if name == "kernel" else 0.0)
@@ -40,3 +40,19 @@ def test_sgd_is_pytorchs_nesterov_and_decays_kernels_alone():
             values[name] = float(params[section][name]) - 0.5 * (decayed + 0.9 * buffers[name])
             params[section][name] = params[section][name] + updates[section][name]
             assert float(params[section][name]) == pytest.approx(values[name], rel=1e-5)
+
+
+def test_gradients_are_clipped_to_the_norm_before_decay_and_momentum():
+    params = {"a": jnp.asarray(0.0), "b": jnp.asarray(0.0)}
+    gradient = {"a": jnp.asarray(3.0), "b": jnp.asarray(4.0)}
+    for clip_norm, expected in ((0.0, 3.0), (10.0, 3.0), (1.0, 0.6)):
+        optimizer = sgd(OptimizerConfig(momentum=0.0, clip_norm=clip_norm), lambda step: 1.0)
+        updates, _ = optimizer.update(gradient, optimizer.init(params), params, step=0)
+        assert float(updates["a"]) == pytest.approx(-expected)
+
+
+def test_the_learning_rate_is_that_of_the_given_step():
+    params = {"a": jnp.asarray(0.0)}
+    optimizer = sgd(OptimizerConfig(momentum=0.0), lambda step: jnp.asarray([0.1, 0.2, 0.3])[step])
+    updates, _ = optimizer.update({"a": jnp.asarray(1.0)}, optimizer.init(params), params, step=jnp.asarray(2))
+    assert float(updates["a"]) == pytest.approx(-0.3)

@@ -43,7 +43,7 @@ def test_steps_follow_the_original(variant):
     config = Config(train=TrainConfig(batch_size=4, ema_decay=0.9998))
     optimizer = sgd(config.optimizer, lambda step: rates[step])
     graphdef, state = create_train_state(model, optimizer)
-    step = make_train_step(graphdef, optimizer, config, create_mesh(4))
+    step = make_train_step(graphdef, optimizer, config, create_mesh(config.train))
     images = procedural.scenes(tuple(reference["image_shape"]), int(reference["image_seed"]))
     batch = make_batch(images, reference["labels"])
     size = images.shape[1:3]

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from saved_runs import differing_parts, lasting_metrics, saved_state
 from yolox_jax.config import (
     Config,
     ConfigError,
@@ -20,6 +24,9 @@ from yolox_jax.config import (
     TrainConfig,
 )
 from yolox_jax.data.sources.shapes import generate_shapes
+from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training.interruption import Interrupted
+from yolox_jax.training.meter import Meter
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 from yolox_jax.training.trainer import train
@@ -75,38 +82,84 @@ def test_metrics_tell_steps_and_evaluations_apart(finished):
     assert [r["step"] for r in records if r["kind"] == "evaluation"] == [8, 12]
     l1 = {r["step"]: r["l1"] for r in records if r["kind"] == "train"}
     assert all((l1[step] > 0) == (step > 8) for step in l1), "L1 is on in the last epoch alone"
-    assert {"lr", "images_per_second", "data_wait", "memory_mib"} <= records[0].keys()
+    assert {"lr", "images_per_second", "data_wait", "transfer_wait", "memory_mib"} <= records[0].keys()
 
 
-def test_a_resumed_run_ends_bit_for_bit_where_the_whole_one_did(small_config, finished, tmp_path, monkeypatch):
-    class Killed(Exception):
-        pass
+def test_a_run_stopped_by_a_signal_ends_bit_for_bit_where_the_whole_one_did(
+    small_config, finished, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        add, taken = Meter.add, []
 
-    from yolox_jax.training import trainer
+        def add_and_interrupt(self, metrics):
+            add(self, metrics)
+            taken.append(metrics)
+            if len(taken) == 7:  # between two lines of metrics
+                os.kill(os.getpid(), signal.SIGTERM)
 
-    report = trainer._report
+        patch.setattr(Meter, "add", add_and_interrupt)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM after step 7 of 12") as stopped:
+            train(small_config, workdir=tmp_path)
+        assert stopped.value.exit_code == 143
+    progress = train(small_config, workdir=tmp_path, resume=True)
 
-    def die_in_the_last_epoch(plan, log, console, step, meter):
-        if step == 9:
-            raise Killed
-        report(plan, log, console, step, meter)
-
-    monkeypatch.setattr(trainer, "_report", die_in_the_last_epoch)
-    with pytest.raises(Killed):
-        train(small_config, workdir=tmp_path)
-    monkeypatch.setattr(trainer, "_report", report)
-    train(small_config, workdir=tmp_path, resume=True)
-
+    assert progress.evaluated_step == 12
+    states = [saved_state(small_config, 4, workdir) for workdir in (finished.root, tmp_path)]
+    assert differing_parts(*states) == set()
+    assert lasting_metrics(tmp_path) == lasting_metrics(finished.root)
     whole = read_weights(finished.last_weights).state_dict
     resumed = read_weights(RunDirectory(tmp_path).last_weights).state_dict
     assert whole.keys() == resumed.keys()
     assert all(np.array_equal(whole[key], resumed[key]) for key in whole)
-    volatile = {"images_per_second", "data_wait", "memory_mib"}
-    lines = [
-        [{key: value for key, value in record.items() if key not in volatile} for record in read_metrics(path)]
-        for path in (finished.metrics, tmp_path / "metrics.jsonl")
-    ]
-    assert lines[0] == lines[1]
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_a_signal_stopped_is_made_up_for(small_config, finished, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        show = TrainingConsole.show
+
+        def show_and_interrupt(self, text):
+            show(self, text)
+            if text.startswith("evaluating"):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        patch.setattr(TrainingConsole, "show", show_and_interrupt)
+        with pytest.raises(Interrupted, match="after step 8 of 12"):
+            train(small_config, workdir=tmp_path)
+        assert not RunDirectory(tmp_path).last_weights.exists()
+    train(small_config, workdir=tmp_path, resume=True)
+    assert lasting_metrics(tmp_path) == lasting_metrics(finished.root)
+
+
+@pytest.mark.slow
+def test_resuming_a_finished_run_changes_nothing(small_config, finished, tmp_path):
+    copy = shutil.copytree(finished.root, tmp_path / "copy")
+    train(small_config, workdir=copy, resume=True)
+    assert lasting_metrics(copy) == lasting_metrics(finished.root)
+    assert differing_parts(*(saved_state(small_config, 4, workdir) for workdir in (finished.root, copy))) == set()
+
+
+@pytest.mark.slow
+def test_a_broken_newest_checkpoint_is_reported_and_the_one_before_is_used(small_config, finished, tmp_path):
+    copy = shutil.copytree(finished.root, tmp_path / "copy")
+    newest = copy / "checkpoints" / "12"
+    largest = max(newest.rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    train(small_config, workdir=copy, resume=True)
+    log = (copy / "log.txt").read_text()
+    assert f"{newest} cannot be read" in log and "resumed after step 8" in log
+    assert lasting_metrics(copy) == lasting_metrics(finished.root)
+    assert differing_parts(*(saved_state(small_config, 4, workdir) for workdir in (finished.root, copy))) == set()
+
+
+@pytest.mark.slow
+def test_a_run_without_progress_stops_early(small_config, tmp_path):
+    schedule = dataclasses.replace(small_config.schedule, epochs=6, no_aug_epochs=4)
+    evaluation = dataclasses.replace(small_config.evaluation, interval=1, patience=2, score_threshold=1.0)
+    config = dataclasses.replace(small_config, schedule=schedule, evaluation=evaluation)
+    progress = train(config, workdir=tmp_path)
+    assert (progress.best_epoch, progress.evaluations_since_best, progress.evaluated_step) == (1, 2, 12)
+    assert "stopped early" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_folder_with_another_run_is_refused_before_work(small_config, finished):
@@ -120,8 +173,8 @@ def test_a_folder_with_another_run_is_refused_before_work(small_config, finished
 def test_a_batch_that_the_devices_do_not_divide_is_refused():
     code = (
         "from yolox_jax.training.mesh import create_mesh\n"
-        "from yolox_jax.config import ConfigError\n"
-        "try: create_mesh(7)\n"
+        "from yolox_jax.config import ConfigError, TrainConfig\n"
+        "try: create_mesh(TrainConfig(batch_size=7))\n"
         "except ConfigError as error: print(error)\n"
     )
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu", "PATH": ""}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from yolox_jax.cli.memory import restart_with_huge_pages
+from yolox_jax.training.interruption import Interrupted
 
 COMMANDS = {
     "train": "train a detector as a config says",
@@ -33,13 +34,17 @@ def main(argv: Sequence[str]) -> int:
         argv: the command and its flags.
 
     Returns:
-        0, or 2 where the user has something to mend: the message on stderr says what. 130 if interrupted.
+        0, or 2 where the user has something to mend: the message on stderr says what. 143 where SIGTERM stopped a
+        training that was saved, 130 where Ctrl-C stopped anything.
     """
     command = _parser().parse_args(argv[:1]).command
     # A command is loaded when asked for, so that `--help` does not wait for jax.
     module = importlib.import_module(f"yolox_jax.cli.{command}")
     try:
         module.main(list(argv[1:]))
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         hint = "; --resume goes on from the last checkpoint" if command == "train" else ""
         print(f"interrupted{hint}", file=sys.stderr)

@@ -51,9 +51,11 @@ def main(argv: list[str]) -> None:
     paths = find_images(arguments.sources)
     _prepare_output(arguments.output, paths)
     # Here, so that the help and wrong flags are answered before jax is loaded.
+    from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.detector import Detector
     from yolox_jax.prediction import predict_images
 
+    keep_compiled()
     detector = Detector(
         weights=arguments.weights,
         input_size=arguments.input_size,

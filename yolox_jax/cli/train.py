@@ -14,6 +14,12 @@ class TrainArguments:
     """Folder for weights, metrics, logs and pictures; runs/ and the name of the config if not given."""
     resume: bool = False
     """Go on where the run in the folder stopped."""
+    coordinator: str | None = None
+    """Several processes without Slurm, Open MPI or a TPU pod: host:port of process 0, the same for all."""
+    num_processes: int | None = None
+    """Goes with --coordinator: how many processes there are."""
+    process_id: int | None = None
+    """Goes with --coordinator: the number of this process, from 0."""
 
 
 def main(argv: list[str]) -> None:
@@ -23,6 +29,10 @@ def main(argv: list[str]) -> None:
     )
     workdir = arguments.workdir or Path("runs") / Path(requested_config(argv) or "").stem
     # Here, so that the help and wrong flags are answered before jax is loaded.
+    from yolox_jax.cli.compilation import keep_compiled
+    from yolox_jax.training.distributed import start_distributed
     from yolox_jax.training.trainer import train
 
+    keep_compiled()
+    start_distributed(arguments.coordinator, arguments.num_processes, arguments.process_id)
     train(config, workdir=workdir, resume=arguments.resume)

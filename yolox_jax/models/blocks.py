@@ -4,7 +4,9 @@ Attributes are named as in the original's state dict, so a parameter's path is n
 the type of their input; parameters and batch statistics are float32.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import jax
@@ -59,6 +61,19 @@ class Conv(nnx.Module):
         return x if self.bias is None else x + self.bias[...].astype(x.dtype)
 
 
+_batch_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar("batch_axis", default=None)
+
+
+@contextlib.contextmanager
+def batch_norm_over(axis_name: str | None) -> Iterator[None]:
+    """Within it, batch norm that is traced takes its statistics over this mapped axis too; None for one device's."""
+    token = _batch_axis.set(axis_name)
+    try:
+        yield
+    finally:
+        _batch_axis.reset(token)
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation as the original's: epsilon 1e-3, momentum 0.03, unbiased running variance (SPEC A1.7).
 
@@ -81,10 +96,8 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            mean = jnp.mean(x32, axis=(0, 1, 2))
-            # The variance does not change with the mean it is taken about, to first order: no gradient through it.
-            var = jnp.mean(jnp.square(x32 - lax.stop_gradient(mean)), axis=(0, 1, 2))
-            self._update(mean, var, count=x.size // x.shape[-1])
+            mean, var, count = _batch_statistics(x32)
+            self._update(mean, var, count)
         scale = self.scale[...] * lax.rsqrt(var + self.EPSILON)
         shift = self.bias[...] - mean * scale
         # In float32, so that the gradients of scale and shift are summed in float32 too; XLA fuses the casts.
@@ -95,6 +108,21 @@ class BatchNorm(nnx.Module):
         # set_value, because assigning to [...] compares shardings, which costs seconds while nano is traced.
         self.mean.set_value((1 - self.MOMENTUM) * self.mean[...] + self.MOMENTUM * mean)
         self.var.set_value((1 - self.MOMENTUM) * self.var[...] + self.MOMENTUM * unbiased)
+
+
+def _batch_statistics(x: Float[Array, "B H W C"]) -> tuple[Float[Array, " C"], Float[Array, " C"], int]:
+    """Mean and variance of each channel, and the number of values they are taken over."""
+    count, axis = x.size // x.shape[-1], _batch_axis.get()
+    mean = jnp.mean(x, axis=(0, 1, 2))
+    # The variance does not change with the mean it is taken about, to first order: no gradient through it.
+    var = jnp.mean(jnp.square(x - lax.stop_gradient(mean)), axis=(0, 1, 2))
+    if axis is None:
+        return mean, var, count
+    # One collective for both; about the common mean, rather than as E[x^2] - E[x]^2, which cancels.
+    means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis, axis=1)
+    mean = jnp.mean(means, axis=0)
+    var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)
+    return mean, var, count * means.shape[0]
 
 
 class BaseConv(nnx.Module):

@@ -15,12 +15,19 @@ logger = logging.getLogger("yolox_jax")
 class TrainingConsole:
     """Progress of training, and the log's handlers while it is open."""
 
-    def __init__(self, log_file: Path, total_steps: int) -> None:
-        console = Console()
-        self._to_file = logging.FileHandler(log_file)
-        self._to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    def __init__(self, log_file: Path, total_steps: int, *, process: int = 0) -> None:
+        """Of several processes, those after the first show warnings alone, and write no log."""
+        console = Console(quiet=process > 0)
+        self._to_file: logging.Handler = logging.NullHandler()
+        if process == 0:
+            self._to_file = logging.FileHandler(log_file)
+            self._to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._to_screen: logging.Handler
-        if console.is_terminal:
+        if process > 0:
+            self._to_screen = logging.StreamHandler()
+            self._to_screen.setLevel(logging.WARNING)
+            self._to_screen.setFormatter(logging.Formatter(f"process {process}: %(message)s"))
+        elif console.is_terminal:
             self._to_screen = RichHandler(console=console, show_path=False, show_level=False, highlighter=None)
         else:
             self._to_screen = logging.StreamHandler()
@@ -30,7 +37,7 @@ class TrainingConsole:
             BarColumn(bar_width=24),
             TextColumn("{task.description}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=process > 0 or not console.is_terminal,
         )
         self._total_steps = total_steps
         self._task = self._progress.add_task("loading images and compiling", total=total_steps)

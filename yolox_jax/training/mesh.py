@@ -3,24 +3,27 @@
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
-from yolox_jax.config import ConfigError
+from yolox_jax.config import ConfigError, TrainConfig
 
 DATA_AXIS = "data"
 
 
-def create_mesh(batch_size: int) -> Mesh:
-    """All devices in a row.
+def create_mesh(config: TrainConfig) -> Mesh:
+    """All devices of all processes in a row, those of one process side by side.
 
     Raises:
-        ConfigError: the devices do not divide the batch.
+        ConfigError: the devices, with the parts that each splits its images into, do not divide the batch.
     """
-    devices = jax.devices()
-    if batch_size % len(devices):
-        below = batch_size // len(devices) * len(devices)
-        fits = [size for size in (below, below + len(devices)) if size > 0]
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    shares = len(devices) * config.accumulation_steps
+    if config.batch_size % shares:
+        below = config.batch_size // shares * shares
+        fits = [size for size in (below, below + shares) if size > 0]
+        parts = f", each in --train.accumulation-steps {config.accumulation_steps}" * (config.accumulation_steps > 1)
         raise ConfigError(
-            f"--train.batch-size {batch_size} cannot be split evenly over {len(devices)} devices; "
+            f"--train.batch-size {config.batch_size} cannot be split evenly over {len(devices)} devices{parts}; "
             f"use {' or '.join(map(str, fits))}"
         )
     return Mesh(np.asarray(devices), (DATA_AXIS,))
@@ -34,3 +37,15 @@ def split_over_devices(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """How the state lies on the devices: whole on each."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def rows_of_this_process(mesh: Mesh, batch_size: int) -> range:
+    """Which images of each batch this process loads: those of its own devices."""
+    per_device = batch_size // mesh.size
+    mine = [place for place, device in enumerate(mesh.devices) if device.process_index == jax.process_index()]
+    return range(mine[0] * per_device, (mine[-1] + 1) * per_device)
+
+
+def to_devices(rows: PyTree, sharding: NamedSharding) -> PyTree:
+    """A batch on the devices, from the rows of it that each process holds."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)

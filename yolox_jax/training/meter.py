@@ -1,48 +1,77 @@
-"""Figures of the steps since the last report, gathered without waiting for the device."""
+"""Figures of the steps since the last report, gathered without stalling the device."""
 
 import contextlib
 import resource
 import sys
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import jax
 import numpy as np
 
-from yolox_jax.training.step import Metrics
+from yolox_jax.training.gradients import Metrics
+
+MOST_IN_FLIGHT = 2
+"""Steps handed to the device and not yet done: one that runs and one that waits, so that it never stands still. More
+would fill its memory with batches, and hide whether the run waits for data or for the device."""
+
+Step = dict[str, float]
 
 
 class Meter:
-    """Collects the metrics of steps as arrays on the device; only `report` waits for them."""
+    """Collects the metrics of steps and what the host waited for meanwhile."""
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, earlier: list[Step]) -> None:
+        """`earlier`: metrics of steps since the last report that a run took before it was resumed."""
         self._batch_size = batch_size
         self.restart()
+        self._steps += earlier
 
     def restart(self) -> None:
-        """Begins a new interval, so that an evaluation in between does not count as training time."""
-        self._steps: list[Metrics] = []
-        self._waited = 0.0
+        """Begins a new interval."""
+        self._steps: list[Metrics | Step] = []
+        self._waited = {"data": 0.0, "transfer": 0.0, "pause": 0.0}
+        self._num_timed = 0
         self._start = time.perf_counter()
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts the time inside as spent waiting for data."""
+    def waiting(self, what: Literal["data", "transfer", "pause"]) -> Iterator[None]:
+        """Counts the time inside as waiting for data or its transfer, or, with `pause`, as no part of training."""
         start = time.perf_counter()
         yield
-        self._waited += time.perf_counter() - start
+        self._waited[what] += time.perf_counter() - start
 
     def add(self, metrics: Metrics) -> None:
-        """Notes the metrics of a step."""
+        """Notes the metrics of a step, and waits until few enough steps are in flight."""
         self._steps.append(metrics)
+        self._num_timed += 1
+        if self._num_timed > MOST_IN_FLIGHT:
+            jax.block_until_ready(self._steps[-1 - MOST_IN_FLIGHT])
+
+    def steps(self) -> list[Step]:
+        """Metrics of each step since the last report; waits for the device."""
+        steps = [{name: float(value) for name, value in step.items()} for step in jax.device_get(self._steps)]
+        self._steps = [*steps]
+        return steps
 
     def report(self) -> dict[str, float]:
-        """Means of the losses since the last report, the rate, the share of time spent waiting, and the memory."""
-        steps = jax.device_get(self._steps)
-        elapsed = time.perf_counter() - self._start
-        figures = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
-        figures["images_per_second"] = len(steps) * self._batch_size / elapsed
-        figures["data_wait"] = self._waited / elapsed
+        """Figures since the last report, and begins a new interval.
+
+        Returns:
+            Means of the metrics over the steps that were not skipped (NaN without one), but for `skipped`, their
+            number, and `loss_scale`, the last. Images a second. Shares of the time that the host waited for data
+            (`data_wait`) and for their way to the device (`transfer_wait`); the rest went into computing. Peak memory.
+        """
+        steps = self.steps()
+        elapsed = max(time.perf_counter() - self._start - self._waited["pause"], 1e-9)
+        counted = [step for step in steps if not step["skipped"]]
+        figures = {name: float(np.mean([step[name] for step in counted])) if counted else np.nan for name in steps[0]}
+        figures["skipped"] = sum(step["skipped"] for step in steps)
+        figures["loss_scale"] = steps[-1]["loss_scale"]
+        figures["images_per_second"] = self._num_timed * self._batch_size / elapsed
+        figures["data_wait"] = self._waited["data"] / elapsed
+        figures["transfer_wait"] = self._waited["transfer"] / elapsed
         figures["memory_mib"] = _peak_memory_mib()
         self.restart()
         return figures

@@ -39,15 +39,32 @@ def warmup_cosine(peak: float, schedule: ScheduleConfig, steps_per_epoch: int) -
     return learning_rate
 
 
-def sgd(config: OptimizerConfig, learning_rate: optax.Schedule) -> optax.GradientTransformation:
+def sgd(config: OptimizerConfig, learning_rate: optax.Schedule) -> optax.GradientTransformationExtraArgs:
     """Stochastic gradient descent as PyTorch's: Nesterov momentum, weight decay added to the gradient before it.
 
-    Only convolution kernels decay; biases and batch norm do not (SPEC A4).
+    Only convolution kernels decay; biases and batch norm do not (SPEC A4). Gradients are clipped first where
+    `clip_norm` is set.
+
+    Returns:
+        An optimizer whose `update` takes the number of the step as `step`, so that the learning rate follows the run
+        even where a step was skipped.
     """
     return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
         optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
-        optax.sgd(learning_rate, momentum=config.momentum, nesterov=True),
+        optax.trace(config.momentum, nesterov=True),
+        _scale_by_learning_rate(learning_rate),
     )
+
+
+def _scale_by_learning_rate(learning_rate: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree = None, *, step: Int[Array, ""] | int, **_: object
+    ) -> tuple[PyTree, optax.EmptyState]:
+        rate = learning_rate(step)
+        return jax.tree.map(lambda x: -rate * x, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 def _is_kernel(params: PyTree) -> PyTree:

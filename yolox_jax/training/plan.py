@@ -4,7 +4,7 @@ import dataclasses
 
 import optax
 
-from yolox_jax.config import Config
+from yolox_jax.config import STRIDE, Config
 from yolox_jax.training.multiscale import input_size_at
 from yolox_jax.training.optimizer import warmup_cosine
 
@@ -42,6 +42,17 @@ class Plan:
             seed=self.config.seed,
         )
 
+    def sizes_from(self, step: int) -> list[tuple[int, int]]:
+        """Every input size from `step` on, in the order in which they are first needed."""
+        interval, range_px = self.config.train.multiscale_interval, self.config.train.multiscale_px
+        most = 1 if range_px is None else (range_px[1] - range_px[0]) // STRIDE + 1
+        sizes: dict[tuple[int, int], None] = {}
+        for start in range(step // interval * interval, self.total_steps, interval):
+            sizes[self.size_at(start)] = None
+            if len(sizes) == most:  # long before the end of a run of many epochs
+                break
+        return list(sizes)
+
     def l1_weight_at(self, step: int) -> float:
         """1 where the L1 loss is on, else 0."""
         return float(step >= self.no_aug_from)
@@ -50,15 +61,26 @@ class Plan:
         """Whether a line of metrics follows `step`: at each interval, and at the end of each epoch."""
         return (step + 1) % self.config.train.log_interval == 0 or self.ends_epoch(step)
 
+    def saves_after(self, step: int) -> bool:
+        """Whether a checkpoint follows `step`: at the end of each epoch, and every `train.checkpoint_steps`."""
+        every = self.config.train.checkpoint_steps
+        return self.ends_epoch(step) or (every > 0 and (step + 1) % every == 0)
+
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last of its epoch."""
         return (step + 1) % self.steps_per_epoch == 0
 
-    def evaluates_after(self, epoch: int) -> bool:
-        """Whether `epoch` ends with an evaluation: at each interval, and in all of the last epochs."""
-        done, schedule = epoch + 1, self.config.schedule
+    def evaluates_after(self, step: int) -> bool:
+        """Whether an evaluation follows `step`: after every few epochs, and after each of the last."""
+        if step < 0 or not self.ends_epoch(step):
+            return False
+        done, schedule = (step + 1) // self.steps_per_epoch, self.config.schedule
         return (
             done % self.config.evaluation.interval == 0
             or done >= schedule.epochs - schedule.no_aug_epochs + 1
             or (done == schedule.epochs)
         )
+
+    def stops_early(self, evaluations_since_best: int) -> bool:
+        """Whether `evaluation.patience` has run out."""
+        return 0 < self.config.evaluation.patience <= evaluations_since_best

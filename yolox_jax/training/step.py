@@ -2,106 +2,77 @@
 
 import functools
 from collections.abc import Callable
-from typing import TypedDict
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
 
 from yolox_jax.config import Config
-from yolox_jax.losses import detection_loss
-from yolox_jax.structures import Targets
-from yolox_jax.training.mesh import DATA_AXIS
-from yolox_jax.training.multiscale import resize_batch
+from yolox_jax.training.gradients import Batch, Metrics, make_gradients
 from yolox_jax.training.optimizer import ema_decay
+from yolox_jax.training.precision import adjusted
 from yolox_jax.training.state import TrainState
 
-
-class Batch(TypedDict):
-    """What the host sends: images at the loading size and padded objects in px of that size."""
-
-    images: UInt8[Array, "B H W 3"]
-    boxes: Float[Array, "B G 4"]
-    classes: Int[Array, "B G"]
-    valid: Bool[Array, "B G"]
-
-
-Metrics = dict[str, Float[Array, ""]]
 TrainStep = Callable[..., tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, config: Config, mesh: Mesh
+    graphdef: nnx.GraphDef, optimizer: optax.GradientTransformationExtraArgs, config: Config, mesh: Mesh
 ) -> TrainStep:
     """Builds `step(state, batch, l1_weight, size) -> (state, metrics)`.
 
-    Each device computes its share of the loss, normalised by the positives of the whole batch, with batch norm over
-    its own images; gradients, losses and statistics are then reduced together. `state` is donated.
+    Each device computes its share of the loss, normalised by the positives of the whole batch; gradients, losses and
+    statistics are then reduced together. A loss or gradient that is not finite changes nothing but the number of the
+    step, the count of skipped steps and the loss scale. `state` is donated.
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
         optimizer: from `sgd`.
-        config: losses, assignment and decay of the average.
+        config: losses, assignment, precision and decay of the average.
         mesh: the devices.
 
     Returns:
         The step. `l1_weight` is a scalar, so that switching L1 on compiles nothing; `size` (height, width) is static.
-        `metrics` holds `loss`, its parts, `num_foreground` and `gradient_norm` as scalars on the device.
+        `metrics` holds `loss`, its parts, `num_foreground`, `gradient_norm` (before clipping), `skipped` (1 where the
+        step changed nothing, else 0) and `loss_scale`, as scalars on the device.
     """
-
-    def local_gradients(
-        params: nnx.State, batch_stats: nnx.State, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]
-    ) -> tuple[nnx.State, nnx.State, Metrics]:
-        targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
-        images, targets = resize_batch(batch["images"], targets, size)
-
-        def loss(params: nnx.State) -> tuple[Float[Array, ""], tuple[nnx.State, Metrics]]:
-            # A copy: batch norm may not write into variables that belong to the trace outside.
-            model = nnx.merge(graphdef, params, batch_stats, copy=True)
-            total, parts = detection_loss(
-                model(images),
-                targets,
-                image_size=size,
-                l1_weight=l1_weight,
-                config=config.loss,
-                assignment=config.assignment,
-                axis_name=DATA_AXIS,
-            )
-            return total, (nnx.state(model, nnx.BatchStat), {"loss": total, **parts})
-
-        gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(params)
-        num_foreground = metrics.pop("num_foreground")  # already a sum over the devices
-        gradients, metrics = jax.lax.psum((gradients, metrics), DATA_AXIS)
-        return gradients, jax.lax.pmean(batch_stats, DATA_AXIS), {**metrics, "num_foreground": num_foreground}
+    gradients_of = make_gradients(graphdef, config, mesh)
 
     @functools.partial(jax.jit, static_argnames="size", donate_argnames="state")
     def step(
         state: TrainState, batch: Batch, l1_weight: Float[Array, ""] | float, size: tuple[int, int]
     ) -> tuple[TrainState, Metrics]:
-        everywhere = PartitionSpec()
-        gradients, batch_stats, metrics = jax.shard_map(
-            functools.partial(local_gradients, size=size),
-            mesh=mesh,
-            in_specs=(everywhere, everywhere, PartitionSpec(DATA_AXIS), everywhere),
-            out_specs=everywhere,
-            # The reductions above are explicit; with the check on, jax would add its own to the gradients.
-            check_vma=False,
-        )(state.params, state.batch_stats, batch, jnp.asarray(l1_weight, jnp.float32))
-        metrics["gradient_norm"] = optax.tree.norm(gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        found = gradients_of(state, batch, jnp.asarray(l1_weight, jnp.float32), size)
+        gradients, batch_stats, metrics = found
+        if config.train.precision == "float16":
+            gradients = jax.tree.map(lambda x: x / state.loss_scale.value, gradients)
+        norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, step=state.step)
         params = optax.apply_updates(state.params, updates)
         decay = ema_decay(state.step + 1, config.train.ema_decay, config.train.ema_ramp_steps)
         average = functools.partial(jax.tree.map, lambda old, new: decay * old + (1 - decay) * new)
-        return TrainState(
-            step=state.step + 1,
+        after = state._replace(
             params=params,
             batch_stats=batch_stats,
             ema_params=average(state.ema_params, params),
             ema_batch_stats=average(state.ema_batch_stats, batch_stats),
             opt_state=opt_state,
+        )
+        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+        metrics |= {
+            "gradient_norm": norm,
+            "skipped": (~finite).astype(jnp.float32),
+            "loss_scale": state.loss_scale.value,
+        }
+        return after._replace(
+            step=state.step + 1,
+            skipped_steps=state.skipped_steps + ~finite,
+            loss_scale=adjusted(state.loss_scale, finite, config.train),
         ), metrics
 
     return step

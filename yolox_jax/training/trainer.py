@@ -1,46 +1,49 @@
 """A training run, from the settings to the weights."""
 
-import dataclasses
-import functools
+import contextlib
 import logging
-import math
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Sharding
+from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import check_config, check_multiscale_range
-from yolox_jax.data.pipeline import steps_per_epoch, training_batches
+from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
+from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch, training_batches
 from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import Dataset, num_records_above
-from yolox_jax.models.summary import summarize
+from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
 from yolox_jax.training.checkpoints import Checkpoints, Progress
+from yolox_jax.training.compilation import CompiledSteps, batch_like
 from yolox_jax.training.console import TrainingConsole
-from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices
-from yolox_jax.training.meter import Meter
+from yolox_jax.training.distributed import is_first, on_first_process
+from yolox_jax.training.freezing import freeze
+from yolox_jax.training.interruption import StopSignals
+from yolox_jax.training.loggers import check_loggers, open_loggers
+from yolox_jax.training.loop import Loop
+from yolox_jax.training.mesh import create_mesh, replicated, rows_of_this_process, split_over_devices
+from yolox_jax.training.non_finite import NonFiniteGuard
 from yolox_jax.training.optimizer import sgd
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.reporting import MetricsLog
-from yolox_jax.training.run_directory import open_run_directory, record_settings
+from yolox_jax.training.run_directory import RunDirectory, open_run_directory, record_settings
 from yolox_jax.training.state import TrainState, create_train_state
-from yolox_jax.training.step import TrainStep, make_train_step
+from yolox_jax.training.step import make_train_step
+from yolox_jax.training.step_report import StepReporter
 from yolox_jax.training.validation import Validator
 from yolox_jax.weights import describe, load_state_dict, read_weights
 
 logger = logging.getLogger("yolox_jax.training")
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and what to try."""
-
-
 def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     """Trains a detector and leaves weights, checkpoints, metrics and pictures in `workdir`.
+
+    Runs on all devices of all processes that `start_distributed` has joined; `workdir` is then a folder that all of
+    them see.
 
     Args:
         config: every setting.
@@ -55,40 +58,55 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         DataError, WeightsError, FileNotFoundError: annotations or weights that cannot be used, found before any work.
         BrokenImage: an image that cannot be read, if `data.broken_images` is `stop`.
         TrainingError: the loss or its gradient is no longer finite.
+        Interrupted: SIGTERM or Ctrl-C came; the run is saved.
+        CheckpointError: no checkpoint can be read, or the last one cannot be written.
     """
     check_config(config)
     check_multiscale_range(config)
-    mesh = create_mesh(config.train.batch_size)
-    run = open_run_directory(workdir, config, resume=resume)
-    train_set, val_set = _open_datasets(config)
+    check_loggers(config.train.loggers)
+    mesh = create_mesh(config.train)
+    run = RunDirectory(workdir)
+    on_first_process(lambda: open_run_directory(workdir, config, resume=resume))
+    train_set, val_set = on_first_process(lambda: _open_datasets(config)) or _open_datasets(config)
     plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     with (
+        StopSignals() as stop,
+        TrainingConsole(run.log, plan.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
-        TrainingConsole(run.log, plan.total_steps) as console,
     ):
         resuming = resume and checkpoints.latest_step() is not None
-        model = _initial_model(config, len(train_set.class_names), take_weights=not resuming)
-        record_settings(run, config)
-        _announce(config, model, train_set, val_set)
-        optimizer = sgd(config.optimizer, plan.learning_rate)
-        graphdef, state = create_train_state(model, optimizer)
-        progress = Progress()
-        if resuming:
-            state, progress = checkpoints.restore(state, replicated(mesh))
-            logger.info("resumed after step %d of %d", state.step, plan.total_steps)
-        elif resume:
+        if resume and not resuming:
             logger.info("%s holds no checkpoint to resume from: the run starts at its beginning", workdir)
-        state = jax.device_put(state, replicated(mesh))
-        with MetricsLog(run, resume_step=int(state.step)) as log:
-            loop = _Loop(
+        model = _initial_model(config, len(train_set.class_names), take_weights=not resuming)
+        on_first_process(lambda: record_settings(run, config))
+        summary = summarize(model, config.data.input_size)
+        _announce(config, summary, train_set, val_set)
+        if config.model.freeze:
+            logger.info("not trained: %d weights and statistics", freeze(model, config.model.freeze))
+        optimizer = sgd(config.optimizer, plan.learning_rate)
+        graphdef, state = create_train_state(model, optimizer, config.train)
+        state, progress = _place_or_restore(state, mesh, checkpoints if resuming else None)
+        step, start = make_train_step(graphdef, optimizer, config, mesh), int(state.step)
+        rows = rows_of_this_process(mesh, config.train.batch_size)
+        like = batch_like(config, split_over_devices(mesh))
+        with (
+            _open_log(run, config, start, progress) as log,
+            CompiledSteps(step, state, like, plan.sizes_from(start)) as steps,
+        ):
+            guard = NonFiniteGuard(
+                config, run.non_finite, lambda step: load_training_batch(train_set, config, step, rows)
+            )
+            loop = Loop(
                 plan=plan,
-                train_step=make_train_step(graphdef, optimizer, config, mesh),
+                steps=steps,
                 sharding=split_over_devices(mesh),
-                report=functools.partial(_report, plan, log, console),
+                reporter=StepReporter(plan, log, console, guard, summary.gflops),
                 validator=Validator(config, val_set, graphdef, run, log, console),
                 checkpoints=checkpoints,
+                console=console,
+                stop=stop,
             )
-            progress = loop.run(state, progress, train_set)
+            progress = loop.run(state, progress, training_batches(train_set, config, start_step=start, rows=rows))
         if progress.best_ap is not None:
             logger.info(
                 "best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir
@@ -96,69 +114,41 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     return progress
 
 
-@dataclasses.dataclass(frozen=True)
-class _Loop:
-    """The steps of a run, and what follows them."""
-
-    plan: Plan
-    train_step: TrainStep
-    sharding: Sharding
-    report: Callable[[int, Meter], None]
-    validator: Validator
-    checkpoints: Checkpoints
-
-    def run(self, state: TrainState, progress: Progress, train_set: Dataset) -> Progress:
-        """Trains from `state` to the end. Only reports, evaluations and checkpoints wait for the device."""
-        plan, start = self.plan, int(state.step)
-        meter = Meter(plan.config.train.batch_size)
-        sizes: set[tuple[int, int]] = set()
-        with training_batches(train_set, plan.config, start_step=start) as batches:
-            for step in range(start, plan.total_steps):
-                with meter.waiting():
-                    batch = jax.device_put(next(batches), self.sharding)
-                size = plan.size_at(step)
-                if size not in sizes:
-                    logger.info("compiling the step for %dx%d px, once for each size; this can take minutes", *size)
-                    sizes.add(size)
-                state, metrics = self.train_step(state, batch, plan.l1_weight_at(step), size=size)
-                meter.add(metrics)
-                if plan.logs_after(step):
-                    self.report(step, meter)
-                if plan.ends_epoch(step):
-                    epoch = step // plan.steps_per_epoch
-                    if plan.evaluates_after(epoch):
-                        progress = self.validator.validate(state, epoch + 1, progress)
-                    self.checkpoints.save(state, progress)
-                    meter.restart()
-            if batches.broken:
-                logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
-        return progress
+def _open_log(
+    run: RunDirectory, config: Config, start: int, progress: Progress
+) -> contextlib.AbstractContextManager[MetricsLog | None]:
+    """The metrics of the run, on the first process alone."""
+    if not is_first():
+        return contextlib.nullcontext()
+    loggers = open_loggers(config.train.loggers, run, config_to_dict(config), start)
+    return MetricsLog(run, loggers, resume_step=start, evaluated_step=progress.evaluated_step)
 
 
-def _report(plan: Plan, log: MetricsLog, console: TrainingConsole, step: int, meter: Meter) -> None:
-    """Writes and shows the figures of the steps up to `step`."""
-    figures = meter.report()
-    # A gradient that is not finite has spoilt the weights, even where the loss before it was sound.
-    if not math.isfinite(figures["loss"] + figures["gradient_norm"]):
-        raise TrainingError(
-            f"the loss or its gradient is no longer finite at step {step + 1}; what was saved before is kept. Start a "
-            "new run in another --workdir with a lower --optimizer.lr-per-image or a longer --schedule.warmup-epochs; "
-            "--model.weights with this folder starts it from the weights of the last evaluation"
+def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | None) -> tuple[TrainState, Progress]:
+    """The state on all devices: as it is, or from the newest checkpoint that can be read."""
+    here = {
+        "devices": mesh.size,
+        "processes": jax.process_count(),
+        "device_kind": mesh.devices[0].device_kind,
+        "jax_version": jax.__version__,
+    }
+    if checkpoints is None:
+        return jax.device_put(state, replicated(mesh)), Progress(**here)
+    state, progress = checkpoints.restore(state, replicated(mesh))
+    checkpoints.keep_best(progress.best_step)
+    logger.info("resumed after step %d", state.step)
+    changed = [
+        f"{name.replace('_', ' ')} {getattr(progress, name)} before, {now} now"
+        for name, now in here.items()
+        if getattr(progress, name) not in (None, now)
+    ]
+    if changed:
+        logger.warning(
+            "the run goes on with %s: sums are rounded in another order, and batch norm sees other shares of a batch "
+            "unless --train.sync-batch-norm is on, so it will not be bit for bit the run that it would have been",
+            "; ".join(changed),
         )
-    figures["lr"] = float(plan.learning_rate(step))
-    figures["input_height"], figures["input_width"] = plan.size_at(step)
-    done = step + 1
-    log.write("train", step=done, epoch=round(done / plan.steps_per_epoch, 4), figures=figures)
-    losses = " ".join(f"{name} {figures[name]:.3g}" for name in ("loss", "iou", "objectness", "classification", "l1"))
-    parts = (
-        f"epoch {step // plan.steps_per_epoch + 1}/{plan.config.schedule.epochs} step {done}/{plan.total_steps}",
-        losses,
-        f"lr {figures['lr']:.2e}",
-        f"{figures['input_height']}x{figures['input_width']}",
-        f"{figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting",
-        f"{figures['memory_mib']:.0f} MiB",
-    )
-    console.show_step(done, " | ".join(parts))
+    return state, progress._replace(**here)
 
 
 def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
@@ -192,9 +182,8 @@ def _initial_model(config: Config, num_classes: int, *, take_weights: bool) -> Y
     return model
 
 
-def _announce(config: Config, model: YOLOX, train_set: Dataset, val_set: Dataset) -> None:
+def _announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset) -> None:
     """Says what is about to be trained, on what."""
-    summary = summarize(model, config.data.input_size)
     logger.info(
         "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
         config.model.variant,

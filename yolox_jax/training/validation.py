@@ -3,9 +3,11 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -44,19 +46,30 @@ class Validator:
         dataset: Dataset,
         graphdef: nnx.GraphDef,
         run: RunDirectory,
-        log: MetricsLog,
+        log: MetricsLog | None,
         console: TrainingConsole,
     ) -> None:
+        """`log` is None on all processes but the first, which alone writes files."""
         self._config, self._dataset, self._graphdef = config, dataset, graphdef
         self._run, self._log, self._console = run, log, console
         self._detector: Detector | None = None
 
-    def validate(self, state: TrainState, epoch: int, progress: Progress) -> Progress:
+    def validate(
+        self, state: TrainState, epoch: int, progress: Progress, *, on_progress: Callable[[], None]
+    ) -> Progress:
         """Scores the averaged weights after `epoch` (counted from 1), and keeps them, the curves and a few pictures.
 
+        All processes score their share of the images and return the same; the first writes. `on_progress` is called
+        after each batch; what it raises ends the evaluation, of which nothing is kept then.
+
         Returns:
-            The best AP so far, with its epoch.
+            The best AP so far, and what else there is to remember of the evaluations.
         """
+
+        def show(done: int, total: int) -> None:
+            self._console.show(f"evaluating {done}/{total}")
+            on_progress()
+
         start, step = time.perf_counter(), int(state.step)
         model = averaged_model(self._graphdef, state)
         evaluation = evaluate(
@@ -65,43 +78,47 @@ class Validator:
             self._config.evaluation,
             broken_images=self._config.data.broken_images,
             num_threads=self._config.data.num_threads,
-            on_progress=lambda done, total: self._console.show(f"evaluating {done}/{total}"),
+            on_progress=show,
         )
         metrics = evaluation.metrics.to_json()
         ap = metrics["AP"] or 0.0
         seconds = time.perf_counter() - start
         logger.info("epoch %d: AP %.4f, AP50 %.4f, in %.1f s", epoch, ap, metrics["AP50"] or 0.0, seconds)
 
-        size = self._config.data.input_size
-        save_for_use(self._run.last_weights, model, self._dataset.class_names, size)
-        if progress.best_ap is None or ap > progress.best_ap:
-            progress = Progress(best_ap=ap, best_epoch=epoch)
-            save_for_use(self._run.best_weights, model, self._dataset.class_names, size)
-        self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
-        self._draw(evaluation, epoch, step)
-        return progress
+        better = progress.best_ap is None or ap > progress.best_ap
+        if self._log is not None:
+            size = self._config.data.input_size
+            for path in (self._run.last_weights, *([self._run.best_weights] if better else [])):
+                save_for_use(path, model, self._dataset.class_names, size)
+            self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
+            self._draw(evaluation, epoch, step, self._log)
+        if better:
+            progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
+        since_best = 0 if better else progress.evaluations_since_best + 1
+        return progress._replace(evaluated_step=step, evaluations_since_best=since_best)
 
     def _detector_of(self, model: YOLOX) -> Detector:
         if self._detector is None:
             names, size = self._dataset.class_names, self._config.data.input_size
-            self._detector = Detector(model=model, class_names=names, input_size=size)
+            devices = jax.local_devices()
+            self._detector = Detector(model=model, class_names=names, input_size=size, devices=devices)
         else:
             self._detector.update(model)
         return self._detector
 
-    def _draw(self, evaluation: Evaluation, epoch: int, step: int) -> None:
+    def _draw(self, evaluation: Evaluation, epoch: int, step: int, log: MetricsLog) -> None:
         draw_curves(read_metrics(self._run.metrics), self._run.curves)
         sheet = draw_sheet(self._dataset, evaluation, self._config.evaluation.num_pictures)
         if sheet is not None:
             path = self._run.predictions(epoch)
             path.parent.mkdir(exist_ok=True)
             cv2.imwrite(str(path), sheet)
-            self._log.write_image("predictions", np.ascontiguousarray(sheet[..., ::-1]), step)
+            log.write_image("predictions", np.ascontiguousarray(sheet[..., ::-1]), step)
 
 
 def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
     """The model with the averaged weights and statistics, in evaluation mode and float32 (SPEC A4)."""
-    model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, copy=True)
+    model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, state.frozen, copy=True)
     model.eval()
     model.dtype = jnp.dtype(jnp.float32)
     return model

@@ -6,7 +6,8 @@ Modules are named alike, so only the last part of a name and the layout of kerne
     backbone.backbone.dark2.0.bn.mean                        is  backbone.backbone.dark2.0.bn.running_mean
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -18,12 +19,14 @@ from yolox_jax.weights.errors import WeightsError
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
+def original_name(path: Sequence[Any]) -> str:
+    """The original's name of the variable at `path` in a model."""
+    return ".".join([*map(str, path[:-1]), _LEAVES[str(path[-1])]])
+
+
 def named_variables(model: YOLOX) -> dict[str, nnx.Variable]:
-    """Every parameter and batch statistic of a model under the original's name."""
-    variables = {}
-    for path, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
-        variables[".".join([*map(str, path[:-1]), _LEAVES[str(path[-1])]])] = variable
-    return variables
+    """Every parameter and batch statistic of a model, frozen or not, under the original's name."""
+    return {original_name(path): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
 
 
 def to_original_layout(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:

@@ -64,10 +64,14 @@ def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
 
     if split not in ("train", "val"):
         raise ConfigError(f"{setting}.split is {split!r}: the shapes have the splits train and val")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(config.images).expanduser() if config.images else cache / "yolox_jax" / "shapes-v1"
+    folder = Path(config.images).expanduser() if config.images else user_cache() / "shapes-v1"
     ensure_shapes(folder, setting=f"{setting}.images")
     return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
+
+
+def user_cache() -> Path:
+    """Folder for what can be made again, such as generated images."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
 
 
 def _folder(name: str, setting: str) -> Path:

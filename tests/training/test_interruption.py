@@ -1,0 +1,87 @@
+"""Signals that stop a run, and processes that train together."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from yolox_jax.config import ConfigError
+from yolox_jax.training.distributed import agree, launched_as_several, on_first_process, start_distributed
+from yolox_jax.training.interruption import Interrupted, StopSignals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_noted_and_the_handler_before_comes_back(number):
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert stop.received == 0
+        os.kill(os.getpid(), number)
+        assert stop.received == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_stops_at_once_but_a_second_sigterm_does_not():
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_exit_codes_are_those_of_programs_that_a_signal_ended():
+    assert Interrupted(signal.SIGTERM, "").exit_code == 143
+    assert Interrupted(signal.SIGINT, "").exit_code == 130
+
+
+def test_a_run_in_another_thread_takes_no_signals():
+    failed = []
+
+    def run():
+        try:
+            with StopSignals():
+                pass
+        except ValueError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert failed == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        ({"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, False),  # in an allocation, without srun
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "16"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+    ],
+)
+def test_launchers_are_told_from_programs_started_alone(environment, several):
+    assert launched_as_several(environment) == several
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("host:1", None, None), "give all three"),
+        ((None, 2, 0), "give all three"),
+        (("host:1", 2, 2), "--process-id 2"),
+    ],
+)
+def test_incomplete_or_impossible_processes_are_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        start_distributed(*given)
+
+
+def test_one_process_agrees_with_itself_and_is_the_first():
+    assert agree(31) == 31
+    assert on_first_process(lambda: "done") == "done"
+    with pytest.raises(ZeroDivisionError):
+        on_first_process(lambda: 1 // 0)

@@ -1,0 +1,144 @@
+"""Training in two processes that share the devices, against one process that has them all."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reference import procedural
+from saved_runs import differing_parts, lasting_metrics, saved_state
+from yolox_jax.config_file import load_config
+from yolox_jax.data.sources.shapes import generate_shapes
+from yolox_jax.models.yolox import create_model
+from yolox_jax.training.reporting import read_metrics
+from yolox_jax.weights import export_state_dict, save_weights
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = """
+from yolox_jax.config import *
+
+def get_config():
+    return Config(
+        model=ModelConfig(variant="yolox_nano", weights={weights!r}),
+        data=DataConfig(
+            train=DatasetConfig(format="shapes", images={images!r}, split="train"),
+            val=DatasetConfig(format="shapes", images={images!r}, split="val"),
+            input_size=(64, 64),
+            max_boxes=40,
+        ),
+        schedule=ScheduleConfig(epochs=3, warmup_epochs=0.0, no_aug_epochs=1, min_lr_ratio=1.0),
+        # At a rate at which rounding does not part runs.
+        optimizer=OptimizerConfig(lr_per_image=1e-6 / 8),
+        train=TrainConfig(batch_size=8, ema_ramp_steps=10.0, multiscale_px=None, log_interval=2),
+        evaluation=EvaluationConfig(interval=1, batch_size=3, num_pictures=2, score_threshold=0.001),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory) -> Path:
+    """Three epochs of four steps from gentle weights; seven images to evaluate on."""
+    folder = tmp_path_factory.mktemp("shapes")
+    generate_shapes(folder / "data", num_train=32, num_val=7, image_size=96, seed=0)
+    shapes = {key: value.shape for key, value in export_state_dict(create_model("yolox_nano", 4)).items()}
+    weights = folder / "gentle.safetensors"
+    save_weights(weights, {key: procedural.weight(key, shape, 1, True) for key, shape in shapes.items()}, {})
+    path = folder / "small.py"
+    path.write_text(CONFIG.format(images=str(folder / "data"), weights=str(weights)))
+    return path
+
+
+def start(config_file: Path, workdir: Path, num_devices: int, *flags: str) -> subprocess.Popen:
+    """`train.py` as a user starts it, with so many fake devices."""
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}"}
+    command = [sys.executable, "train.py", "--config", str(config_file), "--workdir", str(workdir), *flags]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def start_two(config_file: Path, workdir: Path, *flags: str) -> list[subprocess.Popen]:
+    """Two processes with two devices each."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        coordinator = f"localhost:{probe.getsockname()[1]}"
+    together = ("--coordinator", coordinator, "--num-processes", "2")
+    return [start(config_file, workdir, 2, *together, "--process-id", str(number), *flags) for number in range(2)]
+
+
+def finish(processes: list[subprocess.Popen], exit_code: int = 0) -> list[str]:
+    outputs = [process.communicate(timeout=400)[0] for process in processes]
+    assert [process.returncode for process in processes] == [exit_code] * len(processes), "\n".join(outputs)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def runs(config_file, tmp_path_factory) -> dict[str, Path]:
+    """The same run in one process with four devices, and in two with two each."""
+    folder = tmp_path_factory.mktemp("runs")
+    finish([start(config_file, folder / "one", 4)])
+    outputs = finish(start_two(config_file, folder / "two"))
+    assert "epoch 3/3" in outputs[0] and "epoch" not in outputs[1], "the first process alone reports"
+    return {"one": folder / "one", "two": folder / "two"}
+
+
+def test_two_processes_train_and_evaluate_as_one_does(config_file, runs):
+    records = {name: lasting_metrics(workdir) for name, workdir in runs.items()}
+    assert len(records["one"]) == len(records["two"]) == 6 + 3
+    for expected, found in zip(records["one"], records["two"], strict=True):
+        # Boxes that lie at the score threshold may come and go by rounding.
+        drop = {"per_class", "num_detections"}
+        flat = [{name: value for name, value in record.items() if name not in drop} for record in (expected, found)]
+        assert flat[1] == pytest.approx(flat[0], rel=1e-5, abs=1e-5)
+        assert found.get("num_images") == expected.get("num_images") in (None, 7)
+    states = [saved_state(load_config(config_file), 4, workdir) for workdir in runs.values()]
+    for name in ("params", "ema_params", "batch_stats"):
+        one, two = (np.concatenate([np.ravel(x) for x in _leaves(getattr(state, name))]) for state in states)
+        assert np.linalg.norm(one - two) < 1e-5 * np.linalg.norm(one), name
+
+
+def test_two_processes_of_which_one_is_asked_to_stop_save_and_go_on_bit_for_bit(config_file, runs, tmp_path):
+    processes = start_two(config_file, tmp_path)
+    while not any(record["step"] >= 4 for record in read_metrics(tmp_path / "metrics.jsonl")):
+        assert all(process.poll() is None for process in processes), finish(processes)
+        time.sleep(0.01)
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = finish(processes, exit_code=143)
+    assert all("stopped by SIGTERM" in output for output in outputs)
+    finish(start_two(config_file, tmp_path, "--resume"))
+    assert lasting_metrics(tmp_path) == lasting_metrics(runs["two"])
+    states = [saved_state(load_config(config_file), 4, workdir) for workdir in (runs["two"], tmp_path)]
+    assert differing_parts(*states) == set()
+
+
+def test_resuming_on_another_number_of_devices_works_and_says_so(config_file, runs, tmp_path):
+    processes = [start(config_file, tmp_path, 4)]
+    while not (tmp_path / "checkpoints" / "4").exists():
+        assert processes[0].poll() is None, finish(processes)
+        time.sleep(0.01)
+    processes[0].send_signal(signal.SIGTERM)
+    finish(processes, exit_code=143)
+    (output,) = finish([start(config_file, tmp_path, 2, "--resume")])
+    assert "the run goes on with devices 4 before, 2 now" in output
+    last, expected = (lasting_metrics(workdir)[-1] for workdir in (tmp_path, runs["one"]))
+    assert last["step"] == expected["step"] and last["num_images"] == 7
+
+
+def test_an_error_on_the_first_process_ends_both_at_once(config_file, runs):
+    outputs = finish(start_two(config_file, runs["two"]), exit_code=2)
+    assert "already holds a run" in outputs[0]
+    assert "process 0 cannot go on" in outputs[1]
+
+
+def _leaves(tree) -> list[np.ndarray]:
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]

@@ -1,0 +1,105 @@
+"""The training step, compiled for every input size before it is needed."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+from jaxtyping import PyTree
+
+from yolox_jax.config import Config
+from yolox_jax.training.gradients import Batch, Metrics
+from yolox_jax.training.state import TrainState
+from yolox_jax.training.step import TrainStep
+
+logger = logging.getLogger("yolox_jax.training")
+
+Size = tuple[int, int]
+CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, Metrics]]
+
+MOST_AT_ONCE = 4
+"""Sizes compiled at the same time; each takes some GB of host memory."""
+
+
+class CompiledSteps:
+    """Compiles in the background, in the order in which the sizes are needed; use it in a `with`."""
+
+    def __init__(self, step: TrainStep, state: TrainState, batch: PyTree, sizes: Iterable[Size]) -> None:
+        """`batch` is one on the devices, or `batch_like` one."""
+        self._arguments = jax.tree.map(_abstract, (state, batch))
+        self._step = step
+        self._compiled: dict[Size, Future[CompiledStep]] = {size: Future() for size in sizes}
+        self._closed = threading.Event()
+        self._tracer = threading.Thread(target=self._compile_all, name="compile", daemon=True)
+
+    @property
+    def num_left(self) -> int:
+        """Sizes that are not compiled yet."""
+        return sum(not future.done() for future in self._compiled.values())
+
+    def wait(self, size: Size, timeout_s: float) -> CompiledStep | None:
+        """The step for `size`; None if it is not ready within `timeout_s`. Raises what compiling raised."""
+        try:
+            return self._compiled[size].result(timeout_s)
+        except TimeoutError:
+            if self._compiled[size].done():
+                raise
+            return None
+
+    def _compile_all(self) -> None:
+        # Python traces one size at a time anyway; XLA compiles several beside each other.
+        with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="compile") as pool:
+            for size in self._compiled:
+                if self._closed.is_set():
+                    break
+                pool.submit(self._compile, size, self._trace(size))
+
+    def _trace(self, size: Size) -> jax.stages.Lowered | Exception:
+        logger.info("compiling the step for %dx%d px; this can take minutes", *size)
+        try:
+            return self._step.lower(*self._arguments, np.float32(0), size=size)  # type: ignore[attr-defined]
+        except Exception as error:
+            return error
+
+    def _compile(self, size: Size, lowered: jax.stages.Lowered | Exception) -> None:
+        start = time.perf_counter()
+        try:
+            if isinstance(lowered, Exception):
+                raise lowered
+            compiled = lowered.compile()
+        except Exception as error:
+            self._compiled[size].set_exception(error)
+            return
+        logger.info("compiled the step for %dx%d px in %.0f s", *size, time.perf_counter() - start)
+        self._compiled[size].set_result(compiled)
+
+    def __enter__(self) -> "CompiledSteps":
+        self._tracer.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._closed.set()
+
+
+def batch_like(config: Config, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of a batch on the devices."""
+    images, slots = config.train.batch_size, config.data.max_boxes
+
+    def array(shape: tuple[int, ...], dtype: type) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((images, *shape), dtype, sharding=sharding)
+
+    return {
+        "images": array((*config.data.input_size, 3), np.uint8),
+        "boxes": array((slots, 4), np.float32),
+        "classes": array((slots,), np.int32),
+        "valid": array((slots,), bool),
+    }
+
+
+def _abstract(array: PyTree) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)

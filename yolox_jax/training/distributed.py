@@ -1,0 +1,85 @@
+"""Several processes that train together: how they find each other, and what one of them does for all."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from yolox_jax.config import ConfigError
+
+Outcome = TypeVar("Outcome")
+
+
+def start_distributed(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the other processes of this run, if there are any; before jax is used for anything else.
+
+    Args:
+        coordinator: host:port of process 0, reachable by all; None to take all three from the launcher: Slurm's srun,
+            Open MPI's mpirun, or a TPU pod. A program that was started alone does nothing then.
+        num_processes: number of processes.
+        process_id: number of this one, from 0.
+
+    Raises:
+        ConfigError: some of the three are missing, or the others cannot be reached.
+    """
+    given = (coordinator, num_processes, process_id)
+    if all(value is None for value in given) and not launched_as_several(os.environ):
+        return
+    if any(value is None for value in given) and any(value is not None for value in given):
+        raise ConfigError("--coordinator, --num-processes and --process-id belong together: give all three, or none")
+    if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
+        raise ConfigError(f"--process-id {process_id} cannot work: it counts from 0 to --num-processes {num_processes}")
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"the processes of this run did not find each other: {error}") from error
+
+
+def launched_as_several(environment: Mapping[str, str]) -> bool:
+    """Whether a launcher started this program as one of several.
+
+    jax would also take a single program inside a Slurm allocation for one of `SLURM_NTASKS`, and wait for the others.
+    """
+    tasks = max(int(environment.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or ""
+    return tasks > 1 or "," in hosts
+
+
+def is_first() -> bool:
+    """Whether this process writes logs, pictures and weights for all."""
+    return jax.process_index() == 0
+
+
+def on_first_process(action: Callable[[], Outcome]) -> Outcome | None:
+    """Runs `action` on process 0 alone, while the others wait for it.
+
+    Returns:
+        Its outcome; None on the other processes.
+
+    Raises:
+        Exception: whatever `action` raises, on process 0; ConfigError on the others then.
+    """
+    error: Exception | None = None
+    outcome = None
+    if is_first():
+        try:
+            outcome = action()
+        except Exception as raised:
+            error = raised
+    if jax.process_count() > 1:
+        failed = multihost_utils.broadcast_one_to_all(np.asarray(error is not None))
+        if failed and error is None:
+            raise ConfigError("process 0 cannot go on; its own message says why")
+    if error is not None:
+        raise error
+    return outcome
+
+
+def agree(value: int) -> int:
+    """The largest `value` of all processes, which all must ask for at the same point."""
+    if jax.process_count() == 1:
+        return value
+    return int(np.max(multihost_utils.process_allgather(np.asarray(value, np.int32))))

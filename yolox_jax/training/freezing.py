@@ -1,0 +1,52 @@
+"""Parts of a network that are not trained."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from flax import nnx
+
+from yolox_jax.config import ConfigError
+from yolox_jax.models import YOLOX
+from yolox_jax.models.blocks import BatchNorm
+from yolox_jax.training.state import Frozen
+from yolox_jax.weights.names import named_variables, original_name
+
+
+def freeze(model: YOLOX, patterns: Sequence[str]) -> int:
+    """Makes the weights that a pattern names `Frozen`; their batch norm keeps to its running statistics.
+
+    Args:
+        model: in training mode; changed in place, and no longer to be switched to it.
+        patterns: names of weights, or of parts that hold them, as in the original's state dict; `*` stands for any
+            text.
+
+    Returns:
+        The number of weights and statistics frozen.
+
+    Raises:
+        ConfigError: a pattern names nothing, or nothing is left to train.
+    """
+    names = list(named_variables(model))
+    frozen = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
+        if not matched:
+            parts = sorted({".".join(name.split(".")[: pattern.count(".") + 1]) for name in names})
+            raise ConfigError(
+                f"--model.freeze {pattern} names no part of {model.variant}; parts at this depth are "
+                f"{', '.join(parts[:12])}{', ...' if len(parts) > 12 else ''}"
+            )
+        frozen |= matched
+    num_frozen = 0
+    for path, module in nnx.iter_modules(model):
+        if isinstance(module, BatchNorm) and original_name((*path, "scale")) in frozen:
+            # With the factors, the statistics that they were trained with.
+            frozen |= {original_name((*path, "mean")), original_name((*path, "var"))}
+            module.use_running_average = True
+        for attribute, variable in list(vars(module).items()):
+            if isinstance(variable, nnx.Variable) and original_name((*path, attribute)) in frozen:
+                setattr(module, attribute, Frozen(variable[...]))
+                num_frozen += 1
+    if not nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        raise ConfigError(f"--model.freeze {' '.join(patterns)} leaves nothing of {model.variant} to train")
+    return num_frozen

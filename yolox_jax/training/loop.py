@@ -1,0 +1,133 @@
+"""The steps of a run, and what follows them."""
+
+import dataclasses
+import logging
+import signal
+import time
+from contextlib import AbstractContextManager
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding
+
+from yolox_jax.data.pipeline import TrainingBatches
+from yolox_jax.training.checkpoints import Checkpoints, Progress
+from yolox_jax.training.compilation import CompiledStep, CompiledSteps
+from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training.distributed import agree
+from yolox_jax.training.interruption import Interrupted, StopSignals
+from yolox_jax.training.mesh import to_devices
+from yolox_jax.training.meter import Meter
+from yolox_jax.training.plan import Plan
+from yolox_jax.training.state import TrainState
+from yolox_jax.training.step_report import StepReporter
+from yolox_jax.training.validation import Validator
+
+logger = logging.getLogger("yolox_jax.training")
+
+
+@dataclasses.dataclass
+class Loop:
+    """Trains from a state to the end of the run, or to where it is told to stop."""
+
+    plan: Plan
+    steps: CompiledSteps
+    sharding: NamedSharding
+    reporter: StepReporter
+    validator: Validator
+    checkpoints: Checkpoints
+    console: TrainingConsole
+    stop: StopSignals
+
+    def run(self, state: TrainState, progress: Progress, batches: AbstractContextManager[TrainingBatches]) -> Progress:
+        """Trains on `batches`, which begin at the step of `state`. Only reports and what is rarer wait for the device.
+
+        Raises:
+            Interrupted: a signal came; the run is saved.
+            CheckpointError: the last checkpoint could not be written.
+        """
+        plan, start = self.plan, int(state.step)
+        self._saved_at = time.monotonic()
+        meter = Meter(plan.config.train.batch_size, progress.pending)
+        with batches as loading:
+            # One that the run was stopped before.
+            if plan.evaluates_after(start - 1) and progress.evaluated_step < start:
+                progress = self._evaluate(state, progress, meter)
+            for step in range(start, plan.total_steps):
+                if plan.stops_early(progress.evaluations_since_best):
+                    logger.info("stopped early: no better AP in %d evaluations", progress.evaluations_since_best)
+                    break
+                with meter.waiting("pause"):
+                    train_step = self._compiled(state, progress, meter, step)
+                with meter.waiting("data"):
+                    rows = next(loading)
+                with meter.waiting("transfer"):
+                    batch = to_devices(rows, self.sharding)
+                state, metrics = train_step(state, batch, np.float32(plan.l1_weight_at(step)))
+                meter.add(metrics)
+                if plan.logs_after(step):
+                    self.reporter.report(step, meter)
+                signal_number, save_is_due = self._wanted(step)
+                if plan.saves_after(step) or save_is_due or signal_number:
+                    self._save(state, progress, meter)
+                if signal_number:
+                    raise self._stopped(step + 1, signal_number)
+                if plan.evaluates_after(step):
+                    progress = self._evaluate(state, progress, meter)
+            if loading.broken:
+                logger.warning("%d training images could not be read and were skipped; see above", len(loading.broken))
+        if int(state.skipped_steps):
+            logger.info("%d steps of the run were skipped, as they were not finite", state.skipped_steps)
+        self.checkpoints.wait()
+        return progress
+
+    def _compiled(self, state: TrainState, progress: Progress, meter: Meter, step: int) -> CompiledStep:
+        """The step for the size of `step`, waited for so that a signal is still heard."""
+        size = self.plan.size_at(step)
+        while (train_step := self.steps.wait(size, timeout_s=0.5)) is None:
+            self.console.show(f"compiling for {size[0]}x{size[1]} px, {self.steps.num_left} sizes to go")
+            if self.stop.received and jax.process_count() == 1:
+                self._save(state, progress, meter)
+                raise self._stopped(step, self.stop.received)
+        return train_step
+
+    def _wanted(self, step: int) -> tuple[int, bool]:
+        """The number of the signal to stop for, or 0, and whether the time has come for a checkpoint.
+
+        Several processes have to do the same at the same step: they agree where they wait for the device anyway.
+        """
+        minutes = self.plan.config.train.checkpoint_minutes
+        due = 0 < minutes <= (time.monotonic() - self._saved_at) / 60
+        if jax.process_count() == 1:
+            return self.stop.received, due
+        if not self.plan.logs_after(step):
+            return 0, False
+        signal_number, due_somewhere = divmod(agree(2 * self.stop.received + due), 2)
+        return signal_number, bool(due_somewhere)
+
+    def _save(self, state: TrainState, progress: Progress, meter: Meter) -> None:
+        self.checkpoints.save(state, progress._replace(pending=meter.steps()))
+        self._saved_at = time.monotonic()
+
+    def _evaluate(self, state: TrainState, progress: Progress, meter: Meter) -> Progress:
+        """Scores the averaged weights of the epoch that has just ended and been saved."""
+
+        def give_way() -> None:
+            # Alone: the other processes would wait for this one's share.
+            if self.stop.received and jax.process_count() == 1:
+                raise self._stopped(step, self.stop.received)
+
+        step = int(state.step)
+        progress = self.validator.validate(state, step // self.plan.steps_per_epoch, progress, on_progress=give_way)
+        self.checkpoints.keep_best(progress.best_step)
+        meter.restart()
+        return progress
+
+    def _stopped(self, steps: int, signal_number: int) -> Interrupted:
+        """Waits until the checkpoint is whole."""
+        self.checkpoints.wait()
+        name = signal.Signals(signal_number).name
+        return Interrupted(
+            signal_number,
+            f"stopped by {name} after step {steps} of {self.plan.total_steps}, and saved: --resume goes on from there",
+        )

@@ -1,0 +1,35 @@
+"""The loss scale of float16 training, whose small gradients would otherwise vanish (SPEC A2.4)."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from yolox_jax.config import TrainConfig
+
+
+class LossScale(NamedTuple):
+    """Factor of the loss during the backward pass; 1 in the other precisions, where it never changes."""
+
+    value: Float[Array, ""]
+    good_steps: Int[Array, ""]
+    """Steps without an overflow since it last changed."""
+
+
+def initial_loss_scale(config: TrainConfig) -> LossScale:
+    """The loss scale that a run starts with."""
+    value = config.loss_scale if config.precision == "float16" else 1.0
+    return LossScale(jnp.asarray(value, jnp.float32), jnp.zeros((), jnp.int32))
+
+
+def adjusted(scale: LossScale, finite: Bool[Array, ""], config: TrainConfig) -> LossScale:
+    """The loss scale after a step: halved by an overflow, doubled after `loss_scale_growth_steps` without one.
+
+    It never falls below 1: gradients that overflow even there are not the scale's fault.
+    """
+    if config.precision != "float16":
+        return scale
+    good_steps = scale.good_steps + 1
+    grows = good_steps >= config.loss_scale_growth_steps
+    value = jnp.where(finite, jnp.where(grows, 2.0 * scale.value, scale.value), jnp.maximum(scale.value / 2, 1.0))
+    return LossScale(value, jnp.where(finite & ~grows, good_steps, 0))

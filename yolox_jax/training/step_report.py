@@ -1,0 +1,64 @@
+"""The line that a run shows and records every few steps."""
+
+import dataclasses
+
+import jax
+
+from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training.meter import Meter
+from yolox_jax.training.non_finite import NonFiniteGuard
+from yolox_jax.training.plan import Plan
+from yolox_jax.training.reporting import MetricsLog
+from yolox_jax.training.utilization import peak_tflops, utilization
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReporter:
+    """Turns the figures of a meter into lines."""
+
+    plan: Plan
+    log: MetricsLog | None
+    """None on all processes but the first."""
+    console: TrainingConsole
+    guard: NonFiniteGuard
+    gflops: float
+    """Of one image at `data.input_size`, forward."""
+
+    def report(self, step: int, meter: Meter) -> None:
+        """Writes and shows the figures of the steps up to `step`, after a look at each of them.
+
+        Raises:
+            TrainingError: a step was not finite, and the run is to stop at that.
+        """
+        steps = meter.steps()
+        self.guard.check(step + 1 - len(steps), steps)
+        figures = meter.report()
+        figures["lr"] = float(self.plan.learning_rate(step))
+        figures["input_height"], figures["input_width"] = self.plan.size_at(step)
+        peak = peak_tflops(jax.devices()[0], self.plan.config.train.precision)
+        if peak is not None:
+            base_height, base_width = self.plan.config.data.input_size
+            gflops = self.gflops * figures["input_height"] * figures["input_width"] / (base_height * base_width)
+            rate = figures["images_per_second"]
+            figures["utilization"] = utilization(gflops, rate, peak, jax.device_count())
+        done = step + 1
+        if self.log is not None:
+            epoch = round(done / self.plan.steps_per_epoch, 4)
+            self.log.write("train", step=done, epoch=epoch, figures=figures)
+        self.console.show_step(done, self._line(step, figures))
+
+    def _line(self, step: int, figures: dict[str, float]) -> str:
+        epochs, steps = self.plan.config.schedule.epochs, self.plan.total_steps
+        parts = [
+            f"epoch {step // self.plan.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
+            " ".join(f"{name} {figures[name]:.3g}" for name in ("loss", "iou", "objectness", "classification", "l1")),
+            f"lr {figures['lr']:.2e}",
+            f"{figures['input_height']}x{figures['input_width']}",
+            f"{figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting for data",
+            f"{figures['memory_mib']:.0f} MiB",
+        ]
+        if "utilization" in figures:
+            parts.append(f"{figures['utilization']:.0%} of peak")
+        if figures["skipped"]:
+            parts.append(f"{figures['skipped']:.0f} skipped, loss scale {figures['loss_scale']:g}")
+        return " | ".join(parts)
