@@ -123,7 +123,7 @@ def test_a_broken_newest_checkpoint_is_named_and_the_one_before_used(tmp_path, c
         assert int(checkpoints.restore(make_state(), HERE)[0].step) == 5
 
 
-def test_a_checkpoint_killed_before_its_sizes_were_noted_is_used(tmp_path):
+def test_a_checkpoint_whose_sizes_are_not_known_is_used(tmp_path):
     save(tmp_path, 3, 5)
     (tmp_path / "5.sizes.json").unlink()
     with Checkpoints(tmp_path, 2) as checkpoints:

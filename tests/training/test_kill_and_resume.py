@@ -121,7 +121,7 @@ def steps_logged(run: RunDirectory) -> int:
 
 
 def newest_checkpoint(run: RunDirectory) -> int:
-    return max(int(path.name) for path in run.checkpoints.iterdir() if path.name.isdigit())
+    return max((int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()), default=0)
 
 
 def being_written(run: RunDirectory, step: int) -> bool:
@@ -165,15 +165,16 @@ def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_
         lambda run: changed_its_size(run, after=17),
         lambda run: steps_logged(run) >= late,
     ]
-    start = None
-    for moment in moments:
-        with Run(config_file, folder, *(["--resume"] if start is not None else []), *flags) as run:
+    start = 0
+    for number, moment in enumerate(moments):
+        with Run(config_file, folder, *(["--resume"] if number else []), *flags) as run:
             run.kill_when(moment)
-            if start is not None:
-                assert f"resumed after step {start}" in run.output()
+            # 0 where the first checkpoint, of step 5, was still being written.
+            assert not start or f"resumed after step {start}" in run.output()
             assert not run.leaves_processes()
-        assert newest_checkpoint(run.directory) >= (start or 5)
+        assert newest_checkpoint(run.directory) >= start
         start = newest_checkpoint(run.directory)
+    assert start > 0
     with Run(config_file, folder, "--resume", *flags) as run:
         run.finish()
     assert_same(config_file, run.directory, whole)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from yolox_jax.config import Config, ConfigError, ScheduleConfig
 from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
-from yolox_jax.training.run_directory import RunDirectory, open_run_directory, record_settings
+from yolox_jax.training.run_directory import RunDirectory, open_run_directory, record_settings, saved_steps
 
 
 def start_run(folder, config):
@@ -48,6 +49,27 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="--workdir"):
         open_run_directory(tmp_path / "file" / "run", Config(), resume=False)
+
+
+def test_what_is_no_whole_checkpoint_is_not_taken_for_one(tmp_path):
+    for name in ("5", "12", "7.orbax-checkpoint-tmp", "9.unreadable"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "12.sizes.json").touch()
+    assert saved_steps(tmp_path) == [5, 12]
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_written_is_an_error_before_work(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(ConfigError, match=r"for checkpoints, .*checkpoints cannot be written to"):
+        open_run_directory(tmp_path, Config(), resume=False)
+
+
+def test_a_full_disk_costs_lines_but_not_the_run(tmp_path, caplog):
+    with MetricsLog(RunDirectory(tmp_path), [], resume_step=0, evaluated_step=0) as log:
+        log._file.close()
+        log._file = Path("/dev/full").open("w")  # noqa: SIM115  (closed with the log)
+        log.write("train", step=10, epoch=1.0, figures={"loss": 1.0})
+    assert "the figures of step 10 are not in /dev/full: [Errno 28]" in caplog.text
 
 
 def test_lines_after_the_resumed_step_are_replaced_and_half_a_line_is_ignored(tmp_path):

@@ -88,14 +88,14 @@ def test_losses_of_real_images_in_half_precision_are_those_of_float32(shared):
     config = Config(data=DataConfig(train=images, input_size=size), train=TrainConfig(batch_size=8))
     with training_batches(open_dataset(images, "train"), config) as batches:
         batch = next(batches)
-    targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
+    targets = Targets(*(jnp.asarray(batch[name]) for name in ("boxes", "classes", "valid")))
 
     def losses(precision: str) -> dict[str, float]:
         # Weights that are trained: on fresh ones the assignment hangs on a hair.
         model = create_model("yolox_nano", 80, dtype=jnp.dtype(precision))
         load_weights(model, shared / "weights" / "yolox_nano.pth")
         model.train()
-        raw = nnx.jit(lambda model, images: model(images))(model, batch["images"].astype(np.float32))
+        raw = nnx.jit(lambda model, images: model(images))(model, jnp.asarray(batch["images"], jnp.float32))
         total, parts = detection_loss(raw, targets, image_size=size, l1_weight=1.0)
         return {"loss": float(total)} | {name: float(value) for name, value in parts.items()}
 

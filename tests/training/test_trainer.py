@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -27,6 +28,7 @@ from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.meter import Meter
+from yolox_jax.training.non_finite import TrainingError
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 from yolox_jax.training.trainer import train
@@ -150,6 +152,24 @@ def test_a_broken_newest_checkpoint_is_reported_and_the_one_before_is_used(small
     assert f"{newest} cannot be read" in log and "resumed after step 8" in log
     assert lasting_metrics(copy) == lasting_metrics(finished.root)
     assert differing_parts(*(saved_state(small_config, 4, workdir) for workdir in (finished.root, copy))) == set()
+
+
+@pytest.mark.slow
+def test_a_run_whose_loss_is_not_finite_stops_or_goes_on_without_such_steps(small_config, tmp_path):
+    wild = dataclasses.replace(small_config, optimizer=dataclasses.replace(small_config.optimizer, lr_per_image=1e30))
+    with pytest.raises(TrainingError, match="not finite at step 3; no weight was changed by it"):
+        train(wild, workdir=tmp_path)  # the rate of step 1 is 0, and step 2 spoils the weights
+    kept = np.load(tmp_path / "non_finite" / "step_00000003.npz")
+    assert kept["images"].shape == (4, 64, 64, 3)
+    assert len(json.loads((tmp_path / "non_finite" / "step_00000003.json").read_text())["images"]) >= 4
+
+    skipping = dataclasses.replace(wild, train=dataclasses.replace(wild.train, non_finite="skip"))
+    progress = train(skipping, workdir=tmp_path, resume=True)
+    assert progress.evaluated_step == 12 and progress.best_ap == 0
+    records = [record for record in lasting_metrics(tmp_path) if record["kind"] == "train"]
+    assert [record["skipped"] for record in records] == [0, 2, 2, 2, 2, 2] and records[-1]["loss"] is None
+    state = saved_state(skipping, 4, tmp_path)
+    assert int(state.skipped_steps) == 10 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Training in two processes that share the devices, against one process that has them all."""
 
+import math
 import os
 import signal
 import socket
@@ -37,8 +38,8 @@ def get_config():
         schedule=ScheduleConfig(epochs=3, warmup_epochs=0.0, no_aug_epochs=1, min_lr_ratio=1.0),
         # At a rate at which rounding does not part runs.
         optimizer=OptimizerConfig(lr_per_image=1e-6 / 8),
-        train=TrainConfig(batch_size=8, ema_ramp_steps=10.0, multiscale_px=None, log_interval=2),
-        evaluation=EvaluationConfig(interval=1, batch_size=3, num_pictures=2, score_threshold=0.001),
+        train=TrainConfig(batch_size=8, ema_ramp_steps=10.0, multiscale_px=None, sync_batch_norm=True, log_interval=2),
+        evaluation=EvaluationConfig(interval=1, batch_size=3, num_pictures=2, score_threshold=0.0),
     )
 """
 
@@ -93,11 +94,17 @@ def runs(config_file, tmp_path_factory) -> dict[str, Path]:
 def test_two_processes_train_and_evaluate_as_one_does(config_file, runs):
     records = {name: lasting_metrics(workdir) for name, workdir in runs.items()}
     assert len(records["one"]) == len(records["two"]) == 6 + 3
+    assert records["one"][-1]["AP"] > 0
     for expected, found in zip(records["one"], records["two"], strict=True):
-        # Boxes that lie at the score threshold may come and go by rounding.
-        drop = {"per_class", "num_detections"}
-        flat = [{name: value for name, value in record.items() if name not in drop} for record in (expected, found)]
-        assert flat[1] == pytest.approx(flat[0], rel=1e-5, abs=1e-5)
+        assert found["kind"] == expected["kind"]
+        # Gradients feel the order of sums more than losses do.
+        assert found.get("gradient_norm", 1) == pytest.approx(expected.get("gradient_norm", 1), rel=1e-3)
+        drop = {"kind", "gradient_norm", "per_class"}
+        numbers = [
+            {name: math.nan if value is None else value for name, value in record.items() if name not in drop}
+            for record in (expected, found)
+        ]
+        assert numbers[1] == pytest.approx(numbers[0], rel=1e-5, abs=1e-5, nan_ok=True)
         assert found.get("num_images") == expected.get("num_images") in (None, 7)
     states = [saved_state(load_config(config_file), 4, workdir) for workdir in runs.values()]
     for name in ("params", "ema_params", "batch_stats"):

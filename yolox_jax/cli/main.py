@@ -3,7 +3,10 @@
 import argparse
 import importlib
 import importlib.metadata
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -24,7 +27,19 @@ def program(command: str | None = None) -> NoReturn:
         command: what to run, where the program's name tells; None for the first word of the command line.
     """
     restart_with_huge_pages()
-    sys.exit(main(sys.argv[1:] if command is None else [command, *sys.argv[1:]]))
+    try:
+        code = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if code:
+        # At once: Python would first wait for what still compiles, and jax for the other processes of a run, which wait
+        # for this one.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,8 +14,10 @@ class TrainArguments:
     """Folder for weights, metrics, logs and pictures; runs/ and the name of the config if not given."""
     resume: bool = False
     """Go on where the run in the folder stopped."""
+    distributed: bool = False
+    """One of several processes, on a TPU pod or where jax can find the others but Slurm or Open MPI do not tell."""
     coordinator: str | None = None
-    """Several processes without Slurm, Open MPI or a TPU pod: host:port of process 0, the same for all."""
+    """Several processes of any other launcher: host:port of process 0, the same for all."""
     num_processes: int | None = None
     """Goes with --coordinator: how many processes there are."""
     process_id: int | None = None
@@ -34,5 +36,7 @@ def main(argv: list[str]) -> None:
     from yolox_jax.training.trainer import train
 
     keep_compiled()
-    start_distributed(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    start_distributed(
+        arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
+    )
     train(config, workdir=workdir, resume=arguments.resume)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from jax.sharding import Sharding
 from jaxtyping import PyTree
 
 from yolox_jax.text import shortened
+from yolox_jax.training.run_directory import saved_steps
 from yolox_jax.training.state import TrainState
 
 logger = logging.getLogger("yolox_jax.training")
@@ -63,11 +65,12 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
         _wait_for_the_first_process("checkpoints are tidied")
-        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        noting_sizes = ocp.AsyncOptions(post_finalization_callback=self._note_sizes)
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=noting_sizes)
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that are whole, in order."""
-        return sorted(int(path.name) for path in self._folder.glob("[0-9]*") if path.name.isdigit())
+        return saved_steps(self._folder)
 
     def latest_step(self) -> int | None:
         """Step of the newest checkpoint, None without one."""
@@ -87,10 +90,11 @@ class Checkpoints:
         saved = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()), progress=ocp.args.JsonSave(progress._asdict())
         )
+        self._saving = step
         try:
             self._checkpointer.save(self._folder / str(step), args=saved)
-            self._saving = step
         except Exception as error:  # Orbax and its storage raise whatever they like
+            self._saving = None
             self._note_failure(step, error)
 
     def wait(self) -> None:
@@ -104,7 +108,7 @@ class Checkpoints:
             raise CheckpointError(self._failure)
 
     def restore(self, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
-        """Reads the newest checkpoint that can be read; one that cannot is reported and moved aside.
+        """Reads the newest checkpoint that can be read; newer ones that cannot are reported and moved aside.
 
         Args:
             like: a state of the same run, for names, shapes and types.
@@ -116,25 +120,34 @@ class Checkpoints:
         Raises:
             CheckpointError: none can be read, or one holds the state of another network or optimizer.
         """
-        unreadable = []
+        unreadable: dict[Path, str] = {}
         for step in reversed(self.steps()):
             path = self._folder / str(step)
             try:
-                return self._read(path, like, sharding)
+                found = self._read(path, like, sharding)
             except CheckpointError:
                 raise
             except Exception as error:  # a broken file shows itself in many ways
-                why = f"{type(error).__name__}: {error}".splitlines()[0]
-            unreadable.append(f"{path} ({why[:200]})")
-            logger.warning("the checkpoint %s cannot be read and is moved aside: %s", path, why)
-            if jax.process_index() == 0:
-                path.rename(_unused(path.with_name(f"{step}.unreadable")))
-                _sizes_of(path).unlink(missing_ok=True)
-            _wait_for_the_first_process(f"{step} is moved aside")
+                unreadable[path] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                logger.warning("the checkpoint %s cannot be read: %s", path, unreadable[path])
+                continue
+            # Only now: where none can be read, it may be the disk that is away.
+            self._move_aside(unreadable)
+            return found
+        each = "; ".join(f"{path} ({why})" for path, why in unreadable.items())
         raise CheckpointError(
-            f"no checkpoint in {self._folder} can be read: {'; '.join(unreadable) or 'there is none'}. Start a new run "
-            "in another --workdir; --model.weights with this folder starts it from the weights of the last evaluation"
+            f"no checkpoint in {self._folder} can be read: {each or 'there is none'}. Start a new run in another "
+            "--workdir; --model.weights with this folder starts it from the weights of the last evaluation"
         )
+
+    def _move_aside(self, paths: Collection[Path]) -> None:
+        """Renames checkpoints, once all processes have passed them by, so that their steps can be saved again."""
+        _wait_for_the_first_process("a checkpoint is read")
+        if jax.process_index() == 0:
+            for path in paths:
+                path.rename(_unused(path.with_name(f"{path.name}.unreadable")))
+                _sizes_of(path).unlink(missing_ok=True)
+        _wait_for_the_first_process("others are moved aside")
 
     def _read(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
         _check_sizes(path)
@@ -161,23 +174,39 @@ class Checkpoints:
         """Waits for the checkpoint being written, and removes the older ones that it replaces."""
         if self._saving is None:
             return
-        step, self._saving = self._saving, None
         try:
             self._checkpointer.wait_until_finished()
         except Exception as error:
-            self._note_failure(step, error)
+            self._note_failure(self._saving, error)
             return
+        finally:
+            self._saving = None
         self._failure = None
+        self._remove_leftovers()  # once more: a save that failed may have gone on writing for a moment
         if jax.process_index() == 0:
-            _note_sizes(self._folder / str(step))
             for old in self.steps()[: -self._keep]:
                 if old != self._best:
                     shutil.rmtree(self._folder / str(old), ignore_errors=True)
                     _sizes_of(self._folder / str(old)).unlink(missing_ok=True)
 
+    def _note_sizes(self) -> None:
+        """Called by Orbax in the background, when all is written and the folder about to get its final name."""
+        if jax.process_index() > 0:
+            return
+        sizes_file = _sizes_of(self._folder / str(self._saving))
+        with contextlib.suppress(OSError):  # on a full disk: the checkpoint itself is whole
+            for path in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
+                # Those beside the folders of the items change once more.
+                files = (file for file in path.glob("*/**/*") if file.is_file())
+                sizes = {str(file.relative_to(path)): file.stat().st_size for file in files}
+                partial = sizes_file.with_suffix(".partial")
+                partial.write_text(json.dumps(sizes, indent=2) + "\n")
+                partial.replace(sizes_file)
+
     def _note_failure(self, step: int, error: Exception) -> None:
         path = self._folder / str(step)
-        self._failure = f"the checkpoint {path} could not be written: {error}"
+        self._failure = f"the checkpoint {path} could not be written: {str(error)[:500]}"
+        self._remove_leftovers()  # they may be what fills the disk
         logger.error("%s. Training goes on; the newest whole one is that of step %s", self._failure, self.latest_step())
 
     def __enter__(self) -> "Checkpoints":
@@ -193,14 +222,8 @@ def _sizes_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sizes.json")
 
 
-def _note_sizes(path: Path) -> None:
-    sizes = {str(file.relative_to(path)): file.stat().st_size for file in path.rglob("*") if file.is_file()}
-    with contextlib.suppress(OSError):  # a full disk; the checkpoint itself is whole
-        _sizes_of(path).write_text(json.dumps(sizes, indent=2) + "\n")
-
-
 def _check_sizes(path: Path) -> None:
-    if not _sizes_of(path).exists():  # the run was killed just when the checkpoint was whole
+    if not _sizes_of(path).exists():  # the disk was full just then
         return
     for name, size in json.loads(_sizes_of(path).read_text()).items():
         found = (path / name).stat().st_size if (path / name).exists() else None

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from types import TracebackType
 
 import jax
@@ -29,7 +30,7 @@ MOST_AT_ONCE = 4
 class CompiledSteps:
     """Compiles in the background, in the order in which the sizes are needed; use it in a `with`."""
 
-    def __init__(self, step: TrainStep, state: TrainState, batch: PyTree, sizes: Iterable[Size]) -> None:
+    def __init__(self, step: TrainStep, state: PyTree, batch: PyTree, sizes: Iterable[Size]) -> None:
         """`batch` is one on the devices, or `batch_like` one."""
         self._arguments = jax.tree.map(_abstract, (state, batch))
         self._step = step
@@ -44,12 +45,8 @@ class CompiledSteps:
 
     def wait(self, size: Size, timeout_s: float) -> CompiledStep | None:
         """The step for `size`; None if it is not ready within `timeout_s`. Raises what compiling raised."""
-        try:
-            return self._compiled[size].result(timeout_s)
-        except TimeoutError:
-            if self._compiled[size].done():
-                raise
-            return None
+        wait_for([self._compiled[size]], timeout_s)
+        return self._compiled[size].result() if self._compiled[size].done() else None
 
     def _compile_all(self) -> None:
         # Python traces one size at a time anyway; XLA compiles several beside each other.
@@ -67,6 +64,8 @@ class CompiledSteps:
             return error
 
     def _compile(self, size: Size, lowered: jax.stages.Lowered | Exception) -> None:
+        if self._closed.is_set():
+            return
         start = time.perf_counter()
         try:
             if isinstance(lowered, Exception):

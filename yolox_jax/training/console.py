@@ -17,7 +17,8 @@ class TrainingConsole:
 
     def __init__(self, log_file: Path, total_steps: int, *, process: int = 0) -> None:
         """Of several processes, those after the first show warnings alone, and write no log."""
-        console = Console(quiet=process > 0)
+        self._quiet = process > 0
+        console = Console(quiet=self._quiet)
         self._to_file: logging.Handler = logging.NullHandler()
         if process == 0:
             self._to_file = logging.FileHandler(log_file)
@@ -49,6 +50,8 @@ class TrainingConsole:
 
     def show_step(self, step: int, text: str) -> None:
         """Shows the figures of a logged step and the time left, and notes them in the log."""
+        if self._quiet:
+            return
         if self._first_report is None:
             # Not from the start: until the first report, most of the time goes into compiling.
             self._first_report = step, time.perf_counter()

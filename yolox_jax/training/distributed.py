@@ -13,25 +13,28 @@ from yolox_jax.config import ConfigError
 Outcome = TypeVar("Outcome")
 
 
-def start_distributed(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+def start_distributed(
+    coordinator: str | None, num_processes: int | None, process_id: int | None, *, detect: bool = False
+) -> None:
     """Joins the other processes of this run, if there are any; before jax is used for anything else.
 
     Args:
         coordinator: host:port of process 0, reachable by all; None to take all three from the launcher: Slurm's srun,
-            Open MPI's mpirun, or a TPU pod. A program that was started alone does nothing then.
+            Open MPI's mpirun, or TPUs in Kubernetes. A program that was started alone does nothing then.
         num_processes: number of processes.
         process_id: number of this one, from 0.
+        detect: there are others, which jax is to find, even if the environment does not tell; as on a TPU pod.
 
     Raises:
         ConfigError: some of the three are missing, or the others cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
-    if all(value is None for value in given) and not launched_as_several(os.environ):
+    if all(value is None for value in given) and not detect and not launched_as_several(os.environ):
         return
     if any(value is None for value in given) and any(value is not None for value in given):
         raise ConfigError("--coordinator, --num-processes and --process-id belong together: give all three, or none")
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
-        raise ConfigError(f"--process-id {process_id} cannot work: it counts from 0 to --num-processes {num_processes}")
+        raise ConfigError(f"--process-id {process_id} cannot work: it counts from 0 to {num_processes - 1}")
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (RuntimeError, ValueError) as error:

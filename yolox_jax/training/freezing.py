@@ -26,7 +26,8 @@ def freeze(model: YOLOX, patterns: Sequence[str]) -> int:
     Raises:
         ConfigError: a pattern names nothing, or nothing is left to train.
     """
-    names = list(named_variables(model))
+    # Statistics are frozen with the factors of their batch norm, not by their own names.
+    names = [name for name in named_variables(model) if "running" not in name]
     frozen = set()
     for pattern in patterns:
         matched = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}

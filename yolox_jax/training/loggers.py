@@ -101,19 +101,30 @@ class TensorBoardLogger:
     def __init__(self, run: RunDirectory, resume_step: int) -> None:
         # TensorBoard drops what a killed run wrote after the step it is resumed from.
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1)
+        self._gave_up = False
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Writes scalars."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
+        if self._writes():
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, step)
 
     def log_image(self, name: str, image_rgb: UInt8[np.ndarray, "H W 3"], step: int) -> None:
         """Writes an image."""
-        self._writer.add_image(name, image_rgb, step, dataformats="HWC")
+        if self._writes():
+            self._writer.add_image(name, image_rgb, step, dataformats="HWC")
 
     def close(self, *, failed: bool = False) -> None:
         """Writes what is pending."""
-        self._writer.close()
+        if self._writes():
+            self._writer.close()
+
+    def _writes(self) -> bool:
+        """Whether the thread that writes is alive: it ends when a disk is full, and tensorboardX waits for it then."""
+        if not self._gave_up and not self._writer.file_writer.event_writer._worker.is_alive():
+            self._gave_up = True
+            logger.warning("TensorBoard's files can no longer be written; the run goes on without them")
+        return not self._gave_up
 
 
 class WandbLogger:

@@ -4,15 +4,15 @@ import dataclasses
 import logging
 import signal
 import time
-from contextlib import AbstractContextManager
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from yolox_jax.data.pipeline import TrainingBatches
+from yolox_jax.data.pipeline import training_batches
+from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.training.checkpoints import Checkpoints, Progress
-from yolox_jax.training.compilation import CompiledStep, CompiledSteps
+from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_like
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.distributed import agree
 from yolox_jax.training.interruption import Interrupted, StopSignals
@@ -20,6 +20,7 @@ from yolox_jax.training.mesh import to_devices
 from yolox_jax.training.meter import Meter
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.state import TrainState
+from yolox_jax.training.step import TrainStep
 from yolox_jax.training.step_report import StepReporter
 from yolox_jax.training.validation import Validator
 
@@ -31,26 +32,32 @@ class Loop:
     """Trains from a state to the end of the run, or to where it is told to stop."""
 
     plan: Plan
-    steps: CompiledSteps
     sharding: NamedSharding
     reporter: StepReporter
     validator: Validator
     checkpoints: Checkpoints
     console: TrainingConsole
     stop: StopSignals
+    _saved_at: float = dataclasses.field(default_factory=time.monotonic)
+    """When the last checkpoint was begun."""
 
-    def run(self, state: TrainState, progress: Progress, batches: AbstractContextManager[TrainingBatches]) -> Progress:
-        """Trains on `batches`, which begin at the step of `state`. Only reports and what is rarer wait for the device.
+    def run(
+        self, train_step: TrainStep, state: TrainState, progress: Progress, train_set: Dataset, rows: range
+    ) -> Progress:
+        """Trains on this process's `rows` of each batch. Only reports and what is rarer wait for the device.
 
         Raises:
             Interrupted: a signal came; the run is saved.
             CheckpointError: the last checkpoint could not be written.
         """
         plan, start = self.plan, int(state.step)
-        self._saved_at = time.monotonic()
         meter = Meter(plan.config.train.batch_size, progress.pending)
-        with batches as loading:
-            # One that the run was stopped before.
+        like = batch_like(plan.config, self.sharding)
+        with (
+            CompiledSteps(train_step, state, like, plan.sizes_from(start)) as compiled,
+            training_batches(train_set, plan.config, start_step=start, rows=rows) as batches,
+        ):
+            # An evaluation that a signal or a kill cut off.
             if plan.evaluates_after(start - 1) and progress.evaluated_step < start:
                 progress = self._evaluate(state, progress, meter)
             for step in range(start, plan.total_steps):
@@ -58,38 +65,45 @@ class Loop:
                     logger.info("stopped early: no better AP in %d evaluations", progress.evaluations_since_best)
                     break
                 with meter.waiting("pause"):
-                    train_step = self._compiled(state, progress, meter, step)
+                    take_step = self._wait_for(compiled, state, progress, meter, step)
                 with meter.waiting("data"):
-                    rows = next(loading)
+                    local = next(batches)
                 with meter.waiting("transfer"):
-                    batch = to_devices(rows, self.sharding)
-                state, metrics = train_step(state, batch, np.float32(plan.l1_weight_at(step)))
+                    batch = to_devices(local, self.sharding)
+                state, metrics = take_step(state, batch, np.float32(plan.l1_weight_at(step)))
                 meter.add(metrics)
-                if plan.logs_after(step):
-                    self.reporter.report(step, meter)
-                signal_number, save_is_due = self._wanted(step)
-                if plan.saves_after(step) or save_is_due or signal_number:
-                    self._save(state, progress, meter)
-                if signal_number:
-                    raise self._stopped(step + 1, signal_number)
-                if plan.evaluates_after(step):
-                    progress = self._evaluate(state, progress, meter)
-            if loading.broken:
-                logger.warning("%d training images could not be read and were skipped; see above", len(loading.broken))
+                progress = self._after(step, state, progress, meter)
+            if batches.broken:
+                logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
         if int(state.skipped_steps):
             logger.info("%d steps of the run were skipped, as they were not finite", state.skipped_steps)
         self.checkpoints.wait()
         return progress
 
-    def _compiled(self, state: TrainState, progress: Progress, meter: Meter, step: int) -> CompiledStep:
+    def _after(self, step: int, state: TrainState, progress: Progress, meter: Meter) -> Progress:
+        """What follows `step`: a line of metrics, a checkpoint, the stop that was asked for, an evaluation."""
+        if self.plan.logs_after(step):
+            self.reporter.report(step, meter)
+        signal_number, save_is_due = self._wanted(step)
+        if self.plan.saves_after(step) or save_is_due or signal_number:
+            self._save(state, progress, meter)
+        if signal_number:
+            raise self._stopped(step + 1, signal_number)
+        if self.plan.evaluates_after(step):
+            progress = self._evaluate(state, progress, meter)
+        return progress
+
+    def _wait_for(
+        self, compiled: CompiledSteps, state: TrainState, progress: Progress, meter: Meter, step: int
+    ) -> CompiledStep:
         """The step for the size of `step`, waited for so that a signal is still heard."""
         size = self.plan.size_at(step)
-        while (train_step := self.steps.wait(size, timeout_s=0.5)) is None:
-            self.console.show(f"compiling for {size[0]}x{size[1]} px, {self.steps.num_left} sizes to go")
+        while (take_step := compiled.wait(size, timeout_s=0.5)) is None:
+            self.console.show(f"compiling for {size[0]}x{size[1]} px, {compiled.num_left} sizes to go")
             if self.stop.received and jax.process_count() == 1:
                 self._save(state, progress, meter)
                 raise self._stopped(step, self.stop.received)
-        return train_step
+        return take_step
 
     def _wanted(self, step: int) -> tuple[int, bool]:
         """The number of the signal to stop for, or 0, and whether the time has come for a checkpoint.
@@ -106,7 +120,9 @@ class Loop:
         return signal_number, bool(due_somewhere)
 
     def _save(self, state: TrainState, progress: Progress, meter: Meter) -> None:
-        self.checkpoints.save(state, progress._replace(pending=meter.steps()))
+        pending = meter.steps()
+        with meter.waiting("pause"):
+            self.checkpoints.save(state, progress._replace(pending=pending))
         self._saved_at = time.monotonic()
 
     def _evaluate(self, state: TrainState, progress: Progress, meter: Meter) -> Progress:

@@ -64,11 +64,12 @@ class NonFiniteGuard:
 
     def _keep(self, step: int, metrics: Step) -> str:
         """Writes the batch of a step, and says where."""
-        if len(list(self._folder.glob("*.npz"))) >= MOST_KEPT:
+        process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
+        if len(list(self._folder.glob(f"*{process}.npz"))) >= MOST_KEPT:
             return f"{self._folder} already holds {MOST_KEPT} such batches; this one is not kept."
         batch, names = self._load(step)
         self._folder.mkdir(exist_ok=True)
-        stem = f"step_{step + 1:08d}" + (f"_process_{jax.process_index()}" if jax.process_count() > 1 else "")
+        stem = f"step_{step + 1:08d}{process}"
         np.savez_compressed(self._folder / f"{stem}.npz", allow_pickle=False, **batch)
         about = {"step": step + 1, "metrics": {name: str(value) for name, value in metrics.items()}, "images": names}
         (self._folder / f"{stem}.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")

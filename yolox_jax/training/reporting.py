@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.loggers import Logger
 from yolox_jax.training.run_directory import RunDirectory
+
+log = logging.getLogger("yolox_jax.training")
 
 
 class MetricsLog:
@@ -32,8 +36,11 @@ class MetricsLog:
 
     def write(self, kind: str, *, step: int, epoch: float, figures: dict[str, Any]) -> None:
         """Records `figures` of `kind` ("train" or "evaluation") after `step` steps."""
-        self._file.write(_to_line({"kind": kind, "step": step, "epoch": epoch, **figures}))
-        self._file.flush()
+        try:
+            self._file.write(_to_line({"kind": kind, "step": step, "epoch": epoch, **figures}))
+            self._file.flush()
+        except OSError as error:  # a full disk is no reason to lose the training
+            log.warning("the figures of step %d are not in %s: %s", step, self._file.name, error)
         numbers = {f"{kind}/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)}
         for logger in self._loggers:
             logger.log(numbers, step)
@@ -49,8 +56,12 @@ class MetricsLog:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with contextlib.ExitStack() as closing:  # all of them, also where one fails
             for logger in self._loggers:
-                closing.callback(logger.close, failed=error is not None)
-            closing.callback(self._file.close)
+                closing.callback(logger.close, failed=error is not None and not isinstance(error, Interrupted))
+            closing.callback(self._close_file)
+
+    def _close_file(self) -> None:
+        with contextlib.suppress(OSError):  # of lines that did not fit on the disk; told of already
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -96,6 +96,11 @@ class RunDirectory:
         return self.root / "predictions" / f"epoch_{epoch:04d}.jpg"
 
 
+def saved_steps(checkpoints: Path) -> list[int]:
+    """Steps of the whole checkpoints in a folder, in order."""
+    return sorted(int(path.name) for path in checkpoints.glob("[0-9]*") if path.name.isdigit())
+
+
 def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirectory:
     """Makes the folder, or checks that the run in it is the one to go on with.
 
@@ -105,7 +110,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     run = RunDirectory(root)
     ensure_writable_folder(root, "--workdir")
     if run.config.exists():
-        saved = any(run.checkpoints.glob("[0-9]*"))
+        saved = bool(saved_steps(run.checkpoints))
         if not resume:
             way_out = "go on with it" if saved else "start it over, as it has saved nothing yet"
             raise ConfigError(
@@ -113,6 +118,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
             )
         if saved:  # before the first checkpoint there is nothing to agree with
             _check_same_settings(run, config)
+    ensure_writable_folder(run.checkpoints, "the folder of --workdir for checkpoints,")
     return run
 
 

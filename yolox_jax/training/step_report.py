@@ -35,7 +35,7 @@ class StepReporter:
         figures = meter.report()
         figures["lr"] = float(self.plan.learning_rate(step))
         figures["input_height"], figures["input_width"] = self.plan.size_at(step)
-        peak = peak_tflops(jax.devices()[0], self.plan.config.train.precision)
+        peak = peak_tflops(jax.devices()[0].device_kind, self.plan.config.train.precision)
         if peak is not None:
             base_height, base_width = self.plan.config.data.input_size
             gflops = self.gflops * figures["input_height"] * figures["input_width"] / (base_height * base_width)

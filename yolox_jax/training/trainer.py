@@ -10,16 +10,15 @@ from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
-from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch, training_batches
+from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import Dataset, num_records_above
 from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
 from yolox_jax.training.checkpoints import Checkpoints, Progress
-from yolox_jax.training.compilation import CompiledSteps, batch_like
 from yolox_jax.training.console import TrainingConsole
-from yolox_jax.training.distributed import is_first, on_first_process
+from yolox_jax.training.distributed import on_first_process
 from yolox_jax.training.freezing import freeze
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loggers import check_loggers, open_loggers
@@ -67,6 +66,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     mesh = create_mesh(config.train)
     run = RunDirectory(workdir)
     on_first_process(lambda: open_run_directory(workdir, config, resume=resume))
+    # The first alone generates images; the others find them then.
     train_set, val_set = on_first_process(lambda: _open_datasets(config)) or _open_datasets(config)
     plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     with (
@@ -78,7 +78,6 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         if resume and not resuming:
             logger.info("%s holds no checkpoint to resume from: the run starts at its beginning", workdir)
         model = _initial_model(config, len(train_set.class_names), take_weights=not resuming)
-        on_first_process(lambda: record_settings(run, config))
         summary = summarize(model, config.data.input_size)
         _announce(config, summary, train_set, val_set)
         if config.model.freeze:
@@ -86,19 +85,12 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         optimizer = sgd(config.optimizer, plan.learning_rate)
         graphdef, state = create_train_state(model, optimizer, config.train)
         state, progress = _place_or_restore(state, mesh, checkpoints if resuming else None)
-        step, start = make_train_step(graphdef, optimizer, config, mesh), int(state.step)
-        rows = rows_of_this_process(mesh, config.train.batch_size)
-        like = batch_like(config, split_over_devices(mesh))
-        with (
-            _open_log(run, config, start, progress) as log,
-            CompiledSteps(step, state, like, plan.sizes_from(start)) as steps,
-        ):
-            guard = NonFiniteGuard(
-                config, run.non_finite, lambda step: load_training_batch(train_set, config, step, rows)
-            )
+        with _open_log(run, config, int(state.step), progress) as log:
+            on_first_process(lambda: record_settings(run, config))
+            rows = rows_of_this_process(mesh, config.train.batch_size)
+            guard = NonFiniteGuard(config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows))
             loop = Loop(
                 plan=plan,
-                steps=steps,
                 sharding=split_over_devices(mesh),
                 reporter=StepReporter(plan, log, console, guard, summary.gflops),
                 validator=Validator(config, val_set, graphdef, run, log, console),
@@ -106,7 +98,8 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
                 console=console,
                 stop=stop,
             )
-            progress = loop.run(state, progress, training_batches(train_set, config, start_step=start, rows=rows))
+            train_step = make_train_step(graphdef, optimizer, config, mesh)
+            progress = loop.run(train_step, state, progress, train_set, rows)
         if progress.best_ap is not None:
             logger.info(
                 "best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir
@@ -118,10 +111,12 @@ def _open_log(
     run: RunDirectory, config: Config, start: int, progress: Progress
 ) -> contextlib.AbstractContextManager[MetricsLog | None]:
     """The metrics of the run, on the first process alone."""
-    if not is_first():
-        return contextlib.nullcontext()
-    loggers = open_loggers(config.train.loggers, run, config_to_dict(config), start)
-    return MetricsLog(run, loggers, resume_step=start, evaluated_step=progress.evaluated_step)
+
+    def open_log() -> MetricsLog:
+        loggers = open_loggers(config.train.loggers, run, config_to_dict(config), start)
+        return MetricsLog(run, loggers, resume_step=start, evaluated_step=progress.evaluated_step)
+
+    return on_first_process(open_log) or contextlib.nullcontext()
 
 
 def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | None) -> tuple[TrainState, Progress]:
@@ -133,7 +128,8 @@ def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | 
         "jax_version": jax.__version__,
     }
     if checkpoints is None:
-        return jax.device_put(state, replicated(mesh)), Progress(**here)
+        # From the host: arrays that lie on a device already cannot be spread over those of other processes.
+        return jax.device_put(jax.device_get(state), replicated(mesh)), Progress(**here)
     state, progress = checkpoints.restore(state, replicated(mesh))
     checkpoints.keep_best(progress.best_step)
     logger.info("resumed after step %d", state.step)

@@ -1,33 +1,30 @@
 """Which share of a device's peak a run makes use of."""
 
-import jax
-
 TRAINING_PASSES = 3
 """A backward pass costs about two forward ones."""
 
-# Dense half-precision matrix peak of one device as jax counts them, in TFLOP/s, from the makers' data sheets. Looked
-# up by the first name that is part of `device_kind`.
-_PEAK_TFLOPS = {
-    "V100": 125.0,
-    "T4": 65.0,
-    "A100": 312.0,
-    "H100": 989.0,
-    "H200": 989.0,
-    "L40S": 362.0,
-    "L4": 121.0,
-    "TPU v3": 61.5,  # a core, half a chip
-    "TPU v4": 275.0,
-    "TPU v5 lite": 197.0,
-    "TPU v5p": 459.0,
-    "TPU v6 lite": 918.0,
-}
+# Dense half-precision matrix peak of one device as jax counts them, in TFLOP/s, from the makers' data sheets.
+_GPU_TFLOPS = {"A100": 312.0, "L4": 121.0, "L40S": 362.0}
+_FLOAT16_ONLY_TFLOPS = {"V100": 125.0, "T4": 65.0}
+_SXM_TFLOPS = {"H100": 989.0, "H200": 989.0}
+_TPU_TFLOPS = {"TPU v4": 275.0, "TPU v5 lite": 197.0, "TPU v5": 459.0, "TPU v5p": 459.0, "TPU v6 lite": 918.0}
 
 
-def peak_tflops(device: jax.Device, precision: str) -> float | None:
-    """The device's matrix peak in half precision; None where it is not known, or the run computes in float32."""
+def peak_tflops(device_kind: str, precision: str) -> float | None:
+    """A device's matrix peak in `precision`; None where it is not known, and for float32.
+
+    >>> peak_tflops("Tesla V100-SXM2-16GB", "float16")
+    125.0
+    """
     if precision == "float32":
         return None
-    return next((peak for name, peak in _PEAK_TFLOPS.items() if name in device.device_kind), None)
+    peaks = dict(_GPU_TFLOPS)
+    if precision == "float16":
+        peaks |= _FLOAT16_ONLY_TFLOPS
+    if "HBM3" in device_kind or "H200" in device_kind:  # the cards for PCIe are slower
+        peaks |= _SXM_TFLOPS
+    words = device_kind.replace("-", " ").split()
+    return _TPU_TFLOPS.get(device_kind) or next((peaks[word] for word in words if word in peaks), None)
 
 
 def utilization(gflops: float, images_per_second: float, peak: float, num_devices: int) -> float:

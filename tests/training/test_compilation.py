@@ -1,0 +1,91 @@
+"""Steps compiled in the background, the sizes that a run needs, and the share of the peak that it makes use of."""
+
+import dataclasses
+import threading
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from yolox_jax.config import Config, DataConfig, ScheduleConfig, TrainConfig
+from yolox_jax.training.compilation import CompiledSteps
+from yolox_jax.training.plan import Plan
+from yolox_jax.training.utilization import peak_tflops, utilization
+
+SIZES = [(32, 32), (64, 64), (96, 96)]
+
+
+def step(state, batch, l1_weight, size):
+    if size == (96, 96):
+        raise ValueError("no memory for 96x96")
+    return state + batch["images"].sum() + size[0], {"l1": l1_weight}
+
+
+def test_every_size_is_compiled_before_it_is_asked_for_and_errors_come_to_who_asks():
+    state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES) as steps:
+        for size in SIZES[:2]:
+            compiled = steps.wait(size, timeout_s=60)
+            assert compiled is not None and float(compiled(state, batch, jnp.float32(0))[0]) == 6 + size[0]
+        with pytest.raises(ValueError, match="no memory"):
+            while steps.wait(SIZES[2], timeout_s=1) is None:
+                pass
+        assert steps.num_left == 0
+
+
+def test_what_is_not_ready_is_waited_for_in_short_and_dropped_when_the_run_ends():
+    go_on, traced = threading.Event(), []
+    jitted = jax.jit(step, static_argnames="size")
+
+    def lower_slowly(*arguments, size):
+        go_on.wait(10)
+        traced.append(size)
+        return jitted.lower(*arguments, size=size)
+
+    def slow_step(*arguments, size):
+        raise AssertionError("compiled, never called")
+
+    slow_step.lower = lower_slowly
+    with CompiledSteps(slow_step, jnp.zeros(()), {"images": jnp.ones(2)}, SIZES[:2]) as steps:
+        assert steps.wait(SIZES[0], timeout_s=0.01) is None
+        assert steps.num_left == 2
+    go_on.set()
+    steps._tracer.join(10)
+    assert traced == SIZES[:1] and steps.num_left == 2
+
+
+def test_sizes_come_in_the_order_of_need_and_only_those_needed():
+    config = Config(
+        data=DataConfig(input_size=(416, 416)),
+        schedule=ScheduleConfig(epochs=40, warmup_epochs=0, no_aug_epochs=0),
+        train=TrainConfig(multiscale_px=(320, 640)),
+    )
+    plan = Plan(config, steps_per_epoch=100)
+    for start in (0, 15, 3990):
+        needed = list(dict.fromkeys(plan.size_at(step) for step in range(start, plan.total_steps)))
+        assert plan.sizes_from(start) == needed
+    assert len(plan.sizes_from(0)) == 11 and len(plan.sizes_from(3990)) == 1
+    assert plan.sizes_from(4000) == []
+    single = dataclasses.replace(config, train=TrainConfig(multiscale_px=None))
+    assert Plan(single, 100).sizes_from(0) == [(416, 416)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "peak"),
+    [
+        ("Tesla V100-SXM2-16GB", "float16", 125),
+        ("Tesla V100-SXM2-16GB", "bfloat16", None),
+        ("NVIDIA H100 80GB HBM3", "bfloat16", 989),
+        ("NVIDIA H100 PCIe", "bfloat16", None),
+        ("NVIDIA L40", "float16", None),
+        ("TPU v5 lite", "bfloat16", 197),
+        ("NVIDIA A100-SXM4-80GB", "float32", None),
+        ("cpu", "float16", None),
+    ],
+)
+def test_peaks_are_known_by_the_kind_of_device_and_precision(kind, precision, peak):
+    assert peak_tflops(kind, precision) == peak
+
+
+def test_utilization_counts_three_passes_over_all_devices():
+    assert utilization(100.0, 1000.0, 150.0, 4) == pytest.approx(0.5)
