@@ -1,7 +1,8 @@
 """Every setting of a run, as frozen dataclasses: what it means, its unit, its source, and whether it is sound.
 
 A config file is a Python file with a function `get_config()` that returns a `Config`; `configs/` holds one for each
-experiment. SPEC items (A2.2, A4, ...) are the sections of the description of the original implementation.
+experiment. The docstrings are what `--help` shows; comments name the sections (A2.2, A4, ...) of the description of the
+original implementation that they come from.
 """
 
 import dataclasses
@@ -47,15 +48,14 @@ class DatasetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    """Random changes to training images (SPEC A3)."""
+class AugmentConfig:  # A3
+    """Random changes to training images."""
 
     mosaic_probability: float = 1.0
     """Share of training images that are mosaics of four; the others are one letterboxed image."""
-    mosaic_geometry: Literal["centred", "corner"] = "centred"
+    mosaic_geometry: Literal["centred", "corner"] = "centred"  # A0, A3.2
     """`centred`: zoom and rotate about the middle of the mosaic and drop boxes that are hardly visible, as for the
-    published weights. `corner`: about its top-left corner, boxes unfiltered, as the original's main branch
-    (SPEC A0, A3.2)."""
+    published weights. `corner`: about its top-left corner, boxes unfiltered, as the original's main branch."""
     mosaic_scale: tuple[float, float] = (0.1, 2.0)
     """Smallest and largest zoom of a mosaic."""
     degrees: float = 10.0
@@ -75,13 +75,13 @@ class AugmentConfig:
     flip_probability: float = 0.5
     """Share of images that are mirrored left to right."""
     min_side_px: float = 2.0
-    """Centred mosaics: a box stays if both sides exceed this, in px of the input (DESIGN: mosaic geometry)."""
+    """Centred mosaics: a box stays if both sides exceed this, in px of the input."""
     min_visible: float = 0.2
     """Centred mosaics: a box stays if more than this share of its scaled area is visible."""
     max_aspect: float = 20.0
     """Centred mosaics: a box stays if its longer side is less than this many times its shorter one."""
-    min_final_side_px: float = 1.0
-    """A box is trained on if both sides exceed this after all augmentation, in px (SPEC A3.4)."""
+    min_final_side_px: float = 1.0  # A3.4
+    """A box is trained on if both sides exceed this after all augmentation, in px."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,8 @@ class DataConfig:
     """Images to evaluate on."""
     input_size: tuple[int, int] = (640, 640)
     """Height and width of the network input in px, multiples of 32."""
-    max_boxes: int = 120
-    """Objects an image can hold in training; of more, the first are kept (SPEC A3.4)."""
+    max_boxes: int = 120  # A3.4
+    """Objects an image can hold in training; of more, the first are kept."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes to training images."""
     num_workers: int = 0
@@ -112,23 +112,23 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
-    """Length of the run and course of the learning rate (SPEC A4)."""
+class ScheduleConfig:  # A4
+    """Length of the run and course of the learning rate."""
 
     epochs: int = 300
     """Passes over the training images."""
     warmup_epochs: float = 5.0
     """Epochs over which the learning rate rises from zero, quadratically."""
-    no_aug_epochs: int = 15
+    no_aug_epochs: int = 15  # A3.7
     """Last epochs: no mosaic, no MixUp, L1 loss on, learning rate at its floor. The original runs one more than it
-    says (SPEC A3.7)."""
+    says."""
     min_lr_ratio: float = 0.05
     """Floor of the learning rate as a share of its peak."""
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """Stochastic gradient descent with Nesterov momentum (SPEC A4)."""
+class OptimizerConfig:  # A4
+    """Stochastic gradient descent with Nesterov momentum."""
 
     lr_per_image: float = 0.01 / 64
     """Peak learning rate divided by the batch size."""
@@ -141,8 +141,8 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class AssignmentConfig:
-    """SimOTA label assignment (SPEC A2.2)."""
+class AssignmentConfig:  # A2.2
+    """SimOTA label assignment."""
 
     center_radius: float = 1.5
     """Candidates of an object: anchors whose centre is closer than this to its centre along both axes, in strides."""
@@ -155,8 +155,8 @@ class AssignmentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """Weights of the losses (SPEC A2.3)."""
+class LossConfig:  # A2.3
+    """Weights of the losses."""
 
     iou_weight: float = 5.0
     """Weight of 1 - IoU squared."""
@@ -172,13 +172,13 @@ class LossConfig:
 class TrainConfig:
     """How the step runs and what it leaves behind."""
 
-    batch_size: int = 64
-    """Images a step, over all devices. The published weights used 128 (SPEC A0)."""
+    batch_size: int = 64  # A0
+    """Images a step, over all devices. The published weights used 128."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type the network computes in. Parameters, batch statistics, assignment and losses stay float32. float16 is for
     GPUs without bfloat16 (V100) and comes with a dynamic loss scale."""
-    loss_scale: float = 65536.0
-    """float16: first factor of the loss, which keeps small gradients from vanishing (SPEC A2.4)."""
+    loss_scale: float = 65536.0  # A2.4
+    """float16: first factor of the loss, which keeps small gradients from vanishing."""
     loss_scale_growth_steps: int = 2000
     """float16: the loss scale doubles after this many steps without an overflow; each overflow halves it, and its step
     changes nothing else."""
@@ -190,10 +190,10 @@ class TrainConfig:
     non_finite: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is not finite does, beyond the overflows that float16 expects: stop the run, or be
     skipped and counted. Either way the step changes no weight, and its batch and image names are kept."""
-    ema_decay: float = 0.9999
-    """Decay of the averaged weights; 0.9998 in the original, 0.9999 at batch 64 (SPEC A0, issue 735)."""
-    ema_ramp_steps: float = 2000.0
-    """The decay rises as 1 - exp(-step / this) (SPEC A4)."""
+    ema_decay: float = 0.9999  # A0, and issue 735 of the original
+    """Decay of the averaged weights; 0.9998 in the original, 0.9999 at batch 64."""
+    ema_ramp_steps: float = 2000.0  # A4
+    """The decay rises as 1 - exp(-step / this)."""
     multiscale_px: tuple[int, int] | None = (480, 800)
     """Smallest and largest input height drawn during training, in px, multiples of 32; None trains at one size."""
     multiscale_interval: int = 10
@@ -213,8 +213,8 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
-    """How detections are made and scored (SPEC A5)."""
+class EvaluationConfig:  # A5
+    """How detections are made and scored."""
 
     interval: int = 10
     """Epochs between two evaluations of the averaged weights; in the last `schedule.no_aug_epochs` every epoch has

@@ -230,7 +230,8 @@ def _number_problem(name: str, value: Any) -> str | None:
     ):
         numbers = value if isinstance(value, tuple) else (value,)
         if name in names and not all(holds(number) for number in numbers):
-            return f"{flag(name)} {_typed(value)} cannot work: it must be {text}"
+            finite = "" if all(math.isfinite(number) for number in numbers) else "finite and "
+            return f"{flag(name)} {_typed(value)} cannot work: it must be {finite}{text}"
     return None
 
 

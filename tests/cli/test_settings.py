@@ -43,6 +43,7 @@ def test_without_flags_the_settings_are_those_of_the_config() -> None:
 def test_flags_change_settings_wherever_they_stand() -> None:
     words = "--seed 3 --data.train.format voc --data.input-size 320 640 --config=yolox_nano --schedule.no-aug-epochs 4"
     words += " --train.multiscale-px None --evaluation.score-threshold 0.001 --weights w --resume"
+    words += " --train.sync-batch-norm True"
     extra, config = parse(*words.split())
     assert extra.resume
     assert config.seed == 3
@@ -50,6 +51,7 @@ def test_flags_change_settings_wherever_they_stand() -> None:
     assert config.data.input_size == (320, 640)
     assert config.schedule.no_aug_epochs == 4
     assert config.train.multiscale_px is None
+    assert config.train.sync_batch_norm is True
     assert config.evaluation.score_threshold == 0.001
     assert config.data.augment == load_config("yolox_nano").data.augment
 

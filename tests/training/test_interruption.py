@@ -73,6 +73,7 @@ def test_launchers_are_told_from_programs_started_alone(environment, several):
         (("host:1", None, None), "give all three"),
         ((None, 2, 0), "give all three"),
         (("host:1", 2, 2), "--process-id 2"),
+        (("host", 2, 0), "--coordinator host cannot work: it is host:port"),
     ],
 )
 def test_incomplete_or_impossible_processes_are_refused(given, message):

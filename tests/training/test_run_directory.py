@@ -2,18 +2,34 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from yolox_jax.config import Config, ConfigError, ScheduleConfig
+from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
-from yolox_jax.training.run_directory import RunDirectory, open_run_directory, record_settings, saved_steps
+from yolox_jax.training.run_directory import (
+    RunDirectory,
+    check_same_data,
+    lock_run_directory,
+    open_run_directory,
+    record_settings,
+    saved_steps,
+)
+
+
+def dataset(num_images=3, class_names=("cat", "dog")):
+    record = Record(Path("1.jpg"), 1, 10, 10, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+    return Dataset("pets", class_names, tuple(range(len(class_names))), (record,) * num_images, {}, ())
 
 
 def start_run(folder, config):
     run = open_run_directory(folder, config, resume=False)
-    record_settings(run, config)
+    record_settings(run, config, dataset())
+    return run
 
 
 def test_a_folder_that_holds_a_run_is_left_alone_without_resume(tmp_path):
@@ -41,8 +57,32 @@ def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
     (tmp_path / "checkpoints" / "100").mkdir(parents=True)
     more = dataclasses.replace(Config(), data=dataclasses.replace(Config().data, num_workers=2))
     run = open_run_directory(tmp_path, more, resume=True)
-    record_settings(run, more)
+    record_settings(run, more, dataset())
     assert json.loads(run.config.read_text())["data"]["num_workers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (dataset(num_images=4), r"3 training images of cat, dog; --data.train now gives 4 training images of cat, dog"),
+        (dataset(class_names=("cat", "bird")), "now gives 3 training images of cat, bird"),
+    ],
+)
+def test_resuming_on_other_data_is_refused_once_there_is_something_to_resume(tmp_path, other, message):
+    run = start_run(tmp_path, Config())
+    check_same_data(run, other)
+    (run.checkpoints / "100").mkdir(parents=True)
+    check_same_data(run, dataset())
+    with pytest.raises(ConfigError, match=message):
+        check_same_data(run, other)
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(tmp_path):
+    run = start_run(tmp_path, Config())
+    message = rf"another process is training there \(process {os.getpid()} on "
+    with lock_run_directory(run), pytest.raises(ConfigError, match=message):
+        lock_run_directory(run)
+    lock_run_directory(run).close()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_work(tmp_path):

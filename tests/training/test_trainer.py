@@ -103,6 +103,7 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_where_the_whole_one_did(
         with pytest.raises(Interrupted, match="stopped by SIGTERM after step 7 of 12") as stopped:
             train(small_config, workdir=tmp_path)
         assert stopped.value.exit_code == 143
+    assert RunDirectory(tmp_path).log.read_text().endswith("saved: --resume goes on from there\n")
     progress = train(small_config, workdir=tmp_path, resume=True)
 
     assert progress.evaluated_step == 12
@@ -199,4 +200,4 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused():
     )
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu", "PATH": ""}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "--train.batch-size 7" in run.stdout and "use 4 or 8" in run.stdout
+    assert "--train.batch-size 7" in run.stdout and "use a batch size of 4 or 8" in run.stdout

@@ -66,13 +66,16 @@ def start(config_file: Path, workdir: Path, num_devices: int, *flags: str) -> su
     )
 
 
-def start_two(config_file: Path, workdir: Path, *flags: str) -> list[subprocess.Popen]:
-    """Two processes with two devices each."""
+def start_two(config_file: Path, workdir: Path, *flags: str, second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    """Two processes with two devices each; `second` are further flags of the second."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         coordinator = f"localhost:{probe.getsockname()[1]}"
     together = ("--coordinator", coordinator, "--num-processes", "2")
-    return [start(config_file, workdir, 2, *together, "--process-id", str(number), *flags) for number in range(2)]
+    return [
+        start(config_file, workdir, 2, *together, "--process-id", str(number), *flags, *further)
+        for number, further in enumerate(((), second))
+    ]
 
 
 def finish(processes: list[subprocess.Popen], exit_code: int = 0) -> list[str]:
@@ -137,6 +140,31 @@ def test_resuming_on_another_number_of_devices_works_and_says_so(config_file, ru
     assert "the run goes on with devices 4 before, 2 now" in output
     last, expected = (lasting_metrics(workdir)[-1] for workdir in (tmp_path, runs["one"]))
     assert last["step"] == expected["step"] and last["num_images"] == 7
+
+
+def test_one_that_dies_ends_the_other_and_both_go_on_from_the_newest_whole_checkpoint(config_file, runs, tmp_path):
+    processes = start_two(config_file, tmp_path)
+    while not (tmp_path / "checkpoints" / "8").exists():
+        assert all(process.poll() is None for process in processes), finish(processes)
+        time.sleep(0.01)
+    processes[1].kill()
+    # jax's heartbeat takes 100 s; often the broken connection is noticed sooner.
+    for process in processes:
+        process.communicate(timeout=200)
+        assert process.returncode != 0
+    largest = max((tmp_path / "checkpoints" / "8" / "state").rglob("*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    outputs = finish(start_two(config_file, tmp_path, "--resume"))
+    assert f"{tmp_path / 'checkpoints' / '8'} cannot be read" in outputs[0] and "resumed after step 4" in outputs[0]
+    assert lasting_metrics(tmp_path) == lasting_metrics(runs["two"])
+    states = [saved_state(load_config(config_file), 4, workdir) for workdir in (runs["two"], tmp_path)]
+    assert differing_parts(*states) == set()
+
+
+def test_processes_with_other_settings_than_the_first_are_refused(config_file, tmp_path):
+    outputs = finish(start_two(config_file, tmp_path, second=("--schedule.epochs", "4")), exit_code=2)
+    assert "theirs differ: see the message of another one" in outputs[0]
+    assert "--schedule.epochs is 3 on process 0, 4 on process 1" in outputs[1]
 
 
 def test_an_error_on_the_first_process_ends_both_at_once(config_file, runs):

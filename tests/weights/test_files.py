@@ -15,6 +15,8 @@ METADATA = {"variant": "yolox_nano", "class_names": '["Käfer", "b"]'}
 def test_arrays_and_metadata_come_back(tmp_path: Path, suffix: str):
     path = tmp_path / "new" / f"w{suffix}"
     save_weights(path, ARRAYS, METADATA)
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode, "as readable as any new file"
     read = read_weights(path)
     assert read.metadata == METADATA
     assert read.state_dict.keys() == ARRAYS.keys()

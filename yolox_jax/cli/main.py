@@ -1,6 +1,7 @@
 """`yolox-jax`: picks the command and turns the errors that users can mend into one message without a traceback."""
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
 import logging
@@ -54,9 +55,8 @@ def main(argv: Sequence[str]) -> int:
     """
     command = _parser().parse_args(argv[:1]).command
     # A command is loaded when asked for, so that `--help` does not wait for jax.
-    module = importlib.import_module(f"yolox_jax.cli.{command}")
     try:
-        module.main(list(argv[1:]))
+        importlib.import_module(f"yolox_jax.cli.{command}").main(list(argv[1:]))
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
@@ -64,6 +64,15 @@ def main(argv: Sequence[str]) -> int:
         hint = "; --resume goes on from the last checkpoint" if command == "train" else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if "yolox_jax" in str(error.name):
+            raise
+        print(
+            f"error: {sys.executable} has no package {error.name}. `pip install -e .` in the checkout installs what is "
+            "needed; `make env` does so into .venv, whose program is .venv/bin/yolox-jax",
+            file=sys.stderr,
+        )
+        return 2
     except Exception as error:
         if not _is_for_user(error):
             raise
@@ -80,9 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"commands:\n{commands}\n\nyolox-jax COMMAND --help shows the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"yolox-jax {importlib.metadata.version('yolox-jax')}")
+    parser.add_argument("--version", action="version", version=f"yolox-jax {_version()}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
     return parser
+
+
+def _version() -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("yolox-jax")
+    return "(not installed)"
 
 
 def _is_for_user(error: Exception) -> bool:

@@ -70,6 +70,12 @@ def _arguments_type(extra_type: type, config: Config) -> type:
         [
             ("config", Annotated[str, tyro.conf.arg(help=_config_help().capitalize())]),
             ("extra", Annotated[extra_type, tyro.conf.arg(name="")]),
-            ("settings", Annotated[Config, tyro.conf.arg(name="")], dataclasses.field(default=config)),
+            (
+                "settings",
+                # Settings that are true or false take that word: which of --x and --no-x there is would depend on the
+                # config.
+                Annotated[Config, tyro.conf.FlagConversionOff, tyro.conf.arg(name="")],
+                dataclasses.field(default=config),
+            ),
         ],
     )

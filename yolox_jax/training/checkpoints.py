@@ -145,7 +145,8 @@ class Checkpoints:
         _wait_for_the_first_process("a checkpoint is read")
         if jax.process_index() == 0:
             for path in paths:
-                path.rename(_unused(path.with_name(f"{path.name}.unreadable")))
+                aside = path.rename(_unused(path.with_name(f"{path.name}.unreadable")))
+                logger.warning("moved %s aside, to %s", path, aside.name)
                 _sizes_of(path).unlink(missing_ok=True)
         _wait_for_the_first_process("others are moved aside")
 

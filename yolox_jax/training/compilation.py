@@ -54,19 +54,18 @@ class CompiledSteps:
             for size in self._compiled:
                 if self._closed.is_set():
                     break
-                pool.submit(self._compile, size, self._trace(size))
+                logger.info("compiling the step for %dx%d px; this can take minutes", *size)
+                pool.submit(self._compile, size, time.perf_counter(), self._trace(size))
 
     def _trace(self, size: Size) -> jax.stages.Lowered | Exception:
-        logger.info("compiling the step for %dx%d px; this can take minutes", *size)
         try:
             return self._step.lower(*self._arguments, np.float32(0), size=size)  # type: ignore[attr-defined]
         except Exception as error:
             return error
 
-    def _compile(self, size: Size, lowered: jax.stages.Lowered | Exception) -> None:
+    def _compile(self, size: Size, start: float, lowered: jax.stages.Lowered | Exception) -> None:
         if self._closed.is_set():
             return
-        start = time.perf_counter()
         try:
             if isinstance(lowered, Exception):
                 raise lowered

@@ -76,6 +76,9 @@ class TrainingConsole:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
+        if kind is not None:  # the screen gets it from who catches the error
+            text = f"{kind.__name__}: {error}"
+            self._to_file.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, (), None))
         logger.removeHandler(self._to_file)
         logger.removeHandler(self._to_screen)
         logger.propagate = True

@@ -1,14 +1,21 @@
 """Several processes that train together: how they find each other, and what one of them does for all."""
 
+import json
 import os
+import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from yolox_jax.config import ConfigError
+from yolox_jax.config_file import flag
+from yolox_jax.training.mesh import split_over_devices, to_devices
 
 Outcome = TypeVar("Outcome")
 
@@ -33,8 +40,13 @@ def start_distributed(
         return
     if any(value is None for value in given) and any(value is not None for value in given):
         raise ConfigError("--coordinator, --num-processes and --process-id belong together: give all three, or none")
+    if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
+        raise ConfigError(f"--coordinator {coordinator} cannot work: it is host:port of process 0, such as node0:1234")
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
         raise ConfigError(f"--process-id {process_id} cannot work: it counts from 0 to {num_processes - 1}")
+    if not process_id:
+        everyone = "all processes" if num_processes is None else f"all {num_processes} processes"
+        print(f"waiting until {everyone} of this run have started", file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
@@ -49,6 +61,44 @@ def launched_as_several(environment: Mapping[str, str]) -> bool:
     tasks = max(int(environment.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
     hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or ""
     return tasks > 1 or "," in hosts
+
+
+def connect(mesh: Mesh) -> None:
+    """Connects the devices of several processes with each other, while none of these is busy.
+
+    XLA waits no more than half a minute for a connection, and one process may compile the first step that much longer
+    than another. Once they are connected, they wait for each other for as long as it takes.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("all have started")  # one device of each process
+        ones = to_devices(np.ones(len(mesh.local_devices), np.float32), split_over_devices(mesh))
+        jax.block_until_ready(jax.jit(jnp.sum)(ones))
+
+
+def check_same_settings(settings: Mapping[str, object]) -> None:
+    """Checks that all processes of a run were started alike.
+
+    Args:
+        settings: by name, as JSON can hold them.
+
+    Raises:
+        ConfigError: on all of them; the message names the settings where they differ from those of process 0.
+    """
+    if jax.process_count() == 1:
+        return
+    text = np.frombuffer(json.dumps(settings).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.asarray(text.size, np.int32)))
+    # All give an array of the same shape; what process 0 gives is what they get.
+    first = json.loads(bytes(multihost_utils.broadcast_one_to_all(np.resize(text, size)).tolist()))
+    here = json.loads(text.tobytes())
+    differing = [
+        f"{flag(name)} is {first.get(name)!r} on process 0, {here.get(name)!r} on process {jax.process_index()}"
+        for name in {**first, **here}
+        if first.get(name) != here.get(name)
+    ]
+    if agree(bool(differing)):
+        differences = "; ".join(differing) or "see the message of another one"
+        raise ConfigError(f"the processes of a run need the same settings, but theirs differ: {differences}")
 
 
 def is_first() -> bool:

@@ -99,6 +99,8 @@ class TensorBoardLogger:
     """Event files in `tensorboard/`."""
 
     def __init__(self, run: RunDirectory, resume_step: int) -> None:
+        # It warns of each figure that is not finite, which TensorBoard marks as such.
+        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
         # TensorBoard drops what a killed run wrote after the step it is resumed from.
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1)
         self._gave_up = False
@@ -212,7 +214,8 @@ class MlflowLogger:
                 "mlflow out of --train.loggers"
             ) from error
         _write_id(run, "mlflow", self._id)
-        logger.info("MLflow: run %s at %s; to see it: mlflow ui --backend-store-uri URI", self._id, where)
+        hint = f"; to see it: mlflow ui --backend-store-uri {where}" if artifacts else ""
+        logger.info("MLflow: run %s at %s%s", self._id, where, hint)
 
     def _create_run(self, name: str, settings: dict[str, Any], artifacts: str | None) -> str:
         from mlflow.entities import Param

@@ -57,6 +57,8 @@ class Loop:
             CompiledSteps(train_step, state, like, plan.sizes_from(start)) as compiled,
             training_batches(train_set, plan.config, start_step=start, rows=rows) as batches,
         ):
+            if start == plan.total_steps:
+                logger.info("all %d steps are done; the evaluation after the last of them is made again", start)
             # An evaluation that a signal or a kill cut off.
             if plan.evaluates_after(start - 1) and progress.evaluated_step < start:
                 progress = self._evaluate(state, progress, meter)
@@ -76,7 +78,8 @@ class Loop:
             if batches.broken:
                 logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
         if int(state.skipped_steps):
-            logger.info("%d steps of the run were skipped, as they were not finite", state.skipped_steps)
+            expected = "; float16 does so until its loss scale fits" * (plan.config.train.precision == "float16")
+            logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, expected)
         self.checkpoints.wait()
         return progress
 

@@ -21,10 +21,12 @@ def create_mesh(config: TrainConfig) -> Mesh:
     if config.batch_size % shares:
         below = config.batch_size // shares * shares
         fits = [size for size in (below, below + shares) if size > 0]
-        parts = f", each in --train.accumulation-steps {config.accumulation_steps}" * (config.accumulation_steps > 1)
+        over = f"{len(devices)} device{'s' * (len(devices) > 1)}"
+        if config.accumulation_steps > 1:
+            over += f" times --train.accumulation-steps {config.accumulation_steps}"
         raise ConfigError(
-            f"--train.batch-size {config.batch_size} cannot be split evenly over {len(devices)} devices{parts}; "
-            f"use {' or '.join(map(str, fits))}"
+            f"--train.batch-size {config.batch_size} cannot be split evenly over {over}; "
+            f"use a batch size of {' or '.join(map(str, fits))}"
         )
     return Mesh(np.asarray(devices), (DATA_AXIS,))
 

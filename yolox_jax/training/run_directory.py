@@ -1,22 +1,34 @@
 """The folder of a run: what lies where, and whether a run may start or go on in it."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
+import os
+import socket
 from pathlib import Path
+from typing import IO
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import config_from_dict, config_to_dict, flag
+from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.text import shortened
 
-# A resumed run may change these: where the data lies, and what alters neither weights nor figures of a run that came
-# this far.
-FREE_SETTINGS = (
+LOCAL_SETTINGS = (
     "data.train.images",
     "data.train.annotations",
     "data.val.images",
     "data.val.annotations",
     "data.num_workers",
     "data.num_threads",
+)
+"""May differ between the processes of a run."""
+
+# A resumed run may change these: where the data lies, and what alters neither weights nor figures of a run that came
+# this far.
+FREE_SETTINGS = (
+    *LOCAL_SETTINGS,
     "data.broken_images",
     "train.log_interval",
     "train.keep_checkpoints",
@@ -40,6 +52,16 @@ class RunDirectory:
     def config(self) -> Path:
         """Every setting, as JSON."""
         return self.root / "config.json"
+
+    @property
+    def data(self) -> Path:
+        """Number of training images and the names of the classes, as JSON."""
+        return self.root / "data.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.root / "lock"
 
     @property
     def metrics(self) -> Path:
@@ -122,11 +144,66 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     return run
 
 
-def record_settings(run: RunDirectory, config: Config) -> None:
-    """Writes the settings; from here on the folder holds a run."""
-    partial = run.config.with_suffix(".partial")
-    partial.write_text(json.dumps(config_to_dict(config), indent=2) + "\n")
-    partial.replace(run.config)
+def lock_run_directory(run: RunDirectory) -> IO[str]:
+    """Keeps other processes from training in the folder until the file that this returns is closed.
+
+    Raises:
+        ConfigError: another process trains there.
+    """
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(run.lock.open("a+"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"--workdir {run.root}: another process is training there ({file.read().strip()}). Wait for its end, "
+                "or choose another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        else:
+            file.truncate(0)
+            print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+        opened.pop_all()
+    return file
+
+
+def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
+    """Writes the settings, and what a resumed run has to find again; from here on the folder holds a run."""
+    _write_json(run.data, _describe(train_set))
+    _write_json(run.config, config_to_dict(config))
+
+
+def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
+    """Checks that a run that is to go on trains on what it was started with, wherever that lies now.
+
+    Raises:
+        ConfigError: the classes or the number of training images are others.
+    """
+    if not (run.data.exists() and saved_steps(run.checkpoints)):
+        return
+    before, now = json.loads(run.data.read_text()), _describe(train_set)
+    if before != now:
+
+        def told(data: dict) -> str:
+            return f"{data['num_images']} training images of {shortened(data['class_names'], 8)}"
+
+        raise ConfigError(
+            f"--resume: the run in {run.root} was started with {told(before)}; --data.train now gives {told(now)}. "
+            "Give it the same data, or start a new run with another --workdir; --model.weights with this folder "
+            "starts it from what was learnt"
+        )
+
+
+def _describe(train_set: Dataset) -> dict[str, object]:
+    return {"num_images": len(train_set.records), "class_names": list(train_set.class_names)}
+
+
+def _write_json(path: Path, content: object) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    partial.replace(path)
 
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
@@ -144,6 +221,11 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
             + "\n".join(changed)
             + "\nset them back to go on, or start a new run with another --workdir"
         )
+
+
+def settings_of_the_run(config: Config) -> dict[str, object]:
+    """The settings that all its processes share, by their dotted names."""
+    return {name: value for name, value in flatten(config_to_dict(config)).items() if name not in LOCAL_SETTINGS}
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The line that a run shows and records every few steps."""
 
 import dataclasses
+import math
 
 import jax
 
@@ -10,6 +11,8 @@ from yolox_jax.training.non_finite import NonFiniteGuard
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.reporting import MetricsLog
 from yolox_jax.training.utilization import peak_tflops, utilization
+
+SHOWN_LOSSES = ("loss", "iou", "objectness", "classification", "l1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +52,10 @@ class StepReporter:
 
     def _line(self, step: int, figures: dict[str, float]) -> str:
         epochs, steps = self.plan.config.schedule.epochs, self.plan.total_steps
+        losses = " ".join(f"{name} {figures[name]:.3g}" for name in SHOWN_LOSSES)
         parts = [
             f"epoch {step // self.plan.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
-            " ".join(f"{name} {figures[name]:.3g}" for name in ("loss", "iou", "objectness", "classification", "l1")),
+            "no step without an overflow" if math.isnan(figures["loss"]) else losses,
             f"lr {figures['lr']:.2e}",
             f"{figures['input_height']}x{figures['input_width']}",
             f"{figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting for data",

@@ -18,7 +18,7 @@ from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.console import TrainingConsole
-from yolox_jax.training.distributed import on_first_process
+from yolox_jax.training.distributed import check_same_settings, connect, on_first_process
 from yolox_jax.training.freezing import freeze
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loggers import check_loggers, open_loggers
@@ -28,7 +28,14 @@ from yolox_jax.training.non_finite import NonFiniteGuard
 from yolox_jax.training.optimizer import sgd
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.reporting import MetricsLog
-from yolox_jax.training.run_directory import RunDirectory, open_run_directory, record_settings
+from yolox_jax.training.run_directory import (
+    RunDirectory,
+    check_same_data,
+    lock_run_directory,
+    open_run_directory,
+    record_settings,
+    settings_of_the_run,
+)
 from yolox_jax.training.state import TrainState, create_train_state
 from yolox_jax.training.step import make_train_step
 from yolox_jax.training.step_report import StepReporter
@@ -64,19 +71,23 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     check_multiscale_range(config)
     check_loggers(config.train.loggers)
     mesh = create_mesh(config.train)
+    connect(mesh)
+    check_same_settings({"resume": resume, **settings_of_the_run(config)})
     run = RunDirectory(workdir)
     on_first_process(lambda: open_run_directory(workdir, config, resume=resume))
     # The first alone generates images; the others find them then.
     train_set, val_set = on_first_process(lambda: _open_datasets(config)) or _open_datasets(config)
+    on_first_process(lambda: check_same_data(run, train_set))
     plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     with (
+        on_first_process(lambda: lock_run_directory(run)) or contextlib.nullcontext(),
         StopSignals() as stop,
         TrainingConsole(run.log, plan.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
         resuming = resume and checkpoints.latest_step() is not None
         if resume and not resuming:
-            logger.info("%s holds no checkpoint to resume from: the run starts at its beginning", workdir)
+            logger.warning("%s holds no checkpoint to resume from: the run starts at its beginning", workdir)
         model = _initial_model(config, len(train_set.class_names), take_weights=not resuming)
         summary = summarize(model, config.data.input_size)
         _announce(config, summary, train_set, val_set)
@@ -86,7 +97,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         graphdef, state = create_train_state(model, optimizer, config.train)
         state, progress = _place_or_restore(state, mesh, checkpoints if resuming else None)
         with _open_log(run, config, int(state.step), progress) as log:
-            on_first_process(lambda: record_settings(run, config))
+            on_first_process(lambda: record_settings(run, config, train_set))
             rows = rows_of_this_process(mesh, config.train.batch_size)
             guard = NonFiniteGuard(config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows))
             loop = Loop(

@@ -72,7 +72,8 @@ def save_weights(
     arrays = {key: np.ascontiguousarray(array) for key, array in state_dict.items()}
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     if path.suffix == ".safetensors":
-        safetensors.numpy.save_file(arrays, partial, dict(metadata))
+        # Not save_file, whose files nobody but their owner may read.
+        partial.write_bytes(safetensors.numpy.save(arrays, dict(metadata)))
     else:
         np.savez(partial, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
     partial.replace(path)
