@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.dataset import Dataset, Record, fingerprint
 from yolox_jax.training.distributed import agree, launched_as_several, on_first_process, start_distributed
 from yolox_jax.training.interruption import Interrupted, StopSignals
 
@@ -79,6 +82,16 @@ def test_launchers_are_told_from_programs_started_alone(environment, several):
 def test_incomplete_or_impossible_processes_are_refused(given, message):
     with pytest.raises(ConfigError, match=message):
         start_distributed(*given)
+
+
+def test_data_is_known_by_what_it_holds_and_not_by_where_it_lies():
+    def dataset(path="a/1.jpg", x=1.0, names=("cat",)):
+        record = Record(Path(path), 1, 10, 10, np.array([[x, 2, 3, 4]], np.float32), np.zeros(1, np.int32))
+        return Dataset("pets", names, (1,), (record,), {}, ())
+
+    assert fingerprint(dataset()) == fingerprint(dataset(path="b/1.jpg"))
+    others = [dataset(path="a/2.jpg"), dataset(x=1.5), dataset(names=("dog",))]
+    assert len({fingerprint(data) for data in (dataset(), *others)}) == 4
 
 
 def test_one_process_agrees_with_itself_and_is_the_first():

@@ -100,7 +100,7 @@ def test_what_is_no_whole_checkpoint_is_not_taken_for_one(tmp_path):
 
 def test_a_folder_of_checkpoints_that_cannot_be_written_is_an_error_before_work(tmp_path):
     (tmp_path / "checkpoints").touch()
-    with pytest.raises(ConfigError, match=r"for checkpoints, .*checkpoints cannot be written to"):
+    with pytest.raises(ConfigError, match=r"--workdir: the folder of checkpoints .*checkpoints cannot be written to"):
         open_run_directory(tmp_path, Config(), resume=False)
 
 

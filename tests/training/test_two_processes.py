@@ -166,7 +166,7 @@ def test_processes_with_other_settings_than_the_first_are_refused(config_file, t
 def test_an_error_on_the_first_process_ends_both_at_once(config_file, runs):
     outputs = finish(start_two(config_file, runs["two"]), exit_code=2)
     assert "already holds a run" in outputs[0]
-    assert "process 0 cannot go on" in outputs[1]
+    assert "another process cannot go on" in outputs[1]
 
 
 def _leaves(tree) -> list[np.ndarray]:

@@ -37,8 +37,9 @@ def program(command: str | None = None) -> NoReturn:
         # At once: Python would first wait for what still compiles, and jax for the other processes of a run, which wait
         # for this one.
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody may be reading any more
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit()
 

@@ -16,6 +16,7 @@ from jax.sharding import Sharding
 from jaxtyping import PyTree
 
 from yolox_jax.text import shortened
+from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.run_directory import saved_steps
 from yolox_jax.training.state import TrainState
 
@@ -124,7 +125,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             path = self._folder / str(step)
             try:
-                found = self._read(path, like, sharding)
+                found = self._read_everywhere(path, like, sharding)
             except CheckpointError:
                 raise
             except Exception as error:  # a broken file shows itself in many ways
@@ -136,8 +137,9 @@ class Checkpoints:
             return found
         each = "; ".join(f"{path} ({why})" for path, why in unreadable.items())
         raise CheckpointError(
-            f"no checkpoint in {self._folder} can be read: {each or 'there is none'}. Start a new run in another "
-            "--workdir; --model.weights with this folder starts it from the weights of the last evaluation"
+            f"no checkpoint in {self._folder} can be read: {each or 'there is none'}. Nothing was moved: where the "
+            "disk was away, try again. Or start a new run in another --workdir; --model.weights with this folder "
+            "starts it from the weights of the last evaluation"
         )
 
     def _move_aside(self, paths: Collection[Path]) -> None:
@@ -150,8 +152,13 @@ class Checkpoints:
                 _sizes_of(path).unlink(missing_ok=True)
         _wait_for_the_first_process("others are moved aside")
 
+    def _read_everywhere(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
+        """Reads it on all processes, or on none: they have to go on from the same one."""
+        # Apart, as reading waits for the other processes.
+        on_every_process(lambda: _check_sizes(path))
+        return on_every_process(lambda: self._read(path, like, sharding))
+
     def _read(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
-        _check_sizes(path)
         saved = ocp.StandardCheckpointHandler().metadata(path / "state").tree
         different = _differences(saved, like._asdict())
         if different:
@@ -191,9 +198,7 @@ class Checkpoints:
                     _sizes_of(self._folder / str(old)).unlink(missing_ok=True)
 
     def _note_sizes(self) -> None:
-        """Called by Orbax in the background, when all is written and the folder about to get its final name."""
-        if jax.process_index() > 0:
-            return
+        """Called by Orbax in the background on process 0, when all is written and the folder about to get its name."""
         sizes_file = _sizes_of(self._folder / str(self._saving))
         with contextlib.suppress(OSError):  # on a full disk: the checkpoint itself is whole
             for path in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):

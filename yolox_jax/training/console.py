@@ -1,5 +1,6 @@
 """What a person sees of a run: a progress line on a terminal, plain lines elsewhere, and all of it in `log.txt`."""
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -82,7 +83,8 @@ class TrainingConsole:
         logger.removeHandler(self._to_file)
         logger.removeHandler(self._to_screen)
         logger.propagate = True
-        self._to_file.close()
+        with contextlib.suppress(OSError):  # of lines that did not fit on the disk
+            self._to_file.close()
 
 
 def format_duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -42,6 +43,8 @@ def start_distributed(
         raise ConfigError("--coordinator, --num-processes and --process-id belong together: give all three, or none")
     if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
         raise ConfigError(f"--coordinator {coordinator} cannot work: it is host:port of process 0, such as node0:1234")
+    if num_processes is not None and num_processes < 1:
+        raise ConfigError(f"--num-processes {num_processes} cannot work: it must be 1 or more")
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
         raise ConfigError(f"--process-id {process_id} cannot work: it counts from 0 to {num_processes - 1}")
     if not process_id:
@@ -58,7 +61,7 @@ def launched_as_several(environment: Mapping[str, str]) -> bool:
 
     jax would also take a single program inside a Slurm allocation for one of `SLURM_NTASKS`, and wait for the others.
     """
-    tasks = max(int(environment.get(name, 1)) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    tasks = max(int(environment.get(name) or 1) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
     hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or ""
     return tasks > 1 or "," in hosts
 
@@ -66,11 +69,12 @@ def launched_as_several(environment: Mapping[str, str]) -> bool:
 def connect(mesh: Mesh) -> None:
     """Connects the devices of several processes with each other, while none of these is busy.
 
-    XLA waits no more than half a minute for a connection, and one process may compile the first step that much longer
-    than another. Once they are connected, they wait for each other for as long as it takes.
+    On CPU, XLA gives up after 30 seconds of waiting for a connection (Gloo's), and one process may compile the first
+    step that much longer than another. Once connected, they wait for each other for as long as it takes.
     """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("all have started")  # one device of each process
+        # Two kinds of connections: between one device of each process, as `agree` uses, and between all devices.
+        multihost_utils.sync_global_devices("all have started")
         ones = to_devices(np.ones(len(mesh.local_devices), np.float32), split_over_devices(mesh))
         jax.block_until_ready(jax.jit(jnp.sum)(ones))
 
@@ -101,9 +105,20 @@ def check_same_settings(settings: Mapping[str, object]) -> None:
         raise ConfigError(f"the processes of a run need the same settings, but theirs differ: {differences}")
 
 
-def is_first() -> bool:
-    """Whether this process writes logs, pictures and weights for all."""
-    return jax.process_index() == 0
+def on_every_process(action: Callable[[], Outcome]) -> Outcome:
+    """Runs `action` on all processes of a run; where it fails on one of them, it fails on all, and none waits for it.
+
+    Raises:
+        Exception: whatever `action` raises, where it does; ConfigError on the others then.
+    """
+    error: Exception | None = None
+    try:
+        outcome = action()
+    except Exception as raised:
+        error = raised
+    if agree(error is not None):
+        raise error or ConfigError("another process cannot go on; its own message says why")
+    return outcome
 
 
 def on_first_process(action: Callable[[], Outcome]) -> Outcome | None:
@@ -115,20 +130,7 @@ def on_first_process(action: Callable[[], Outcome]) -> Outcome | None:
     Raises:
         Exception: whatever `action` raises, on process 0; ConfigError on the others then.
     """
-    error: Exception | None = None
-    outcome = None
-    if is_first():
-        try:
-            outcome = action()
-        except Exception as raised:
-            error = raised
-    if jax.process_count() > 1:
-        failed = multihost_utils.broadcast_one_to_all(np.asarray(error is not None))
-        if failed and error is None:
-            raise ConfigError("process 0 cannot go on; its own message says why")
-    if error is not None:
-        raise error
-    return outcome
+    return on_every_process(lambda: action() if jax.process_index() == 0 else None)
 
 
 def agree(value: int) -> int:
@@ -136,3 +138,19 @@ def agree(value: int) -> int:
     if jax.process_count() == 1:
         return value
     return int(np.max(multihost_utils.process_allgather(np.asarray(value, np.int32))))
+
+
+def leave(*, together: bool) -> None:
+    """Prepares the end of a process before the end of its run, so that jax does not abort the others.
+
+    Process 0 has the service that all are connected to, and jax aborts those that lose it.
+
+    Args:
+        together: all processes leave, as they have agreed; each waits for the others. If not, process 0 gives the
+            others a few seconds to leave by themselves, as they do where they got the same error.
+    """
+    if jax.process_count() > 1:
+        if together:
+            jax.distributed.shutdown()
+        elif jax.process_index() == 0:
+            time.sleep(3)

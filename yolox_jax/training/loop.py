@@ -38,7 +38,7 @@ class Loop:
     checkpoints: Checkpoints
     console: TrainingConsole
     stop: StopSignals
-    _saved_at: float = dataclasses.field(default_factory=time.monotonic)
+    _saved_at: float = dataclasses.field(default_factory=time.monotonic, init=False)
     """When the last checkpoint was begun."""
 
     def run(

@@ -61,7 +61,7 @@ class Meter:
         Returns:
             Means of the metrics over the steps that were not skipped (NaN without one), but for `skipped`, their
             number, and `loss_scale`, the last. Images a second. Shares of the time that the host waited for data
-            (`data_wait`) and for their way to the device (`transfer_wait`); the rest went into computing. Peak memory.
+            (`data_wait`) and handed them to the device (`transfer_wait`); the rest went into computing. Peak memory.
         """
         steps = self.steps()
         elapsed = max(time.perf_counter() - self._start - self._waited["pause"], 1e-9)

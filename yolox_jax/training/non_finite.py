@@ -67,9 +67,14 @@ class NonFiniteGuard:
         process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
         if len(list(self._folder.glob(f"*{process}.npz"))) >= MOST_KEPT:
             return f"{self._folder} already holds {MOST_KEPT} such batches; this one is not kept."
+        try:
+            return self._write(step, f"step_{step + 1:08d}{process}", metrics)
+        except OSError as error:
+            return f"Its batch cannot be kept: {error}."
+
+    def _write(self, step: int, stem: str, metrics: Step) -> str:
         batch, names = self._load(step)
         self._folder.mkdir(exist_ok=True)
-        stem = f"step_{step + 1:08d}{process}"
         np.savez_compressed(self._folder / f"{stem}.npz", allow_pickle=False, **batch)
         about = {"step": step + 1, "metrics": {name: str(value) for name, value in metrics.items()}, "images": names}
         (self._folder / f"{stem}.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")

@@ -140,7 +140,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
             )
         if saved:  # before the first checkpoint there is nothing to agree with
             _check_same_settings(run, config)
-    ensure_writable_folder(run.checkpoints, "the folder of --workdir for checkpoints,")
+    ensure_writable_folder(run.checkpoints, "--workdir: the folder of checkpoints")
     return run
 
 
@@ -202,7 +202,7 @@ def _describe(train_set: Dataset) -> dict[str, object]:
 
 def _write_json(path: Path, content: object) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
     partial.replace(path)
 
 

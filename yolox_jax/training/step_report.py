@@ -55,7 +55,7 @@ class StepReporter:
         losses = " ".join(f"{name} {figures[name]:.3g}" for name in SHOWN_LOSSES)
         parts = [
             f"epoch {step // self.plan.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
-            "no step without an overflow" if math.isnan(figures["loss"]) else losses,
+            "every step was skipped" if math.isnan(figures["loss"]) else losses,
             f"lr {figures['lr']:.2e}",
             f"{figures['input_height']}x{figures['input_width']}",
             f"{figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting for data",

@@ -12,13 +12,13 @@ from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_dataset
-from yolox_jax.data.sources.dataset import Dataset, num_records_above
+from yolox_jax.data.sources.dataset import Dataset, fingerprint, num_records_above
 from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.console import TrainingConsole
-from yolox_jax.training.distributed import check_same_settings, connect, on_first_process
+from yolox_jax.training.distributed import check_same_settings, connect, on_every_process, on_first_process
 from yolox_jax.training.freezing import freeze
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loggers import check_loggers, open_loggers
@@ -69,14 +69,16 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
     """
     check_config(config)
     check_multiscale_range(config)
-    check_loggers(config.train.loggers)
     mesh = create_mesh(config.train)
     connect(mesh)
     check_same_settings({"resume": resume, **settings_of_the_run(config)})
+    on_first_process(lambda: check_loggers(config.train.loggers))
     run = RunDirectory(workdir)
     on_first_process(lambda: open_run_directory(workdir, config, resume=resume))
     # The first alone generates images; the others find them then.
-    train_set, val_set = on_first_process(lambda: _open_datasets(config)) or _open_datasets(config)
+    opened = on_first_process(lambda: _open_datasets(config))
+    train_set, val_set = on_every_process(lambda: opened or _open_datasets(config))
+    check_same_settings({"data.train": fingerprint(train_set), "data.val": fingerprint(val_set)})
     on_first_process(lambda: check_same_data(run, train_set))
     plan = Plan(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
     with (
@@ -85,10 +87,13 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         TrainingConsole(run.log, plan.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
+        seen = f"a folder with {'the' if run.lock.exists() else 'no'} lock and checkpoints {checkpoints.steps()}"
+        check_same_settings({"workdir": seen})
         resuming = resume and checkpoints.latest_step() is not None
         if resume and not resuming:
             logger.warning("%s holds no checkpoint to resume from: the run starts at its beginning", workdir)
-        model = _initial_model(config, len(train_set.class_names), take_weights=not resuming)
+        num_classes = len(train_set.class_names)
+        model = on_every_process(lambda: _initial_model(config, num_classes, take_weights=not resuming))
         summary = summarize(model, config.data.input_size)
         _announce(config, summary, train_set, val_set)
         if config.model.freeze:

@@ -21,8 +21,10 @@ def peak_tflops(device_kind: str, precision: str) -> float | None:
     peaks = dict(_GPU_TFLOPS)
     if precision == "float16":
         peaks |= _FLOAT16_ONLY_TFLOPS
-    if "HBM3" in device_kind or "H200" in device_kind:  # the cards for PCIe are slower
+    if "HBM3" in device_kind or device_kind == "NVIDIA H200":  # the cards for PCIe are slower
         peaks |= _SXM_TFLOPS
+    if "MIG" in device_kind:  # a part of a GPU
+        return None
     words = device_kind.replace("-", " ").split()
     return _TPU_TFLOPS.get(device_kind) or next((peaks[word] for word in words if word in peaks), None)
 

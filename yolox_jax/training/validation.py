@@ -88,10 +88,13 @@ class Validator:
         better = progress.best_ap is None or ap > progress.best_ap
         if self._log is not None:
             size = self._config.data.input_size
-            for path in (self._run.last_weights, *([self._run.best_weights] if better else [])):
-                save_for_use(path, model, self._dataset.class_names, size)
             self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
-            self._draw(evaluation, epoch, step, self._log)
+            try:
+                for path in (self._run.last_weights, *([self._run.best_weights] if better else [])):
+                    save_for_use(path, model, self._dataset.class_names, size)
+                self._draw(evaluation, epoch, step, self._log)
+            except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
+                logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
         if better:
             progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
         since_best = 0 if better else progress.evaluations_since_best + 1
