@@ -17,8 +17,8 @@ def load(step):
     return {"images": np.full((1, 2, 2, 3), step, np.uint8)}, [f"image_{step}.jpg"]
 
 
-def guard(policy, folder):
-    return NonFiniteGuard(Config(train=TrainConfig(non_finite=policy)), folder, load)
+def guard(policy, folder, precision="float32"):
+    return NonFiniteGuard(Config(train=TrainConfig(non_finite=policy, precision=precision)), folder, load)
 
 
 def test_the_run_stops_at_the_step_and_keeps_its_batch_and_image_names(tmp_path):
@@ -35,9 +35,9 @@ def test_skipping_names_the_step_and_goes_on(tmp_path, caplog):
 
 
 def test_an_overflow_of_float16_is_no_fault_until_the_scale_cannot_fall(tmp_path):
-    checked = guard("stop", tmp_path)
+    checked = guard("stop", tmp_path, "float16")
     checked.check(0, [OVERFLOW, SOUND])
-    with pytest.raises(TrainingError):
+    with pytest.raises(TrainingError, match="so may another --train.precision"):
         checked.check(2, [{**OVERFLOW, "loss_scale": 1.0}])
 
 

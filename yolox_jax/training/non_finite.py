@@ -49,10 +49,13 @@ class NonFiniteGuard:
             self._in_a_row += 1
             where = self._keep(step, metrics)
             if self._config.train.non_finite == "stop":
+                overflow = ""
+                if self._config.train.precision == "float16":
+                    overflow = "; so may another --train.precision, as activations above 65504 overflow in float16"
                 raise TrainingError(
                     f"the loss or its gradient is not finite at step {step + 1}; no weight was changed by it. {where} "
                     "--resume --train.non-finite skip goes on without such steps; a lower --optimizer.lr-per-image, a "
-                    "longer --schedule.warmup-epochs or --optimizer.clip-norm in a new run may avoid them"
+                    f"longer --schedule.warmup-epochs or --optimizer.clip-norm in a new run may avoid them{overflow}"
                 )
             if self._in_a_row >= MOST_IN_A_ROW:
                 raise TrainingError(
