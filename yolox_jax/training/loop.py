@@ -78,8 +78,9 @@ class Loop:
             if batches.broken:
                 logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
         if int(state.skipped_steps):
-            expected = "; for float16, some at the start are usual, until its loss scale fits" * (plan.config.train.precision == "float16")
-            logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, expected)
+            float16 = plan.config.train.precision == "float16"
+            usual = "; for float16, some at the start are usual, until its loss scale fits" if float16 else ""
+            logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, usual)
         self.checkpoints.wait()
         return progress
 
