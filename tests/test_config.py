@@ -233,7 +233,7 @@ def test_lists_of_any_length_survive_json(loggers: Any, freeze: tuple[str, ...])
         ),
         ({"train": {"loggers": ["wandb", "csv"]}}, r"--train.loggers csv \(str\) .*one of tensorboard, wandb, mlflow"),
         ({"model": {"freeze": ["head", 3]}}, r"--model.freeze 3 \(int\) .*it must be text"),
-        ({"data": {"train": {"format": "cocoo"}}}, "--data.train.format cocoo .*one of coco, voc, shapes"),
+        ({"data": {"train": {"format": "cocoo"}}}, "--data.train.format cocoo .*one of coco, voc, yolo, tfds, shapes"),
         ({"schedule": {"epochs": 3.5}}, "--schedule.epochs 3.5 .*whole number"),
         ({"train": {"batch_size": True}}, "--train.batch-size True .*whole number"),
         ({"train": 3}, "--train 3"),

@@ -36,15 +36,26 @@ class ModelConfig:
 class DatasetConfig:
     """Where one set of images and boxes lies."""
 
-    format: Literal["coco", "voc", "shapes"] = "coco"
-    """Layout of the annotations. `shapes` is the built-in generated data set, made on first use."""
+    format: Literal["coco", "voc", "yolo", "tfds", "shapes"] = "coco"
+    """Layout of the annotations. `yolo` is a data.yaml with one text file of boxes an image, as Ultralytics writes it;
+    `tfds` is a data set of TensorFlow Datasets prepared as ArrayRecord; `shapes` is the built-in generated data set,
+    made on first use."""
     images: str = ""
-    """COCO: folder of the images. VOC: folder that holds Annotations, ImageSets and JPEGImages. Shapes: folder to
-    generate into; empty for one in the user's cache."""
+    """COCO: folder of the images. VOC: folder that holds Annotations, ImageSets and JPEGImages. YOLO: folder that the
+    paths in the data.yaml start from; empty for the one that it names itself. TFDS: folder of the prepared data sets;
+    empty for the library's own. Shapes: folder to generate into; empty for one in the user's cache."""
     annotations: str = ""
-    """COCO: the JSON file. Not used by the other formats."""
+    """COCO: the JSON file. YOLO: the data.yaml. TFDS: name of the data set, such as `coco/2017`. Not used by the other
+    formats."""
     split: str = ""
-    """VOC: the list to read, such as `train` for ImageSets/Main/train.txt. Shapes: `train` or `val`."""
+    """VOC: the list to read, such as `train` for ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of the
+    data.yaml. TFDS: a split, such as `train` or `validation[:10%]`. Shapes: `train` or `val`. Empty for `train` or
+    `val`, whichever is read."""
+    fraction: float = 1.0
+    """Share of the images that is used, spread evenly over the data set."""
+    difficult: Literal["use", "ignore"] = "use"  # A5
+    """VOC: objects marked as difficult are used like any other, as the original does, or left out of training and
+    counted neither for nor against detections in evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +107,30 @@ class DataConfig:
         images="datasets/COCO/val2017", annotations="datasets/COCO/annotations/instances_val2017.json"
     )
     """Images to evaluate on."""
+    more_train: tuple[DatasetConfig, ...] = ()
+    """Further data sets to train on, joined to `data.train`; classes of the same name are the same. Given in a config
+    file."""
+    more_val: tuple[DatasetConfig, ...] = ()
+    """Further data sets to evaluate on, joined to `data.val`. Given in a config file."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes to train and evaluate on, in the order of the network's outputs. Objects of other classes
+    are left out; images without any stay as background. Empty: all classes of the data."""
     input_size: tuple[int, int] = (640, 640)
     """Height and width of the network input in px, multiples of 32."""
     max_boxes: int = 120  # A3.4
-    """Objects an image can hold in training; of more, the first are kept."""
+    """Objects an image can hold in training; of more, the largest are kept, and the rest counted. The original keeps
+    the first, silently."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes to training images."""
     num_workers: int = 0
     """Processes that load training images; 0 loads in threads of this process, which is enough on few cores."""
     num_threads: int = 4
     """Threads that load images in each process."""
+    cache: Literal["none", "ram", "disk"] = "none"
+    """Keep training images decoded and resized to the input size, so that no JPEG is decoded in training: in memory
+    that all loading processes share, or in one file on disk that later runs find again."""
+    cache_dir: str = ""
+    """Folder of the cache on disk; empty for one in the user's cache."""
     broken_images: Literal["skip", "stop"] = "skip"
     """What an unreadable training or validation image does: be skipped and counted, or stop the run. Either way it
     is named."""

@@ -72,7 +72,7 @@ _ZERO_TO_ONE = {
     "schedule.min_lr_ratio",
     "evaluation.score_threshold",
 }
-_ABOVE_ZERO_TO_ONE = {"evaluation.iou_threshold"}
+_ABOVE_ZERO_TO_ONE = {"evaluation.iou_threshold", "data.train.fraction", "data.val.fraction"}
 _ZERO_TO_BELOW_ONE = {"optimizer.momentum", "train.ema_decay"}
 _RANGES = {"data.augment.mosaic_scale", "data.augment.mixup_scale"}
 

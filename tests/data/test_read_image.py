@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.image import BrokenImage, decode_image, read_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -29,7 +29,7 @@ def _orientation(value: int) -> bytes:
 def test_png_is_read_exactly(tmp_path: Path) -> None:
     path = tmp_path / "bild ä.png"
     path.write_bytes(_encode(".png"))
-    np.testing.assert_array_equal(read_image(path, size=(40, 60)), PICTURE)
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), path, size=(40, 60)), PICTURE)
 
 
 def test_grey_and_transparent_images_become_three_channels(tmp_path: Path) -> None:
@@ -80,19 +80,19 @@ def test_size_other_than_annotated_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(_encode(".png"))
     with pytest.raises(BrokenImage, match="is 60x40 px .* annotations say 41x60"):
-        read_image(path, size=(60, 41))
+        decode_image(path.read_bytes(), path, size=(60, 41))
 
 
 def test_image_annotated_before_its_orientation_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "turned.jpg"
     path.write_bytes(_with_header(_encode(".jpg"), _orientation(6)))
     with pytest.raises(BrokenImage, match="is 40x60 px .* say 60x40, its size before .* remove the orientation tag"):
-        read_image(path, size=(40, 60))
-    assert read_image(path, size=(60, 40)).shape == (60, 40, 3)
+        decode_image(path.read_bytes(), path, size=(40, 60))
+    assert decode_image(path.read_bytes(), path, size=(60, 40)).shape == (60, 40, 3)
 
 
 def test_swapped_height_and_width_without_an_orientation_are_the_fault_of_the_annotations(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(_encode(".jpg"))
     with pytest.raises(BrokenImage, match="with height and width swapped: correct them in the annotations"):
-        read_image(path, size=(60, 40))
+        decode_image(path.read_bytes(), path, size=(60, 40))

@@ -39,13 +39,13 @@ def main(argv: list[str]) -> None:
     import jax
 
     from yolox_jax.cli.compilation import keep_compiled
-    from yolox_jax.data.sources import open_dataset
+    from yolox_jax.data.sources import open_datasets
     from yolox_jax.detector import Detector
     from yolox_jax.evaluation.report import name_mismatch, print_metrics
     from yolox_jax.evaluation.runner import check_classes, evaluate
 
     keep_compiled()
-    dataset = open_dataset(config.data.val, "val")
+    dataset = open_datasets(config.data, "val")
     detector = Detector(
         config.model.variant,
         weights=arguments.weights,

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a detector as a config says",
     "evaluate": "score weights on a data set with the COCO metric",
     "predict": "draw the detections in an image or a folder",
+    "data": "check a data set, or look at what training makes of it",
 }
 
 
@@ -51,13 +52,13 @@ def main(argv: Sequence[str]) -> int:
         argv: the command and its flags.
 
     Returns:
-        0, or 2 where the user has something to mend: the message on stderr says what. 143 where SIGTERM stopped a
+        0; 1 where a check found faults; or 2 where the user has something to mend: the message on stderr says what. 143 where SIGTERM stopped a
         training that was saved, 130 where Ctrl-C stopped anything.
     """
     command = _parser().parse_args(argv[:1]).command
     # A command is loaded when asked for, so that `--help` does not wait for jax.
     try:
-        importlib.import_module(f"yolox_jax.cli.{command}").main(list(argv[1:]))
+        code: int | None = importlib.import_module(f"yolox_jax.cli.{command}").main(list(argv[1:]))
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
@@ -79,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,11 +1,14 @@
 """Reads images, and tells broken ones from whole ones."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
+
+from yolox_jax.data.sources.dataset import Record
 
 
 class LabelledImage(NamedTuple):
@@ -27,20 +30,45 @@ class BrokenImage(ValueError):
         self.why = why
 
 
-def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def load_image(record: Record) -> UInt8[np.ndarray, "H W 3"]:
+    """The image of a record as 8-bit BGR, upright.
+
+    Raises:
+        BrokenImage: the image is missing, is no image, ends early, or has another size than annotated.
+    """
+    return decode_image(_content(record.path, record.encoded), record.path, size=(record.height, record.width))
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as 8-bit BGR, turned upright as its EXIF orientation says.
 
     Args:
         path: the file, of any format that OpenCV reads.
+
+    Raises:
+        BrokenImage: the file is missing, is no image, or ends early.
+    """
+    return decode_image(_content(path, path.read_bytes), path)
+
+
+def _content(path: Path, read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except OSError as error:
+        raise BrokenImage(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def decode_image(content: bytes, path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode an image as 8-bit BGR, turned upright as its EXIF orientation says.
+
+    Args:
+        content: of an image file.
+        path: what errors call it.
         size: height and width it must have, where annotations tell them.
 
     Raises:
-        BrokenImage: the file is missing, is no image, ends early, or has another size.
+        BrokenImage: it is no image, ends early, or has another size.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BrokenImage(path, f"cannot be read ({error.strerror})") from error
     if not content:
         raise BrokenImage(path, "is an empty file")
     # OpenCV only warns of a JPEG that ends early and fills the rest with grey.

@@ -25,7 +25,7 @@ from absl import flags
 from jaxtyping import Int64
 
 from yolox_jax.config import Config
-from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import PADDING, evaluation_image
 from yolox_jax.data.sample import ImageLoader, make_sample
 from yolox_jax.data.sources.dataset import Dataset, Record
@@ -250,4 +250,4 @@ def evaluation_batches(
 
 
 def _load_for_evaluation(record: Record, size: tuple[int, int]) -> tuple[np.ndarray, float]:
-    return evaluation_image(read_image(record.path, size=(record.height, record.width)), size)
+    return evaluation_image(load_image(record), size)

@@ -11,7 +11,7 @@ from yolox_jax.data.augment.affine import affine, draw_affine
 from yolox_jax.data.augment.colour import draw_shifts, shift_hsv
 from yolox_jax.data.augment.mixup import mirror, mixup
 from yolox_jax.data.augment.mosaic import build_mosaic, draw_centre
-from yolox_jax.data.image import BrokenImage, LabelledImage, read_image
+from yolox_jax.data.image import BrokenImage, LabelledImage, load_image
 from yolox_jax.data.letterbox import letterbox, resize_to_fit
 from yolox_jax.data.sources.dataset import DataError, Record
 
@@ -45,7 +45,7 @@ class ImageLoader:
         for step in range(len(self.records)):
             record = self.records[(index + step) % len(self.records)]
             try:
-                image = read_image(record.path, size=(record.height, record.width))
+                image = load_image(record)
             except BrokenImage as error:
                 self.broken.append((str(error.path), error.why))
                 continue

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
-from yolox_jax.data.sources import open_dataset
+from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import Dataset, fingerprint, num_records_above
 from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
@@ -164,7 +164,7 @@ def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | 
 
 
 def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
-    train_set, val_set = open_dataset(config.data.train, "train"), open_dataset(config.data.val, "val")
+    train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
     if train_set.class_names != val_set.class_names:
         raise ConfigError(
             f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import UInt8
 
 from yolox_jax.config import Config
-from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.detector import Detector
@@ -154,7 +154,7 @@ def _column(
     dataset: Dataset, record: Record, evaluation: Evaluation, side_px: int = 320
 ) -> UInt8[np.ndarray, "H W 3"] | None:
     try:
-        image = read_image(record.path)
+        image = load_image(record)
     except BrokenImage:
         return None  # the evaluation has named it
     class_of = {category: index for index, category in enumerate(dataset.category_ids)}

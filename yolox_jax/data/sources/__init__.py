@@ -5,10 +5,24 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.data.sources.voc import read_voc
+
+
+def open_datasets(data: DataConfig, which: Literal["train", "val"]) -> Dataset:
+    """Read and check the annotations of everything that a config trains or evaluates on, as one data set.
+
+    Args:
+        data: where the data sets lie, and which classes are wanted.
+        which: whether to open what is trained or what is evaluated on.
+
+    Raises:
+        ConfigError: a setting that leads nowhere.
+        DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
+    """
+    return open_dataset(data.train if which == "train" else data.val, which)
 
 
 def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Dataset:

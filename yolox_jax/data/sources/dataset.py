@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32
@@ -18,11 +18,24 @@ class DataError(ValueError):
     """Annotations that cannot be trained on or scored against; the message names the file, the entry and a way out."""
 
 
+@runtime_checkable
+class Archive(Protocol):
+    """Holds encoded images that are no files of their own; can be sent to another process."""
+
+    def read(self, position: int) -> bytes:
+        """The encoded image at `position`.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One image and its objects, crowds left out."""
 
     path: Path
+    """The file; of an image in an archive, a name for it."""
     image_id: int
     height: int
     width: int
@@ -30,6 +43,18 @@ class Record:
     """x1, y1, x2, y2 in px of the image as read, clipped to it."""
     classes: Int32[np.ndarray, " N"]
     """Index into `Dataset.class_names`."""
+    archive: Archive | None = None
+    """What the image lies in, where it is no file of its own."""
+    position: int = 0
+    """Its place in the archive."""
+
+    def encoded(self) -> bytes:
+        """The image as stored.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return self.path.read_bytes() if self.archive is None else self.archive.read(self.position)
 
 
 @dataclasses.dataclass(frozen=True)

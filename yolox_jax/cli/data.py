@@ -1,0 +1,24 @@
+"""`yolox-jax data`: commands that look at data sets."""
+
+import argparse
+import importlib
+
+COMMANDS = {
+    "check": "find what is wrong or odd with the images and annotations of a config",
+    "preview": "draw training images exactly as the network sees them",
+}
+
+
+def main(argv: list[str]) -> int | None:
+    """Runs a command and returns its exit code; `argv` is the command line after `data`."""
+    listed = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="yolox-jax data",
+        description="Look at the data sets of a config.",
+        epilog=f"commands:\n{listed}\n\nyolox-jax data COMMAND --help shows the flags of a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
+    command = parser.parse_args(argv[:1]).command
+    code: int | None = importlib.import_module(f"yolox_jax.cli.data_{command}").main(argv[1:])
+    return code
