@@ -1,14 +1,15 @@
 """Opens a data set in any of the formats that a config can name."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.sources.tfds_records import read_tfds
 from yolox_jax.data.sources.voc import read_voc
+from yolox_jax.data.user_cache import user_cache
 
 
 def open_datasets(data: DataConfig, which: Literal["train", "val"]) -> Dataset:
@@ -46,6 +47,9 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
         dataset = _open_coco(config, setting)
     elif config.format == "voc":
         dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting)
+    elif config.format == "tfds":
+        folder = Path(config.images).expanduser() if config.images else None
+        dataset = read_tfds(config.annotations, split, folder, setting=setting, difficult=config.difficult)
     else:
         dataset = _open_shapes(config, split, setting)
     kind = "training" if which == "train" else "validation"
@@ -81,11 +85,6 @@ def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
     folder = Path(config.images).expanduser() if config.images else user_cache() / "shapes-v1"
     ensure_shapes(folder, setting=f"{setting}.images")
     return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
-
-
-def user_cache() -> Path:
-    """Folder for what can be made again, such as generated images."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
 
 
 def _folder(name: str, setting: str) -> Path:
