@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import pickle
 import shutil
@@ -12,15 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.cli.main import main
+from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_dataset, tfds_index
-from yolox_jax.data.sources.dataset import DataError, Dataset, fingerprint
+from yolox_jax.data.sources.dataset import DataError, fingerprint
+from yolox_jax.data.sources.shapes import draw_scene
 from yolox_jax.data.sources.tfds_records import read_tfds
+from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.run_directory import RunDirectory
 
 WITHOUT_TENSORFLOW = """
 import sys
@@ -298,6 +305,30 @@ def test_records_read_in_other_processes_and_threads(noise: Path) -> None:
         assert list(pool.map(lambda record: record.encoded(), pickle.loads(sent) * 8)) == wanted * 8
 
 
+def test_archives_of_other_files_call_themselves_otherwise(noise: Path) -> None:
+    first, again = (read_tfds("tiny", "train", noise).records[0].archive for _ in range(2))
+    os.utime(next(noise.glob("tiny/1.0.0/*train*")), (1, 1))
+    other = read_tfds("tiny", "train", noise).records[0].archive
+    assert repr(first) == repr(again) == repr(pickle.loads(pickle.dumps(first))) != repr(other)
+
+
+def test_worker_processes_give_the_same_stream(noise: Path) -> None:
+    dataset = read_tfds("tiny", "train", noise)
+    streams = []
+    for num_workers in (0, 2):
+        config = Config(
+            data=DataConfig(input_size=(64, 64), max_boxes=8, num_workers=num_workers),
+            schedule=ScheduleConfig(epochs=3, warmup_epochs=1, no_aug_epochs=1),
+            train=TrainConfig(batch_size=2),
+        )
+        with training_batches(dataset, config) as batches:
+            streams.append(list(batches))
+            assert not batches.broken
+    assert len(streams[0]) == 6
+    for ours, theirs in zip(*streams, strict=True):
+        assert ours.keys() == theirs.keys() and all((ours[key] == theirs[key]).all() for key in ours)
+
+
 def test_the_newest_version_is_read_unless_one_is_named(store) -> None:
     for version, count in (("1.9.0", 1), ("1.10.0", 2)):
         entries = [example(picture(n), (0, 0, 1, 1), number=n) for n in range(count)]
@@ -326,7 +357,9 @@ def test_settings_that_lead_nowhere_are_named(noise: Path, changes: dict[str, st
 
 
 def test_features_of_another_task_are_listed(store, tfds) -> None:
-    features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)})
+    features = tfds.features.FeaturesDict(
+        {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=2)}
+    )
     entries = [{"image": io.BytesIO(picture()), "label": 0}]
     folder = store({"train": entries}, features=features)
     with pytest.raises(ConfigError, match=r"tiny/1\.0\.0 is no data set of boxes(.|\n)*'label': ClassLabel"):
@@ -373,3 +406,28 @@ def test_tensorflow_is_not_needed(noise: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(picture(3))
+
+
+@pytest.mark.slow
+def test_a_run_trains_evaluates_and_draws_its_images(store: Callable[..., Path], tmp_path: Path) -> None:
+    splits: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+    for number in range(24):
+        canvas, objects = draw_scene(np.random.default_rng(number), 96)
+        boxes = [(y1 / 96, x1 / 96, y2 / 96, x2 / 96) for _, (x1, y1, x2, y2) in objects]
+        content = cv2.imencode(".jpg", canvas)[1].tobytes()
+        splits["train" if number < 16 else "validation"].append(example(content, *boxes, number=number))
+    folder = store(splits)
+    settings = ["--config", "yolox_nano", "--data.input-size", "64", "64", "--evaluation.batch-size", "8"]
+    for which in ("train", "val"):
+        settings += [f"--data.{which}.format", "tfds", f"--data.{which}.annotations", "tiny"]
+        settings += [f"--data.{which}.images", str(folder)]
+    training = "--schedule.epochs 2 --schedule.warmup-epochs 0.5 --schedule.no-aug-epochs 1 --train.batch-size 4"
+    training += " --train.multiscale-px None --data.num-workers 2 --evaluation.num-pictures 2"
+    workdir, figures = tmp_path / "run", tmp_path / "metrics.json"
+    assert main(["train", *settings, *training.split(), "--workdir", str(workdir)]) == 0
+    assert main(["evaluate", *settings, "--weights", str(workdir), "--output", str(figures)]) == 0
+    run = RunDirectory(workdir)
+    assert run.predictions(2).stat().st_size > 0
+    (line,) = [line for line in read_metrics(run.metrics) if line["kind"] == "evaluation" and line["step"] == 8]
+    assert json.loads(figures.read_text())["AP"] == pytest.approx(line["AP"], abs=1e-6)
+    assert json.loads(figures.read_text())["per_class"].keys() == {"apple", "kite"}

@@ -5,6 +5,7 @@ of COCO needs TensorFlow; it would also take a newer version of the code for a m
 """
 
 import fnmatch
+import hashlib
 import json
 import os
 import threading
@@ -215,20 +216,24 @@ def example_parser(builder: Any, keys: Sequence[str], object_keys: Sequence[str]
 class TfdsArchive:
     """The encoded images of a split in its ArrayRecord files, opened on first use in each process."""
 
-    def __init__(self, folder: Path, split: str) -> None:
+    def __init__(self, folder: Path, split: str, files: str) -> None:
         """Does not open anything yet.
 
         Args:
             folder: of one version of a prepared data set, which holds its features.json.
             split: such as `train` or `validation[:10%]`; positions count from its beginning.
+            files: what `describe_files` says of them.
         """
-        self.folder = folder
-        self.split = split
+        self.folder, self.split, self.files = folder, split, files
         self._lock = threading.Lock()
         self._opened: tuple[Sequence[bytes], ExampleParser] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TfdsArchive, (self.folder, self.split)
+        return TfdsArchive, (self.folder, self.split, self.files)
+
+    def __repr__(self) -> str:
+        """Differs with the content of the files, as a cache of images needs to know."""
+        return f"TfdsArchive({self.folder}, {self.split}, {hashlib.sha256(self.files.encode()).hexdigest()[:12]})"
 
     def read(self, position: int) -> bytes:
         """The encoded image at `position`.

@@ -8,7 +8,14 @@ from jaxtyping import Bool, Float32, Float64
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.dataset import BoxTally, DataError, Dataset, Record
-from yolox_jax.data.sources.tfds_files import TfdsArchive, check_features, check_installed, find_split, open_builder
+from yolox_jax.data.sources.tfds_files import (
+    TfdsArchive,
+    check_features,
+    check_installed,
+    describe_files,
+    find_split,
+    open_builder,
+)
 from yolox_jax.data.sources.tfds_index import Index, read_index
 
 
@@ -49,7 +56,7 @@ def read_tfds(
     if index.boxes.max(initial=0.0) > 2.0:
         raise DataError(f"{where}: boxes reach to {index.boxes.max():g}; they must be fractions of their image")
     left_out = index.crowds | index.difficult if difficult == "ignore" else index.crowds
-    tally, archive = BoxTally(), TfdsArchive(Path(builder.data_dir), split)
+    tally, archive = BoxTally(), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
     records, annotations = _records(index, left_out, where, archive, tally)
     return Dataset(
         name=str(where),
