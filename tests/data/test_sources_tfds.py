@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prepared_tfds import example, picture, prepare, without
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.image import BrokenImage, load_image
@@ -50,83 +51,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def store(tfds: Any, tmp_path: Path) -> Callable[..., Path]:
-    """Prepares a data set called tiny as ArrayRecord, and gives the folder of the data sets."""
+    """`prepare` in a folder of this test; gives the folder."""
 
-    def features_without(left_out: tuple[str, ...]) -> Any:
-        objects = {
-            "bbox": tfds.features.BBoxFeature(),
-            "label": tfds.features.ClassLabel(names=["apple", "kite"]),
-            "area": np.int64,
-            "is_crowd": np.bool_,
-            "is_difficult": np.bool_,
-        }
-        features = {
-            "image": tfds.features.Image(),
-            "image/filename": tfds.features.Text(),
-            "image/id": np.int64,
-            # Of no use here, and not to be decoded for nothing: examples have no image in it.
-            "thumbnail": tfds.features.Image(),
-            "objects": tfds.features.Sequence({key: objects[key] for key in objects if key not in left_out}),
-        }
-        return tfds.features.FeaturesDict({key: features[key] for key in features if key not in left_out})
-
-    def store(
-        splits: dict[str, list[dict[str, Any]]],
-        *,
-        left_out: tuple[str, ...] = (),
-        features: Any = None,
-        version: str = "1.0.0",
-        config: str = "",
-    ) -> Path:
-        class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-            VERSION = tfds.core.Version(version)
-            BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config, version=VERSION)] if config else []
-
-            def _info(self) -> Any:
-                described = features or features_without(left_out)
-                return tfds.core.DatasetInfo(builder=self, features=described, disable_shuffling=True)
-
-            def _split_generators(self, download_manager: Any) -> Any:
-                return {split: enumerate(entries) for split, entries in splits.items()}
-
-            def _generate_examples(self) -> Any:
-                raise NotImplementedError
-
-        Tiny(data_dir=tmp_path / "tfds", file_format="array_record").download_and_prepare()
+    def store(splits: dict[str, list[dict[str, Any]]], **settings: Any) -> Path:
+        prepare(tmp_path / "tfds", splits, **settings)
         return tmp_path / "tfds"
 
     return store
-
-
-def example(content: bytes, *boxes: tuple[float, ...], number: int = 0, **marks: list[bool]) -> dict[str, Any]:
-    """An image with boxes ymin, xmin, ymax, xmax as fractions, labels 0, 1, 0, ..."""
-    objects = [
-        {
-            "bbox": np.array(box, np.float32),
-            "label": place % 2,
-            "area": 0,
-            **{mark: marks.get(mark, [False] * len(boxes))[place] for mark in ("is_crowd", "is_difficult")},
-        }
-        for place, box in enumerate(boxes)
-    ]
-    return {
-        "image": io.BytesIO(content),
-        "image/filename": f"{number}.jpg",
-        "image/id": 10 + number,
-        "thumbnail": io.BytesIO(b"no image"),
-        "objects": objects,
-    }
-
-
-def picture(seed: int = 0, width: int = 64, height: int = 48) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)).save(file, "JPEG")
-    return file.getvalue()
-
-
-def without(entry: dict[str, Any], *keys: str) -> dict[str, Any]:
-    objects = [{key: value for key, value in thing.items() if key not in keys} for thing in entry["objects"]]
-    return {key: value for key, value in (entry | {"objects": objects}).items() if key not in keys}
 
 
 @pytest.fixture
@@ -344,7 +275,7 @@ def test_the_newest_version_is_read_unless_one_is_named(store) -> None:
         ({"annotations": ""}, r"--data\.train\.annotations is empty: name the data set, such as coco/2017"),
         ({"images": "/nowhere"}, r"--data\.train\.images: no folder /nowhere"),
         ({"annotations": "coco/2017"}, r"coco/2017 is not prepared in .*tfds build coco/2017 --file_format=array_reco"),
-        ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(there are tiny:1\.0\.0\)"),
+        ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(there are tiny:1\.0\.0\); "),
         ({"split": "trian"}, r"--data\.train\.split is 'trian', but tiny/1\.0\.0 has the splits train, validation"),
         ({"split": "train[:x"}, r"--data\.train\.split is 'train\[:x'"),
         ({"split": "train[200%:]"}, r"--data\.train\.split is 'train\[200%:\]'"),
@@ -363,6 +294,22 @@ def test_features_of_another_task_are_listed(store, tfds) -> None:
     entries = [{"image": io.BytesIO(picture()), "label": 0}]
     folder = store({"train": entries}, features=features)
     with pytest.raises(ConfigError, match=r"tiny/1\.0\.0 is no data set of boxes(.|\n)*'label': ClassLabel"):
+        read_tfds("tiny", "train", folder)
+
+
+def test_objects_without_a_class_are_refused_by_name(store) -> None:
+    entry = example(picture(), (0, 0, 0.5, 0.5), (0, 0, 1, 1))
+    entry["objects"][1]["label"] = -1
+    with pytest.raises(DataError, match=r"object 1 of 0\.jpg has the label -1; the classes are 0 to 1"):
+        read_tfds("tiny", "train", store({"train": [entry]}))
+
+
+def test_boxes_in_px_are_refused(store, tfds) -> None:
+    inner = {"bbox": tfds.features.BBoxFeature(bbox_format=None), "label": tfds.features.ClassLabel(num_classes=2)}
+    features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "objects": tfds.features.Sequence(inner)})
+    objects = [{"bbox": np.array([3, 4, 20, 30.0]), "label": 0}]
+    folder = store({"train": [{"image": io.BytesIO(picture()), "objects": objects}]}, features=features)
+    with pytest.raises(DataError, match="tiny/train: boxes reach to 30; they must be fractions"):
         read_tfds("tiny", "train", folder)
 
 

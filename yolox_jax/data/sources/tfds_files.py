@@ -83,14 +83,13 @@ def _find_folder(name: str, root: Path, setting: str) -> Path:
     fitting = [folder for folder in found if fnmatch.fnmatchcase(folder.name, version or "*")]
     if fitting:
         return fitting[-1]
-    nearby = root / dataset.partition("/")[0]
-    configs = sorted(path for path in nearby.glob("*") if path.is_dir())
-    prepared = [folder for place in (nearby, *configs) for folder in _versions(place)]
-    names = [f"{folder.parent.relative_to(root).as_posix()}:{folder.name}" for folder in prepared]
-    there = f" (there are {', '.join(names)})" if names else ""
+    patterns = ("*/*/features.json", "*/*/*/features.json")
+    prepared = sorted(path.parent.relative_to(root) for pattern in patterns for path in root.glob(pattern))
+    names = [f"{folder.parent.as_posix()}:{folder.name}" for folder in prepared]
+    there = f" (there are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
     raise ConfigError(
-        f"{setting}.annotations: {name} is not prepared in {root}{there}. {_how_to_prepare(name, root)}, or name the "
-        f"folder that holds it as {setting}.images"
+        f"{setting}.annotations: {name} is not prepared in {root}{there}; {setting}.images names the folder of the "
+        f"prepared data sets. {_how_to_prepare(name, root)}"
     )
 
 
@@ -113,9 +112,9 @@ def _default_config(folder: Path) -> str:
 
 def _how_to_prepare(name: str, root: Path | str) -> str:
     return (
-        f"To prepare it, where TensorFlow is installed too if its code asks for it: "
-        f"tfds build {name} --file_format={FORMAT} --data_dir={root} (in Python: "
-        f'tfds.builder("{name}", data_dir="{root}", file_format="{FORMAT}").download_and_prepare())'
+        f"To prepare it once: tfds build {name} --file_format={FORMAT} --data_dir={root}, or in Python "
+        f'tfds.builder("{name}", data_dir="{root}", file_format="{FORMAT}").download_and_prepare(). For that the code '
+        "of some data sets, COCO among them, needs TensorFlow; reading them does not"
     )
 
 
@@ -165,7 +164,7 @@ def find_split(builder: Any, split: str, setting: str) -> str:
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ConfigError(
             f"{setting}.split is {split!r}, but {builder.info.full_name} has the splits {', '.join(known)}, and parts "
-            f"of them such as {known[0] if known else 'train'}[:10%]: {error}"
+            f"of them such as {known[0] if known else 'train'}[:10%]: {str(error).splitlines()[0]}"
         ) from error
     missing = [path for path in files if not path.is_file()]
     if missing:
