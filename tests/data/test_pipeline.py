@@ -111,7 +111,8 @@ def test_rows_of_two_hosts_put_together_are_the_batches_of_one(dataset: Dataset,
 def test_a_batch_can_be_loaded_once_more_with_the_names_of_its_images(dataset: Dataset) -> None:
     again, names = load_training_batch(dataset, CONFIG, 4, range(1, 2))
     assert (again["images"][0] == _run(dataset, CONFIG)[4]["images"][1]).all()
-    assert len(names) == 5 and set(names) <= {str(record.path) for record in dataset.records}  # four and MixUp's
+    # Four and MixUp's, less those that are out of view.
+    assert 1 <= len(names) <= 5 and set(names) <= {str(record.path) for record in dataset.records}
 
 
 def test_two_passes_augment_an_image_differently(dataset: Dataset) -> None:

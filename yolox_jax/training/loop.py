@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from yolox_jax.data.cache import PixelCache
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.training.checkpoints import Checkpoints, Progress
@@ -42,7 +43,13 @@ class Loop:
     """When the last checkpoint was begun."""
 
     def run(
-        self, train_step: TrainStep, state: TrainState, progress: Progress, train_set: Dataset, rows: range
+        self,
+        train_step: TrainStep,
+        state: TrainState,
+        progress: Progress,
+        train_set: Dataset,
+        rows: range,
+        cache: PixelCache | None,
     ) -> Progress:
         """Trains on this process's `rows` of each batch. Only reports and what is rarer wait for the device.
 
@@ -55,7 +62,7 @@ class Loop:
         like = batch_like(plan.config, self.sharding)
         with (
             CompiledSteps(train_step, state, like, plan.sizes_from(start)) as compiled,
-            training_batches(train_set, plan.config, start_step=start, rows=rows) as batches,
+            training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
         ):
             if start == plan.total_steps:
                 logger.info("all %d steps are done; the evaluation after the last of them is made again", start)
@@ -75,6 +82,13 @@ class Loop:
                 state, metrics = take_step(state, batch, np.float32(plan.l1_weight_at(step)))
                 meter.add(metrics)
                 progress = self._after(step, state, progress, meter)
+            if batches.num_dropped:
+                logger.warning(
+                    "%d objects were not trained on: their images hold more than --data.max-boxes %d, which keeps the "
+                    "largest",
+                    batches.num_dropped,
+                    plan.config.data.max_boxes,
+                )
             if batches.broken:
                 logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
         if int(state.skipped_steps):

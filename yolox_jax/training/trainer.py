@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
+from yolox_jax.data.cache import open_cache
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import Dataset, fingerprint, num_records_above
@@ -86,6 +87,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         StopSignals() as stop,
         TrainingConsole(run.log, plan.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
+        contextlib.ExitStack() as caches,
     ):
         seen = f"a folder with {'the' if run.lock.exists() else 'no'} lock and checkpoints {checkpoints.steps()}"
         check_same_settings({"workdir": seen})
@@ -104,7 +106,10 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         with _open_log(run, config, int(state.step), progress) as log:
             on_first_process(lambda: record_settings(run, config, train_set))
             rows = rows_of_this_process(mesh, config.train.batch_size)
-            guard = NonFiniteGuard(config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows))
+            cache = on_every_process(lambda: caches.enter_context(open_cache(train_set.records, config.data)))
+            guard = NonFiniteGuard(
+                config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows, cache)
+            )
             loop = Loop(
                 plan=plan,
                 sharding=split_over_devices(mesh),
@@ -115,7 +120,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
                 stop=stop,
             )
             train_step = make_train_step(graphdef, optimizer, config, mesh)
-            progress = loop.run(train_step, state, progress, train_set, rows)
+            progress = loop.run(train_step, state, progress, train_set, rows, cache)
         if progress.best_ap is not None:
             logger.info(
                 "best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir
