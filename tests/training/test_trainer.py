@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from yolox_jax.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.interruption import Interrupted
@@ -114,6 +116,46 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_where_the_whole_one_did(
     resumed = read_weights(RunDirectory(tmp_path).last_weights).state_dict
     assert whole.keys() == resumed.keys()
     assert all(np.array_equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_a_run_whose_images_vanish_is_saved_and_goes_on_when_they_are_back(
+    small_config, finished, tmp_path, monkeypatch
+):
+    folder = tmp_path / "shapes"
+    shutil.copytree(small_config.data.train.images, folder)
+    config = dataclasses.replace(
+        small_config,
+        data=dataclasses.replace(
+            small_config.data,
+            num_threads=1,
+            train=dataclasses.replace(small_config.data.train, images=str(folder)),
+            val=dataclasses.replace(small_config.data.val, images=str(folder)),
+        ),
+    )
+    with monkeypatch.context() as patch:
+        add = Meter.add
+
+        def add_and_hide(self, metrics):
+            add(self, metrics)
+            if (folder / "images").exists():
+                (folder / "images").rename(folder / "elsewhere")
+
+        patch.setattr(Meter, "add", add_and_hide)
+        with pytest.raises(DataError, match="none of the 16 training images can be read; .*still there"):
+            train(config, workdir=tmp_path / "run")
+    assert re.search(r"saved after step [1-6]: --resume", RunDirectory(tmp_path / "run").log.read_text())
+    (folder / "elsewhere").rename(folder / "images")
+    train(config, workdir=tmp_path / "run", resume=True)
+    assert differing_parts(saved_state(config, 4, finished.root), saved_state(config, 4, tmp_path / "run")) == set()
+
+
+@pytest.mark.slow
+def test_a_run_trains_from_a_cache(small_config, tmp_path):
+    data = dataclasses.replace(small_config.data, cache="ram", num_workers=1)
+    progress = train(dataclasses.replace(small_config, data=data), workdir=tmp_path)
+    assert progress.evaluated_step == 12
+    assert "decoding 16 images into the cache" in RunDirectory(tmp_path).log.read_text()
 
 
 @pytest.mark.slow

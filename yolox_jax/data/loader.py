@@ -34,7 +34,10 @@ class ImageLoader:
             if found not in self.broken:
                 return found, self.records[found]
         last = next(reversed(self.broken.values()))
-        raise DataError(f"none of the {len(self.records)} training images can be read; the last: {last}")
+        raise DataError(
+            f"none of the {len(self.records)} training images can be read; {last.path}: {last.why}. Is the folder "
+            "still there?"
+        )
 
     def pixels(self, placement: Placement, size: tuple[int, int]) -> Pixels:
         """An image, perhaps at a reduced scale that is still enough for where it goes.

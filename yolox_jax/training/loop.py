@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from yolox_jax.data.cache import PixelCache
-from yolox_jax.data.pipeline import training_batches
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.image import BrokenImage
+from yolox_jax.data.pipeline import Batch, TrainingBatches, training_batches
+from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_like
 from yolox_jax.training.console import TrainingConsole
@@ -76,7 +77,7 @@ class Loop:
                 with meter.waiting("pause"):
                     take_step = self._wait_for(compiled, state, progress, meter, step)
                 with meter.waiting("data"):
-                    local = next(batches)
+                    local = self._next(batches, state, progress, meter)
                 with meter.waiting("transfer"):
                     batch = to_devices(local, self.sharding)
                 state, metrics = take_step(state, batch, np.float32(plan.l1_weight_at(step)))
@@ -97,6 +98,18 @@ class Loop:
             logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, usual)
         self.checkpoints.wait()
         return progress
+
+    def _next(self, batches: TrainingBatches, state: TrainState, progress: Progress, meter: Meter) -> Batch:
+        """The next batch. Where the images are gone, what was trained so far is saved before the run ends."""
+        try:
+            return next(batches)
+        except (BrokenImage, DataError):
+            # Several processes save together, and the others may still have their images.
+            if jax.process_count() == 1:
+                self._save(state, progress, meter)
+                self.checkpoints.wait()
+                logger.info("saved after step %d: --resume goes on from there", state.step)
+            raise
 
     def _after(self, step: int, state: TrainState, progress: Progress, meter: Meter) -> Progress:
         """What follows `step`: a line of metrics, a checkpoint, the stop that was asked for, an evaluation."""
