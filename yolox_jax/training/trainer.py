@@ -173,7 +173,8 @@ def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     if train_set.class_names != val_set.class_names:
         raise ConfigError(
             f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
-            f"{', '.join(val_set.class_names)}; give both the same list of categories"
+            f"{', '.join(val_set.class_names)}; give both the same list of categories, "
+            "or name the classes that are wanted with --data.classes"
         )
     return train_set, val_set
 

@@ -8,6 +8,7 @@ from typing import Literal
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
 
 
@@ -22,7 +23,13 @@ def open_datasets(data: DataConfig, which: Literal["train", "val"]) -> Dataset:
         ConfigError: a setting that leads nowhere.
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
-    return open_dataset(data.train if which == "train" else data.val, which)
+    first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
+    settings = [f"--data.{which}", *(f"data.more_{which}[{place}]" for place in range(len(more)))]
+    parts = [_open_part(config, which, setting) for config, setting in zip((first, *more), settings, strict=True)]
+    dataset = join(parts)
+    if data.classes:
+        dataset = select_classes(dataset, data.classes, all_needed=which == "train")
+    return _with_something_in_it(dataset, which, dict(zip(settings, (first, *more), strict=True)))
 
 
 def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Dataset:
@@ -41,6 +48,11 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
     setting = f"--data.{which}"
+    return _with_something_in_it(_open_part(config, which, setting), which, {setting: config})
+
+
+def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str) -> Dataset:
+    """Reads one data set; `setting` is what errors call it."""
     split = config.split or which
     if config.format == "coco":
         dataset = _open_coco(config, setting)
@@ -48,15 +60,28 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
         dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting)
     else:
         dataset = _open_shapes(config, split, setting)
-    kind = "training" if which == "train" else "validation"
     if not dataset.records:
+        kind = "training" if which == "train" else "validation"
         raise DataError(
             f"no {kind} images: {dataset.name} lists none. Check {setting}.annotations and {setting}.split."
         )
+    return take_share(dataset, config.fraction)
+
+
+def _with_something_in_it(
+    dataset: Dataset, which: Literal["train", "val"], read_from: dict[str, DatasetConfig]
+) -> Dataset:
+    """The data set, if there is something to train on; with a warning if there is nothing to evaluate on."""
     if any(len(record.boxes) for record in dataset.records):
         return dataset
-    source = f".annotations {config.annotations}" if config.format == "coco" else f".split {split} of {config.images}"
-    found = f"none of the {len(dataset.records)} {kind} images has a box ({setting}{source})"
+    kind = "training" if which == "train" else "validation"
+    sources = ", ".join(
+        f"{setting}.annotations {config.annotations}"
+        if config.annotations
+        else f"{setting}.split {config.split or which} of {config.images}"
+        for setting, config in read_from.items()
+    )
+    found = f"none of the {len(dataset.records)} {kind} images has a box ({sources})"
     if which == "train":
         mended = "".join(f"; {warning}" for warning in dataset.warnings)
         raise DataError(f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}")
