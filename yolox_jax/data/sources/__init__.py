@@ -7,34 +7,36 @@ from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.sources.dataset import STOP_AT_FIRST, DataError, Dataset, Faults
 from yolox_jax.data.sources.voc import read_voc
 
 
-def open_datasets(data: DataConfig, which: Literal["train", "val"]) -> Dataset:
+def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
     """Read and check the annotations of everything that a config trains or evaluates on, as one data set.
 
     Args:
         data: where the data sets lie, and which classes are wanted.
         which: whether to open what is trained or what is evaluated on.
+        faults: what to do about unsound entries.
 
     Raises:
         ConfigError: a setting that leads nowhere.
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
-    return open_dataset(data.train if which == "train" else data.val, which)
+    return open_dataset(data.train if which == "train" else data.val, which, faults=faults)
 
 
-def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Dataset:
+def open_dataset(config: DatasetConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
     """Read and check the annotations of one split; images are looked for, not opened.
 
     Args:
         config: where the data set lies and its format.
         which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split
             of formats that have splits where `config.split` is empty.
+        faults: what to do about unsound entries.
 
     Returns:
-        The data set, with at least one image, and for training with at least one box.
+        The data set; unless all faults are wanted, with at least one image, and for training with at least one box.
 
     Raises:
         ConfigError: a setting that leads nowhere.
@@ -43,15 +45,23 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
     setting = f"--data.{which}"
     split = config.split or which
     if config.format == "coco":
-        dataset = _open_coco(config, setting)
+        dataset = _open_coco(config, setting, faults)
     elif config.format == "voc":
-        dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting)
+        dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting, faults=faults)
     else:
         dataset = _open_shapes(config, split, setting)
+    with faults:
+        dataset = _check_not_empty(dataset, config, which)
+    return dataset
+
+
+def _check_not_empty(dataset: Dataset, config: DatasetConfig, which: Literal["train", "val"]) -> Dataset:
+    setting, split = f"--data.{which}", config.split or which
     kind = "training" if which == "train" else "validation"
     if not dataset.records:
         raise DataError(
-            f"no {kind} images: {dataset.name} lists none. Check {setting}.annotations and {setting}.split."
+            f"no {kind} images: {dataset.name} lists none. Check {setting}.annotations and {setting}.split.",
+            kind="no images",
         )
     if any(len(record.boxes) for record in dataset.records):
         return dataset
@@ -59,17 +69,19 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Datas
     found = f"none of the {len(dataset.records)} {kind} images has a box ({setting}{source})"
     if which == "train":
         mended = "".join(f"; {warning}" for warning in dataset.warnings)
-        raise DataError(f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}")
+        raise DataError(
+            f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}", kind="no boxes"
+        )
     return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{found}: AP is undefined"))
 
 
-def _open_coco(config: DatasetConfig, setting: str) -> Dataset:
+def _open_coco(config: DatasetConfig, setting: str, faults: Faults) -> Dataset:
     if not config.annotations:
         raise ConfigError(f"{setting}.annotations is empty: name the JSON file of the annotations")
     annotations = Path(config.annotations).expanduser()
     if not annotations.is_file():
         raise ConfigError(f"{setting}.annotations: no file {annotations}; name the JSON file of the annotations")
-    return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting)
+    return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting, faults=faults)
 
 
 def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
