@@ -193,6 +193,20 @@ def fingerprint(dataset: Dataset) -> str:
     return f"{len(dataset.records)} images, {digest.hexdigest()[:12]}"
 
 
+def check_same_classes(train_set: Dataset, val_set: Dataset) -> None:
+    """Fail if what is trained and what is evaluated differ in their classes or the order of these.
+
+    Raises:
+        DataError: with both lists.
+    """
+    if train_set.class_names != val_set.class_names:
+        raise DataError(
+            f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
+            f"{', '.join(val_set.class_names)}; give both the same list of categories",
+            kind="different class lists",
+        )
+
+
 def check_images_exist(named: Mapping[Path, str], listed_in: str, setting: str) -> None:
     """Fail before work starts if image files are missing.
 
