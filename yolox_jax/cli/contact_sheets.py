@@ -1,5 +1,6 @@
 """Sheets of small images that show the faults of a data set."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -14,10 +15,10 @@ from yolox_jax.draw import FONT, class_colour
 
 CELL_PX, GAP_PX, LINE_PX, CAPTION_LINES = 320, 8, 16, 3
 COLUMNS, MOST_CELLS = 4, 12
-LETTERS_A_LINE = 44
+LETTERS_A_LINE = 50
 AROUND = 5.0
 """Side of the part of an image that shows a small box, in longer sides of the box; at least `LEAST_PART_PX`."""
-LEAST_PART_PX = 48
+LEAST_PART_PX = 96
 BACKGROUND = (70, 70, 70)
 
 Cell = UInt8[np.ndarray, "H W 3"]
@@ -74,10 +75,11 @@ def _part(boxes_xyxy: Sequence[Box], height: int, width: int) -> tuple[int, int,
     # Boxes may lie anywhere; what is farther than the image is large does not help to see where.
     limits = np.array([-width, -height, 2 * width, 2 * height])
     boxes = np.clip(np.array(boxes_xyxy), np.tile(limits[:2], 2), np.tile(limits[2:], 2))
-    x1, y1, x2, y2 = *boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)
+    x1, y1 = boxes[:, :2].min(axis=0).tolist()
+    x2, y2 = boxes[:, 2:].max(axis=0).tolist()
     side = max(AROUND * max(x2 - x1, y2 - y1), LEAST_PART_PX)
     if side >= max(height, width):
-        return int(min(0, x1)), int(min(0, y1)), int(np.ceil(max(width, x2))), int(np.ceil(max(height, y2)))
+        return int(min(0, x1)), int(min(0, y1)), math.ceil(max(width, x2)), math.ceil(max(height, y2))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     return left, top, left + round(side), top + round(side)
 

@@ -83,7 +83,7 @@ def _write_picture(finding: Finding, folder: Path) -> str | None:
     if sheet is None:
         return None
     words = re.sub(r"[^a-z0-9]+", "-", finding.kind.lower()).strip("-")
-    name = f"{finding.level}-{'-'.join(finding.splits)}-{words}.jpg"
+    name = f"{finding.level}-{'-'.join(finding.splits)}-{words}.png"
     if not cv2.imwrite(str(folder / name), sheet):
         raise OSError(f"{folder / name} could not be written; is the disk full?")
     return name

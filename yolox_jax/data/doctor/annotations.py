@@ -14,6 +14,8 @@ FINEST_STRIDE_PX = 8
 """Side of a cell of the finest grid."""
 MANY_SMALL = 0.2
 """Share of boxes smaller than a cell from which on they are a warning."""
+MANY_NARROW = 0.01
+"""Share of boxes of extreme aspect from which on they are a warning; COCO has one in a thousand."""
 MANY_BACKGROUND = 0.5
 """Share of images without objects from which on they are a warning: trainings of the original collapse there."""
 LISTED_TWICE = "images listed more than once"
@@ -123,7 +125,8 @@ def _small(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) 
         f"At --data.input-size they are narrower than a cell of the finest grid ({100 * share:.1f} % of the boxes) and "
         "hard to find. If they matter, raise --data.input-size or cut the images into tiles."
     )
-    kind, level = f"boxes with a side below {FINEST_STRIDE_PX} px", "warning" if share > MANY_SMALL else "note"
+    kind = f"boxes with a side below {FINEST_STRIDE_PX} px"
+    level: Level = "warning" if share > MANY_SMALL else "note"
     return _found_boxes(dataset, table, chosen, -table.shorter, kind, split, level, advice)
 
 
@@ -134,7 +137,9 @@ def _narrow(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig)
         f"One side is {limit:g} times the other or more: training leaves them out of mosaics "
         "(--data.augment.max-aspect). Correct them if they are slips, or raise the setting."
     )
-    return _found_boxes(dataset, table, aspects >= limit, aspects, "boxes of extreme aspect", split, "warning", advice)
+    chosen = aspects >= limit
+    level: Level = "warning" if chosen.sum() > MANY_NARROW * len(chosen) else "note"
+    return _found_boxes(dataset, table, chosen, aspects, "boxes of extreme aspect", split, level, advice)
 
 
 def _found_boxes(

@@ -33,6 +33,8 @@ from yolox_jax.data.sources.dataset import (
 SIZE_BOUNDS_PX = {"below 8 px": FINEST_STRIDE_PX, "stride 8": 64, "stride 16": 128, "stride 32": np.inf}
 """Upper bounds of box sizes, the root of the area at the input size: roughly the stride that an object falls to, eight
 cells to its side at most. SimOTA has no such bounds; it takes what fits best."""
+HARMLESS_OVERHANG_PX = 1.0
+"""Programs differ by a px in where an image ends."""
 
 _FATE_OF_MENDED: dict[str, tuple[Level, str]] = {
     NO_AREA: ("warning", "They are left out. Correct or remove them."),
@@ -126,6 +128,8 @@ def _mended(mended: Sequence[Mended], dataset: Dataset, split: Split) -> list[Fi
         if kind == PARTLY_OUTSIDE:
             entries.sort(key=lambda entry: -_overhang(entry, records[entry.path]))
         level, advice = _FATE_OF_MENDED[kind]
+        if kind == PARTLY_OUTSIDE and _overhang(entries[0], records[entries[0].path]) <= HARMLESS_OVERHANG_PX:
+            level = "note"
         cases = [_case_of_mended(entry, records) for entry in entries]
         findings += found(kind, (split,), level, advice, cases)
     return findings
