@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from yolox_jax.data.doctor.finding import Box, Finding
 from yolox_jax.data.image import BrokenImage, decode_image
@@ -19,17 +19,21 @@ LETTERS_A_LINE = 50
 AROUND = 5.0
 """Side of the part of an image that shows a small box, in longer sides of the box; at least `LEAST_PART_PX`."""
 LEAST_PART_PX = 96
+FARTHEST = 3
+"""Images' sides from an image up to which a box outside it is shown."""
 BACKGROUND = (70, 70, 70)
 
-Cell = UInt8[np.ndarray, "H W 3"]
+Picture = UInt8[np.ndarray, "H W 3"]
+View = UInt8[np.ndarray, "320 320 3"]
+"""A square of `CELL_PX`."""
 
 
-def draw_contact_sheet(finding: Finding) -> Cell | None:
+def draw_contact_sheet(finding: Finding) -> Picture | None:
     """The first cases of a finding side by side, BGR: the boxes concerned in yellow, else all boxes of the image.
 
     What lies beyond an image is grey. None where no image can show it.
     """
-    cells: list[Cell] = []
+    cells: list[Picture] = []
     for number, case in enumerate(finding.cases, start=1):
         if len(cells) + len(case.records) > MOST_CELLS:
             break
@@ -46,7 +50,7 @@ def draw_contact_sheet(finding: Finding) -> Cell | None:
     return np.concatenate(rows)
 
 
-def _view(record: Record, boxes_xyxy: Sequence[Box]) -> Cell | None:
+def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
     try:
         image = decode_image(record.encoded(), record.path)
     except (BrokenImage, OSError):
@@ -72,19 +76,20 @@ def _part(boxes_xyxy: Sequence[Box], height: int, width: int) -> tuple[int, int,
     """Left, top, right and bottom of the part of the plane to be shown, in px of the image; it may reach beyond it."""
     if not boxes_xyxy:
         return 0, 0, width, height
-    # Boxes may lie anywhere; what is farther than the image is large does not help to see where.
-    limits = np.array([-width, -height, 2 * width, 2 * height])
-    boxes = np.clip(np.array(boxes_xyxy), np.tile(limits[:2], 2), np.tile(limits[2:], 2))
+    # Boxes may lie anywhere; what is farther away than a few images does not help to see where.
+    limits = np.array([width, height, width, height])
+    boxes = np.clip(np.array(boxes_xyxy), -FARTHEST * limits, (FARTHEST + 1) * limits)
     x1, y1 = boxes[:, :2].min(axis=0).tolist()
     x2, y2 = boxes[:, 2:].max(axis=0).tolist()
     side = max(AROUND * max(x2 - x1, y2 - y1), LEAST_PART_PX)
-    if side >= max(height, width):
+    inside = x1 < width and y1 < height and x2 > 0 and y2 > 0
+    if side >= max(height, width) or not inside:
         return int(min(0, x1)), int(min(0, y1)), math.ceil(max(width, x2)), math.ceil(max(height, y2))
     left, top = round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2)
     return left, top, left + round(side), top + round(side)
 
 
-def _paste(cell: Cell, image: Cell, part: tuple[int, int, int, int], ratio: float) -> None:
+def _paste(cell: View, image: Picture, part: tuple[int, int, int, int], ratio: float) -> None:
     left, top, right, bottom = part
     height, width = image.shape[:2]
     x1, y1, x2, y2 = max(0, left), max(0, top), min(width, right), min(height, bottom)
@@ -97,14 +102,15 @@ def _paste(cell: Cell, image: Cell, part: tuple[int, int, int, int], ratio: floa
     space[:] = small[: space.shape[0], : space.shape[1]]
 
 
-def _rectangle(cell: Cell, corners: np.ndarray, colour: tuple[int, int, int], thickness: int) -> None:
+def _rectangle(cell: View, corners: Float[np.ndarray, "4"], colour: tuple[int, int, int], thickness: int) -> None:
     x1, y1, x2, y2 = np.clip(corners, -CELL_PX, 2 * CELL_PX).round().astype(int).tolist()
     # One px in, so that a box that reaches the end of the cell has all its sides.
     cv2.rectangle(cell, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, thickness)
 
 
-def _with_caption(view: Cell, text: str) -> Cell:
+def _with_caption(view: View, text: str) -> np.ndarray:
     strip = np.full((LINE_PX * CAPTION_LINES, CELL_PX, 3), 255, np.uint8)
+    text = text.encode(errors="replace").decode()
     for number, line in enumerate(textwrap.wrap(text, LETTERS_A_LINE)[:CAPTION_LINES], start=1):
         cv2.putText(strip, line, (0, LINE_PX * number - 4), FONT, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     cell = np.concatenate([view, strip])

@@ -140,7 +140,8 @@ def _lines(finding: Finding) -> list[str]:
     shown = [f"- {case.text}" for case in finding.cases[:CASES_SHOWN]]
     rest = finding.count - len(shown)
     more = [f"- and {rest} more"] if rest else []
-    return [f"{finding.kind}: {finding.count}", *shown, *more, finding.advice]
+    lines = [f"{finding.kind}: {finding.count}", *shown, *more, finding.advice]
+    return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
 def _print_statistics(console: Console, report: Report) -> None:

@@ -61,9 +61,11 @@ def look_at(split: Split, record: Record, *, quick: bool) -> Sight:
         if quick and _size_in_header(record) == size:
             return Sight(split, record)
         content = record.encoded()
+    except ValueError:  # a name that no file can have
+        return Sight(split, record)
     except OSError as error:
         if error.errno in _MISSING:
-            return Sight(split, record)  # reading the annotations has named it
+            return Sight(split, record)  # reading the annotations has named it, as above
         return Sight(split, record, fault=BROKEN, why=f"cannot be read ({error.strerror or error})")
     digest = b"" if quick else hashlib.sha256(content).digest()
     fault = why = ""

@@ -229,7 +229,7 @@ def check_images_exist(named: Mapping[Path, str], listed_in: str, setting: str) 
         f"{listed_in} names {len(missing)} of {len(named)} image files that do not exist: {first}"
         f"{', ...' if len(missing) > 3 else ''}. Check {setting}, or take these entries out of the annotations.",
         kind="missing image files",
-        each=[f"{listed_in}: {named[path]}: there is no file {path}" for path in missing],
+        each=[f"{listed_in}: {named[path]}: there is no file {path}; check {setting}" for path in missing],
     )
 
 
