@@ -122,6 +122,19 @@ def test_names_in_any_script_are_printed_and_written(tmp_path: Path, capfd: pyte
     assert "\ud800.jpg" in json.dumps(read(tmp_path / "report"), ensure_ascii=False)
 
 
+def test_terminal_gets_tables(tmp_path: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "300")
+    data = write_good_coco(tmp_path)
+    writer = CocoWriter(tmp_path, "val", {1: "cat"})
+    writer.image(1, "[red]a.jpg", encoded(1), [0, 0, 100, 0.5])
+    writer.write()
+    assert check(data, tmp_path / "report") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert any("│" in line and "images" in line and line.count("│") == 4 for line in lines)
+    assert any("│" in line and "[red]a.jpg: cat from" in line for line in lines)
+
+
 def _record(path: Path, image: np.ndarray, *boxes: tuple[float, float, float, float]) -> Record:
     assert cv2.imwrite(str(path), image)
     array = np.array(boxes, np.float32).reshape(-1, 4)

@@ -117,7 +117,8 @@ def _print_report(report: Report, pictures: Sequence[str | None], path: Path) ->
         for finding in report.findings:
             level = f"[{COLOURS[finding.level]}]{finding.level}[/]"
             table.add_row(level, " and ".join(finding.splits), escape("\n".join(_lines(finding))))
-        console.print(table) if report.findings else None
+        if report.findings:
+            console.print(table)
     else:
         for finding in report.findings:
             head, *rest = _lines(finding)

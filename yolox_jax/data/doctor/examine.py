@@ -122,9 +122,10 @@ def _errors(faults: dict[Split, Faults]) -> list[Finding]:
 
 def _mended(mended: Sequence[Mended], dataset: Dataset, split: Split) -> list[Finding]:
     records = {record.path: record for record in dataset.records}
+    used = [entry for entry in mended if entry.path in records]  # not all are, of a fraction of the images
     findings = []
-    for kind in dict.fromkeys(entry.kind for entry in mended):
-        entries = [entry for entry in mended if entry.kind == kind]
+    for kind in dict.fromkeys(entry.kind for entry in used):
+        entries = [entry for entry in used if entry.kind == kind]
         if kind == PARTLY_OUTSIDE:
             entries.sort(key=lambda entry: -_overhang(entry, records[entry.path]))
         level, advice = _FATE_OF_MENDED[kind]
