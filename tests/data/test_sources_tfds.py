@@ -21,10 +21,11 @@ from PIL import Image
 from prepared_tfds import example, picture, prepare, without
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data.cache import open_cache
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_dataset, tfds_index
-from yolox_jax.data.sources.dataset import DataError, fingerprint
+from yolox_jax.data.sources.dataset import DataError, Faults, fingerprint
 from yolox_jax.data.sources.shapes import draw_scene
 from yolox_jax.data.sources.tfds_records import read_tfds
 from yolox_jax.training.reporting import read_metrics
@@ -243,6 +244,18 @@ def test_archives_of_other_files_call_themselves_otherwise(noise: Path) -> None:
     assert repr(first) == repr(again) == repr(pickle.loads(pickle.dumps(first))) != repr(other)
 
 
+def test_a_cache_on_disk_is_not_used_for_another_archive(store, tmp_path: Path) -> None:
+    config = DataConfig(input_size=(64, 64), cache="disk", cache_dir=str(tmp_path / "pixels"))
+    shown = []
+    for seed in (0, 1):
+        shutil.rmtree(tmp_path / "tfds", ignore_errors=True)
+        records = read_tfds("tiny", "train", store({"train": [example(picture(seed), (0, 0, 1, 1))]})).records
+        with open_cache(records, config) as cached:
+            shown.append(np.array(cached[0]))
+            np.testing.assert_array_equal(shown[-1], load_image(records[0]))
+    assert (shown[0] != shown[1]).any()
+
+
 def test_worker_processes_give_the_same_stream(noise: Path) -> None:
     dataset = read_tfds("tiny", "train", noise)
     streams = []
@@ -300,8 +313,12 @@ def test_features_of_another_task_are_listed(store, tfds) -> None:
 def test_objects_without_a_class_are_refused_by_name(store) -> None:
     entry = example(picture(), (0, 0, 0.5, 0.5), (0, 0, 1, 1))
     entry["objects"][1]["label"] = -1
+    folder, faults = store({"train": [entry]}), Faults(keep_all=True)
     with pytest.raises(DataError, match=r"object 1 of 0\.jpg has the label -1; the classes are 0 to 1"):
-        read_tfds("tiny", "train", store({"train": [entry]}))
+        read_tfds("tiny", "train", folder)
+    dataset = read_tfds("tiny", "train", folder, faults=faults)
+    assert dataset.records[0].classes.tolist() == [0] and len(dataset.ground_truth["annotations"]) == 1
+    assert [error.kind for error in faults.errors] == ["unknown classes"]
 
 
 def test_boxes_in_px_are_refused(store, tfds) -> None:

@@ -231,7 +231,6 @@ class TfdsArchive:
         return TfdsArchive, (self.folder, self.split, self.files)
 
     def __repr__(self) -> str:
-        """Differs with the content of the files, as a cache of images needs to know."""
         return f"TfdsArchive({self.folder}, {self.split}, {hashlib.sha256(self.files.encode()).hexdigest()[:12]})"
 
     def read(self, position: int) -> bytes:

@@ -64,7 +64,7 @@ def read_index(builder: Any, split: str) -> Index:
         split: such as `train` or `validation[:10%]`.
 
     Raises:
-        DataError: the data files cannot be read, or hold objects of no class.
+        DataError: the data files cannot be read.
     """
     name = f"{builder.info.full_name}-{split}"
     place = hashlib.sha256(f"{Path(builder.data_dir).resolve()} {split}".encode()).hexdigest()[:8]
@@ -119,17 +119,7 @@ class _Example(NamedTuple):
 
 def _scan(builder: Any, split: str) -> Index:
     """Read all examples of a split."""
-    num_classes = builder.info.features["objects"].feature["label"].num_classes
-    examples: list[_Example] = []
-    for position, content in enumerate(_parsed(builder, split)):
-        example = _describe(content, position)
-        unknown = np.flatnonzero((example.labels < 0) | (example.labels >= num_classes))
-        if len(unknown):
-            raise DataError(
-                f"{builder.info.full_name}, split {split}: object {unknown[0]} of {example.name} has the label "
-                f"{example.labels[unknown[0]]}; the classes are 0 to {num_classes - 1}"
-            )
-        examples.append(example)
+    examples = [_describe(content, position) for position, content in enumerate(_parsed(builder, split))]
     ids = [example.image_id for example in examples]
     if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids):
         ids = list(range(1, len(ids) + 1))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import BoxTally, DataError, Dataset, Record
+from yolox_jax.data.sources.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
 from yolox_jax.data.sources.tfds_files import (
     TfdsArchive,
     check_features,
@@ -24,8 +24,9 @@ def read_tfds(
     split: str,
     data_dir: Path | None,
     *,
-    setting: str = "--data",
     difficult: Literal["use", "ignore"] = "use",
+    setting: str = "--data",
+    faults: Faults = STOP_AT_FIRST,
 ) -> Dataset:
     """Read one split of a data set with the features `image` and `objects` (`bbox`, `label`), such as `coco/2017`.
 
@@ -38,8 +39,9 @@ def read_tfds(
         name: of the data set, such as `coco/2017` or `voc/2007:5.0.0`; by default the newest version prepared.
         split: such as `train` or `validation[:10%]`; `val` finds `validation`.
         data_dir: folder of the prepared data sets; None for the library's own.
-        setting: prefix of the settings named in errors, such as `--data.train`.
         difficult: whether objects marked `is_difficult` are used, or counted neither for nor against detections.
+        setting: prefix of the settings named in errors, such as `--data.train`.
+        faults: what to do about objects that are unsound.
 
     Raises:
         ConfigError: the library or the data set is missing, is in another format, has no such split, or no boxes.
@@ -56,8 +58,8 @@ def read_tfds(
     if index.boxes.max(initial=0.0) > 2.0:
         raise DataError(f"{where}: boxes reach to {index.boxes.max():g}; they must be fractions of their image")
     left_out = index.crowds | index.difficult if difficult == "ignore" else index.crowds
-    tally, archive = BoxTally(), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
-    records, annotations = _records(index, left_out, where, archive, tally)
+    tally, archive = BoxTally(faults), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
+    records, annotations = _records(index, left_out, len(class_names), where, archive, tally)
     return Dataset(
         name=str(where),
         class_names=class_names,
@@ -69,7 +71,12 @@ def read_tfds(
 
 
 def _records(
-    index: Index, left_out: Bool[np.ndarray, " M"], where: Path, archive: TfdsArchive, tally: BoxTally
+    index: Index,
+    left_out: Bool[np.ndarray, " M"],
+    num_classes: int,
+    where: Path,
+    archive: TfdsArchive,
+    tally: BoxTally,
 ) -> tuple[tuple[Record, ...], list[dict[str, Any]]]:
     """The records, and the annotations of the ground truth, which has what is left out of them as crowds."""
     records: list[Record] = []
@@ -83,14 +90,24 @@ def _records(
             height, width, count = 1, 1, 0
         if orientation >= 5:
             height, width = width, height
-        objects = slice(end - count, end)
+        objects, path = slice(end - count, end), where / name.lstrip("/")
         boxes = turn_boxes(index.boxes[objects], orientation) * (width, height, width, height)
-        boxes, keep = tally.clean(boxes, height, width, [f"object {number} of {name}" for number in range(count)])
-        labels, used = index.labels[objects], keep & ~left_out[objects]
+        called = [f"object {number} of {name}" for number in range(count)]
+        boxes, keep = tally.clean(boxes, height, width, called, path)
+        labels = index.labels[objects]
+        known = (labels >= 0) & (labels < num_classes)
+        with tally.faults:
+            if not known.all():
+                first = int(known.argmin())
+                raise DataError(
+                    f"{where}: {called[first]} has the label {labels[first]}; the classes are 0 to {num_classes - 1}",
+                    kind="unknown classes",
+                )
+        keep &= known
+        used = keep & ~left_out[objects]
         records.append(
-            Record(where / name.lstrip("/"), image_id, height, width, boxes[used].astype(np.float32), labels[used],
-                   archive, place)
-        )  # fmt: skip
+            Record(path, image_id, height, width, boxes[used].astype(np.float32), labels[used], archive, place)
+        )
         for number in np.flatnonzero(keep).tolist():
             x1, y1, x2, y2 = boxes[number].tolist()
             area = float(index.areas[objects][number])
