@@ -176,11 +176,12 @@ def find_split(builder: Any, split: str, setting: str) -> str:
 
 
 def describe_files(builder: Any, split: str) -> str:
-    """Names, sizes and times of the files that a split is read from; another text means other data."""
+    """A digest of the names, sizes and times of the files that a split is read from."""
     folder = Path(builder.data_dir)
     files = sorted({Path(path) for path in builder.info.splits[split].filepaths})
     files += [folder / name for name in ("dataset_info.json", "features.json")]
-    return json.dumps([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    described = json.dumps([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def stored_examples(builder: Any, split: str) -> Sequence[bytes]:
@@ -221,7 +222,7 @@ class TfdsArchive:
         Args:
             folder: of one version of a prepared data set, which holds its features.json.
             split: such as `train` or `validation[:10%]`; positions count from its beginning.
-            files: what `describe_files` says of them.
+            files: their digest, of `describe_files`.
         """
         self.folder, self.split, self.files = folder, split, files
         self._lock = threading.Lock()
@@ -231,7 +232,7 @@ class TfdsArchive:
         return TfdsArchive, (self.folder, self.split, self.files)
 
     def __repr__(self) -> str:
-        return f"TfdsArchive({self.folder}, {self.split}, {hashlib.sha256(self.files.encode()).hexdigest()[:12]})"
+        return f"TfdsArchive({self.folder}, {self.split}, {self.files})"
 
     def read(self, position: int) -> bytes:
         """The encoded image at `position`.

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import json
 import logging
 import re
 import tempfile
@@ -69,7 +68,7 @@ def read_index(builder: Any, split: str) -> Index:
     name = f"{builder.info.full_name}-{split}"
     place = hashlib.sha256(f"{Path(builder.data_dir).resolve()} {split}".encode()).hexdigest()[:8]
     path = user_cache() / "tfds" / f"{re.sub(r'[^A-Za-z0-9._]+', '-', name)}-{place}.npz"
-    source = json.dumps([VERSION, describe_files(builder, split)])
+    source = f"{VERSION} {describe_files(builder, split)}"
     index = _load(path, source)
     if index is None:
         index = _scan(builder, split)
