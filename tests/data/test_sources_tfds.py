@@ -35,7 +35,7 @@ WITHOUT_TENSORFLOW = """
 import sys
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec
-PathFinder.find_spec = staticmethod(lambda name, *rest: None if name == "tensorflow" else find(name, *rest))
+PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name == "tensorflow" else find(name, *rest))
 """
 
 
