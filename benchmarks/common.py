@@ -30,13 +30,13 @@ def settle(timeout_s: float = 60.0) -> None:
     """Wait until nothing works in the background any more, such as threads and processes that fill their buffers."""
     deadline = time.perf_counter() + timeout_s
     while time.perf_counter() < deadline:
-        before = _cpu_seconds()
+        before = cpu_seconds()
         time.sleep(0.2)
-        if _cpu_seconds() - before < 0.2 * IDLE:
+        if cpu_seconds() - before < 0.2 * IDLE:
             return
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """CPU time of this process and of those that it has started."""
     ticks = 0
     for process in multiprocessing.active_children():

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from common import settle, spread, summary
+from common import cpu_seconds, settle, spread, summary
 from stage_times import Stage, timed_stages
 
 Cache = Literal["none", "ram", "disk"]
@@ -27,28 +27,32 @@ class Contestant:
     """Batches that may lie ready when a round starts, and are not counted."""
     rates: list[float] = dataclasses.field(default_factory=list)
     """Images a second of each round."""
+    cpu_ms: list[float] = dataclasses.field(default_factory=list)
+    """CPU milliseconds an image of each round, which other programs on the same cores lengthen less."""
     stage_ms: dict[str, float] = dataclasses.field(default_factory=dict)
-    """CPU milliseconds an image; `rest` is what no stage accounts for."""
+    """CPU milliseconds an image of each stage; `rest` is what no stage accounts for."""
 
-    def measure(self, num_batches: int, batch_size: int) -> float:
-        """Make some batches and return the images a second."""
-        for _ in range(self.ahead):
-            next(self.batches)
-        start = time.perf_counter()
+    def measure(self, num_batches: int, batch_size: int) -> None:
+        """Make some batches and note the speed."""
+        images = num_batches * batch_size
+        self._take(self.ahead)
+        start, cpu_start = time.perf_counter(), cpu_seconds()
+        self._take(num_batches)
+        self.rates.append(images / (time.perf_counter() - start))
+        self.cpu_ms.append(1000 * (cpu_seconds() - cpu_start) / images)
+
+    def _take(self, num_batches: int) -> None:
         for _ in range(num_batches):
             next(self.batches)
-        return num_batches * batch_size / (time.perf_counter() - start)
 
     def measure_stages(self, num_batches: int, batch_size: int) -> None:
         """Make some batches with the clocks of the stages running."""
         images = num_batches * batch_size
         with timed_stages(self.stages) as seconds:
-            for _ in range(self.ahead):
-                next(self.batches)
+            self._take(self.ahead)
             seconds.clear()
             start = time.process_time()
-            for _ in range(num_batches):
-                next(self.batches)
+            self._take(num_batches)
             total = time.process_time() - start
             spent = dict(seconds)
         self.stage_ms = {stage: 1000 * value / images for stage, value in spent.items()}
@@ -61,31 +65,34 @@ class Contestant:
             "loaded_by": self.loaded_by,
             "cache": self.cache,
             "images_per_s": summary(self.rates),
+            "cpu_ms_per_image": summary(self.cpu_ms),
         }
         if self.stage_ms:
             total = sum(self.stage_ms.values())
-            result["cpu_ms_per_image"] = {stage: round(value, 3) for stage, value in self.stage_ms.items()}
+            result["stages_cpu_ms_per_image"] = {stage: round(value, 3) for stage, value in self.stage_ms.items()}
             result["jpeg_share"] = round(self.stage_ms.get("decode", 0.0) / total, 3)
         return result
 
 
 def run_rounds(contestants: Sequence[Contestant], num_rounds: int, num_batches: int, batch_size: int) -> None:
     """Measure each in turn, again and again; nothing else of this program works meanwhile."""
-    for one in contestants:  # files read once, processes started
-        one.measure(1, batch_size)
+    for one in contestants:
+        next(one.batches)  # processes are started
     for number in range(num_rounds):
         for one in contestants:
             settle()
-            one.rates.append(one.measure(num_batches, batch_size))
+            one.measure(num_batches, batch_size)
         rates = ", ".join(f"{one.rates[-1]:.1f}" for one in contestants)
         print(f"round {number + 1} of {num_rounds}: {rates} images/s", flush=True)
 
 
 def print_speeds(title: str, contestants: Sequence[Contestant]) -> None:
     """A table of the images a second."""
-    table = Table("", "loaded by", "cache", "images/s: median (range)", title=title, title_justify="left")
+    table = Table(
+        "", "loaded by", "cache", "images/s: median (range)", "CPU ms an image", title=title, title_justify="left"
+    )
     for one in contestants:
-        table.add_row(one.name, one.loaded_by, one.cache, spread(summary(one.rates)))
+        table.add_row(one.name, one.loaded_by, one.cache, spread(summary(one.rates)), spread(summary(one.cpu_ms)))
     Console().print(table)
 
 

@@ -167,13 +167,21 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
                 contestant.measure_stages(arguments.batches, arguments.batch_size)
         transfer = _transfer_ms(next(ours[0].batches)["images"])
     ratios: list[dict[str, Any]] = [
-        {"ours": one.cache, "original": other.cache, "images_per_s": ratio(one.rates, other.rates)}
+        {
+            "ours": one.cache,
+            "original": other.cache,
+            "images_per_s": ratio(one.rates, other.rates),
+            "images_per_cpu_s": ratio(other.cpu_ms, one.cpu_ms),
+        }
         for one, other in itertools.product(ours, originals)
         if (other.cache == "ram") == ORIGINALS_CACHE[one.cache]
     ]
     print_speeds(f"On cores {arguments.cores}", contestants)
     for one in ratios:
-        print(f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times")
+        print(
+            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images a "
+            f"second, {spread(one['images_per_cpu_s'], 2)} times those of a CPU second"
+        )
     print_stages(contestants)
     print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms an image")
     return {"pipelines": [one.to_json() for one in contestants], "ratios": ratios, "transfer": transfer}
