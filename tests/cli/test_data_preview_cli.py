@@ -80,14 +80,14 @@ def test_sheet_shows_the_pixels_with_boxes_and_scales_by_whole_numbers_upwards()
     box = TrainingImage(image, np.array([[24, 16, 72, 48]], np.float32), np.array([1], np.int32))
     plain = TrainingImage(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
     sheet = draw_part("caption", [plain, box], ["a", "b"])
-    tiles = sheet[-(4 * 64 + 4) :]
-    first, second = tiles[2:-2, 2 : 2 + 384], tiles[2:-2, 6 + 384 : -2]
-    large = image.repeat(4, axis=0).repeat(4, axis=1)
+    tiles = sheet[-(6 * 64 + 4) :]
+    first, second = tiles[2:-2, 2 : 2 + 576], tiles[2:-2, 6 + 576 : -2]
+    large = image.repeat(6, axis=0).repeat(6, axis=1)
     np.testing.assert_array_equal(first, large)
     changed = (second != large).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-    assert abs(rows[-1] - 4 * 48) <= 2 and abs(columns[0] - 4 * 24) <= 2 and abs(columns[-1] - 4 * 72) <= 2
-    assert not changed[4 * 20 : 4 * 44, 4 * 45 : 4 * 70].any()
+    assert abs(rows[-1] - 6 * 48) <= 2 and abs(columns[0] - 6 * 24) <= 2 and abs(columns[-1] - 6 * 72) <= 2
+    assert not changed[6 * 20 : 6 * 44, 6 * 40 : 6 * 70].any()
 
 
 def test_sheet_of_large_images_is_not_gigantic() -> None:

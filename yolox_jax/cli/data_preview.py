@@ -18,7 +18,7 @@ from yolox_jax.draw import FONT, draw_detections
 from yolox_jax.files import ensure_writable_folder
 
 SHEET_WIDTH_PX = 1600
-TILE_SIDES_PX = (160, 400)
+TILE_SIDES_PX = (160, 640)
 """Smallest and largest longer side of an image on the sheet."""
 CAPTION_HEIGHT_PX = 36
 CAPTION_SCALE = 0.6
@@ -69,8 +69,8 @@ def main(argv: list[str]) -> None:
     parts = []
     for epoch in epochs:
         images = training_images(dataset, config, epoch, arguments.count)
-        empty = sum(len(one.boxes) == 0 for one in images)
-        print(f"epoch {epoch}: {len(images)} images, {sum(len(one.boxes) for one in images)} objects, {empty} empty")
+        counts = [len(one.boxes) for one in images]
+        print(f"epoch {epoch}: {len(images)} images, {sum(counts)} objects, {counts.count(0)} images without any")
         parts.append(draw_part(_caption(config, epoch), images, dataset.class_names))
     # Written by Python, which says why where it cannot; OpenCV would say nothing.
     arguments.output.write_bytes(cv2.imencode(arguments.output.suffix, np.concatenate(parts))[1].tobytes())
