@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import runpy
 import types
 import typing
@@ -73,6 +74,8 @@ _ZERO_TO_ONE = {
     "evaluation.score_threshold",
 }
 _ABOVE_ZERO_TO_ONE = {"evaluation.iou_threshold", "data.train.fraction", "data.val.fraction"}
+_FURTHER_DATA = re.compile(r"data\.more_(train|val)\[\d+\]")
+"""Settings of further data sets are checked as those of the first."""
 _ZERO_TO_BELOW_ONE = {"optimizer.momentum", "train.ema_decay"}
 _RANGES = {"data.augment.mosaic_scale", "data.augment.mixup_scale"}
 
@@ -215,11 +218,15 @@ def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value = getattr(section, field.name)
         if dataclasses.is_dataclass(value):
             yield from _leaves(value, f"{prefix}{field.name}.")
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            for place, item in enumerate(value):
+                yield from _leaves(item, f"{prefix}{field.name}[{place}].")
         else:
             yield prefix + field.name, value
 
 
 def _number_problem(name: str, value: Any) -> str | None:
+    rules_of = _FURTHER_DATA.sub(r"data.\1", name)
     for names, holds, text in (
         (_AT_LEAST_ONE, lambda number: 1 <= number < math.inf, "1 or more"),
         (_ABOVE_ZERO, lambda number: 0 < number < math.inf, "above 0"),
@@ -229,7 +236,7 @@ def _number_problem(name: str, value: Any) -> str | None:
         (_ZERO_TO_BELOW_ONE, lambda number: 0 <= number < 1, "from 0 to below 1"),
     ):
         numbers = value if isinstance(value, tuple) else (value,)
-        if name in names and not all(holds(number) for number in numbers):
+        if rules_of in names and not all(holds(number) for number in numbers):
             finite = "" if all(math.isfinite(number) for number in numbers) else "finite and "
             return f"{flag(name)} {_typed(value)} cannot work: it must be {finite}{text}"
     return None

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from yolox_jax.data.image import BrokenImage, decode_image, read_image
 
@@ -30,13 +31,6 @@ def test_png_is_read_exactly(tmp_path: Path) -> None:
     path = tmp_path / "bild ä.png"
     path.write_bytes(_encode(".png"))
     np.testing.assert_array_equal(decode_image(path.read_bytes(), path, size=(40, 60)), PICTURE)
-
-
-def test_grey_and_transparent_images_become_three_channels(tmp_path: Path) -> None:
-    for name, picture in (("grey", PICTURE[..., 0]), ("alpha", cv2.cvtColor(PICTURE, cv2.COLOR_BGR2BGRA))):
-        path = tmp_path / f"{name}.png"
-        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-        assert read_image(path).shape == (40, 60, 3)
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -96,3 +90,49 @@ def test_swapped_height_and_width_without_an_orientation_are_the_fault_of_the_an
     path.write_bytes(_encode(".jpg"))
     with pytest.raises(BrokenImage, match="with height and width swapped: correct them in the annotations"):
         decode_image(path.read_bytes(), path, size=(60, 40))
+
+
+WHOLE = np.zeros((40, 60, 3), np.uint8)
+WHOLE[:20, :30], WHOLE[20:] = (20, 10, 250), (200, 100, 4)
+GREY = np.repeat(WHOLE[..., :1], 3, axis=2)
+ALPHA = np.where(np.arange(60) < 30, 255, 0).astype(np.uint8) * np.ones((40, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored", "expected"),
+    [
+        ("grey.png", WHOLE[..., 0], GREY),
+        ("alpha.png", np.dstack([WHOLE, ALPHA]), WHOLE),  # transparency is dropped, as by the original
+        ("16-bit.png", WHOLE.astype(np.uint16) * 256, WHOLE),
+        ("16-bit.tiff", WHOLE.astype(np.uint16) * 257, WHOLE),
+        ("16-bit-grey.png", WHOLE[..., 0].astype(np.uint16) * 256, GREY),
+        ("plain.bmp", WHOLE, WHOLE),
+        ("plain.webp", WHOLE, WHOLE),
+    ],
+)
+def test_images_of_every_kind_become_three_bytes_a_px(
+    tmp_path: Path, name: str, stored: np.ndarray, expected: np.ndarray
+) -> None:
+    cv2.imwrite(str(tmp_path / name), stored, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    np.testing.assert_allclose(read_image(tmp_path / name).astype(int), expected, atol=1)
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "1", "LA"])
+def test_images_with_a_palette_or_for_print_are_read(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8) + np.uint8(255)).convert(mode).save(path)
+    assert (read_image(path) > 250).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_all_orientations_are_turned_upright(tmp_path: Path, orientation: int, reduction: int) -> None:
+    picture = Image.fromarray(np.repeat(np.repeat(WHOLE, 4, axis=0), 4, axis=1))
+    exif = picture.getexif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    picture.save(path, exif=exif, quality=95)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))[..., ::-1]
+    found = decode_image(path.read_bytes(), path, size=upright.shape[:2], reduction=reduction)
+    expected = cv2.resize(upright, None, fx=1 / reduction, fy=1 / reduction, interpolation=cv2.INTER_AREA)
+    assert np.abs(found.astype(int) - expected).mean() < 2.5

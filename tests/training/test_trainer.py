@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,14 +25,17 @@ from yolox_jax.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
+from yolox_jax.models.summary import Summary
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.meter import Meter
 from yolox_jax.training.non_finite import TrainingError
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
-from yolox_jax.training.trainer import train
+from yolox_jax.training.trainer import _announce, train
 from yolox_jax.weights import read_weights
 
 
@@ -69,6 +73,13 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
     metadata = read_weights(finished.root).metadata
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
+
+
+def test_what_is_odd_about_the_data_is_logged_before_the_training(small_config, caplog):
+    data = dataclasses.replace(small_config.data, val=small_config.data.train)
+    train_set = open_datasets(data, "train")
+    _announce(dataclasses.replace(small_config, data=data), Summary(1, 1.0, 1), train_set, train_set)
+    assert "train and val: images that train and val share: 16 (such as " in caplog.text
 
 
 def test_tensorboard_reads_the_losses_the_figures_and_the_pictures(finished):
@@ -114,6 +125,46 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_where_the_whole_one_did(
     resumed = read_weights(RunDirectory(tmp_path).last_weights).state_dict
     assert whole.keys() == resumed.keys()
     assert all(np.array_equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_a_run_whose_images_vanish_is_saved_and_goes_on_when_they_are_back(
+    small_config, finished, tmp_path, monkeypatch
+):
+    folder = tmp_path / "shapes"
+    shutil.copytree(small_config.data.train.images, folder)
+    config = dataclasses.replace(
+        small_config,
+        data=dataclasses.replace(
+            small_config.data,
+            num_threads=1,
+            train=dataclasses.replace(small_config.data.train, images=str(folder)),
+            val=dataclasses.replace(small_config.data.val, images=str(folder)),
+        ),
+    )
+    with monkeypatch.context() as patch:
+        add = Meter.add
+
+        def add_and_hide(self, metrics):
+            add(self, metrics)
+            if (folder / "images").exists():
+                (folder / "images").rename(folder / "elsewhere")
+
+        patch.setattr(Meter, "add", add_and_hide)
+        with pytest.raises(DataError, match="none of the 16 training images can be read; .*still there"):
+            train(config, workdir=tmp_path / "run")
+    assert re.search(r"saved after step [1-6]: --resume", RunDirectory(tmp_path / "run").log.read_text())
+    (folder / "elsewhere").rename(folder / "images")
+    train(config, workdir=tmp_path / "run", resume=True)
+    assert differing_parts(saved_state(config, 4, finished.root), saved_state(config, 4, tmp_path / "run")) == set()
+
+
+@pytest.mark.slow
+def test_a_run_trains_from_a_cache(small_config, tmp_path):
+    data = dataclasses.replace(small_config.data, cache="ram", num_workers=1)
+    progress = train(dataclasses.replace(small_config, data=data), workdir=tmp_path)
+    assert progress.evaluated_step == 12
+    assert "decoding 16 images into the cache" in RunDirectory(tmp_path).log.read_text()
 
 
 @pytest.mark.slow

@@ -52,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
         argv: the command and its flags.
 
     Returns:
-        0; 1 where a check found faults; or 2 where the user has something to mend: the message on stderr says what. 143 where SIGTERM stopped a
-        training that was saved, 130 where Ctrl-C stopped anything.
+        0; 1 where a check found faults; 2 where the user has something to mend: the message on stderr says what. 143
+        where SIGTERM stopped a training that was saved, 130 where Ctrl-C stopped anything.
     """
     command = _parser().parse_args(argv[:1]).command
     # A command is loaded when asked for, so that `--help` does not wait for jax.

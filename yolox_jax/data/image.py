@@ -6,19 +6,27 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import UInt8
 
 from yolox_jax.data.sources.dataset import Record
 
+JPEG_START = b"\xff\xd8"
 
-class LabelledImage(NamedTuple):
-    """An image on its way through augmentation, with its objects."""
+_READ_FLAGS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
-    image: UInt8[np.ndarray, "H W 3"]
+
+class Pixels(NamedTuple):
+    """An image as it was loaded, perhaps smaller than it is."""
+
+    image: UInt8[np.ndarray, "h w 3"]
     """BGR."""
-    boxes: Float32[np.ndarray, "N 4"]
-    """x1, y1, x2, y2 in px of the image."""
-    classes: Int32[np.ndarray, " N"]
+    scale: tuple[float, float]
+    """Px of this image per px of the whole one, along x and y."""
 
 
 class BrokenImage(ValueError):
@@ -37,6 +45,22 @@ def load_image(record: Record) -> UInt8[np.ndarray, "H W 3"]:
         BrokenImage: the image is missing, is no image, ends early, or has another size than annotated.
     """
     return decode_image(_content(record.path, record.encoded), record.path, size=(record.height, record.width))
+
+
+def load_reduced(record: Record, zoom: float) -> Pixels:
+    """The image of a record to be shown at `zoom` px per px, at a reduced scale where its format makes that cheaper.
+
+    A JPEG is decoded at a half, a quarter or an eighth if that still has a px for each that is shown.
+
+    Raises:
+        BrokenImage: as `load_image`.
+    """
+    content = _content(record.path, record.encoded)
+    reduction = next(factor for factor in (8, 4, 2, 1) if factor * zoom <= 1 or factor == 1)
+    if not content.startswith(JPEG_START):
+        reduction = 1
+    image = decode_image(content, record.path, size=(record.height, record.width), reduction=reduction)
+    return Pixels(image, (1 / reduction, 1 / reduction))
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
@@ -58,13 +82,16 @@ def _content(path: Path, read: Callable[[], bytes]) -> bytes:
         raise BrokenImage(path, f"cannot be read ({error.strerror or error})") from error
 
 
-def decode_image(content: bytes, path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def decode_image(
+    content: bytes, path: Path, *, size: tuple[int, int] | None = None, reduction: int = 1
+) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image as 8-bit BGR, turned upright as its EXIF orientation says.
 
     Args:
         content: of an image file.
         path: what errors call it.
         size: height and width it must have, where annotations tell them.
+        reduction: 1, 2, 4 or 8: sides are divided by it, rounded up.
 
     Raises:
         BrokenImage: it is no image, ends early, or has another size.
@@ -75,13 +102,13 @@ def decode_image(content: bytes, path: Path, *, size: tuple[int, int] | None = N
     if _is_truncated(content):
         raise BrokenImage(path, "ends early: the end of the file is missing")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), _READ_FLAGS[reduction])
     except cv2.error:
         image = None
     if image is None:
         raise BrokenImage(path, "is no image that OpenCV can decode")
-    if size is not None and image.shape[:2] != size:
-        raise BrokenImage(path, _fault_of_size(content, image.shape[:2], size))
+    if size is not None and image.shape[:2] != tuple(-(-side // reduction) for side in size):
+        raise BrokenImage(path, _fault_of_size(content, decode_image(content, path).shape[:2], size))
     return image
 
 
@@ -102,7 +129,7 @@ def _fault_of_size(content: bytes, found: tuple[int, int], size: tuple[int, int]
 
 
 def _is_truncated(content: bytes) -> bool:
-    if content.startswith(b"\xff\xd8"):
+    if content.startswith(JPEG_START):
         return not content.endswith(b"\xff\xd9") and not _has_end_of_jpeg(content)
     if content.startswith(b"\x89PNG"):
         return b"IEND" not in content[-64:] and b"IEND\xaeB`\x82" not in content

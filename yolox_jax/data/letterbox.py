@@ -8,18 +8,23 @@ PADDING = 114
 """Grey value around letterboxed images, as the published weights expect (SPEC A3.5)."""
 
 
+def fitted_size(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], float]:
+    """The largest height and width of an image's aspect that fit into `size`, truncated to whole px, and the ratio."""
+    height, width = image_size
+    ratio = min(size[0] / height, size[1] / width)
+    # A very long image would otherwise get a side of 0 px.
+    return (max(int(height * ratio), 1), max(int(width * ratio), 1)), ratio
+
+
 def resize_to_fit(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
     """Resize an image to the largest size of its aspect that fits into `size` (height, width).
 
     Returns:
         The image, its sides truncated to whole px, and the ratio of new to old sides.
     """
-    height, width = image.shape[:2]
-    ratio = min(size[0] / height, size[1] / width)
-    # A very long image would otherwise get a side of 0 px.
-    new_height, new_width = max(int(height * ratio), 1), max(int(width * ratio), 1)
-    if (new_height, new_width) != (height, width):
-        image = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
+    (height, width), ratio = fitted_size(image.shape[:2], size)
+    if (height, width) != image.shape[:2]:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return image, ratio
 
 

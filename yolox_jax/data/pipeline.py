@@ -25,9 +25,11 @@ from absl import flags
 from jaxtyping import Int64
 
 from yolox_jax.config import Config
+from yolox_jax.data.cache import PixelCache
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import PADDING, evaluation_image
-from yolox_jax.data.sample import ImageLoader, make_sample
+from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.sample import make_sample, new_canvases
 from yolox_jax.data.sources.dataset import Dataset, Record
 
 Batch = dict[str, np.ndarray]
@@ -49,10 +51,11 @@ def _order(seed: int, pass_number: int, num_images: int) -> Int64[np.ndarray, " 
 class _TrainingSource:
     """Random access to the batches of a run: item `step` is the batch of that step, or some rows of it."""
 
-    def __init__(self, records: Sequence[Record], config: Config, rows: range) -> None:
+    def __init__(self, records: Sequence[Record], config: Config, rows: range, cache: PixelCache | None) -> None:
         self._records = records
         self._config = config
         self._rows = rows
+        self._cache = cache
         self._steps_per_epoch = steps_per_epoch(len(records), config.train.batch_size)
         self._with_objects = np.flatnonzero([len(record.boxes) > 0 for record in records])
 
@@ -60,24 +63,34 @@ class _TrainingSource:
         return self._config.schedule.epochs * self._steps_per_epoch
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        batch, loader = self.load(step)
-        return {**batch, "broken": loader.broken}
+        batch, loader, dropped = self.load(step)
+        broken = [(str(error.path), error.why) for error in loader.broken.values()]
+        return {**batch, "broken": broken, "dropped": dropped}
 
-    def load(self, step: int) -> tuple[Batch, ImageLoader]:
-        """The batch of `step`, and what it was loaded with."""
+    def load(self, step: int) -> tuple[Batch, ImageLoader, int]:
+        """The batch of `step`, what it was loaded with, and the number of objects that found no slot."""
         config, count = self._config, len(self._records)
         batch = _empty_batch(config, len(self._rows))
+        canvases = new_canvases(config.data.input_size)
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
-        loader = ImageLoader(self._records)
+        loader = ImageLoader(self._records, self._cache)
+        dropped = 0
         for row, place_in_batch in enumerate(self._rows):
             pass_number, place = divmod(step * config.train.batch_size + place_in_batch, count)
-            index = int(_order(config.seed, pass_number, count)[place])
-            # place + 1, because NumPy takes the seeds (a, b) and (a, b, 0) for the same.
-            rng = np.random.default_rng((config.seed, pass_number, place + 1))
-            sample = make_sample(index, loader, self._with_objects, mosaic=mosaic, config=config.data, rng=rng)
-            batch["images"][row], batch["boxes"][row] = sample.image, sample.boxes
-            batch["classes"][row], batch["valid"][row] = sample.classes, sample.valid
-        return batch, loader
+            targets = make_sample(
+                int(_order(config.seed, pass_number, count)[place]),
+                loader,
+                self._with_objects,
+                mosaic=mosaic,
+                config=config.data,
+                # place + 1, because NumPy takes the seeds (a, b) and (a, b, 0) for the same.
+                seed=(config.seed, pass_number, place + 1),
+                canvases=canvases,
+                out=batch["images"][row],
+            )
+            batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
+            dropped += targets.num_dropped
+        return batch, loader, dropped
 
 
 def _empty_batch(config: Config, images: int) -> Batch:
@@ -98,9 +111,12 @@ class TrainingBatches(Iterator[Batch]):
         self._broken_images = broken_images
         self.broken: dict[str, str] = {}
         """Path and fault of every broken image met so far."""
+        self.num_dropped = 0
+        """Objects that found no slot in their image so far."""
 
     def __next__(self) -> Batch:
         batch = dict(next(self._batches))
+        self.num_dropped += batch.pop("dropped")
         for path, why in batch.pop("broken"):
             _report_broken(BrokenImage(Path(path), why), self._broken_images, self.broken)
         return batch
@@ -123,7 +139,12 @@ class TrainingBatches(Iterator[Batch]):
 
 
 def training_batches(
-    dataset: Dataset, config: Config, *, start_step: int = 0, rows: range | None = None
+    dataset: Dataset,
+    config: Config,
+    *,
+    start_step: int = 0,
+    rows: range | None = None,
+    cache: PixelCache | None = None,
 ) -> TrainingBatches:
     """Batches for the steps from `start_step` to the end of the run.
 
@@ -133,6 +154,7 @@ def training_batches(
         start_step: number of steps already done.
         rows: images of each batch that this process loads; by default all. The rows of several processes put together
             are the batch of one.
+        cache: of the images, as `open_cache` gives it; None decodes their files.
 
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] cx cy w h px, classes int32
@@ -143,7 +165,8 @@ def training_batches(
         DataError: while iterating, no image can be read.
     """
     cv2.setNumThreads(0)
-    source = _TrainingSource(dataset.records, config, range(config.train.batch_size) if rows is None else rows)
+    rows = range(config.train.batch_size) if rows is None else rows
+    source = _TrainingSource(dataset.records, config, rows, cache)
     # Items are whole batches, so a slice for each process deals out whole batches too.
     read_options = grain.ReadOptions(num_threads=config.data.num_threads, prefetch_buffer_size=config.data.num_threads)
     batches = grain.MapDataset.source(source)[start_step:]
@@ -156,12 +179,14 @@ def training_batches(
     return TrainingBatches(iter(stream), config.data.broken_images)
 
 
-def load_training_batch(dataset: Dataset, config: Config, step: int, rows: range) -> tuple[Batch, list[str]]:
+def load_training_batch(
+    dataset: Dataset, config: Config, step: int, rows: range, cache: PixelCache | None = None
+) -> tuple[Batch, list[str]]:
     """The batch of one step once more, as `training_batches` gives it, and the paths of the images that it is made of.
 
     Arguments as for `training_batches`; `step` counts from 0.
     """
-    batch, loader = _TrainingSource(dataset.records, config, rows).load(step)
+    batch, loader, _ = _TrainingSource(dataset.records, config, rows, cache).load(step)
     return batch, loader.loaded
 
 

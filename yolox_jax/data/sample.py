@@ -1,57 +1,31 @@
-"""One training sample: which images go into it, every random change, and the boxes that are trained on (SPEC A3)."""
+"""One training sample: planned first, then drawn from the images that are seen in it."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32, UInt8
+from jaxtyping import Int, UInt8
 
 from yolox_jax.config import DataConfig
-from yolox_jax.data.augment.affine import affine, draw_affine
-from yolox_jax.data.augment.colour import draw_shifts, shift_hsv
-from yolox_jax.data.augment.mixup import mirror, mixup
-from yolox_jax.data.augment.mosaic import build_mosaic, draw_centre
-from yolox_jax.data.image import BrokenImage, LabelledImage, load_image
-from yolox_jax.data.letterbox import letterbox, resize_to_fit
-from yolox_jax.data.sources.dataset import DataError, Record
+from yolox_jax.data.augment.colour import shift_hsv
+from yolox_jax.data.augment.mixup import blend, fill_background
+from yolox_jax.data.augment.paint import paint, seen_part
+from yolox_jax.data.image import BrokenImage
+from yolox_jax.data.letterbox import PADDING, letterbox
+from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.plan import Plan, Targets, plan_sample
 
 
-class Sample(NamedTuple):
-    """An augmented image of the input size; G object slots, of which the first are filled."""
+class Canvases(NamedTuple):
+    """Memory to draw on, used for one sample after the other."""
 
-    image: UInt8[np.ndarray, "H W 3"]
-    boxes: Float32[np.ndarray, "G 4"]
-    """Centre x, centre y, width, height in px; zeros where not valid."""
-    classes: Int32[np.ndarray, " G"]
-    valid: Bool[np.ndarray, " G"]
+    mosaic: UInt8[np.ndarray, "H W 4"]
+    partner: UInt8[np.ndarray, "H W 4"]
 
 
-class ImageLoader:
-    """Loads records, puts the next readable image in the place of a broken one, and remembers what it met."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = records
-        self.broken: list[tuple[str, str]] = []
-        """Path and fault of each broken image met."""
-        self.loaded: list[str] = []
-        """Path of each image loaded."""
-
-    def load(self, index: int) -> LabelledImage:
-        """The image at `index`, or the nearest readable one after it.
-
-        Raises:
-            DataError: no image at all can be read.
-        """
-        for step in range(len(self.records)):
-            record = self.records[(index + step) % len(self.records)]
-            try:
-                image = load_image(record)
-            except BrokenImage as error:
-                self.broken.append((str(error.path), error.why))
-                continue
-            self.loaded.append(str(record.path))
-            return LabelledImage(image, record.boxes, record.classes)
-        raise DataError(f"none of the {len(self.records)} training images can be read; the last: {self.broken[-1]}")
+def new_canvases(size: tuple[int, int]) -> Canvases:
+    """Canvases for samples of `size` (height, width)."""
+    return Canvases(np.empty((*size, 4), np.uint8), np.empty((*size, 4), np.uint8))
 
 
 def make_sample(
@@ -61,9 +35,11 @@ def make_sample(
     *,
     mosaic: bool,
     config: DataConfig,
-    rng: np.random.Generator,
-) -> Sample:
-    """Build the training sample around one image.
+    seed: tuple[int, ...],
+    canvases: Canvases,
+    out: UInt8[np.ndarray, "H W 3"],
+) -> Targets:
+    """Make the training sample around one image, drawn into `out`.
 
     Args:
         index: the image.
@@ -71,37 +47,57 @@ def make_sample(
         with_objects: indices of the images that have objects, to draw the partner of MixUp from.
         mosaic: False in the last epochs: no mosaic, and so no MixUp.
         config: sizes and augmentation.
-        rng: every random choice is drawn from it.
+        seed: every random choice follows from it.
+        canvases: of the input size; what they hold is lost.
+        out: takes the image, BGR, of the input size.
+
+    Raises:
+        DataError: none of the images can be read.
     """
-    augment, size = config.augment, config.input_size
-    labelled = loader.load(index)
-    if mosaic and rng.random() < augment.mosaic_probability:
-        centre = draw_centre(rng, size)
-        partners = [loader.load(int(tile)) for tile in rng.integers(len(loader.records), size=3)]
-        labelled = affine(build_mosaic([labelled, *partners], centre, size), draw_affine(rng, augment), size, augment)
-        if len(labelled.boxes) and len(with_objects) and rng.random() < augment.mixup_probability:
-            partner = loader.load(int(rng.choice(with_objects)))
-            labelled = mixup(labelled, partner, augment.mixup_scale, rng)
+    while True:
+        plan = plan_sample(
+            index,
+            loader.find,
+            len(loader.records),
+            with_objects,
+            mosaic=mosaic,
+            config=config,
+            rng=np.random.default_rng(seed),
+        )
+        try:
+            if plan.tiles:
+                _draw_mosaic(plan, loader, canvases, out)
+            else:
+                _draw_whole(plan, loader, out)
+        except BrokenImage:
+            continue  # another image now takes the place of the broken one
+        return plan.targets
+
+
+def _draw_mosaic(plan: Plan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
+    size = (out.shape[0], out.shape[1])
+    canvas = canvases.mosaic
+    canvas.fill(PADDING)
+    for tile in plan.tiles:
+        if seen_part(tile, size) is not None:
+            paint(canvas, loader.pixels(tile, size), tile)
+    if plan.partner is not None:
+        fill_background(canvases.partner, plan.partner.padded)
+        if seen_part(plan.partner.placement, size) is not None:
+            paint(canvases.partner, loader.pixels(plan.partner.placement, size), plan.partner.placement)
+        blend(canvas, canvases.partner)
+    if plan.shifts is None:
+        cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR, dst=out)
     else:
-        image, ratio = resize_to_fit(labelled.image, size)
-        labelled = LabelledImage(image, labelled.boxes * np.float32(ratio), labelled.classes)
-    return _finish(labelled, config, rng)
+        shift_hsv(canvas, plan.shifts, out)
 
 
-def _finish(labelled: LabelledImage, config: DataConfig, rng: np.random.Generator) -> Sample:
-    """Colour, mirror, letterbox, and the objects in their slots (SPEC A3.4)."""
-    image, boxes, classes = labelled
-    augment = config.augment
-    if len(boxes):  # the original leaves images without objects as they are
-        if rng.random() < augment.hsv_probability:
-            image = shift_hsv(image, draw_shifts(rng, augment.hsv_gains))
-        if rng.random() < augment.flip_probability:
-            image, boxes = mirror(image, boxes)
-    image, ratio = letterbox(image, config.input_size)
-    sides = (boxes[:, 2:] - boxes[:, :2]) * np.float32(ratio)
-    centres = (boxes[:, 2:] + boxes[:, :2]) * np.float32(ratio / 2)
-    kept = np.flatnonzero(sides.min(axis=1, initial=np.inf) > augment.min_final_side_px)[: config.max_boxes]
-    slot_boxes, slot_classes = np.zeros((config.max_boxes, 4), np.float32), np.zeros(config.max_boxes, np.int32)
-    slot_boxes[: len(kept)] = np.concatenate([centres, sides], axis=1)[kept]
-    slot_classes[: len(kept)] = classes[kept]
-    return Sample(image, slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept))
+def _draw_whole(plan: Plan, loader: ImageLoader, out: UInt8[np.ndarray, "H W 3"]) -> None:
+    """As evaluation shows images, but for colour and mirroring."""
+    size = (out.shape[0], out.shape[1])
+    image = loader.fitted(plan.record_index, size)
+    if plan.shifts is not None:
+        image = shift_hsv(image, plan.shifts)
+    if plan.mirrored:
+        image = cv2.flip(image, 1)
+    out[:] = letterbox(image, size)[0]

@@ -9,8 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from yolox_jax.data.pipeline import training_batches
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.cache import PixelCache
+from yolox_jax.data.image import BrokenImage
+from yolox_jax.data.pipeline import Batch, TrainingBatches, training_batches
+from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_like
 from yolox_jax.training.console import TrainingConsole
@@ -42,7 +44,13 @@ class Loop:
     """When the last checkpoint was begun."""
 
     def run(
-        self, train_step: TrainStep, state: TrainState, progress: Progress, train_set: Dataset, rows: range
+        self,
+        train_step: TrainStep,
+        state: TrainState,
+        progress: Progress,
+        train_set: Dataset,
+        rows: range,
+        cache: PixelCache | None,
     ) -> Progress:
         """Trains on this process's `rows` of each batch. Only reports and what is rarer wait for the device.
 
@@ -55,7 +63,7 @@ class Loop:
         like = batch_like(plan.config, self.sharding)
         with (
             CompiledSteps(train_step, state, like, plan.sizes_from(start)) as compiled,
-            training_batches(train_set, plan.config, start_step=start, rows=rows) as batches,
+            training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
         ):
             if start == plan.total_steps:
                 logger.info("all %d steps are done; the evaluation after the last of them is made again", start)
@@ -69,12 +77,19 @@ class Loop:
                 with meter.waiting("pause"):
                     take_step = self._wait_for(compiled, state, progress, meter, step)
                 with meter.waiting("data"):
-                    local = next(batches)
+                    local = self._next(batches, state, progress, meter)
                 with meter.waiting("transfer"):
                     batch = to_devices(local, self.sharding)
                 state, metrics = take_step(state, batch, np.float32(plan.l1_weight_at(step)))
                 meter.add(metrics)
                 progress = self._after(step, state, progress, meter)
+            if batches.num_dropped:
+                logger.warning(
+                    "%d objects were not trained on: their images hold more than --data.max-boxes %d, which keeps the "
+                    "largest",
+                    batches.num_dropped,
+                    plan.config.data.max_boxes,
+                )
             if batches.broken:
                 logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
         if int(state.skipped_steps):
@@ -83,6 +98,18 @@ class Loop:
             logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, usual)
         self.checkpoints.wait()
         return progress
+
+    def _next(self, batches: TrainingBatches, state: TrainState, progress: Progress, meter: Meter) -> Batch:
+        """The next batch. Where the images are gone, what was trained so far is saved before the run ends."""
+        try:
+            return next(batches)
+        except (BrokenImage, DataError):
+            # Several processes save together, and the others may still have their images.
+            if jax.process_count() == 1:
+                self._save(state, progress, meter)
+                self.checkpoints.wait()
+                logger.info("saved after step %d: --resume goes on from there", state.step)
+            raise
 
     def _after(self, step: int, state: TrainState, progress: Progress, meter: Meter) -> Progress:
         """What follows `step`: a line of metrics, a checkpoint, the stop that was asked for, an evaluation."""

@@ -10,9 +10,11 @@ from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
+from yolox_jax.data.cache import open_cache
+from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import Dataset, fingerprint, num_records_above
+from yolox_jax.data.sources.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
@@ -86,6 +88,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         StopSignals() as stop,
         TrainingConsole(run.log, plan.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
+        contextlib.ExitStack() as caches,
     ):
         seen = f"a folder with {'the' if run.lock.exists() else 'no'} lock and checkpoints {checkpoints.steps()}"
         check_same_settings({"workdir": seen})
@@ -104,7 +107,10 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         with _open_log(run, config, int(state.step), progress) as log:
             on_first_process(lambda: record_settings(run, config, train_set))
             rows = rows_of_this_process(mesh, config.train.batch_size)
-            guard = NonFiniteGuard(config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows))
+            cache = on_every_process(lambda: caches.enter_context(open_cache(train_set.records, config.data)))
+            guard = NonFiniteGuard(
+                config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows, cache)
+            )
             loop = Loop(
                 plan=plan,
                 sharding=split_over_devices(mesh),
@@ -115,7 +121,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
                 stop=stop,
             )
             train_step = make_train_step(graphdef, optimizer, config, mesh)
-            progress = loop.run(train_step, state, progress, train_set, rows)
+            progress = loop.run(train_step, state, progress, train_set, rows, cache)
         if progress.best_ap is not None:
             logger.info(
                 "best AP %.4f after epoch %s; everything is in %s", progress.best_ap, progress.best_epoch, workdir
@@ -165,11 +171,7 @@ def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | 
 
 def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
-    if train_set.class_names != val_set.class_names:
-        raise ConfigError(
-            f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
-            f"{', '.join(val_set.class_names)}; give both the same list of categories"
-        )
+    check_same_classes(train_set, val_set)
     return train_set, val_set
 
 
@@ -210,10 +212,6 @@ def _announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dat
         logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))
         for warning in dataset.warnings:
             logger.warning("%s: %s", which, warning)
-    crowded = num_records_above(train_set, config.data.max_boxes)
-    if crowded:
-        logger.warning(
-            "train: %d images hold more than --data.max-boxes %d; of those the first are trained on",
-            crowded,
-            config.data.max_boxes,
-        )
+    for finding in cheap_findings(train_set, val_set, config.data):
+        if finding.level != "note":
+            logger.warning("%s", finding.sentence())

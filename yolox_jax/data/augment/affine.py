@@ -3,13 +3,11 @@
 import math
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from yolox_jax.config import AugmentConfig
-from yolox_jax.data.image import LabelledImage
-from yolox_jax.data.letterbox import PADDING
+from yolox_jax.data.augment.objects import Objects
 
 
 class AffineDraw(NamedTuple):
@@ -95,18 +93,17 @@ def visible_boxes(
     )
 
 
-def affine(
-    mosaic: LabelledImage, draw: AffineDraw, output_size: tuple[int, int], config: AugmentConfig
-) -> LabelledImage:
-    """Apply a drawn geometry to a mosaic: pixels, and boxes filtered where the geometry is centred."""
-    centred = config.mosaic_geometry == "centred"
-    canvas_size = mosaic.image.shape[:2]
-    matrix = centred_matrix(draw, canvas_size, output_size) if centred else corner_matrix(draw, output_size)
-    image = cv2.warpAffine(
-        mosaic.image, matrix, (output_size[1], output_size[0]), borderValue=(PADDING, PADDING, PADDING)
-    )
-    boxes = transform_boxes(mosaic.boxes, matrix, output_size)
-    if not centred:
-        return LabelledImage(image, boxes, mosaic.classes)
-    keep = visible_boxes(mosaic.boxes, boxes, draw.scale, config)
-    return LabelledImage(image, boxes[keep], mosaic.classes[keep])
+def apply_affine(
+    objects: Objects, draw: AffineDraw, input_size: tuple[int, int], config: AugmentConfig
+) -> tuple[Float64[np.ndarray, "2 3"], Objects]:
+    """A drawn geometry: the matrix from the canvas of a mosaic to the output, and the objects that survive it.
+
+    They are filtered where the geometry is centred.
+    """
+    if config.mosaic_geometry == "corner":
+        matrix = corner_matrix(draw, input_size)
+        return matrix, objects._replace(boxes=transform_boxes(objects.boxes, matrix, input_size))
+    matrix = centred_matrix(draw, (2 * input_size[0], 2 * input_size[1]), input_size)
+    boxes = transform_boxes(objects.boxes, matrix, input_size)
+    kept = visible_boxes(objects.boxes, boxes, draw.scale, config)
+    return matrix, objects._replace(boxes=boxes).keep(kept)

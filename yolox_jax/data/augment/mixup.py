@@ -1,49 +1,66 @@
 """MixUp: the mean of a mosaic and another image, with the objects of both (SPEC A3.3)."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 
-from yolox_jax.data.image import LabelledImage
-from yolox_jax.data.letterbox import letterbox
+from yolox_jax.data.augment.matrix import mirroring, scaling
+from yolox_jax.data.augment.objects import Objects
+from yolox_jax.data.augment.paint import Placement
+from yolox_jax.data.letterbox import PADDING, fitted_size
+from yolox_jax.data.sources.dataset import Record
 
 
-def mixup(
-    base: LabelledImage, partner: LabelledImage, scale_range: tuple[float, float], rng: np.random.Generator
-) -> LabelledImage:
-    """Blend a partner, randomly zoomed, mirrored and cropped, into an image of the input size.
+class Partner(NamedTuple):
+    """The image blended in: randomly zoomed, mirrored and cropped."""
 
-    Where the partner is smaller than the image, black is blended in.
-    """
-    height, width = base.image.shape[:2]
+    placement: Placement
+    padded: tuple[int, int, int, int]
+    """Window of the output that the letterboxed image fills, padding and all, in px: outside it is black."""
+
+    def mirrored(self, width: int) -> "Partner":
+        """The same in an output, `width` px wide, that is mirrored left to right."""
+        x1, y1, x2, y2 = self.padded
+        return Partner(self.placement.mirrored(width), (width - x2, y1, width - x1, y2))
+
+
+def draw_partner(
+    index: int, record: Record, size: tuple[int, int], scale_range: tuple[float, float], rng: np.random.Generator
+) -> tuple[Partner, Objects]:
+    """Draw zoom, mirroring and crop of the partner of an output of `size` (height, width)."""
+    height, width = size
     zoom = rng.uniform(*scale_range)
     mirrored = rng.uniform() > 0.5
-    image, boxes = _zoomed(partner, (height, width), zoom)
-    if mirrored:
-        image, boxes = mirror(image, boxes)
-    top = int(rng.integers(max(image.shape[0] - height, 1)))
-    left = int(rng.integers(max(image.shape[1] - width, 1)))
-    window = image[top : top + height, left : left + width]
-    blended = base.image >> 1  # where the window does not reach: the mean with black
-    part = base.image[: window.shape[0], : window.shape[1]]
-    # Mean of two bytes, rounded down, without leaving 8 bits: what they share plus half of what they do not.
-    blended[: window.shape[0], : window.shape[1]] = (part & window) + ((part ^ window) >> 1)
-    boxes = np.clip(
-        boxes - np.array([left, top, left, top], np.float32), 0.0, np.array([width, height] * 2, np.float32)
+    # The image is letterboxed, and then resized with its padding.
+    fitted, ratio = fitted_size((record.height, record.width), size)
+    zoomed_height, zoomed_width = max(int(height * zoom), 1), max(int(width * zoom), 1)
+    matrix = scaling(
+        fitted[1] / record.width * zoomed_width / width, fitted[0] / record.height * zoomed_height / height
     )
-    return LabelledImage(blended, np.concatenate([base.boxes, boxes]), np.concatenate([base.classes, partner.classes]))
+    limit = np.array([zoomed_width, zoomed_height] * 2, np.float32)
+    objects = Objects(np.clip(record.boxes * np.float32(ratio * zoom), 0.0, limit), record.classes)
+    if mirrored:
+        matrix = mirroring(zoomed_width).after(matrix)
+        objects = objects.mirrored(zoomed_width)
+    top = int(rng.integers(max(zoomed_height - height, 1)))
+    left = int(rng.integers(max(zoomed_width - width, 1)))
+    placement = Placement(index, scaling(1, 1, (-left, -top)).after(matrix), (0, 0, record.width, record.height))
+    padded = (0, 0, min(zoomed_width - left, width), min(zoomed_height - top, height))
+    boxes = objects.boxes - np.array([left, top, left, top], np.float32)
+    boxes = np.clip(boxes, 0.0, np.array([width, height] * 2, np.float32))
+    return Partner(placement, padded), objects._replace(boxes=boxes)
 
 
-def _zoomed(partner: LabelledImage, size: tuple[int, int], zoom: float) -> tuple[np.ndarray, np.ndarray]:
-    """The letterboxed partner, padding and all, resized by `zoom`; boxes clipped to it."""
-    padded, ratio = letterbox(partner.image, size)
-    new_height, new_width = max(int(size[0] * zoom), 1), max(int(size[1] * zoom), 1)
-    image = cv2.resize(padded, (new_width, new_height), interpolation=cv2.INTER_LINEAR)
-    boxes = partner.boxes * np.float32(ratio * zoom)
-    return image, np.clip(boxes, 0.0, np.array([new_width, new_height] * 2, np.float32))
+def fill_background(canvas: UInt8[np.ndarray, "H W 4"], padded: tuple[int, int, int, int]) -> None:
+    """Grey where the letterboxed partner lies, black beyond it."""
+    x1, y1, x2, y2 = padded
+    canvas.fill(0)
+    canvas[y1:y2, x1:x2] = PADDING
 
 
-def mirror(image: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror an image and its boxes left to right."""
-    mirrored = boxes_xyxy.copy()
-    mirrored[:, [0, 2]] = image.shape[1] - boxes_xyxy[:, [2, 0]]
-    return cv2.flip(image, 1), mirrored
+def blend(image: UInt8[np.ndarray, "H W 4"], other: UInt8[np.ndarray, "H W 4"]) -> None:
+    """Put the mean of two images, rounded down, in the place of the first."""
+    # OpenCV rounds to the nearest: a quarter less makes that down, from both halves and whole numbers.
+    cv2.addWeighted(image, 0.5, other, 0.5, -0.25, dst=image)

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yolox_jax.data.image import LabelledImage
-from yolox_jax.data.letterbox import PADDING, resize_to_fit
+from yolox_jax.data.augment.matrix import scaling
+from yolox_jax.data.augment.objects import Objects
+from yolox_jax.data.augment.paint import Placement
+from yolox_jax.data.letterbox import fitted_size
+from yolox_jax.data.sources.dataset import Record
 
-Window = tuple[int, int, int, int]
+PxWindow = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole px."""
 
 
 def place_tile(
     quadrant: int, centre_xy: tuple[int, int], tile_size: tuple[int, int], canvas_size: tuple[int, int]
-) -> tuple[Window, Window]:
+) -> tuple[PxWindow, PxWindow]:
     """Where a tile goes: each has one corner at the centre and is cut at the edge of the canvas.
 
     Args:
@@ -40,22 +43,30 @@ def draw_centre(rng: np.random.Generator, input_size: tuple[int, int]) -> tuple[
     return x, y
 
 
-def build_mosaic(
-    tiles: Sequence[LabelledImage], centre_xy: tuple[int, int], input_size: tuple[int, int]
-) -> LabelledImage:
-    """Put four images on one canvas of twice the input size, each shrunk or grown to fit the input size.
+def place_tiles(
+    indices: Sequence[int], records: Sequence[Record], centre_xy: tuple[int, int], input_size: tuple[int, int]
+) -> tuple[list[Placement], Objects]:
+    """Where four images go on one canvas of twice the input size, each shrunk or grown to fit the input size.
 
     Boxes are clipped to the canvas; those that lie outside keep no area.
     """
     canvas_size = (2 * input_size[0], 2 * input_size[1])
-    canvas = np.full((*canvas_size, 3), PADDING, np.uint8)
-    all_boxes = []
-    for quadrant, tile in enumerate(tiles):
-        image, ratio = resize_to_fit(tile.image, input_size)
-        (x1, y1, x2, y2), (u1, v1, u2, v2) = place_tile(quadrant, centre_xy, image.shape[:2], canvas_size)
-        canvas[y1:y2, x1:x2] = image[v1:v2, u1:u2]
-        offset = np.array([x1 - u1, y1 - v1, x1 - u1, y1 - v1], np.float32)
-        all_boxes.append(tile.boxes * np.float32(ratio) + offset)
+    placements, all_boxes = [], []
+    for quadrant, (index, record) in enumerate(zip(indices, records, strict=True)):
+        (height, width), ratio = fitted_size((record.height, record.width), input_size)
+        (x1, y1, _, _), (u1, v1, u2, v2) = place_tile(quadrant, centre_xy, (height, width), canvas_size)
+        left, top = x1 - u1, y1 - v1
+        scale_x, scale_y = width / record.width, height / record.height
+        placements.append(
+            Placement(
+                index,
+                scaling(scale_x, scale_y, (left, top)),
+                (u1 / scale_x, v1 / scale_y, u2 / scale_x, v2 / scale_y),
+                right_of_it=quadrant in (0, 2),
+                below_it=quadrant in (0, 1),
+            )
+        )
+        all_boxes.append(record.boxes * np.float32(ratio) + np.array([left, top, left, top], np.float32))
     limit = np.array([canvas_size[1], canvas_size[0]] * 2, np.float32)
     boxes = np.clip(np.concatenate(all_boxes), 0.0, limit)
-    return LabelledImage(canvas, boxes, np.concatenate([tile.classes for tile in tiles]))
+    return placements, Objects(boxes, np.concatenate([record.classes for record in records]))

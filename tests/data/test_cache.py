@@ -1,0 +1,157 @@
+"""The cache of decoded images: the same images, shared, checked against their files, refused where there is no room."""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data import cache as cache_module
+from yolox_jax.data.cache import open_cache
+from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.letterbox import resize_to_fit
+from yolox_jax.data.sources import open_dataset
+from yolox_jax.data.sources.dataset import Record
+
+RAM = DataConfig(input_size=(96, 96), cache="ram")
+
+
+@pytest.fixture
+def records(coco_content: dict[str, Any], write_coco: Callable[[dict[str, Any]], DatasetConfig]) -> tuple[Record, ...]:
+    return open_dataset(write_coco(coco_content), "train").records
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> DataConfig:
+    return replace(RAM, cache="disk", cache_dir=str(tmp_path / "cache"))
+
+
+def _file(config: DataConfig) -> Path:
+    (path,) = Path(config.cache_dir).glob("*.pixels")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_cache_holds_every_image_fitted_to_the_input(records: tuple[Record, ...], disk: DataConfig, kind: str) -> None:
+    config = RAM if kind == "ram" else disk
+    with open_cache(records, config) as cache:
+        assert cache is not None
+        for index, record in enumerate(records):
+            np.testing.assert_array_equal(cache[index], resize_to_fit(load_image(record), (96, 96))[0])
+        with pytest.raises(ValueError, match="read-only"):
+            cache[0][:] = 0
+
+
+def test_no_cache_is_made_unless_asked_for(records: tuple[Record, ...]) -> None:
+    with open_cache(records, DataConfig()) as cache:
+        assert cache is None
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_broken_images_are_named_when_they_are_asked_for(
+    records: tuple[Record, ...], disk: DataConfig, kind: str
+) -> None:
+    records[1].path.write_bytes(b"")
+    for _ in range(2):  # made, and for the disk found again
+        with open_cache(records, RAM if kind == "ram" else disk) as cache:
+            assert cache is not None
+            assert cache[2].shape == (72, 96, 3)
+            with pytest.raises(BrokenImage, match=r"sub/1\.jpg: is an empty file"):
+                cache[1]
+
+
+def test_another_process_reads_the_same_memory(records: tuple[Record, ...]) -> None:
+    program = "import pickle, sys; print(int(pickle.load(sys.stdin.buffer)[3].sum()))"
+    with open_cache(records, RAM) as cache:
+        assert cache is not None
+        sent = pickle.dumps(cache)
+        assert len(sent) < 2000
+        done = subprocess.run([sys.executable, "-c", program], input=sent, capture_output=True, check=True)
+        assert int(done.stdout) == int(cache[3].sum())
+
+
+def test_memory_is_given_back_at_the_end(records: tuple[Record, ...]) -> None:
+    def shared() -> int:
+        return Path("/proc/self/maps").read_text().count("yolox_jax-images")
+
+    with open_cache(records, RAM) as cache:
+        assert shared() == 1
+    del cache
+    assert shared() == 0
+
+
+def test_file_on_disk_is_used_again(
+    records: tuple[Record, ...], disk: DataConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_cache(records, disk):
+        made = _file(disk).stat().st_mtime_ns
+    with caplog.at_level(logging.INFO, "yolox_jax.data"), open_cache(records, disk):
+        assert _file(disk).stat().st_mtime_ns == made
+    assert f"images come from {_file(disk)}" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["image changed", "cut short", "garbage", "older version", "annotated size"])
+def test_file_on_disk_that_does_not_fit_is_made_anew(
+    records: tuple[Record, ...],
+    disk: DataConfig,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if fault == "older version":
+        with monkeypatch.context() as patched:
+            patched.setattr(cache_module, "VERSION", 0)
+            with open_cache(records, disk):
+                pass
+    else:
+        with open_cache(records, disk):
+            pass
+    path = _file(disk)
+    if fault == "image changed":
+        records[0].path.write_bytes(records[1].path.read_bytes())
+    elif fault == "cut short":
+        os.truncate(path, path.stat().st_size - 5)
+    elif fault == "garbage":
+        path.write_bytes(b"{}")
+    elif fault == "annotated size":
+        records = (replace(records[0], height=47), *records[1:])
+    with caplog.at_level(logging.INFO, "yolox_jax.data"), open_cache(records, disk) as cache:
+        assert cache is not None
+        assert "made anew" in caplog.text
+        if fault == "annotated size":
+            with pytest.raises(BrokenImage, match="annotations say 64x47"):
+                cache[0]
+        else:
+            np.testing.assert_array_equal(cache[0], resize_to_fit(load_image(records[0]), (96, 96))[0])
+    assert [entry.suffix for entry in sorted(Path(disk.cache_dir).iterdir())] == [".lock", ".pixels"]
+
+
+def test_other_input_sizes_have_files_of_their_own(records: tuple[Record, ...], disk: DataConfig) -> None:
+    for size in ((96, 96), (64, 96)):
+        with open_cache(records, replace(disk, input_size=size)) as cache:
+            assert cache is not None
+            assert cache[0].shape[0] == size[0] * 3 // 4 if size[0] == 96 else 64
+    assert len(list(Path(disk.cache_dir).glob("*.pixels"))) == 2
+
+
+def test_cache_is_refused_with_figures_where_there_is_no_room(
+    records: tuple[Record, ...], disk: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 100_000)
+    message = r"--data.cache ram: 5 images .* need .* GiB, but .* of memory can be used; --data.cache disk"
+    with pytest.raises(ConfigError, match=message), open_cache(records, RAM):
+        pass
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    message = r"--data.cache disk: 5 images .* need .* GiB, but .* is free in .*; name another --data.cache-dir"
+    with pytest.raises(ConfigError, match=message), open_cache(records, disk):
+        pass
+    assert not list(Path(disk.cache_dir).glob("*.pixels"))

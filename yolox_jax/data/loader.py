@@ -1,0 +1,79 @@
+"""Loads the images of records, and puts the next readable one in the place of a broken one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from yolox_jax.data.augment.paint import Placement
+from yolox_jax.data.cache import PixelCache
+from yolox_jax.data.image import BrokenImage, Pixels, load_image, load_reduced
+from yolox_jax.data.letterbox import fitted_size, resize_to_fit
+from yolox_jax.data.sources.dataset import DataError, Record
+
+
+class ImageLoader:
+    """Loads images from their files, or from a cache, and remembers what it met."""
+
+    def __init__(self, records: Sequence[Record], cache: PixelCache | None = None) -> None:
+        self.records = records
+        self.broken: dict[int, BrokenImage] = {}
+        """Broken images met, by their index."""
+        self.loaded: list[str] = []
+        """Path of each image loaded."""
+        self._cache = cache
+
+    def find(self, index: int) -> tuple[int, Record]:
+        """The record at `index`, or the nearest after it that is not known to be broken; and its index.
+
+        Raises:
+            DataError: all are.
+        """
+        for step in range(len(self.records)):
+            found = (index + step) % len(self.records)
+            if found not in self.broken:
+                return found, self.records[found]
+        last = next(reversed(self.broken.values()))
+        raise DataError(
+            f"none of the {len(self.records)} training images can be read; {last.path}: {last.why}. Is the folder "
+            "still there?"
+        )
+
+    def pixels(self, placement: Placement, size: tuple[int, int]) -> Pixels:
+        """An image, perhaps at a reduced scale that is still enough for where it goes.
+
+        One that is smaller than `size` (height, width) is resized to fit into it: stretched later, its outermost px
+        would fade into what lies behind.
+
+        Raises:
+            BrokenImage: it cannot be used; from now on `find` passes over it.
+        """
+        record = self.records[placement.record_index]
+        try:
+            if self._cache is None and fitted_size((record.height, record.width), size)[1] <= 1:
+                pixels = load_reduced(record, placement.matrix.zoom)
+            else:
+                image = self._fitted(placement.record_index, size)
+                pixels = Pixels(image, (image.shape[1] / record.width, image.shape[0] / record.height))
+        except BrokenImage as error:
+            self.broken[placement.record_index] = error
+            raise
+        self.loaded.append(str(record.path))
+        return pixels
+
+    def fitted(self, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """An image, resized to fit into `size` (height, width); not to be written to.
+
+        Raises:
+            BrokenImage: as `pixels`.
+        """
+        try:
+            image = self._fitted(index, size)
+        except BrokenImage as error:
+            self.broken[index] = error
+            raise
+        self.loaded.append(str(self.records[index].path))
+        return image
+
+    def _fitted(self, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        return resize_to_fit(load_image(self.records[index]), size)[0] if self._cache is None else self._cache[index]

@@ -1,0 +1,143 @@
+"""Several data sets as one, a share of one, and some of its classes."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.dataset import Dataset, Record
+
+
+def join(parts: Sequence[Dataset]) -> Dataset:
+    """Join data sets: classes of one name are one class, in the order in which names are first met.
+
+    Category ids and image ids stay as they are where they are free, and are raised otherwise.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    categories = _joined_categories(parts)
+    names = list(categories)
+    records: list[Record] = []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    used: set[int] = set()
+    for part in parts:
+        ids = {row["id"] for row in part.ground_truth["images"]}
+        raised = max(used) + 1 - min(ids, default=0) if used & ids else 0
+        used |= {key + raised for key in ids}
+        if raised:
+            warnings.append(f"{part.name}: image ids are raised by {raised}, as another data set has the same")
+        warnings += [f"{part.name}: {warning}" for warning in part.warnings]
+        to_class = np.array([names.index(name) for name in part.class_names], np.int32)
+        to_category = {old: categories[name] for old, name in zip(part.category_ids, part.class_names, strict=True)}
+        records += [
+            dataclasses.replace(record, image_id=record.image_id + raised, classes=to_class[record.classes])
+            for record in part.records
+        ]
+        images += [{**row, "id": row["id"] + raised} for row in part.ground_truth["images"]]
+        annotations += [
+            {**entry, "image_id": entry["image_id"] + raised, "category_id": to_category[entry["category_id"]]}
+            for entry in part.ground_truth["annotations"]
+        ]
+    return Dataset(
+        name=" + ".join(part.name for part in parts),
+        class_names=tuple(names),
+        category_ids=tuple(categories.values()),
+        records=tuple(records),
+        ground_truth=_ground_truth(images, annotations, categories),
+        warnings=tuple(warnings),
+    )
+
+
+def take_share(dataset: Dataset, fraction: float) -> Dataset:
+    """A share of the images, one at least, spread evenly over the data set."""
+    count = len(dataset.records)
+    kept = max(round(fraction * count), 1)
+    if kept >= count:  # or if there is none
+        return dataset
+    records = tuple(dataset.records[place * count // kept] for place in range(kept))
+    ids = {record.image_id for record in records}
+    truth = dataset.ground_truth
+    ground_truth = {
+        **truth,
+        "images": [row for row in truth["images"] if row["id"] in ids],
+        "annotations": [entry for entry in truth["annotations"] if entry["image_id"] in ids],
+    }
+    return dataclasses.replace(dataset, records=records, ground_truth=ground_truth)
+
+
+def select_classes(dataset: Dataset, wanted: Sequence[str], *, all_needed: bool) -> Dataset:
+    """The data set with the wanted classes alone, in this order; its images stay, without the other objects.
+
+    Args:
+        dataset: all of it.
+        wanted: names of classes.
+        all_needed: whether a class that the data set does not have is an error; otherwise it is one without objects.
+
+    Raises:
+        ConfigError: naming a class that is wanted twice, or that is not there.
+    """
+    for name in wanted:
+        if wanted.count(name) > 1:
+            raise ConfigError(f"--data.classes names {name!r} twice; every class can be wanted once")
+        if all_needed and name not in dataset.class_names:
+            near = difflib.get_close_matches(name, dataset.class_names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(dataset.class_names)}"
+            raise ConfigError(f"--data.classes: {dataset.name} has no class {name!r}{hint}")
+    known = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
+    free = max(known.values(), default=0) + 1
+    categories: dict[str, int] = {}
+    for name in wanted:
+        categories[name] = known.get(name, free)
+        free += name not in known
+    # -1 for what is not wanted.
+    to_class = np.array([wanted.index(name) if name in categories else -1 for name in known], np.int32)
+    records = tuple(_with_classes(record, to_class) for record in dataset.records)
+    left_out = sum(len(record.boxes) for record in dataset.records) - sum(len(record.boxes) for record in records)
+    warnings = (f"boxes of other classes than --data.classes names, left out: {left_out}",) if left_out else ()
+    chosen = set(categories.values())
+    annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["category_id"] in chosen]
+    return dataclasses.replace(
+        dataset,
+        class_names=tuple(wanted),
+        category_ids=tuple(categories.values()),
+        records=records,
+        ground_truth=_ground_truth(dataset.ground_truth["images"], annotations, categories),
+        warnings=(*dataset.warnings, *warnings),
+    )
+
+
+def _with_classes(record: Record, to_class: np.ndarray) -> Record:
+    classes = to_class[record.classes]
+    return dataclasses.replace(record, boxes=record.boxes[classes >= 0], classes=classes[classes >= 0])
+
+
+def _joined_categories(parts: Sequence[Dataset]) -> dict[str, int]:
+    """Category id by name of all classes, in the order in which they are first met."""
+    categories: dict[str, int] = {}
+    highest = max((category for part in parts for category in part.category_ids), default=0)
+    for part in parts:
+        for name, category in zip(part.class_names, part.category_ids, strict=True):
+            if name in categories:
+                continue
+            if category in categories.values():
+                highest += 1
+                category = highest
+            categories[name] = category
+    return categories
+
+
+def _ground_truth(
+    images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "info": {},
+        "images": images,
+        # pycocotools tells annotations apart by their ids alone.
+        "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)],
+        "categories": [{"id": category, "name": name} for name, category in categories.items()],
+    }
