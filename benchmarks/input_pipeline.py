@@ -25,7 +25,8 @@ from original_yolox import HOW_TO_INSTALL, is_installed, open_original, original
 from stage_times import OPENCV_STAGES, Stage
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.data.pipeline import steps_per_epoch, training_batches
+from yolox_jax.data.cache import open_cache
+from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError, Dataset, Record
 
@@ -213,10 +214,8 @@ def _open_ours(
     """A stream of ours with its cache filled."""
     data = dataclasses.replace(config.data, num_workers=workers, num_threads=threads, cache=cache)
     config = dataclasses.replace(config, data=data)
-    batches = stack.enter_context(training_batches(dataset, config))
-    if cache != "none":
-        for _ in range(steps_per_epoch(len(dataset.records), config.train.batch_size)):
-            next(batches)
+    filled = stack.enter_context(open_cache(dataset.records, config.data))
+    batches = stack.enter_context(training_batches(dataset, config, cache=filled))
     loaded_by = _counted(threads, "thread")
     if workers:
         loaded_by = f"{_counted(workers, 'process', 'processes')} of {loaded_by}"

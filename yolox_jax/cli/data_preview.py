@@ -56,7 +56,8 @@ def main(argv: list[str]) -> None:
         argv,
         prog="yolox-jax data preview",
         description="Draw the images of a training run exactly as its network sees them, with boxes and class names. "
-        "They have the size of --data.input-size: multi-scale training resizes them later, on the device.",
+        "They have the size of --data.input-size: multi-scale training resizes them later, on the device. Files "
+        "are read whatever --data.cache says: out of a cache, resized images differ in the rounding of their pixels.",
     )
     epochs = _epochs(arguments, config)
     _check_output(arguments.output)
