@@ -204,7 +204,7 @@ def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> l
     for kind, (single, double) in pairs.items():
         gain = ratio(double.rates, single.rates)
         print(f"two {kind} / one: {spread(gain, 2)} times")
-        results.append({"kind": kind, "one": summary(single.rates), "two": summary(double.rates), "ratio": gain})
+        results.append({"kind": kind, "one": single.to_json(), "two": double.to_json(), "ratio": gain})
     return results
 
 
