@@ -57,7 +57,15 @@ def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: s
     if config.format == "coco":
         dataset = _open_coco(config, setting)
     elif config.format == "voc":
-        dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting)
+        folder = _folder(config.images, f"{setting}.images")
+        dataset = read_voc(folder, split, difficult=config.difficult, setting=setting)
+    elif config.format == "yolo":
+        dataset = _open_yolo(config, split, setting)
+    elif config.format == "tfds":
+        from yolox_jax.data.sources.tfds_records import read_tfds
+
+        images = Path(config.images).expanduser() if config.images else None
+        dataset = read_tfds(config.annotations, split, images, setting=setting)
     else:
         dataset = _open_shapes(config, split, setting)
     if not dataset.records:
@@ -89,12 +97,17 @@ def _with_something_in_it(
 
 
 def _open_coco(config: DatasetConfig, setting: str) -> Dataset:
-    if not config.annotations:
-        raise ConfigError(f"{setting}.annotations is empty: name the JSON file of the annotations")
-    annotations = Path(config.annotations).expanduser()
-    if not annotations.is_file():
-        raise ConfigError(f"{setting}.annotations: no file {annotations}; name the JSON file of the annotations")
+    annotations = _file(config.annotations, f"{setting}.annotations", "the JSON file of the annotations")
     return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting)
+
+
+def _open_yolo(config: DatasetConfig, split: str, setting: str) -> Dataset:
+    # The sizes of images are not in the annotations, and are read from some with OpenCV.
+    from yolox_jax.data.sources.yolo_txt import read_yolo
+
+    data_yaml = _file(config.annotations, f"{setting}.annotations", "the data.yaml")
+    root = _folder(config.images, f"{setting}.images") if config.images else None
+    return read_yolo(data_yaml, split, root, setting=setting)
 
 
 def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
@@ -111,6 +124,15 @@ def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
 def user_cache() -> Path:
     """Folder for what can be made again, such as generated images."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
+
+
+def _file(name: str, setting: str, what: str) -> Path:
+    if not name:
+        raise ConfigError(f"{setting} is empty: name {what}")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{setting}: no file {path}; name {what}")
+    return path
 
 
 def _folder(name: str, setting: str) -> Path:
