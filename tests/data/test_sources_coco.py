@@ -12,7 +12,7 @@ import pytest
 
 from yolox_jax.config import ConfigError, DatasetConfig
 from yolox_jax.data.sources import open_dataset
-from yolox_jax.data.sources.dataset import DataError, num_records_above
+from yolox_jax.data.sources.dataset import DataError
 
 Writer = Callable[[dict[str, Any]], DatasetConfig]
 
@@ -37,6 +37,17 @@ def test_crowds_are_scored_against_but_not_trained_on(coco_content: dict[str, An
     dataset = open_dataset(write_coco(coco_content), "train")
     assert dataset.records[0].classes.tolist() == [0]
     assert [entry["iscrowd"] for entry in dataset.ground_truth["annotations"]] == [1, 0, 0, 0, 0]
+
+
+def test_annotations_to_be_ignored_are_scored_against_but_not_trained_on(
+    coco_content: dict[str, Any], write_coco: Writer
+) -> None:
+    coco_content["annotations"][0]["ignore"] = 1
+    coco_content["annotations"][1]["ignore"] = 0
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert dataset.records[0].classes.tolist() == [0]
+    first, second = dataset.ground_truth["annotations"][:2]
+    assert (first["ignore"], first["iscrowd"]) == (1, 0) and "ignore" not in second
 
 
 def test_boxes_over_the_border_are_clipped_and_counted(coco_content: dict[str, Any], write_coco: Writer) -> None:
@@ -100,11 +111,6 @@ def test_refusal_of_a_split_without_boxes_tells_what_became_of_them(
         entry["bbox"] = [500, 500, 10, 10]
     with pytest.raises(DataError, match=r"nothing to learn from.*without area in their image, left out: 5"):
         open_dataset(write_coco(coco_content), "train")
-
-
-def test_images_with_more_objects_than_slots_are_counted(coco_content: dict[str, Any], write_coco: Writer) -> None:
-    dataset = open_dataset(write_coco(coco_content), "train")
-    assert [num_records_above(dataset, slots) for slots in (0, 1, 2)] == [4, 1, 0]
 
 
 def test_annotation_ids_of_the_ground_truth_start_at_one(coco_content: dict[str, Any], write_coco: Writer) -> None:

@@ -14,7 +14,7 @@ import yaml
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.sources import open_dataset, open_datasets
-from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.sources.dataset import PARTLY_OUTSIDE, DataError, Dataset, Faults
 from yolox_jax.data.sources.yolo_txt import label_path
 from yolox_jax.evaluation.coco import score
 
@@ -119,16 +119,16 @@ def test_boxes_over_the_border_and_without_area_are_mended_and_counted(yolo: Dat
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.5", r"b\.txt, line 2 holds 4 numbers; a line is: class, centre x"),
+        ("0 0.5 0.5 0.5", r"b\.txt, line 2 holds 4 numbers. A line is: class, centre x"),
         ("0 0.5 0.5 0.5 0.5 0.9", r"b\.txt, line 2 holds 6 numbers; remove the score"),
         ("0 .1 .1 .2 .2 .3 .3 .4", r"b\.txt, line 2 holds 8 numbers"),
         ("0", r"b\.txt, line 2 holds 1 numbers"),
-        ("0,0.5,0.5,0.5,0.5", r"b\.txt, line 2 is '0,0.5,0.5,0.5,0.5'; a line is"),
+        ("0,0.5,0.5,0.5,0.5", r"b\.txt, line 2 is '0,0.5,0.5,0.5,0.5'. A line is"),
         ("cat 0.5 0.5 0.5 0.5", r"b\.txt, line 2 is 'cat 0.5"),
         ("0.5 0.5 0.5 0.5 0.5", r"b\.txt, line 2: class is 0.5; it must be a whole number"),
         (
             "2 0.5 0.5 0.5 0.5",
-            r"b\.txt, line 2: unknown class 2; names in /.*data\.yaml has 0, 1\. Classes count from 0",
+            r"b\.txt, line 2: unknown class 2; names in the data\.yaml has 0, 1\. Classes count from 0",
         ),
         ("-1 0.5 0.5 0.5 0.5", r"b\.txt, line 2: unknown class -1"),
         ("0 nan 0.5 0.5 0.5", r"b\.txt, line 2 is .*NaN or infinity"),
@@ -143,6 +143,24 @@ def test_unsound_lines_are_refused_by_file_and_line(yolo: DatasetConfig, line: s
     _labels(_root(yolo), "train/b", f"0 0.5 0.5 0.25 0.5\n{line}\n")
     with pytest.raises(DataError, match=message):
         open_dataset(yolo, "train")
+
+
+def test_a_check_goes_on_after_unsound_lines_and_files(yolo: DatasetConfig, tmp_path: Path) -> None:
+    _labels(tmp_path, "train/b", "7 .5 .5 .5 .5\n0 .5 .5 .25 .5\n0 30 20 10 10\n0 .5 .5 .5 1.1\n0 .1 .5 .5 .5\n")
+    (tmp_path / "labels/train/c.txt").write_bytes(b"\xff\xfe")
+    (tmp_path / "list.txt").write_text("images/train/b.jpg\nimages/train/c.jpg\ngone.jpg\n")
+    faults = Faults(keep_all=True)
+    dataset = open_dataset(_write_yaml(tmp_path, train="list.txt", nc=4), "train", faults=faults)
+    assert [error.kind for error in faults.errors] == [
+        "missing image files",
+        "a number of classes unlike that of their names",
+        "unknown category ids",
+        "coordinates that are no fractions",
+        "coordinates that are no fractions",
+        "malformed labels",
+    ]
+    assert [len(record.boxes) for record in dataset.records] == [0, 2, 0]
+    assert [(entry.kind, entry.path.name) for entry in faults.mended] == [(PARTLY_OUTSIDE, "b.jpg")]
 
 
 def test_labels_that_are_no_text_are_refused(yolo: DatasetConfig) -> None:

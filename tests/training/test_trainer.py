@@ -25,15 +25,17 @@ from yolox_jax.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
+from yolox_jax.models.summary import Summary
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.meter import Meter
 from yolox_jax.training.non_finite import TrainingError
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
-from yolox_jax.training.trainer import train
+from yolox_jax.training.trainer import _announce, train
 from yolox_jax.weights import read_weights
 
 
@@ -71,6 +73,13 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
     metadata = read_weights(finished.root).metadata
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
+
+
+def test_what_is_odd_about_the_data_is_logged_before_the_training(small_config, caplog):
+    data = dataclasses.replace(small_config.data, val=small_config.data.train)
+    train_set = open_datasets(data, "train")
+    _announce(dataclasses.replace(small_config, data=data), Summary(1, 1.0, 1), train_set, train_set)
+    assert "train and val: images that train and val share: 16 (such as " in caplog.text
 
 
 def test_tensorboard_reads_the_losses_the_figures_and_the_pictures(finished):

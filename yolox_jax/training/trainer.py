@@ -11,9 +11,10 @@ from jax.sharding import Mesh
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
 from yolox_jax.data.cache import open_cache
+from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import Dataset, fingerprint, num_records_above
+from yolox_jax.data.sources.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
@@ -170,12 +171,7 @@ def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | 
 
 def _open_datasets(config: Config) -> tuple[Dataset, Dataset]:
     train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
-    if train_set.class_names != val_set.class_names:
-        raise ConfigError(
-            f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
-            f"{', '.join(val_set.class_names)}; give both the same list of categories, "
-            "or name the classes that are wanted with --data.classes"
-        )
+    check_same_classes(train_set, val_set)
     return train_set, val_set
 
 
@@ -216,10 +212,6 @@ def _announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dat
         logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))
         for warning in dataset.warnings:
             logger.warning("%s: %s", which, warning)
-    crowded = num_records_above(train_set, config.data.max_boxes)
-    if crowded:
-        logger.warning(
-            "train: %d images hold more than --data.max-boxes %d; of those the first are trained on",
-            crowded,
-            config.data.max_boxes,
-        )
+    for finding in cheap_findings(train_set, val_set, config.data):
+        if finding.level != "note":
+            logger.warning("%s", finding.sentence())

@@ -7,60 +7,67 @@ from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.sources.dataset import STOP_AT_FIRST, DataError, Dataset, Faults
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
 
 
-def open_datasets(data: DataConfig, which: Literal["train", "val"]) -> Dataset:
+def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
     """Read and check the annotations of everything that a config trains or evaluates on, as one data set.
 
     Args:
         data: where the data sets lie, and which classes are wanted.
         which: whether to open what is trained or what is evaluated on.
+        faults: what to do about unsound entries.
 
     Raises:
         ConfigError: a setting that leads nowhere.
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
     first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
-    settings = [f"--data.{which}", *(f"data.more_{which}[{place}]" for place in range(len(more)))]
-    parts = [_open_part(config, which, setting) for config, setting in zip((first, *more), settings, strict=True)]
-    dataset = join(parts)
+    configs = {f"--data.{which}": first}
+    configs |= {f"data.more_{which}[{place}]": config for place, config in enumerate(more)}
+    dataset = join([_open_part(config, which, setting, faults) for setting, config in configs.items()])
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_needed=which == "train")
-    return _with_something_in_it(dataset, which, dict(zip(settings, (first, *more), strict=True)))
+    with faults:
+        dataset = _check_not_empty(dataset, which, configs)
+    return dataset
 
 
-def open_dataset(config: DatasetConfig, which: Literal["train", "val"]) -> Dataset:
-    """Read and check the annotations of one split; images are looked for, not opened.
+def open_dataset(config: DatasetConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
+    """Read and check the annotations of one data set; images are looked for, not opened.
 
     Args:
         config: where the data set lies and its format.
         which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split
             of formats that have splits where `config.split` is empty.
+        faults: what to do about unsound entries.
 
     Returns:
-        The data set, with at least one image, and for training with at least one box.
+        The data set; unless all faults are wanted, with at least one image, and for training with at least one box.
 
     Raises:
         ConfigError: a setting that leads nowhere.
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
     setting = f"--data.{which}"
-    return _with_something_in_it(_open_part(config, which, setting), which, {setting: config})
+    dataset = _open_part(config, which, setting, faults)
+    with faults:
+        dataset = _check_not_empty(dataset, which, {setting: config})
+    return dataset
 
 
-def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str) -> Dataset:
-    """Reads one data set; `setting` is what errors call it."""
+def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str, faults: Faults) -> Dataset:
+    """Read one data set; `setting` is what errors call it."""
     split = config.split or which
     if config.format == "coco":
-        dataset = _open_coco(config, setting)
+        dataset = _open_coco(config, setting, faults)
     elif config.format == "voc":
         folder = _folder(config.images, f"{setting}.images")
-        dataset = read_voc(folder, split, difficult=config.difficult, setting=setting)
+        dataset = read_voc(folder, split, difficult=config.difficult, setting=setting, faults=faults)
     elif config.format == "yolo":
-        dataset = _open_yolo(config, split, setting)
+        dataset = _open_yolo(config, split, setting, faults)
     elif config.format == "tfds":
         from yolox_jax.data.sources.tfds_records import read_tfds
 
@@ -68,20 +75,11 @@ def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: s
         dataset = read_tfds(config.annotations, split, images, setting=setting)
     else:
         dataset = _open_shapes(config, split, setting)
-    if not dataset.records:
-        kind = "training" if which == "train" else "validation"
-        raise DataError(
-            f"no {kind} images: {dataset.name} lists none. Check {setting}.annotations and {setting}.split."
-        )
     return take_share(dataset, config.fraction)
 
 
-def _with_something_in_it(
-    dataset: Dataset, which: Literal["train", "val"], read_from: dict[str, DatasetConfig]
-) -> Dataset:
+def _check_not_empty(dataset: Dataset, which: Literal["train", "val"], read_from: dict[str, DatasetConfig]) -> Dataset:
     """The data set, if there is something to train on; with a warning if there is nothing to evaluate on."""
-    if any(len(record.boxes) for record in dataset.records):
-        return dataset
     kind = "training" if which == "train" else "validation"
     sources = ", ".join(
         f"{setting}.annotations {config.annotations}"
@@ -89,25 +87,31 @@ def _with_something_in_it(
         else f"{setting}.split {config.split or which} of {config.images}"
         for setting, config in read_from.items()
     )
+    if not dataset.records:
+        raise DataError(f"no {kind} images: {dataset.name} lists none ({sources})", kind="no images")
+    if any(len(record.boxes) for record in dataset.records):
+        return dataset
     found = f"none of the {len(dataset.records)} {kind} images has a box ({sources})"
     if which == "train":
         mended = "".join(f"; {warning}" for warning in dataset.warnings)
-        raise DataError(f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}")
+        raise DataError(
+            f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}", kind="no boxes"
+        )
     return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{found}: AP is undefined"))
 
 
-def _open_coco(config: DatasetConfig, setting: str) -> Dataset:
+def _open_coco(config: DatasetConfig, setting: str, faults: Faults) -> Dataset:
     annotations = _file(config.annotations, f"{setting}.annotations", "the JSON file of the annotations")
-    return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting)
+    return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting, faults=faults)
 
 
-def _open_yolo(config: DatasetConfig, split: str, setting: str) -> Dataset:
+def _open_yolo(config: DatasetConfig, split: str, setting: str, faults: Faults) -> Dataset:
     # The sizes of images are not in the annotations, and are read from some with OpenCV.
     from yolox_jax.data.sources.yolo_txt import read_yolo
 
     data_yaml = _file(config.annotations, f"{setting}.annotations", "the data.yaml")
     root = _folder(config.images, f"{setting}.images") if config.images else None
-    return read_yolo(data_yaml, split, root, setting=setting)
+    return read_yolo(data_yaml, split, root, setting=setting, faults=faults)
 
 
 def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:

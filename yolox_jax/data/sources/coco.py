@@ -7,10 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from yolox_jax.data.sources.dataset import BoxTally, DataError, Dataset, Record, check_images_exist
+from yolox_jax.data.sources.dataset import (
+    STOP_AT_FIRST,
+    BoxTally,
+    DataError,
+    Dataset,
+    Faults,
+    Record,
+    check_images_exist,
+)
+
+AREA_OF_BOX, REPEATED_ID = "annotations without an area of their own", "duplicate annotation ids"
+"""Kinds of annotations that are mended."""
 
 
-def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Dataset:
+def read_coco(images: Path, annotations: Path, *, setting: str = "--data", faults: Faults = STOP_AT_FIRST) -> Dataset:
     """Read a COCO annotation file and check all of it (SPEC A3.1).
 
     Classes are the category ids in ascending order. Boxes are clipped to their image; those without an area are left
@@ -22,22 +33,28 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data") -> Da
         images: folder that the `file_name` of every image is relative to.
         annotations: the JSON file.
         setting: prefix of the settings named in errors, such as `--data.train`.
+        faults: what to do about unsound entries.
 
     Raises:
         DataError: naming the file and the entry that is wrong.
     """
     content = _load(annotations)
-    names = _categories(content["categories"], annotations)
-    rows = _images(content["images"], annotations)
-    by_image = _group(content["annotations"], rows, names, annotations)
-    mended = _mend_areas(by_image, rows)
-    check_images_exist(
-        {images / row["file_name"]: f"image id {key}" for key, row in rows.items()},
-        str(annotations),
-        f"{setting}.images",
-    )
+    names = _categories(content["categories"], annotations, faults)
+    rows = _images(content["images"], annotations, faults)
+    by_image = _group(content["annotations"], rows, names, annotations, faults)
+    rows = {key: row for key, row in rows.items() if row}
+    by_image = {key: by_image[key] for key in rows}
+    mended = _mend_areas(by_image, rows, images, faults)
+    if faults.keep_all:  # ids are given anew, so that training need not know
+        _note_repeated_ids(by_image, rows, images, faults)
+    with faults:
+        check_images_exist(
+            {images / row["file_name"]: f"image id {key}" for key, row in rows.items()},
+            str(annotations),
+            f"{setting}.images",
+        )
     rank = {category: index for index, category in enumerate(names)}
-    tally = BoxTally()
+    tally = BoxTally(faults)
     records = tuple(_record(images, row, by_image[key], rank, tally) for key, row in rows.items())
     return Dataset(
         name=annotations.stem,
@@ -55,62 +72,81 @@ def _load(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path} is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}. "
-            "Was it copied or downloaded whole?"
+            "Was it copied or downloaded whole?",
+            kind="invalid JSON",
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no JSON text: {error}") from error
+        raise DataError(f"{path} is no JSON text: {error}", kind="invalid JSON") from error
     lists = ("images", "annotations", "categories")
     missing = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
-        raise DataError(f"{path} is not in COCO layout: it has no list {', '.join(map(repr, missing))}")
+        raise DataError(
+            f"{path} is not in COCO layout: it has no list {', '.join(map(repr, missing))}", kind="not in COCO layout"
+        )
     return content
 
 
-def _categories(entries: list[Any], path: Path) -> dict[int, str]:
+def _categories(entries: list[Any], path: Path, faults: Faults) -> dict[int, str]:
     """Names by category id, ids ascending."""
     names: dict[int, str] = {}
     ids: dict[str, int] = {}
     for number, entry in enumerate(entries):
         where = f"{path}: categories[{number}]"
-        category = _integer(entry, "id", where)
-        if category in names:
-            raise DataError(f"{where}: category id {category} appears twice; every category needs its own")
-        if not isinstance(entry.get("name"), str):
-            raise DataError(f"{where}: category id {category} has no name")
-        other = ids.setdefault(entry["name"], category)
-        if other != category:
-            raise DataError(
-                f"{where}: category ids {other} and {category} are both named {entry['name']!r}; give them names of "
-                "their own, or make them one category"
-            )
-        names[category] = entry["name"]
+        with faults:
+            category = _integer(entry, "id", where)
+            if category in names:
+                raise DataError(
+                    f"{where}: category id {category} appears twice; every category needs its own",
+                    kind="duplicate category ids",
+                )
+            # An unsound entry is entered too, lest its annotations are said to be of an unknown category.
+            names[category] = str(entry.get("name"))
+            if not isinstance(entry.get("name"), str):
+                raise DataError(f"{where}: category id {category} has no name", kind="malformed entries")
+            other = ids.setdefault(entry["name"], category)
+            if other != category:
+                raise DataError(
+                    f"{where}: category ids {other} and {category} are both named {entry['name']!r}; give them names "
+                    "of their own, or make them one category",
+                    kind="categories of the same name",
+                )
     if not names:
-        raise DataError(f"{path}: the list 'categories' is empty; it must name the classes")
+        raise DataError(f"{path}: the list 'categories' is empty; it must name the classes", kind="not in COCO layout")
     return dict(sorted(names.items()))
 
 
-def _images(entries: list[Any], path: Path) -> dict[int, dict[str, Any]]:
-    """Image entries by id, in the order of the file."""
+def _images(entries: list[Any], path: Path, faults: Faults) -> dict[int, dict[str, Any]]:
+    """Image entries by id, in the order of the file; empty where unsound, so that their annotations are known."""
     rows: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
-        where = f"{path}: images[{number}]"
-        key = _integer(entry, "id", where)
-        where = f"{path}: image id {key}"
-        if key in rows:
-            raise DataError(f"{where} appears twice ({rows[key]['file_name']}, {entry.get('file_name')})")
-        if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
-            raise DataError(f"{where} has no file_name")
-        row = {"id": key, "file_name": entry["file_name"]}
-        for side in ("height", "width"):
-            row[side] = _integer(entry, side, where)
-            if row[side] <= 0:
-                raise DataError(f"{where}: {side} is {row[side]}; it must be the {side} of the image in px")
-        rows[key] = row
+        with faults:
+            key = _integer(entry, "id", f"{path}: images[{number}]")
+            if key in rows:
+                raise DataError(
+                    f"{path}: image id {key} appears twice ({rows[key].get('file_name')}, {entry.get('file_name')})",
+                    kind="duplicate image ids",
+                )
+            rows[key] = {}
+            rows[key] = _row(key, entry, f"{path}: image id {key}")
     return rows
 
 
+def _row(key: int, entry: dict[str, Any], where: str) -> dict[str, Any]:
+    if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
+        raise DataError(f"{where} has no file_name", kind="malformed entries")
+    row = {"id": key, "file_name": entry["file_name"]}
+    for side in ("height", "width"):
+        row[side] = _integer(entry, side, where)
+        if row[side] <= 0:
+            raise DataError(
+                f"{where}: {side} is {row[side]}; it must be the {side} of the image in px",
+                kind="images without a size",
+            )
+    return row
+
+
 def _group(
-    entries: list[Any], rows: dict[int, dict[str, Any]], names: dict[int, str], path: Path
+    entries: list[Any], rows: dict[int, dict[str, Any]], names: dict[int, str], path: Path, faults: Faults
 ) -> dict[int, list[dict[str, Any]]]:
     """Checked annotations by image id."""
     by_image: dict[int, list[dict[str, Any]]] = {key: [] for key in rows}
@@ -118,26 +154,41 @@ def _group(
         where = f"{path}: annotations[{number}]"
         if isinstance(entry, dict) and "id" in entry:
             where = f"{path}: annotation id {entry['id']}"
-        image, category = _integer(entry, "image_id", where), _integer(entry, "category_id", where)
-        if image not in rows:
-            raise DataError(f"{where}: unknown image id {image}; add the image to 'images' or remove the annotation")
-        if category not in names:
-            known = ", ".join(map(str, list(names)[:10])) + (", ..." if len(names) > 10 else "")
-            raise DataError(f"{where}: unknown category id {category}; 'categories' lists {known}")
-        box = _box(entry, where, rows[image]["file_name"])
-        area = entry.get("area")
-        if area is not None and (not isinstance(area, int | float) or not math.isfinite(area)):
-            raise DataError(f"{where}: area is {area!r}; it must be a number of px")
-        by_image[image].append(
-            # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
-            {"id": number + 1, "image_id": image, "category_id": category, "bbox": box, "area": area,
-             "iscrowd": int(bool(entry.get("iscrowd", 0))), "source_id": entry.get("id", number),
-             **({"ignore": 1} if entry.get("ignore") else {})}
-        )  # fmt: skip
+        with faults:
+            annotation = _annotation(entry, number, rows, names, where)
+            by_image[annotation["image_id"]].append(annotation)
     return by_image
 
 
-def _mend_areas(by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]]) -> tuple[str, ...]:
+def _annotation(
+    entry: Any, number: int, rows: dict[int, dict[str, Any]], names: dict[int, str], where: str
+) -> dict[str, Any]:
+    image, category = _integer(entry, "image_id", where), _integer(entry, "category_id", where)
+    if image not in rows:
+        raise DataError(
+            f"{where}: unknown image id {image}; add the image to 'images' or remove the annotation",
+            kind="unknown image ids",
+        )
+    if category not in names:
+        known = ", ".join(map(str, list(names)[:10])) + (", ..." if len(names) > 10 else "")
+        raise DataError(
+            f"{where}: unknown category id {category}; 'categories' lists {known}", kind="unknown category ids"
+        )
+    box = _box(entry, where, rows[image].get("file_name"))
+    area = entry.get("area")
+    if area is not None and (not isinstance(area, int | float) or not math.isfinite(area)):
+        raise DataError(f"{where}: area is {area!r}; it must be a number of px", kind="areas that are no number")
+    return {
+        # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
+        "id": number + 1, "image_id": image, "category_id": category, "bbox": box, "area": area,
+        "iscrowd": int(bool(entry.get("iscrowd", 0))), "source_id": entry.get("id", number),
+        **({"ignore": 1} if entry.get("ignore") else {}),
+    }  # fmt: skip
+
+
+def _mend_areas(
+    by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]], images: Path, faults: Faults
+) -> tuple[str, ...]:
     """Put the area of the box where an annotation has none (converters leave it out, or write 0), and count these."""
     count, first = 0, ""
     for image, entries in by_image.items():
@@ -146,23 +197,48 @@ def _mend_areas(by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[
             if entry["area"] is not None and (entry["area"] > 0 or area_of_box == 0):
                 continue
             entry["area"] = area_of_box
-            first = first or f"annotation id {entry['source_id']}, {rows[image]['file_name']}"
+            where = f"annotation id {entry['source_id']}, {rows[image]['file_name']}"
+            faults.mend(AREA_OF_BOX, where, images / rows[image]["file_name"], _corners(entry["bbox"]))
+            first = first or where
             count += 1
     if not count:
         return ()
     return (f"annotations whose area is missing or not above 0, taken from their box: {count} (first: {first})",)
 
 
-def _box(entry: dict[str, Any], where: str, file_name: str) -> list[float]:
+def _note_repeated_ids(
+    by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]], images: Path, faults: Faults
+) -> None:
+    seen: set[str] = set()
+    for image, entries in by_image.items():
+        for entry in entries:
+            name = repr(entry["source_id"])
+            if name in seen:
+                where = f"annotation id {name}, {rows[image]['file_name']}"
+                faults.mend(REPEATED_ID, where, images / rows[image]["file_name"], _corners(entry["bbox"]))
+            seen.add(name)
+
+
+def _corners(box: list[float]) -> list[float]:
+    return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
+
+
+def _box(entry: dict[str, Any], where: str, file_name: str | None) -> list[float]:
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
-        raise DataError(f"{where} ({file_name}): bbox is {box!r}; it must be [x, y, width, height] in px")
+        raise DataError(
+            f"{where} ({file_name}): bbox is {box!r}; it must be [x, y, width, height] in px", kind="malformed boxes"
+        )
     if not all(map(math.isfinite, box)):
-        raise DataError(f"{where} ({file_name}): bbox {box} holds NaN or infinity; correct or remove the annotation")
+        raise DataError(
+            f"{where} ({file_name}): bbox {box} holds NaN or infinity; correct or remove the annotation",
+            kind="boxes with NaN or infinity",
+        )
     if box[2] < 0 or box[3] < 0:
         raise DataError(
             f"{where} ({file_name}): bbox {box} has a negative width or height; bbox is [x, y, width, height], "
-            "not corners"
+            "not corners",
+            kind="boxes of negative size",
         )
     return [float(side) for side in box]
 
@@ -170,7 +246,7 @@ def _box(entry: dict[str, Any], where: str, file_name: str) -> list[float]:
 def _integer(entry: Any, key: str, where: str) -> int:
     value = entry.get(key) if isinstance(entry, dict) else None
     if isinstance(value, bool) or not isinstance(value, int):
-        raise DataError(f"{where}: {key} is {value!r}; it must be a whole number")
+        raise DataError(f"{where}: {key} is {value!r}; it must be a whole number", kind="malformed entries")
     return value
 
 
@@ -181,9 +257,10 @@ def _record(
     boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     where = [f"annotation id {entry['source_id']}, {row['file_name']}" for entry in objects]
-    boxes, keep = tally.clean(boxes, row["height"], row["width"], where)
+    path = folder / row["file_name"]
+    boxes, keep = tally.clean(boxes, row["height"], row["width"], where, path)
     return Record(
-        path=folder / row["file_name"],
+        path=path,
         image_id=row["id"],
         height=row["height"],
         width=row["width"],

@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,8 +15,73 @@ CLIP_TOLERANCE_PX = 0.05
 """A box that reaches over the border by less is rounding, and is not reported (COCO writes two decimals)."""
 
 
+NO_AREA, OUTSIDE, PARTLY_OUTSIDE = "boxes without area", "boxes outside their image", "boxes partly outside their image"
+"""Kinds of boxes that are mended by every reader."""
+
+
 class DataError(ValueError):
     """Annotations that cannot be trained on or scored against; the message names the file, the entry and a way out."""
+
+    def __init__(self, message: str, *, kind: str = "unsound annotations", each: Sequence[str] = ()) -> None:
+        """Say what is wrong.
+
+        Args:
+            message: for the user.
+            kind: what is wrong in a few words, the same for all faults of its kind.
+            each: a message for each entry concerned, where `message` sums up several.
+        """
+        super().__init__(message)
+        self.kind = kind
+        self.each = tuple(each) or (message,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mended:
+    """An entry that reading put right or left out."""
+
+    kind: str
+    """What was wrong in a few words, the same for all of its kind."""
+    where: str
+    path: Path
+    """The image."""
+    box_xyxy: tuple[float, float, float, float]
+    """As annotated, in px."""
+
+
+@dataclasses.dataclass(eq=False)
+class Faults:
+    """What a reader does about unsound entries: it reads each inside `with faults:`.
+
+    The first DataError ends the reading, unless all faults are wanted: then the entry is left out, and the next one is
+    read.
+    """
+
+    keep_all: bool = False
+    errors: list[DataError] = dataclasses.field(default_factory=list)
+    """All that was unsound, where all faults are wanted."""
+    mended: list[Mended] = dataclasses.field(default_factory=list)
+    """All that was mended, where all faults are wanted."""
+
+    def __enter__(self) -> "Faults":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not self.keep_all or not isinstance(error, DataError):
+            return False
+        self.errors.append(error.with_traceback(None))  # which would keep all that the reader holds
+        return True
+
+    def mend(self, kind: str, where: str, path: Path, box_xyxy: Sequence[float]) -> None:
+        """Note what was mended; arguments as the fields of `Mended`."""
+        if self.keep_all:
+            x1, y1, x2, y2 = map(float, box_xyxy)
+            self.mended.append(Mended(kind, where, path, (x1, y1, x2, y2)))
+
+
+STOP_AT_FIRST = Faults()
+"""For readers that are to raise; it remembers nothing."""
 
 
 @runtime_checkable
@@ -76,20 +142,25 @@ class Dataset:
 class BoxTally:
     """Counts the boxes that were mended, and remembers the first of each kind."""
 
+    faults: Faults = STOP_AT_FIRST
     clipped: int = 0
     dropped: int = 0
     first_clipped: str = ""
     first_dropped: str = ""
 
     def clean(
-        self, boxes_xyxy: Float64[np.ndarray, "N 4"], height: int, width: int, where: list[str]
+        self, boxes_xyxy: Float64[np.ndarray, "N 4"], height: int, width: int, where: list[str], path: Path
     ) -> tuple[Float64[np.ndarray, "N 4"], Bool[np.ndarray, " N"]]:
-        """Clip boxes to their image and find those that have an area left; `where` names each box."""
+        """Clip boxes to their image, `path`, and find those that have an area left; `where` names each box."""
         limit = np.array([width, height, width, height], np.float64)
         clipped = np.clip(boxes_xyxy, 0.0, limit)
         over = (np.abs(clipped - boxes_xyxy) > CLIP_TOLERANCE_PX).any(axis=1)
         keep = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
         self._count(over, ~keep, where)
+        for index in np.flatnonzero(over | ~keep).tolist():
+            box = boxes_xyxy[index]
+            kind = PARTLY_OUTSIDE if keep[index] else OUTSIDE if (box[2:] > box[:2]).all() else NO_AREA
+            self.faults.mend(kind, where[index], path, box.tolist())
         return clipped, keep
 
     def _count(self, over: Bool[np.ndarray, " N"], empty: Bool[np.ndarray, " N"], where: list[str]) -> None:
@@ -122,12 +193,19 @@ def fingerprint(dataset: Dataset) -> str:
     return f"{len(dataset.records)} images, {digest.hexdigest()[:12]}"
 
 
-def num_records_above(dataset: Dataset, max_boxes: int) -> int:
-    """Number of images with more objects than the slots for them: the last objects of each are not trained on.
+def check_same_classes(train_set: Dataset, val_set: Dataset) -> None:
+    """Fail if what is trained and what is evaluated differ in their classes or the order of these.
 
-    A mosaic joins the objects of several images, so that it can overflow where none of them does.
+    Raises:
+        DataError: with both lists.
     """
-    return sum(len(record.boxes) > max_boxes for record in dataset.records)
+    if train_set.class_names != val_set.class_names:
+        raise DataError(
+            f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
+            f"{', '.join(val_set.class_names)}; give both the same list of categories, "
+            "or name the classes that are wanted with --data.classes",
+            kind="different class lists",
+        )
 
 
 def check_images_exist(named: Mapping[Path, str], listed_in: str, setting: str) -> None:
@@ -150,12 +228,17 @@ def check_images_exist(named: Mapping[Path, str], listed_in: str, setting: str) 
     first = ", ".join(f"{path} ({named[path]})" for path in missing[:3])
     raise DataError(
         f"{listed_in} names {len(missing)} of {len(named)} image files that do not exist: {first}"
-        f"{', ...' if len(missing) > 3 else ''}. Check {setting}, or take these entries out of the annotations."
+        f"{', ...' if len(missing) > 3 else ''}. Check {setting}, or take these entries out of the annotations.",
+        kind="missing image files",
+        each=[f"{listed_in}: {named[path]}: there is no file {path}; check {setting}" for path in missing],
     )
 
 
 def _file_names(folder: Path) -> set[str]:
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return set()
+    except OSError:  # a name that is too long for the file system
         return set()
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries}

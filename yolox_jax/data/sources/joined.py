@@ -57,7 +57,7 @@ def take_share(dataset: Dataset, fraction: float) -> Dataset:
     """A share of the images, one at least, spread evenly over the data set."""
     count = len(dataset.records)
     kept = max(round(fraction * count), 1)
-    if kept >= count:
+    if kept >= count:  # or if there is none
         return dataset
     records = tuple(dataset.records[place * count // kept] for place in range(kept))
     ids = {record.image_id for record in records}

@@ -1,5 +1,6 @@
 """Reads data sets in Pascal VOC layout: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages."""
 
+import collections
 import dataclasses
 import math
 import xml.etree.ElementTree as ElementTree
@@ -10,7 +11,15 @@ import numpy as np
 from jaxtyping import Bool
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import BoxTally, DataError, Dataset, Record, check_images_exist
+from yolox_jax.data.sources.dataset import (
+    STOP_AT_FIRST,
+    BoxTally,
+    DataError,
+    Dataset,
+    Faults,
+    Record,
+    check_images_exist,
+)
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -22,13 +31,20 @@ class _Annotation:
 
     height: int
     width: int
+    numbers: list[int]
+    """Place of each object in the file."""
     names: list[str]
     boxes_xyxy: list[list[float]]
     difficult: list[bool]
 
 
 def read_voc(
-    root: Path, split: str, *, difficult: Literal["use", "ignore"] = "use", setting: str = "--data"
+    root: Path,
+    split: str,
+    *,
+    difficult: Literal["use", "ignore"] = "use",
+    setting: str = "--data",
+    faults: Faults = STOP_AT_FIRST,
 ) -> Dataset:
     """Read one split of a Pascal VOC data set.
 
@@ -42,6 +58,7 @@ def read_voc(
             and are crowds in the ground truth. A crowd excuses any number of detections that lie in it, where the
             metric of VOC itself excuses one for each difficult object.
         setting: prefix of the settings named in errors, such as `--data.train`.
+        faults: what to do about unsound entries.
 
     Raises:
         ConfigError: a folder or list that is not there.
@@ -53,17 +70,15 @@ def read_voc(
                 f"{setting}.images: {root} has no folder {folder}; for VOC, name the folder that holds Annotations, "
                 "ImageSets and JPEGImages"
             )
-    stems = _read_split(root, split, setting)
-    annotations = {path.stem: _read_xml(path) for path in sorted((root / "Annotations").glob("*.xml"))}
-    unknown = [stem for stem in stems if stem not in annotations]
-    if unknown:
-        raise DataError(
-            f"{root}/ImageSets/Main/{split}.txt lists {len(unknown)} images without a file in {root}/Annotations: "
-            f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}"
-        )
+    stems = _read_split(root, split, setting, faults)
+    files = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
+    with faults:
+        _check_annotated(stems, files, f"{root}/ImageSets/Main/{split}.txt", f"{root}/Annotations")
+    annotations = _read_annotations(files, faults)
+    stems = [stem for stem in stems if stem in annotations]
     class_names = tuple(sorted({name for annotation in annotations.values() for name in annotation.names}))
-    paths = _image_paths(root / "JPEGImages", stems, setting)
-    tally = BoxTally()
+    paths = _image_paths(root / "JPEGImages", stems, setting, faults)
+    tally = BoxTally(faults)
     whole = [
         _record(paths[stem], number, annotations[stem], class_names, tally)
         for number, stem in enumerate(stems, start=1)
@@ -82,41 +97,78 @@ def read_voc(
     )
 
 
-def _read_split(root: Path, split: str, setting: str) -> list[str]:
+def _read_split(root: Path, split: str, setting: str, faults: Faults) -> list[str]:
     lists = root / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not path.is_file():
         found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "none"
         raise ConfigError(f"{setting}.split is {split!r}, but there is no {path}; splits found: {found}")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text: {error}", kind="invalid list of images") from error
     # The lists of single classes carry a second column, which says whether the class is in the image.
-    stems = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
-    twice = {stem for stem in stems if stems.count(stem) > 1} if len(set(stems)) < len(stems) else set()
-    if twice:
-        raise DataError(f"{path} lists {sorted(twice)[0]} more than once; every image may stand there once")
-    return stems
+    stems = [line.split()[0] for line in lines if line.strip()]
+    with faults:
+        twice = sorted(stem for stem, count in collections.Counter(stems).items() if count > 1)
+        if twice:
+            each = [f"{path} lists {stem} more than once; every image may stand there once" for stem in twice]
+            raise DataError(each[0], kind="images listed more than once", each=each)
+    return list(dict.fromkeys(stems))
 
 
-def _read_xml(path: Path) -> _Annotation:
+def _check_annotated(stems: list[str], files: dict[str, Path], listed_in: str, folder: str) -> None:
+    unknown = [stem for stem in stems if stem not in files]
+    if unknown:
+        raise DataError(
+            f"{listed_in} lists {len(unknown)} images without a file in {folder}: "
+            f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}",
+            kind="images without annotations",
+            each=[f"{listed_in} lists {stem}, but there is no {folder}/{stem}.xml" for stem in unknown],
+        )
+
+
+def _read_annotations(files: dict[str, Path], faults: Faults) -> dict[str, _Annotation]:
+    annotations = {}
+    for stem, path in files.items():
+        with faults:
+            annotations[stem] = _read_xml(path, faults)
+    return annotations
+
+
+def _read_xml(path: Path, faults: Faults) -> _Annotation:
     try:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
-        raise DataError(f"{path} is no valid XML: {error}. Was it copied whole?") from error
+        raise DataError(f"{path} is no valid XML: {error}. Was it copied whole?", kind="invalid XML") from error
     height, width = (_number(root, f"size/{side}", str(path)) for side in ("height", "width"))
     if height < 1 or width < 1:
-        raise DataError(f"{path}: size is {width:g}x{height:g}; it must be the size of the image in px")
-    names, boxes, difficult = [], [], []
+        raise DataError(
+            f"{path}: size is {width:g}x{height:g}; it must be the size of the image in px",
+            kind="images without a size",
+        )
+    annotation = _Annotation(int(height), int(width), [], [], [], [])
     for number, entry in enumerate(root.iter("object")):
-        where = f"{path}: object {number}"
-        name = (entry.findtext("name") or "").strip()
-        if not name:
-            raise DataError(f"{where} has no name")
-        box = [_number(entry, f"bndbox/{corner}", where) for corner in ("xmin", "ymin", "xmax", "ymax")]
-        if box[2] < box[0] or box[3] < box[1]:
-            raise DataError(f"{where} ({name}): box {box} has its right or bottom before its left or top; correct it")
-        names.append(name)
-        boxes.append(box)
-        difficult.append((entry.findtext("difficult") or "").strip() == "1")
-    return _Annotation(int(height), int(width), names, boxes, difficult)
+        with faults:
+            name, box = _read_object(entry, f"{path}: object {number}")
+            annotation.numbers.append(number)
+            annotation.names.append(name)
+            annotation.boxes_xyxy.append(box)
+            annotation.difficult.append((entry.findtext("difficult") or "").strip() == "1")
+    return annotation
+
+
+def _read_object(entry: ElementTree.Element, where: str) -> tuple[str, list[float]]:
+    name = (entry.findtext("name") or "").strip()
+    if not name:
+        raise DataError(f"{where} has no name", kind="objects without a name")
+    box = [_number(entry, f"bndbox/{corner}", where) for corner in ("xmin", "ymin", "xmax", "ymax")]
+    if box[2] < box[0] or box[3] < box[1]:
+        raise DataError(
+            f"{where} ({name}): box {box} has its right or bottom before its left or top; correct it",
+            kind="boxes of negative size",
+        )
+    return name, box
 
 
 def _number(element: ElementTree.Element, tag: str, where: str) -> float:
@@ -124,17 +176,18 @@ def _number(element: ElementTree.Element, tag: str, where: str) -> float:
     try:
         value = float(text or "")
     except ValueError:
-        raise DataError(f"{where}: {tag} is {text!r}; it must be a number") from None
+        raise DataError(f"{where}: {tag} is {text!r}; it must be a number", kind="malformed numbers") from None
     if not math.isfinite(value):
-        raise DataError(f"{where}: {tag} is {text}; correct it or remove the object")
+        raise DataError(f"{where}: {tag} is {text}; correct it or remove the object", kind="boxes with NaN or infinity")
     return value
 
 
-def _image_paths(folder: Path, stems: list[str], setting: str) -> dict[str, Path]:
+def _image_paths(folder: Path, stems: list[str], setting: str, faults: Faults) -> dict[str, Path]:
     """The image of each annotation goes by the name of the XML file; what the file itself says is often another's."""
     found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
     paths = {stem: found.get(stem, folder / f"{stem}.jpg") for stem in stems}
-    check_images_exist({path: f"{stem}.xml" for stem, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
+    with faults:
+        check_images_exist({path: f"{stem}.xml" for stem, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
     return paths
 
 
@@ -143,8 +196,8 @@ def _record(
 ) -> tuple[Record, Bool[np.ndarray, " N"]]:
     """The image with all its objects, and which of them are difficult."""
     boxes = np.array(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
-    where = [f"object {index} of {path.stem}.xml" for index in range(len(boxes))]
-    boxes, keep = tally.clean(boxes, annotation.height, annotation.width, where)
+    where = [f"object {index} of {path.stem}.xml" for index in annotation.numbers]
+    boxes, keep = tally.clean(boxes, annotation.height, annotation.width, where, path)
     classes = np.array([names.index(name) for name in annotation.names], np.int32)
     record = Record(path, number, annotation.height, annotation.width, boxes[keep].astype(np.float32), classes[keep])
     return record, np.array(annotation.difficult, bool)[keep]

@@ -1,0 +1,266 @@
+"""The check of data sets finds every fault, names its place, and is silent about sound data."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from bad_datasets import EXPECTED, GOOD, HEIGHT, WIDTH, CocoWriter, encoded, turned, write_bad_coco, write_good_coco
+from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
+from yolox_jax.data.doctor.annotations import cheap_findings
+from yolox_jax.data.doctor.examine import Report, examine
+from yolox_jax.data.doctor.finding import Finding
+from yolox_jax.data.doctor.header import image_size
+from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.sources.shapes import generate_shapes
+
+
+def check(config: DataConfig, *, quick: bool = False) -> Report:
+    return examine(config, quick=quick, on_progress=lambda done, total: None)
+
+
+def kinds(report: Report) -> set[str]:
+    return {finding.kind for finding in report.findings}
+
+
+def texts(findings: tuple[Finding, ...], level: str, kind: str) -> str:
+    return "\n".join(case.text for f in findings if (f.level, f.kind) == (level, kind) for case in f.cases)
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataConfig, Report]:
+    config = write_bad_coco(tmp_path_factory.mktemp("bad"))
+    return config, check(config)
+
+
+@pytest.mark.parametrize(("level", "kind", "text"), EXPECTED)
+def test_every_planted_fault_is_found_and_named(
+    bad: tuple[DataConfig, Report], level: str, kind: str, text: str
+) -> None:
+    assert text in texts(bad[1].findings, level, kind)
+
+
+def test_nothing_but_the_planted_faults_is_found(bad: tuple[DataConfig, Report]) -> None:
+    # Notes say what is, and may say it of anything.
+    found = {(f.level, f.kind) for f in bad[1].findings if f.level != "note"}
+    assert found == {(level, kind) for level, kind, _ in EXPECTED if level != "note"}
+    planted = [kind for _, kind, _ in EXPECTED]
+    for finding in bad[1].findings:
+        if finding.level != "note" and "partly outside" not in finding.kind:
+            assert finding.count == planted.count(finding.kind), finding
+
+
+def test_training_stops_at_each_error_and_at_no_warning(bad: tuple[DataConfig, Report]) -> None:
+    config, report = bad
+    assert len(report.reasons_to_fail) == len([f for f in report.findings if f.level == "error"]) == 13
+    with pytest.raises(DataError):
+        open_datasets(config, "train")
+
+
+def test_all_findings_say_what_to_do(bad: tuple[DataConfig, Report]) -> None:
+    assert all(len(finding.advice) > 20 and finding.cases for finding in bad[1].findings)
+
+
+def test_quick_check_finds_sizes_but_opens_no_image(bad: tuple[DataConfig, Report]) -> None:
+    config, thorough = bad
+    quick = check(config, quick=True)
+    assert kinds(thorough) - kinds(quick) == {
+        "images of the same content",
+        "images that train and val share, by content",
+    }
+    sizes = texts(quick.findings, "warning", "images of another size than annotated")
+    assert "resized.jpg" in sizes
+    assert "turned.jpg" in sizes
+
+
+def test_images_that_stop_a_training_are_errors(tmp_path: Path) -> None:
+    config = write_good_coco(tmp_path)
+    (tmp_path / "images" / "2.jpg").write_bytes(b"")
+    assert check(config).reasons_to_fail == ()
+    assert check(dataclasses.replace(config, broken_images="stop")).reasons_to_fail == (
+        "images that cannot be read (train)",
+    )
+    for key in (1, 3, 4):
+        (tmp_path / "images" / f"{key}.jpg").write_bytes(b"")
+    assert check(config).reasons_to_fail == ("images that cannot be read (train)",)
+
+
+def test_sound_data_has_no_findings(tmp_path: Path) -> None:
+    assert check(write_good_coco(tmp_path)).findings == ()
+
+
+def test_fixture_of_the_other_tests_has_nothing_worse_than_notes(
+    coco_content: dict[str, Any], write_coco: Callable[[dict[str, Any]], DatasetConfig]
+) -> None:
+    dataset = write_coco(coco_content)
+    report = check(DataConfig(train=dataset, val=dataset))
+    assert [f.kind for f in report.findings if f.level != "note"] == ["images that train and val share"]
+
+
+def test_generated_shapes_have_nothing_worse_than_notes(tmp_path: Path) -> None:
+    generate_shapes(tmp_path / "shapes", num_train=40, num_val=20)
+    shapes = DatasetConfig(format="shapes", images=str(tmp_path / "shapes"))
+    report = check(DataConfig(train=shapes, val=shapes, input_size=(256, 256)))
+    assert [f.kind for f in report.findings if f.level != "note"] == []
+    assert report.statistics["train"].images == 40
+    assert sum(report.statistics["train"].sizes.values()) == report.statistics["train"].boxes
+
+
+def test_faults_of_an_image_entry_are_not_blamed_on_its_annotations(tmp_path: Path) -> None:
+    writer = CocoWriter(tmp_path, "train", {1: "cat"})
+    writer.image(1, "a.jpg", encoded(1), GOOD)
+    writer.image(2, "b.jpg", encoded(2), GOOD, width=None)
+    config = write_good_coco(tmp_path / "good")
+    report = check(dataclasses.replace(config, train=writer.write()))
+    assert kinds(report) == {"malformed entries"}
+
+
+def test_annotations_that_are_no_json_leave_the_other_split_to_be_checked(tmp_path: Path) -> None:
+    config = write_bad_coco(tmp_path)
+    Path(config.train.annotations).write_text('{"images": [')
+    report = check(config)
+    assert report.reasons_to_fail == ("invalid JSON (train)",)
+    assert "line 1, column 13" in texts(report.findings, "error", "invalid JSON")
+    assert list(report.statistics) == ["val"]
+
+
+@pytest.mark.parametrize("boxes", [(), ([500, 500, 9, 9],)])
+def test_training_split_without_boxes_is_an_error(tmp_path: Path, boxes: tuple) -> None:
+    config = write_good_coco(tmp_path / "good")
+    writer = CocoWriter(tmp_path, "train", {1: "cat"})
+    writer.image(1, "a.jpg", encoded(1), *boxes)
+    report = check(dataclasses.replace(config, train=writer.write()))
+    assert report.reasons_to_fail == ("no boxes (train)",)
+    assert report.statistics["train"].images == 1
+
+
+def test_splits_without_images_are_errors(tmp_path: Path) -> None:
+    empty = CocoWriter(tmp_path, "train", {1: "cat"}).write()
+    report = check(DataConfig(train=empty, val=empty))
+    assert report.reasons_to_fail == ("no images (train)", "no images (val)")
+
+
+def test_single_pixel_and_unicode_and_overlong_names(tmp_path: Path) -> None:
+    config = write_good_coco(tmp_path / "good")
+    writer = CocoWriter(tmp_path, "train", {1: "Käfer 🐞"})
+    writer.image(1, "a.jpg", encoded(1), GOOD)
+    writer.image(
+        2, "日本 ü.png", cv2.imencode(".png", np.zeros((1, 1, 3)))[1].tobytes(), [0, 0, 1, 1], height=1, width=1
+    )
+    writer.image(3, "x" * 300 + ".jpg", None, GOOD)
+    val = dataclasses.replace(config.val)
+    report = check(DataConfig(train=writer.write(), val=val, input_size=(64, 64)))
+    assert report.reasons_to_fail == ("missing image files (train)", "different class lists (train and val)")
+    assert not {"images that cannot be read", "images of another size than annotated"} & kinds(report)
+
+
+@pytest.mark.parametrize(("overhang", "level"), [(1, "note"), (2, "warning")])
+def test_box_that_reaches_a_px_over_its_image_is_no_fault(tmp_path: Path, overhang: int, level: str) -> None:
+    config = write_good_coco(tmp_path)
+    writer = CocoWriter(tmp_path, "train", {1: "cat"})
+    writer.image(1, "1.jpg", encoded(1), [WIDTH - 20, 30, 20 + overhang, 40])
+    (finding,) = check(dataclasses.replace(config, train=writer.write())).findings
+    assert (finding.kind, finding.level) == ("boxes partly outside their image", level)
+
+
+def test_cheap_findings_are_those_of_the_full_check(tmp_path: Path) -> None:
+    config = write_bad_coco(tmp_path)
+    config = dataclasses.replace(config, train=config.val, augment=AugmentConfig(min_final_side_px=30.0))
+    found = cheap_findings(open_datasets(config, "train"), open_datasets(config, "val"), config)
+    assert {f.kind: f.count for f in found} == {
+        "boxes too small to train on": 2,
+        "classes without any box": 2,
+        "images that train and val share": 2,
+    }
+    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (such as /")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("filler", [b"", b"\xff"])
+def test_size_in_a_header_is_that_of_the_upright_image(orientation: int, filler: bytes) -> None:
+    content = turned(encoded(1), orientation)
+    size = (WIDTH, HEIGHT) if orientation > 4 else (HEIGHT, WIDTH)
+    assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2] == size
+    assert image_size(content[:2] + filler + content[2:]) == size
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe1", b"\x89PNG", b"GIF89a", turned(b"\xff\xd8")])
+def test_header_that_tells_no_size_is_told(content: bytes) -> None:
+    assert image_size(content) is None
+
+
+OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+VOC_EXPECTED = [
+    ("error", "invalid XML", "broken.xml is no valid XML: no element found: line 1"),
+    ("error", "images without annotations", "lists unknown, but there is no"),
+    ("error", "images listed more than once", "train.txt lists a more than once"),
+    ("error", "missing image files", "gone.xml: there is no file"),
+    ("error", "boxes with NaN or infinity", "a.xml: object 0"),
+    ("error", "boxes of negative size", "a.xml: object 1 (cat)"),
+    ("error", "malformed numbers", "a.xml: object 2: bndbox/xmin is 'left'"),
+    ("error", "objects without a name", "a.xml: object 3"),
+    ("error", "images without a size", "flat.xml: size is 0x0"),
+    ("warning", "boxes without area", "object 5 of a.xml: from (5, 5) to (5, 9)"),
+    ("warning", "boxes partly outside their image", "object 6 of a.xml"),
+    ("warning", "duplicate boxes", "a.jpg: cat from (10, 10) to (40, 40)"),
+    ("warning", "images that cannot be read", "damaged.jpg is no image"),
+    ("warning", "images that train and val share", "good.jpg"),
+]
+
+
+def _write_voc(root: Path) -> DataConfig:
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    good = ("cat", 10, 10, 40, 40)
+    spoiled = [("cat", "nan", 1, 2, 3), ("cat", 9, 1, 2, 3), ("cat", "left", 1, 2, 3), ("", 1, 1, 2, 3)]
+    objects = {name: [good] for name in ("good", "gone", "flat", "damaged")}
+    objects["a"] = [*spoiled, good, ("cat", 5, 5, 5, 9), ("cat", 50, 50, 200, 70), good]
+    for number, (stem, entries) in enumerate(objects.items()):
+        size = (0, 0) if stem == "flat" else (WIDTH, HEIGHT)
+        body = "".join(OBJECT.format(*entry) for entry in entries)
+        (root / "Annotations" / f"{stem}.xml").write_text(
+            "<annotation><size><width>{}</width><height>{}</height></size>{}</annotation>".format(*size, body)
+        )
+        if stem != "gone":
+            (root / "JPEGImages" / f"{stem}.jpg").write_bytes(b"text" if stem == "damaged" else encoded(number))
+    (root / "Annotations/broken.xml").write_text("<annotation><size>")
+    (root / "ImageSets/Main/train.txt").write_text("\n".join([*objects, "a", "broken", "unknown"]))
+    (root / "ImageSets/Main/val.txt").write_text("good")
+    voc = DatasetConfig(format="voc", images=str(root))
+    return DataConfig(train=voc, val=voc, input_size=(HEIGHT, WIDTH))
+
+
+def test_faults_of_voc_are_found_named_and_nothing_else(tmp_path: Path) -> None:
+    report = check(_write_voc(tmp_path))
+    for level, kind, text in VOC_EXPECTED:
+        assert text in texts(report.findings, level, kind)
+    assert {(f.level, f.kind) for f in report.findings if f.level != "note"} == {entry[:2] for entry in VOC_EXPECTED}
+    assert all(f.count == 1 for f in report.findings if f.level == "error")
+
+
+def test_blood_cells_have_two_boxes_without_area_and_no_other_fault(shared: Path) -> None:
+    data = {
+        split: DatasetConfig(format="voc", images=str(shared / "data" / "bccd"), split=split)
+        for split in ("train", "val")
+    }
+    report = check(DataConfig(**data, input_size=(320, 320)), quick=True)
+    found = [(f.level, f.kind, f.splits, f.cases[0].text.split(":")[0]) for f in report.findings]
+    assert found == [
+        ("warning", "boxes without area", ("train",), "object 3 of BloodImage_00343.xml"),
+        ("warning", "boxes without area", ("val",), "object 12 of BloodImage_00338.xml"),
+    ]
+
+
+def test_photographs_of_coco_have_no_faults_of_their_own(shared: Path) -> None:
+    root = shared / "data" / "coco_val2017_100"
+    dataset = DatasetConfig(images=str(root / "images"), annotations=str(root / "instances.json"))
+    report = check(DataConfig(train=dataset, val=dataset))
+    assert {f.kind for f in report.findings if f.level != "note"} == {
+        "classes without any box",
+        "images that train and val share",
+    }

@@ -1,0 +1,220 @@
+"""Checks of opened data sets that open no image; they take a second or two for 100,000 images."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from yolox_jax.config import DataConfig
+from yolox_jax.data.doctor.finding import BOTH, MOST_CASES, Case, Finding, Level, Split, found
+from yolox_jax.data.sources.dataset import Dataset, Record
+
+FINEST_STRIDE_PX = 8
+"""Side of a cell of the finest grid."""
+MANY_SMALL = 0.2
+"""Share of boxes smaller than a cell from which on they are a warning."""
+MANY_NARROW = 0.01
+"""Share of boxes of extreme aspect from which on they are a warning; COCO has one in a thousand."""
+MANY_BACKGROUND = 0.5
+"""Share of images without objects from which on they are a warning: trainings of the original collapse there."""
+LISTED_TWICE = "images listed more than once"
+SHARED = "images that train and val share"
+SHARED_ADVICE = "Scores on images that were trained on are too good. Take them out of one of the two."
+
+
+class BoxTable(NamedTuple):
+    """All boxes of a data set."""
+
+    boxes_xyxy: Float[np.ndarray, "N 4"]
+    """In px of their image."""
+    classes: Int[np.ndarray, " N"]
+    owners: Int[np.ndarray, " N"]
+    """Place of the image in `Dataset.records`."""
+    sides: Float[np.ndarray, "N 2"]
+    """Width and height in px at the input size."""
+
+    @property
+    def shorter(self) -> Float[np.ndarray, " N"]:
+        """The shorter side in px at the input size."""
+        return self.sides.min(axis=1, initial=np.inf)
+
+
+def tabulate(dataset: Dataset, input_size: tuple[int, int]) -> BoxTable:
+    """All boxes of a data set; `input_size` is the height and width in px that images are scaled to fit."""
+    records = dataset.records
+    owners = np.repeat(np.arange(len(records)), [len(record.boxes) for record in records])
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(record.boxes for record in records)])
+    classes = np.concatenate([np.zeros(0, np.int32), *(record.classes for record in records)])
+    ratios = np.array([min(input_size[0] / record.height, input_size[1] / record.width) for record in records])
+    return BoxTable(boxes, classes, owners, (boxes[:, 2:] - boxes[:, :2]) * ratios[owners][:, None])
+
+
+def cheap_findings(train_set: Dataset, val_set: Dataset, config: DataConfig) -> list[Finding]:
+    """What is odd about two opened data sets, found without opening an image.
+
+    Args:
+        train_set: what is trained on.
+        val_set: what is evaluated on.
+        config: input size, object slots and augmentation.
+    """
+    return [
+        *findings_of_split(train_set, "train", config),
+        *findings_of_split(val_set, "val", config),
+        *findings_between(train_set, val_set),
+    ]
+
+
+def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> list[Finding]:
+    """What is odd about one data set; arguments as for `cheap_findings`."""
+    table = tabulate(dataset, config.input_size)
+    return [
+        *_repeated_images(dataset, split),
+        *_repeated_boxes(dataset, table, split),
+        *(_crowded(dataset, config.max_boxes) if split == "train" else []),
+        *(_too_small(dataset, table, config) if split == "train" else []),
+        *_small(dataset, table, split, config),
+        *_narrow(dataset, table, split, config),
+        *_background(dataset, split),
+    ]
+
+
+def _repeated_images(dataset: Dataset, split: Split) -> list[Finding]:
+    first: dict[tuple[Path, int], Record] = {}
+    repeated = [record for record in dataset.records if first.setdefault(same_image(record), record) is not record]
+    advice = "They count twice. Join the entries of each into one, or remove all but one."
+    return found(LISTED_TWICE, (split,), "warning", advice, [Case(str(record.path), (record,)) for record in repeated])
+
+
+def _repeated_boxes(dataset: Dataset, table: BoxTable, split: Split) -> list[Finding]:
+    rows = np.column_stack([table.owners, table.classes, table.boxes_xyxy]).astype(np.float64)
+    order = np.lexsort(rows.T[::-1])
+    repeated = np.zeros(len(rows), bool)
+    repeated[order[1:][(rows[order][1:] == rows[order][:-1]).all(axis=1)]] = True
+    advice = "They have the class and place of another box in the image. Remove all but one."
+    return _found_boxes(dataset, table, repeated, np.zeros(len(rows)), "duplicate boxes", split, "warning", advice)
+
+
+def _crowded(dataset: Dataset, max_boxes: int) -> list[Finding]:
+    crowded = [record for record in dataset.records if len(record.boxes) > max_boxes]
+    crowded.sort(key=lambda record: -len(record.boxes))
+    kind = f"images with more objects than --data.max-boxes {max_boxes}"
+    advice = "The objects beyond it are not trained on. Raise it, at best above what an image holds: mosaics join four."
+    cases = [Case(f"{record.path}: {len(record.boxes)} objects", (record,)) for record in crowded]
+    return found(kind, ("train",), "warning", advice, cases)
+
+
+def _too_small(dataset: Dataset, table: BoxTable, config: DataConfig) -> list[Finding]:
+    limit = config.augment.min_final_side_px
+    advice = (
+        f"A side is at most --data.augment.min-final-side-px {limit:g} px at --data.input-size, so that they are left "
+        "out unless a mosaic enlarges them. Remove them if they are slips; else raise --data.input-size."
+    )
+    chosen = table.shorter <= limit
+    return _found_boxes(
+        dataset, table, chosen, -table.shorter, "boxes too small to train on", "train", "warning", advice
+    )
+
+
+def _small(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) -> list[Finding]:
+    chosen = table.shorter < FINEST_STRIDE_PX
+    if split == "train":  # where smaller ones have a finding of their own
+        chosen &= table.shorter > config.augment.min_final_side_px
+    share = float(chosen.mean()) if len(chosen) else 0.0
+    advice = (
+        f"At --data.input-size they are narrower than a cell of the finest grid ({100 * share:.1f} % of the boxes) and "
+        "hard to find. If they matter, raise --data.input-size or cut the images into tiles."
+    )
+    kind = f"boxes with a side below {FINEST_STRIDE_PX} px"
+    level: Level = "warning" if share > MANY_SMALL else "note"
+    return _found_boxes(dataset, table, chosen, -table.shorter, kind, split, level, advice)
+
+
+def _narrow(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) -> list[Finding]:
+    limit = config.augment.max_aspect
+    aspects = table.sides.max(axis=1, initial=0) / table.shorter
+    advice = (
+        f"One side is {limit:g} times the other or more: training leaves them out of mosaics "
+        "(--data.augment.max-aspect). Correct them if they are slips, or raise the setting."
+    )
+    chosen = aspects >= limit
+    level: Level = "warning" if chosen.sum() > MANY_NARROW * len(chosen) else "note"
+    return _found_boxes(dataset, table, chosen, aspects, "boxes of extreme aspect", split, level, advice)
+
+
+def _found_boxes(
+    dataset: Dataset,
+    table: BoxTable,
+    chosen: Bool[np.ndarray, " N"],
+    badness: Float[np.ndarray, " N"],
+    kind: str,
+    split: Split,
+    level: Level,
+    advice: str,
+) -> list[Finding]:
+    """The finding of the boxes that are chosen, worst first."""
+    places = np.flatnonzero(chosen)
+    worst = places[np.argsort(-badness[places], kind="stable")][:MOST_CASES]
+    cases = [_case_of_box(dataset, table, place) for place in worst.tolist()]
+    return found(kind, (split,), level, advice, cases, count=len(places))
+
+
+def _case_of_box(dataset: Dataset, table: BoxTable, place: int) -> Case:
+    record = dataset.records[int(table.owners[place])]
+    x1, y1, x2, y2 = map(float, table.boxes_xyxy[place])
+    width, height = table.sides[place]
+    text = (
+        f"{record.path}: {dataset.class_names[int(table.classes[place])]} from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}), "
+        f"{width:.1f}x{height:.1f} px at the input size"
+    )
+    return Case(text, (record,), ((x1, y1, x2, y2),))
+
+
+def _background(dataset: Dataset, split: Split) -> list[Finding]:
+    empty = [record for record in dataset.records if not len(record.boxes)]
+    share = len(empty) / max(len(dataset.records), 1)
+    advice = f"They are background ({100 * share:.1f} % of the images)."
+    level: Level = "warning" if share > MANY_BACKGROUND else "note"
+    if level == "warning":
+        advice += " So few objects make training unsteady: leave some of these images out, or annotate them."
+    cases = [Case(str(record.path), (record,)) for record in empty]
+    return found("images without objects", (split,), level, advice, cases)
+
+
+def findings_between(train_set: Dataset, val_set: Dataset) -> list[Finding]:
+    """What is odd about two data sets together: classes that one of them lacks, and images that both have."""
+    train, val = count_boxes(train_set), count_boxes(val_set)
+    never = [Case(name) for name in train if not train[name] and not val.get(name)]
+    untrained = [Case(name) for name in val if val[name] and not train.get(name)]
+    untested = [Case(name) for name in train if train[name] and not val.get(name)]
+    advice_never = (
+        "The network has outputs for them that learn nothing. Annotate them, or take them out of the classes."
+    )
+    advice_untrained = "They are evaluated but not trained: their AP will be 0. Add training images of them."
+    advice_untested = "They have no AP and no share in the mean. Add validation images of them if they matter."
+    return [
+        *found("classes without any box", BOTH, "warning", advice_never, never),
+        *found("classes with boxes in val alone", BOTH, "warning", advice_untrained, untrained),
+        *found("classes with boxes in train alone", BOTH, "note", advice_untested, untested),
+        *_shared_images(train_set, val_set),
+    ]
+
+
+def count_boxes(dataset: Dataset) -> dict[str, int]:
+    """Number of boxes by name of the class."""
+    counts = dict.fromkeys(dataset.class_names, 0)
+    classes = np.concatenate([np.zeros(0, np.int32), *(record.classes for record in dataset.records)])
+    for index, count in enumerate(np.bincount(classes).tolist()):
+        counts[dataset.class_names[index]] += count
+    return counts
+
+
+def _shared_images(train_set: Dataset, val_set: Dataset) -> list[Finding]:
+    trained = {same_image(record): record for record in train_set.records}
+    pairs = [(trained[same_image(record)], record) for record in val_set.records if same_image(record) in trained]
+    return found(SHARED, BOTH, "warning", SHARED_ADVICE, [Case(str(pair[0].path), pair) for pair in pairs])
+
+
+def same_image(record: Record) -> tuple[Path, int]:
+    """What is the same for entries of one image file, or of one image in an archive."""
+    return record.path.absolute(), record.position
