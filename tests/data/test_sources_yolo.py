@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,14 @@ def test_settings_that_lead_nowhere_are_named(yolo: DatasetConfig) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             open_dataset(DatasetConfig(format="yolo", **change), "val")
+
+
+def test_built_in_paths_of_coco_are_not_taken_for_those_of_another_format(yolo: DatasetConfig) -> None:
+    chosen = replace(DataConfig().train, format="yolo", annotations=yolo.annotations)
+    assert len(open_datasets(DataConfig(train=chosen), "train").records) == 4
+    for layout, setting in (("yolo", "annotations"), ("voc", "images")):
+        with pytest.raises(ConfigError, match=rf"--data\.val\.{setting} is empty"):
+            open_datasets(DataConfig(val=replace(DataConfig().val, format=layout)), "val")
 
 
 def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: DatasetConfig) -> None:

@@ -25,8 +25,8 @@ def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: F
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
     first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
-    configs = {f"--data.{which}": first}
-    configs |= {f"data.more_{which}[{place}]": config for place, config in enumerate(more)}
+    configs = {f"--data.{which}": _own_settings(first)}
+    configs |= {f"data.more_{which}[{place}]": _own_settings(config) for place, config in enumerate(more)}
     dataset = join([_open_part(config, which, setting, faults) for setting, config in configs.items()])
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_needed=which == "train")
@@ -51,11 +51,24 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"], *, fault
         ConfigError: a setting that leads nowhere.
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
-    setting = f"--data.{which}"
+    setting, config = f"--data.{which}", _own_settings(config)
     dataset = _open_part(config, which, setting, faults)
     with faults:
         dataset = _check_not_empty(dataset, which, {setting: config})
     return dataset
+
+
+def _own_settings(config: DatasetConfig) -> DatasetConfig:
+    """The settings of a data set, without built-in paths that were left there by the choice of another format."""
+    if config.format == "coco":
+        return config
+    built_in = DataConfig()
+    left = {
+        name: ""
+        for name in ("images", "annotations")
+        if getattr(config, name) in (getattr(built_in.train, name), getattr(built_in.val, name))
+    }
+    return dataclasses.replace(config, **left)
 
 
 def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str, faults: Faults) -> Dataset:
