@@ -171,9 +171,12 @@ def test_labels_that_are_no_text_are_refused(yolo: DatasetConfig) -> None:
 
 
 def test_names_may_be_numbered_with_gaps(yolo: DatasetConfig) -> None:
+    _labels(_root(yolo), "train/b", "0 0.5 0.5 0.25 0.5\n3 0.125 0.25 0.25 0.5\n")
     config = _write_yaml(_root(yolo), names={3: "dog", 0: "cat", 1: 7}, nc=3)
     dataset = open_dataset(config, "train")
     assert (dataset.class_names, dataset.category_ids) == (("cat", "7", "dog"), (0, 1, 3))
+    assert dataset.records[0].classes.tolist() == [0, 2]
+    assert [entry["category_id"] for entry in dataset.ground_truth["annotations"][:2]] == [0, 3]
 
 
 def test_images_are_found_in_lists_and_in_several_folders(yolo: DatasetConfig, tmp_path: Path) -> None:

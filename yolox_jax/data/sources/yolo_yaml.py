@@ -123,8 +123,8 @@ def _images_of(source: str, root: Path, says: str, setting: str, faults: Faults)
         return _images_listed(path, root, setting, faults)
     what = "that is neither a folder nor a .txt list" if path.exists() else f"there is no {path}"
     raise ConfigError(
-        f"{setting}.annotations: {says}, but {what}. Paths start from {root}, which the key path says, or "
-        f"{setting}.images in its place"
+        f"{setting}.annotations: {says}, but {what}. Paths start from {root}: correct the key path "
+        f"there, or name the folder with {setting}.images"
     )
 
 
