@@ -1,0 +1,248 @@
+"""How fast training images are made: images a second, the time of each stage, the original beside it, and more cores.
+
+Everything runs in alternating rounds, so that what else the machine does falls on all alike. The comparison with the
+original, where `pixeltable-yolox` is installed, is one core each: the same images, input size and probabilities, one
+process, OpenCV's own threads off.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from common import CHECKOUT, describe_run, pin, ratio, settle, spread, summary, write_json
+from contest import Cache, Contestant, print_speeds, print_stages, run_rounds
+from original_yolox import HOW_TO_INSTALL, is_installed, open_original, original_stages
+from stage_times import OPENCV_STAGES, Stage
+from yolox_jax.cli.settings import parse_with_config
+from yolox_jax.config import Config, ConfigError
+from yolox_jax.data.cache import open_cache
+from yolox_jax.data.pipeline import training_batches
+from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources.dataset import DataError, Dataset, Record
+
+PACKAGES = (
+    "yolox-jax",
+    "jax",
+    "numpy",
+    "opencv-python-headless",
+    "grain",
+    "pixeltable-yolox",
+    "torch",
+)
+ORIGINALS_CACHE: dict[Cache, bool] = {"none": False, "ram": True, "disk": True}
+"""Whether the original it is compared with caches in memory; its cache on disk does not work."""
+
+OWN_FLAGS = {
+    "--caches": "--data.cache",
+    "--workers": "--data.num-workers",
+    "--threads": "--data.num-threads",
+    "--batch-size": "--train.batch-size",
+}
+"""Settings that are varied or the same for both, by the flag that sets them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoFlags:
+    """The benchmark's own flags are not settings."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures and prints; `argv` is the command line without the name of the program."""
+    arguments, config = _parse(argv)
+    pin(arguments.cores)
+    cv2.setNumThreads(0)
+    result = describe_run(PACKAGES)
+    dataset = open_datasets(config.data, "train")
+    config = _endless(config, arguments)
+    result["settings"] = {
+        "config": arguments.config or "yolox_s",
+        "data": dataset.name,
+        "images": len(dataset.records),
+        "input_size": list(config.data.input_size),
+        "batch_size": config.train.batch_size,
+        "augment": dataclasses.asdict(config.data.augment),
+        "cores": arguments.cores,
+        "workers": arguments.workers,
+        "threads": arguments.threads,
+    }
+    print(f"{len(dataset.records)} images of {dataset.name}, cores {arguments.cores}: {arguments.rounds} rounds")
+    result.update(_compare(dataset, config, arguments))
+    if len(arguments.scaling_cores) == 2:
+        result["scaling"] = _scale(dataset, config, arguments)
+    else:
+        print("scaling: skipped, two cores are needed")
+    if arguments.output is not None:
+        write_json(arguments.output, result)
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
+    available = sorted(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(
+        prog="input_pipeline.py",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="Any other flag is a setting of the config, such as --data.train.images DIR --data.train.annotations "
+        "FILE, --data.input-size 416 416 or --data.augment.mixup-probability 0; `yolox-jax train --config CONFIG "
+        "--help` lists them. Without --config and settings: YOLOX-s at 640 on the COCO images in "
+        "../shared/data/coco_val2017_100 (or $YOLOX_JAX_SHARED/data). "
+        f"To have the original measured too: {HOW_TO_INSTALL}",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", help="config file or shipped name whose data and augmentation are used")
+    parser.add_argument(
+        "--caches", nargs="+", choices=list(ORIGINALS_CACHE), default=["none", "ram"], help="values of data.cache"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="loading processes (stages are timed with 0 alone)")
+    parser.add_argument("--threads", type=int, default=1, help="loading threads of each process")
+    parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores of the comparison")
+    parser.add_argument(
+        "--scaling-cores", type=int, nargs="*", default=available[:2], help="two cores, or none to leave that part out"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
+    parser.add_argument("--batches", type=int, default=12, help="batches of each in a round")
+    parser.add_argument("--batch-size", type=int, default=8, help="images a batch")
+    parser.add_argument("--no-original", action="store_true", help="leave the original out")
+    parser.add_argument("--output", type=Path, help="JSON file for all figures")
+    arguments, settings = parser.parse_known_args(argv)
+    unknown = sorted({*arguments.cores, *arguments.scaling_cores} - set(available))
+    if unknown:
+        parser.error(f"cores {unknown} cannot be used here; there are {available}")
+    for own, setting in OWN_FLAGS.items():
+        if any(word.partition("=")[0] == setting for word in settings):
+            parser.error(f"{setting} is set by {own} here")
+    data = [] if arguments.config else _default_data(settings)
+    words = ["--config", arguments.config or "yolox_s", *data, *settings]
+    _, config = parse_with_config(NoFlags, words, prog="input_pipeline.py", description="Settings.")
+    return arguments, config
+
+
+def _default_data(settings: Sequence[str]) -> list[str]:
+    if any(setting.startswith("--data.train.") for setting in settings):
+        return []
+    folder = Path(os.environ.get("YOLOX_JAX_SHARED", CHECKOUT.parent / "shared")) / "data" / "coco_val2017_100"
+    if not folder.is_dir():
+        raise ConfigError(f"no folder {folder}: name images to load with --config or --data.train... (see --help)")
+    return ["--data.train.images", f"{folder}/images", "--data.train.annotations", f"{folder}/instances.json"]
+
+
+def _endless(config: Config, arguments: argparse.Namespace) -> Config:
+    """The config with as many epochs as may be asked for, all of them augmented."""
+    return dataclasses.replace(
+        config,
+        schedule=dataclasses.replace(config.schedule, epochs=100_000, no_aug_epochs=0),
+        train=dataclasses.replace(config.train, batch_size=arguments.batch_size),
+    )
+
+
+def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> dict[str, Any]:
+    with_original = not arguments.no_original and is_installed()
+    if not with_original and not arguments.no_original:
+        print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
+    with contextlib.ExitStack() as stack:
+        ours: list[Contestant] = [
+            _open_ours(stack, dataset, config, arguments.workers, arguments.threads, cache)
+            for cache in arguments.caches
+        ]
+        originals: list[Contestant] = []
+        if with_original:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            for cached in dict.fromkeys(ORIGINALS_CACHE[cache] for cache in arguments.caches):
+                batches = open_original(dataset, config, folder / f"cached_{cached}", ram_cache=cached)
+                cache: Cache = "ram" if cached else "none"
+                originals.append(Contestant("original", "1 process", cache, batches, original_stages(), 1))
+        contestants = [*ours, *originals]
+        run_rounds(contestants, arguments.rounds, arguments.batches, arguments.batch_size)
+        if arguments.workers == 0:
+            for contestant in contestants:
+                settle()
+                contestant.measure_stages(arguments.batches, arguments.batch_size)
+        transfer = _transfer_ms(next(ours[0].batches)["images"])
+    ratios: list[dict[str, Any]] = [
+        {
+            "ours": one.cache,
+            "original": other.cache,
+            "images_per_s": ratio(one.rates, other.rates),
+            "images_per_cpu_s": ratio(other.cpu_ms, one.cpu_ms),
+        }
+        for one, other in itertools.product(ours, originals)
+        if (other.cache == "ram") == ORIGINALS_CACHE[one.cache]
+    ]
+    print_speeds(f"On cores {arguments.cores}", contestants)
+    for one in ratios:
+        print(
+            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images a "
+            f"second, {spread(one['images_per_cpu_s'], 2)} times those of a CPU second"
+        )
+    print_stages(contestants)
+    print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms an image")
+    return {"pipelines": [one.to_json() for one in contestants], "ratios": ratios, "transfer": transfer}
+
+
+def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """One against two loading threads, and processes, on two cores with nothing else to do."""
+    pin(arguments.scaling_cores)
+    results = []
+    with contextlib.ExitStack() as stack:
+        pairs = {
+            "threads": [_open_ours(stack, dataset, config, 0, count, "none") for count in (1, 2)],
+            "processes": [_open_ours(stack, dataset, config, count, 1, "none") for count in (1, 2)],
+        }
+        contestants = [one for pair in pairs.values() for one in pair]
+        # Two are about twice as fast: so that a round is as long as above.
+        run_rounds(contestants, arguments.rounds, 2 * arguments.batches, arguments.batch_size)
+    print_speeds(f"On cores {arguments.scaling_cores}, nothing else to do", contestants)
+    for kind, (single, double) in pairs.items():
+        gain = ratio(double.rates, single.rates)
+        print(f"two {kind} / one: {spread(gain, 2)} times")
+        results.append({"kind": kind, "one": single.to_json(), "two": double.to_json(), "ratio": gain})
+    return results
+
+
+def _open_ours(
+    stack: contextlib.ExitStack, dataset: Dataset, config: Config, workers: int, threads: int, cache: Cache
+) -> Contestant:
+    """A stream of ours with its cache filled."""
+    data = dataclasses.replace(config.data, num_workers=workers, num_threads=threads, cache=cache)
+    config = dataclasses.replace(config, data=data)
+    filled = stack.enter_context(open_cache(dataset.records, config.data))
+    batches = stack.enter_context(training_batches(dataset, config, cache=filled))
+    loaded_by = _counted(threads, "thread")
+    if workers:
+        loaded_by = f"{_counted(workers, 'process', 'processes')} of {loaded_by}"
+    stages = (Stage(Record, "encoded", "read"), *OPENCV_STAGES)
+    # Ready are one batch a thread, and of each process four more (seen with grain 0.2.18).
+    ahead = workers * (threads + 5) if workers else threads + 1
+    return Contestant("ours", loaded_by, cache, batches, stages, ahead)
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def _transfer_ms(images: Any) -> dict[str, Any]:
+    """Time to put the images of a batch on the first device of jax."""
+    import jax
+
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        jax.block_until_ready(jax.device_put(images))
+        times.append(1000 * (time.perf_counter() - start) / len(images))
+    return {"device": jax.devices()[0].device_kind, "ms_per_image": summary(times[1:])}
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ConfigError, DataError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,132 @@
+"""The original's training loader, from the package `pixeltable-yolox`, through its public classes alone."""
+
+import importlib.util
+import json
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stage_times import OPENCV_STAGES, Stage
+from yolox_jax.config import Config
+from yolox_jax.data.sources.dataset import Dataset, Record
+
+HOW_TO_INSTALL = (
+    "pip install torch loguru tabulate psutil tqdm && pip install --no-deps pixeltable-yolox (neither torchvision nor "
+    "a GPU is needed)"
+)
+
+
+def is_installed() -> bool:
+    """Whether the original can be measured here."""
+    return all(importlib.util.find_spec(package) is not None for package in ("torch", "yolox"))
+
+
+def open_original(dataset: Dataset, config: Config, folder: Path, *, ram_cache: bool) -> Iterator[Any]:
+    """Batches without end of the original's mosaic data set, in one process and one thread.
+
+    Args:
+        dataset: its images are shown.
+        config: input size, batch size and augmentation, set alike where the original has the setting.
+        folder: where the annotations are written as the original reads them, beside links to the images.
+        ram_cache: whether it keeps resized images in memory, as its `--cache ram`.
+    """
+    _stand_in_for_torchvision()
+    import torch
+    import yolox.data
+
+    torch.set_num_threads(1)
+    augment, size = config.data.augment, config.data.input_size
+    _write_coco_layout(dataset, folder)
+    images = yolox.data.CocoDataset(
+        data_dir=str(folder),
+        json_file="train.json",
+        name="images",
+        img_size=size,
+        cache=ram_cache,
+        cache_type="ram",
+    )
+    mosaics = yolox.data.MosaicDetection(
+        images,
+        img_size=size,
+        preproc=yolox.data.TrainTransform(
+            max_labels=config.data.max_boxes, flip_prob=augment.flip_probability, hsv_prob=augment.hsv_probability
+        ),
+        degrees=augment.degrees,
+        translate=augment.translate,
+        mosaic_scale=augment.mosaic_scale,
+        mixup_scale=augment.mixup_scale,
+        shear=augment.shear_degrees,
+        enable_mixup=augment.mixup_probability > 0,
+        mosaic_prob=augment.mosaic_probability,
+        mixup_prob=augment.mixup_probability,
+    )
+    sampler = yolox.data.InfiniteSampler(len(mosaics), seed=config.seed)
+    batches = yolox.data.YoloBatchSampler(
+        sampler=sampler, batch_size=config.train.batch_size, drop_last=False, mosaic=True
+    )
+    loader = yolox.data.DataLoader(
+        mosaics,
+        batch_sampler=batches,
+        num_workers=0,
+        # Looked up at every call, so that it can be timed.
+        collate_fn=lambda rows: torch.utils.data.default_collate(rows),
+    )
+    return iter(loader)
+
+
+def original_stages() -> tuple[Stage, ...]:
+    """What to time of it; needs `open_original` to have been called."""
+    import torch.utils.data
+    import yolox.data
+
+    return (
+        *OPENCV_STAGES,
+        Stage(yolox.data.MosaicDetection, "mixup", "mixup"),
+        Stage(torch.utils.data, "default_collate", "batch"),
+    )
+
+
+def _stand_in_for_torchvision() -> None:
+    """The package imports torchvision for suppression alone, which loading does without."""
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return
+    torchvision, operations = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+    for name in ("nms", "batched_nms"):
+        setattr(operations, name, None)
+    torchvision.ops = operations  # type: ignore[attr-defined]
+    sys.modules.update({"torchvision": torchvision, "torchvision.ops": operations})
+
+
+def _write_coco_layout(dataset: Dataset, folder: Path) -> None:
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "images").mkdir()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, record in enumerate(dataset.records):
+        name = f"{number}{record.path.suffix}"
+        _link(record, folder / "images" / name)
+        images.append({"id": number, "file_name": name, "height": record.height, "width": record.width})
+        for (x1, y1, x2, y2), label in zip(record.boxes.tolist(), record.classes.tolist(), strict=True):
+            box = [x1, y1, x2 - x1, y2 - y1]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": index + 1, "name": name} for index, name in enumerate(dataset.class_names)]
+    content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations" / "train.json").write_text(json.dumps(content))
+
+
+def _link(record: Record, path: Path) -> None:
+    if record.archive is None:
+        path.symlink_to(record.path.resolve())
+    else:
+        path.write_bytes(record.encoded())
