@@ -62,13 +62,10 @@ def _own_settings(config: DatasetConfig) -> DatasetConfig:
     """The settings of a data set, without built-in paths that were left there by the choice of another format."""
     if config.format == "coco":
         return config
-    built_in = DataConfig()
-    left = {
-        name: ""
-        for name in ("images", "annotations")
-        if getattr(config, name) in (getattr(built_in.train, name), getattr(built_in.val, name))
-    }
-    return dataclasses.replace(config, **left)
+    built_in = (DataConfig().train, DataConfig().val)
+    images = "" if config.images in [other.images for other in built_in] else config.images
+    annotations = "" if config.annotations in [other.annotations for other in built_in] else config.annotations
+    return dataclasses.replace(config, images=images, annotations=annotations)
 
 
 def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str, faults: Faults) -> Dataset:
