@@ -300,7 +300,8 @@ def _from_json(value: Any, kind: Any, name: str) -> Any:
             return None
         return _from_json(value, next(argument for argument in arguments if argument is not type(None)), name)
     if origin is tuple and isinstance(value, list) and arguments[1:] == (...,):
-        return tuple(_from_json(item, arguments[0], name) for item in value)
+        names = [f"{name}[{place}]" if dataclasses.is_dataclass(arguments[0]) else name for place in range(len(value))]
+        return tuple(_from_json(item, arguments[0], item_name) for item, item_name in zip(value, names, strict=True))
     if origin is tuple and isinstance(value, list) and len(value) == len(arguments):
         return tuple(_from_json(item, argument, name) for item, argument in zip(value, arguments, strict=True))
     if kind is float and type(value) in (int, float):

@@ -9,12 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from bad_datasets import EXPECTED, GOOD, HEIGHT, WIDTH, CocoWriter, encoded, turned, write_bad_coco, write_good_coco
+from bad_datasets import EXPECTED, GOOD, HEIGHT, WIDTH, CocoWriter, encoded, write_bad_coco, write_good_coco
 from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.doctor.examine import Report, examine
 from yolox_jax.data.doctor.finding import Finding
-from yolox_jax.data.doctor.header import image_size
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
@@ -178,20 +177,6 @@ def test_cheap_findings_are_those_of_the_full_check(tmp_path: Path) -> None:
         "images that train and val share": 2,
     }
     assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (such as /")
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize("filler", [b"", b"\xff"])
-def test_size_in_a_header_is_that_of_the_upright_image(orientation: int, filler: bytes) -> None:
-    content = turned(encoded(1), orientation)
-    size = (WIDTH, HEIGHT) if orientation > 4 else (HEIGHT, WIDTH)
-    assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2] == size
-    assert image_size(content[:2] + filler + content[2:]) == size
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe1", b"\x89PNG", b"GIF89a", turned(b"\xff\xd8")])
-def test_header_that_tells_no_size_is_told(content: bytes) -> None:
-    assert image_size(content) is None
 
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"

@@ -136,3 +136,40 @@ def test_all_orientations_are_turned_upright(tmp_path: Path, orientation: int, r
     found = decode_image(path.read_bytes(), path, size=upright.shape[:2], reduction=reduction)
     expected = cv2.resize(upright, None, fx=1 / reduction, fy=1 / reduction, interpolation=cv2.INTER_AREA)
     assert np.abs(found.astype(int) - expected).mean() < 2.5
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tif"])
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"moving.{ending}"
+    frames = [Image.new("RGB", (60, 40), colour) for colour in ("white", "black", "red")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    image = read_image(path)
+    assert image.shape == (40, 60, 3) and (image == 255).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp"])
+def test_an_image_of_one_px_is_read(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"dot.{ending}"
+    Image.new("RGB", (1, 1), "white").save(path)
+    assert read_image(path).tolist() == [[[255, 255, 255]]]
+
+
+# A BMP of 40,000 px to a side, which are more than OpenCV decodes.
+HUGE = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 40000, 40000, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='60' height='40'/>",
+        HUGE,
+        cv2.imencode(".tiff", np.zeros((40, 60), np.float32))[1].tobytes(),
+    ],
+    ids=["heic", "svg", "huge", "float"],
+)
+def test_what_opencv_does_not_decode_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(content)
+    with pytest.raises(BrokenImage, match=r"image\.png: is no image that OpenCV can decode"):
+        read_image(path)

@@ -39,6 +39,17 @@ def test_crowds_are_scored_against_but_not_trained_on(coco_content: dict[str, An
     assert [entry["iscrowd"] for entry in dataset.ground_truth["annotations"]] == [1, 0, 0, 0, 0]
 
 
+def test_annotations_to_be_ignored_are_scored_against_but_not_trained_on(
+    coco_content: dict[str, Any], write_coco: Writer
+) -> None:
+    coco_content["annotations"][0]["ignore"] = 1
+    coco_content["annotations"][1]["ignore"] = 0
+    dataset = open_dataset(write_coco(coco_content), "train")
+    assert dataset.records[0].classes.tolist() == [0]
+    first, second = dataset.ground_truth["annotations"][:2]
+    assert (first["ignore"], first["iscrowd"]) == (1, 0) and "ignore" not in second
+
+
 def test_boxes_over_the_border_are_clipped_and_counted(coco_content: dict[str, Any], write_coco: Writer) -> None:
     coco_content["annotations"][0]["bbox"] = [-5, 30, 20, 30]
     coco_content["annotations"][2]["bbox"] = [50, 0, 14.02, 10]  # rounding, not worth a word

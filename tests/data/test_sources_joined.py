@@ -95,10 +95,13 @@ def test_wanted_classes_are_alone_and_in_order(first: DatasetConfig) -> None:
 
 def test_a_wanted_class_may_be_missing_in_validation_but_not_in_training(first: DatasetConfig) -> None:
     data = DataConfig(train=first, val=first, classes=("kites", "apple"))
-    with pytest.raises(ConfigError, match=r"--data\.classes: instances has no class 'kites'; did you mean 'kite'\?"):
+    with pytest.raises(
+        ConfigError, match=r"--data\.classes: instances has no class 'kites'; did you mean 'kite'\? It has "
+    ):
         open_datasets(data, "train")
     dataset = open_datasets(data, "val")
     assert (dataset.class_names, dataset.category_ids) == (("kites", "apple"), (8, 3))
+    assert "classes of --data.classes that instances does not have: kites" in dataset.warnings
     assert dataset.ground_truth["categories"] == [{"id": 8, "name": "kites"}, {"id": 3, "name": "apple"}]
 
 

@@ -1,6 +1,7 @@
 """Pascal VOC annotations: what is kept, what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,18 +9,24 @@ import pytest
 
 from yolox_jax.config import ConfigError, DatasetConfig
 from yolox_jax.data.sources import open_dataset
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.evaluation.coco import score
 
 OBJECT = (
-    "<object><name>{}</name><difficult>1</difficult><bndbox><xmin>{}</xmin><ymin>{}</ymin>"
-    "<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+    "<object><name>{}</name>{}<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 )
 
 
-def _write(root: Path, stem: str, *objects: tuple[str, float | str, float, float, float], ending: str = ".jpg") -> None:
+def _write(
+    root: Path,
+    stem: str,
+    *objects: tuple[str, float | str, float, float, float],
+    ending: str = ".jpg",
+    tags: str = "<difficult>0</difficult>",
+) -> None:
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    body = "".join(OBJECT.format(*entry) for entry in objects)
+    body = "".join(OBJECT.format(name, tags, *box) for name, *box in objects)
     (root / "Annotations" / f"{stem}.xml").write_text(
         f"<annotation><filename>other.jpg</filename><size><width>64</width><height>48</height></size>{body}</annotation>"
     )
@@ -36,8 +43,8 @@ def voc(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _open(root: Path, split: str = "train") -> object:
-    return open_dataset(DatasetConfig(format="voc", images=str(root), split=split), "train")
+def _open(root: Path, split: str = "train", **settings: Any) -> Dataset:
+    return open_dataset(DatasetConfig(format="voc", images=str(root), split=split, **settings), "train")
 
 
 def test_corners_stand_as_written_and_splits_share_their_classes(voc: Path) -> None:
@@ -53,6 +60,28 @@ def test_corners_stand_as_written_and_splits_share_their_classes(voc: Path) -> N
 def test_split_defaults_to_the_use(voc: Path) -> None:
     config = DatasetConfig(format="voc", images=str(voc))
     assert [record.path.stem for record in open_dataset(config, "val").records] == ["c"]
+
+
+@pytest.mark.parametrize(("tags", "difficult"), [("<difficult>1</difficult>", 2), ("", 0), ("<difficult/>", 0)])
+def test_difficult_objects_are_used_or_ignored_as_asked_for(voc: Path, tags: str, difficult: int) -> None:
+    _write(voc, "b", ("zebra", 10, 11, 30, 41), ("cat", 1, 1, 64, 48), tags=tags)
+    used, left_out = _open(voc), _open(voc, difficult="ignore")
+    assert [len(record.boxes) for record in used.records] == [2, 1]
+    assert all(entry["iscrowd"] == 0 for entry in used.ground_truth["annotations"])
+    assert left_out.class_names == used.class_names
+    assert [len(record.boxes) for record in left_out.records] == [2 - difficult, 1]
+    boxes = [sorted(entry["bbox"] for entry in data.ground_truth["annotations"]) for data in (used, left_out)]
+    assert boxes[0] == boxes[1]
+    assert sum(entry["iscrowd"] for entry in left_out.ground_truth["annotations"]) == difficult
+
+
+def test_detections_of_ignored_objects_count_neither_for_nor_against(voc: Path) -> None:
+    _write(voc, "b", ("cat", 1, 1, 64, 48), tags="<difficult>1</difficult>")
+    dataset = _open(voc, difficult="ignore")
+    hit = {"image_id": 2, "category_id": 1, "bbox": [5, 5, 4, 4], "score": 0.5}
+    in_the_difficult = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 63, 47], "score": 0.9}
+    assert score(dataset, [hit, in_the_difficult]).figures["AP"] == pytest.approx(1)
+    assert score(_open(voc), [hit]).figures["AP"] < 0.6  # used, it is missed
 
 
 def test_boxes_without_area_and_over_the_border_are_mended_and_counted(voc: Path) -> None:

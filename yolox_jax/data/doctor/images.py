@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 from yolox_jax.data.doctor.annotations import SHARED, SHARED_ADVICE, same_image
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, found
-from yolox_jax.data.doctor.header import HEADER_BYTES, image_size
 from yolox_jax.data.image import BrokenImage, decode_image
 from yolox_jax.data.sources.dataset import Record
+from yolox_jax.data.sources.header import read_header
 
 CHUNK = 512
 """Images under way at a time: what waits takes memory."""
@@ -79,10 +79,8 @@ def look_at(split: Split, record: Record, *, quick: bool) -> Sight:
 
 
 def _size_in_header(record: Record) -> tuple[int, int] | None:
-    if record.archive is not None:
-        return image_size(record.encoded()[:HEADER_BYTES])
-    with record.path.open("rb") as file:
-        return image_size(file.read(HEADER_BYTES))
+    header = read_header(record.path if record.archive is None else record.encoded())
+    return header and header.upright_size
 
 
 def image_findings(sights: Iterable[Sight], broken_images: Literal["skip", "stop"]) -> list[Finding]:

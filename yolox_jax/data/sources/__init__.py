@@ -25,8 +25,8 @@ def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: F
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
     first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
-    configs = {f"--data.{which}": first}
-    configs |= {f"data.more_{which}[{place}]": config for place, config in enumerate(more)}
+    configs = {f"--data.{which}": _own_settings(first)}
+    configs |= {f"data.more_{which}[{place}]": _own_settings(config) for place, config in enumerate(more)}
     dataset = join([_open_part(config, which, setting, faults) for setting, config in configs.items()])
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_needed=which == "train")
@@ -51,11 +51,21 @@ def open_dataset(config: DatasetConfig, which: Literal["train", "val"], *, fault
         ConfigError: a setting that leads nowhere.
         DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
     """
-    setting = f"--data.{which}"
+    setting, config = f"--data.{which}", _own_settings(config)
     dataset = _open_part(config, which, setting, faults)
     with faults:
         dataset = _check_not_empty(dataset, which, {setting: config})
     return dataset
+
+
+def _own_settings(config: DatasetConfig) -> DatasetConfig:
+    """The settings of a data set, without built-in paths that were left there by the choice of another format."""
+    if config.format == "coco":
+        return config
+    built_in = (DataConfig().train, DataConfig().val)
+    images = "" if config.images in [other.images for other in built_in] else config.images
+    annotations = "" if config.annotations in [other.annotations for other in built_in] else config.annotations
+    return dataclasses.replace(config, images=images, annotations=annotations)
 
 
 def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str, faults: Faults) -> Dataset:
@@ -64,7 +74,10 @@ def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: s
     if config.format == "coco":
         dataset = _open_coco(config, setting, faults)
     elif config.format == "voc":
-        dataset = read_voc(_folder(config.images, f"{setting}.images"), split, setting=setting, faults=faults)
+        folder = _folder(config.images, f"{setting}.images")
+        dataset = read_voc(folder, split, difficult=config.difficult, setting=setting, faults=faults)
+    elif config.format == "yolo":
+        dataset = _open_yolo(config, split, setting, faults)
     elif config.format == "tfds":
         from yolox_jax.data.sources.tfds_records import read_tfds
 
@@ -100,12 +113,17 @@ def _check_not_empty(dataset: Dataset, which: Literal["train", "val"], read_from
 
 
 def _open_coco(config: DatasetConfig, setting: str, faults: Faults) -> Dataset:
-    if not config.annotations:
-        raise ConfigError(f"{setting}.annotations is empty: name the JSON file of the annotations")
-    annotations = Path(config.annotations).expanduser()
-    if not annotations.is_file():
-        raise ConfigError(f"{setting}.annotations: no file {annotations}; name the JSON file of the annotations")
+    annotations = _file(config.annotations, f"{setting}.annotations", "the JSON file of the annotations")
     return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting, faults=faults)
+
+
+def _open_yolo(config: DatasetConfig, split: str, setting: str, faults: Faults) -> Dataset:
+    # The sizes of images are not in the annotations, and are read from some with OpenCV.
+    from yolox_jax.data.sources.yolo_txt import read_yolo
+
+    data_yaml = _file(config.annotations, f"{setting}.annotations", "the data.yaml")
+    root = _folder(config.images, f"{setting}.images") if config.images else None
+    return read_yolo(data_yaml, split, root, setting=setting, faults=faults)
 
 
 def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
@@ -117,6 +135,15 @@ def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
     folder = Path(config.images).expanduser() if config.images else user_cache() / "shapes-v1"
     ensure_shapes(folder, setting=f"{setting}.images")
     return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
+
+
+def _file(name: str, setting: str, what: str) -> Path:
+    if not name:
+        raise ConfigError(f"{setting} is empty: name {what}")
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"{setting}: no file {path}; name {what}")
+    return path
 
 
 def _folder(name: str, setting: str) -> Path:

@@ -25,8 +25,9 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data", fault
     """Read a COCO annotation file and check all of it (SPEC A3.1).
 
     Classes are the category ids in ascending order. Boxes are clipped to their image; those without an area are left
-    out of the records, as are crowds. `ground_truth` keeps every annotation as the file has it, so that scores equal
-    those of other programs; only an area that is missing or not above 0 is replaced by that of the box.
+    out of the records, as are crowds and annotations with `ignore: 1`. `ground_truth` keeps every annotation as the
+    file has it, so that scores equal those of other programs; only an area that is missing or not above 0 is replaced
+    by that of the box. `ignore: 1` changes no score: pycocotools writes `iscrowd` over it.
 
     Args:
         images: folder that the `file_name` of every image is relative to.
@@ -180,7 +181,8 @@ def _annotation(
     return {
         # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
         "id": number + 1, "image_id": image, "category_id": category, "bbox": box, "area": area,
-        "iscrowd": int(bool(entry.get("iscrowd", 0))), "source_id": entry.get("id", number)
+        "iscrowd": int(bool(entry.get("iscrowd", 0))), "source_id": entry.get("id", number),
+        **({"ignore": 1} if entry.get("ignore") else {}),
     }  # fmt: skip
 
 
@@ -251,7 +253,7 @@ def _integer(entry: Any, key: str, where: str) -> int:
 def _record(
     folder: Path, row: dict[str, Any], annotations: list[dict[str, Any]], rank: dict[int, int], tally: BoxTally
 ) -> Record:
-    objects = [entry for entry in annotations if not entry["iscrowd"]]
+    objects = [entry for entry in annotations if not entry["iscrowd"] and "ignore" not in entry]
     boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     where = [f"annotation id {entry['source_id']}, {row['file_name']}" for entry in objects]

@@ -86,8 +86,10 @@ def select_classes(dataset: Dataset, wanted: Sequence[str], *, all_needed: bool)
             raise ConfigError(f"--data.classes names {name!r} twice; every class can be wanted once")
         if all_needed and name not in dataset.class_names:
             near = difflib.get_close_matches(name, dataset.class_names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(dataset.class_names)}"
-            raise ConfigError(f"--data.classes: {dataset.name} has no class {name!r}{hint}")
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise ConfigError(
+                f"--data.classes: {dataset.name} has no class {name!r}{hint} It has {', '.join(dataset.class_names)}"
+            )
     known = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     free = max(known.values(), default=0) + 1
     categories: dict[str, int] = {}
@@ -98,7 +100,10 @@ def select_classes(dataset: Dataset, wanted: Sequence[str], *, all_needed: bool)
     to_class = np.array([wanted.index(name) if name in categories else -1 for name in known], np.int32)
     records = tuple(_with_classes(record, to_class) for record in dataset.records)
     left_out = sum(len(record.boxes) for record in dataset.records) - sum(len(record.boxes) for record in records)
-    warnings = (f"boxes of other classes than --data.classes names, left out: {left_out}",) if left_out else ()
+    warnings = [f"boxes of other classes than --data.classes names, left out: {left_out}"] if left_out else []
+    absent = [name for name in wanted if name not in known]
+    if absent:
+        warnings.append(f"classes of --data.classes that {dataset.name} does not have: {', '.join(absent)}")
     chosen = set(categories.values())
     annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["category_id"] in chosen]
     return dataclasses.replace(

@@ -1,8 +1,6 @@
 """What one pass over a split of TensorFlow Datasets finds: sizes of images, and objects; kept in the user's cache."""
 
-import contextlib
 import hashlib
-import io
 import logging
 import re
 import tempfile
@@ -15,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
+from yolox_jax.data.image import BrokenImage, decode_image
 from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.sources.header import read_header
 from yolox_jax.data.sources.tfds_files import describe_files, example_parser, stored_examples
 from yolox_jax.data.user_cache import user_cache
 
@@ -25,9 +25,6 @@ CHUNK = 64
 """Examples read at a time."""
 FIRST_WORD_S, NEXT_WORD_S = 3.0, 15.0
 """A pass says how far it is after this long, and then as often."""
-EXIF_ORIENTATION = 0x0112
-TURNED_FORMATS = ("JPEG", "PNG", "WEBP")
-"""Formats whose EXIF orientation OpenCV follows."""
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -180,18 +177,9 @@ def _describe(content: Mapping[str, Any], position: int) -> _Example:
 
 def _size(content: bytes) -> tuple[int, int, int]:
     """Height and width of an encoded image as stored, and the EXIF orientation that OpenCV will follow."""
-    from PIL import Image
-
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:  # Pillow raises what it likes
-        if image.format in TURNED_FORMATS:
-            exif = Image.Exif()
-            # Not getexif(): it decodes a PNG, and looks at XMP, which OpenCV does not.
-            exif.load(image.info.get("exif", b""))
-            orientation: Any = exif.get(EXIF_ORIENTATION)
-            return image.height, image.width, orientation if orientation in range(1, 9) else 1
-    # What Pillow cannot tell, decoding does.
-    from yolox_jax.data.image import BrokenImage, decode_image
-
+    header = read_header(content)
+    if header is not None:
+        return header
     try:
         height, width = decode_image(content, Path("image")).shape[:2]
     except BrokenImage:

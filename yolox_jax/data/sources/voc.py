@@ -5,9 +5,10 @@ import dataclasses
 import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.dataset import (
@@ -19,6 +20,7 @@ from yolox_jax.data.sources.dataset import (
     Record,
     check_images_exist,
 )
+from yolox_jax.data.sources.ground_truth import ground_truth_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -33,18 +35,28 @@ class _Annotation:
     """Place of each object in the file."""
     names: list[str]
     boxes_xyxy: list[list[float]]
+    difficult: list[bool]
 
 
-def read_voc(root: Path, split: str, *, setting: str = "--data", faults: Faults = STOP_AT_FIRST) -> Dataset:
+def read_voc(
+    root: Path,
+    split: str,
+    *,
+    difficult: Literal["use", "ignore"] = "use",
+    setting: str = "--data",
+    faults: Faults = STOP_AT_FIRST,
+) -> Dataset:
     """Read one split of a Pascal VOC data set.
 
     Classes are the names in all annotations of all splits, alphabetically, so that splits agree. Corner coordinates
-    are taken as they stand. Difficult objects count like any other (SPEC A5). Boxes are clipped to their image, and
-    those without an area left out.
+    are taken as they stand. Boxes are clipped to their image, and those without an area left out.
 
     Args:
         root: folder that holds Annotations, ImageSets and JPEGImages.
         split: name of the list, such as `train` for ImageSets/Main/train.txt.
+        difficult: whether objects marked as difficult count like any other (SPEC A5), or are left out of the records
+            and are crowds in the ground truth. A crowd excuses any number of detections that lie in it, where the
+            metric of VOC itself excuses one for each difficult object.
         setting: prefix of the settings named in errors, such as `--data.train`.
         faults: what to do about unsound entries.
 
@@ -67,16 +79,20 @@ def read_voc(root: Path, split: str, *, setting: str = "--data", faults: Faults 
     class_names = tuple(sorted({name for annotation in annotations.values() for name in annotation.names}))
     paths = _image_paths(root / "JPEGImages", stems, setting, faults)
     tally = BoxTally(faults)
-    records = tuple(
+    whole = [
         _record(paths[stem], number, annotations[stem], class_names, tally)
         for number, stem in enumerate(stems, start=1)
-    )
+    ]
+    left_out = [mask & (difficult == "ignore") for _, mask in whole]
+    records = tuple(_part(record, ~mask) for (record, _), mask in zip(whole, left_out, strict=True))
+    ignored = [_part(record, mask) for (record, _), mask in zip(whole, left_out, strict=True)]
+    category_ids = range(1, len(class_names) + 1)
     return Dataset(
         name=f"{root.name}/{split}",
         class_names=class_names,
-        category_ids=tuple(range(1, len(class_names) + 1)),
+        category_ids=tuple(category_ids),
         records=records,
-        ground_truth=_ground_truth(records, class_names),
+        ground_truth=ground_truth_of(records, dict(zip(category_ids, class_names, strict=True)), ignored),
         warnings=tally.warnings(),
     )
 
@@ -131,13 +147,14 @@ def _read_xml(path: Path, faults: Faults) -> _Annotation:
             f"{path}: size is {width:g}x{height:g}; it must be the size of the image in px",
             kind="images without a size",
         )
-    annotation = _Annotation(int(height), int(width), [], [], [])
+    annotation = _Annotation(int(height), int(width), [], [], [], [])
     for number, entry in enumerate(root.iter("object")):
         with faults:
             name, box = _read_object(entry, f"{path}: object {number}")
             annotation.numbers.append(number)
             annotation.names.append(name)
             annotation.boxes_xyxy.append(box)
+            annotation.difficult.append((entry.findtext("difficult") or "").strip() == "1")
     return annotation
 
 
@@ -174,29 +191,17 @@ def _image_paths(folder: Path, stems: list[str], setting: str, faults: Faults) -
     return paths
 
 
-def _record(path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], tally: BoxTally) -> Record:
+def _record(
+    path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], tally: BoxTally
+) -> tuple[Record, Bool[np.ndarray, " N"]]:
+    """The image with all its objects, and which of them are difficult."""
     boxes = np.array(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     where = [f"object {index} of {path.stem}.xml" for index in annotation.numbers]
     boxes, keep = tally.clean(boxes, annotation.height, annotation.width, where, path)
     classes = np.array([names.index(name) for name in annotation.names], np.int32)
-    return Record(path, number, annotation.height, annotation.width, boxes[keep].astype(np.float32), classes[keep])
+    record = Record(path, number, annotation.height, annotation.width, boxes[keep].astype(np.float32), classes[keep])
+    return record, np.array(annotation.difficult, bool)[keep]
 
 
-def _ground_truth(records: tuple[Record, ...], names: tuple[str, ...]) -> dict[str, Any]:
-    annotations: list[dict[str, Any]] = []
-    for record in records:
-        for box, label in zip(record.boxes.tolist(), record.classes.tolist(), strict=True):
-            width, height = box[2] - box[0], box[3] - box[1]
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": record.image_id, "category_id": label + 1,
-                 "bbox": [box[0], box[1], width, height], "area": width * height, "iscrowd": 0}
-            )  # fmt: skip
-    return {
-        "info": {},
-        "images": [
-            {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
-            for record in records
-        ],
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
-    }
+def _part(record: Record, mask: Bool[np.ndarray, " N"]) -> Record:
+    return dataclasses.replace(record, boxes=record.boxes[mask], classes=record.classes[mask])

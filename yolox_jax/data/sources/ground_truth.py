@@ -1,0 +1,36 @@
+"""Annotations in COCO layout, for formats that have another of their own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from yolox_jax.data.sources.dataset import Record
+
+
+def ground_truth_of(
+    records: Sequence[Record], categories: Mapping[int, str], ignored: Sequence[Record] = ()
+) -> dict[str, Any]:
+    """The boxes of records in COCO layout.
+
+    Args:
+        records: images and their objects.
+        categories: name by category id, in the order of the classes.
+        ignored: records whose objects count neither for nor against detections; they become crowds.
+    """
+    ids = list(categories)
+    annotations: list[dict[str, Any]] = []
+    for group, crowd in ((records, 0), (ignored, 1)):
+        for record in group:
+            for (x1, y1, x2, y2), label in zip(record.boxes.tolist(), record.classes.tolist(), strict=True):
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": record.image_id, "category_id": ids[label],
+                     "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": crowd}
+                )  # fmt: skip
+    return {
+        "info": {},
+        "images": [
+            {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
+            for record in records
+        ],
+        "annotations": annotations,
+        "categories": [{"id": category, "name": name} for category, name in categories.items()],
+    }
