@@ -205,6 +205,14 @@ def test_paths_start_from_path_or_from_the_folder_of_images(yolo: DatasetConfig,
     assert len(open_dataset(overridden, "train").records) == 4
 
 
+def test_links_in_circles_list_an_image_once(yolo: DatasetConfig) -> None:
+    images = Path(yolo.annotations).parent / "images"
+    before = len(open_dataset(yolo, "train").records)
+    folder = next(path for path in images.rglob("*") if path.is_dir())
+    (folder / "circle").symlink_to(images / "train", target_is_directory=True)
+    assert len(open_dataset(yolo, "train").records) == before
+
+
 def test_folders_written_by_roboflow_are_found(tmp_path: Path) -> None:
     _picture(tmp_path / "train/images/a.jpg")
     (tmp_path / "train/labels").mkdir()

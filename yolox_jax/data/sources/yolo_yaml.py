@@ -130,9 +130,15 @@ def _images_of(source: str, root: Path, says: str, setting: str, faults: Faults)
 
 def _images_in(folder: Path) -> list[str]:
     """The images in a folder and all below; hidden ones are what systems and editors leave there."""
-    found = []
+    found: list[str] = []
+    seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        # A link may lead to a folder that holds it.
+        if os.path.realpath(parent) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(parent))
         found += [
             os.path.join(parent, name)  # noqa: PTH118 - a Path for each of 100,000 files takes a second
             for name in files
