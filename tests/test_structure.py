@@ -26,6 +26,7 @@ LAYERS = [
 OWNERS = {
     "orbax": "training/checkpoints.py",
     "grain": "data/pipeline.py",
+    "tensorflow_datasets": "data/sources/tfds_files.py",
     "wandb": "training/loggers.py",
     "mlflow": "training/loggers.py",
     "tyro": "cli/",

@@ -49,12 +49,12 @@ class DatasetConfig:
     formats."""
     split: str = ""
     """VOC: the list to read, such as `train` for ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of the
-    data.yaml. TFDS: a split, such as `train` or `validation[:10%]`. Shapes: `train` or `val`. Empty for `train` or
-    `val`, whichever is read."""
+    data.yaml. TFDS: a split, such as `train` or `validation[:10%]`; `val` finds `validation`. Shapes: `train` or `val`.
+    Empty for `train` or `val`, whichever is read."""
     fraction: float = 1.0
     """Share of the images that is used, spread evenly over the data set."""
     difficult: Literal["use", "ignore"] = "use"  # A5
-    """VOC: objects marked as difficult are used like any other, as the original does, or left out of training and
+    """VOC, TFDS: objects marked as difficult are used like any other, as the original does, or left out of training and
     counted neither for nor against detections in evaluation."""
 
 

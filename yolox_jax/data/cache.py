@@ -25,8 +25,8 @@ from yolox_jax.config import ConfigError, DataConfig
 from yolox_jax.data.free_memory import free_memory
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
-from yolox_jax.data.sources import user_cache
 from yolox_jax.data.sources.dataset import Record
+from yolox_jax.data.user_cache import user_cache
 
 MAGIC = b"yolox_jax pixels"
 VERSION = 1
@@ -175,11 +175,13 @@ def _read_trailer(path: Path) -> dict[str, Any] | None:
 
 
 def _describe_source(records: Sequence[Record]) -> str:
-    """A digest of the names, sizes and times of all image files, and of their annotated sizes."""
+    """A digest of the names, sizes and times of all image files and archives, and of the annotated sizes."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(f"{record.path} {record.position} {record.height} {record.width}".encode())
-        if record.archive is None:
+        if record.archive is not None:
+            digest.update(repr(record.archive).encode())
+        else:
             with contextlib.suppress(OSError):
                 status = record.path.stat()
                 digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())

@@ -1,7 +1,6 @@
 """Opens a data set in any of the formats that a config can name."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import STOP_AT_FIRST, DataError, Dataset, Faults
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
+from yolox_jax.data.user_cache import user_cache
 
 
 def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
@@ -82,7 +82,9 @@ def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: s
         from yolox_jax.data.sources.tfds_records import read_tfds
 
         images = Path(config.images).expanduser() if config.images else None
-        dataset = read_tfds(config.annotations, split, images, setting=setting)
+        dataset = read_tfds(
+            config.annotations, split, images, difficult=config.difficult, setting=setting, faults=faults
+        )
     else:
         dataset = _open_shapes(config, split, setting)
     return take_share(dataset, config.fraction)
@@ -133,11 +135,6 @@ def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
     folder = Path(config.images).expanduser() if config.images else user_cache() / "shapes-v1"
     ensure_shapes(folder, setting=f"{setting}.images")
     return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
-
-
-def user_cache() -> Path:
-    """Folder for what can be made again, such as generated images."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
 
 
 def _file(name: str, setting: str, what: str) -> Path:

@@ -86,7 +86,10 @@ STOP_AT_FIRST = Faults()
 
 @runtime_checkable
 class Archive(Protocol):
-    """Holds encoded images that are no files of their own; can be sent to another process."""
+    """Holds encoded images that are no files of their own; can be sent to another process.
+
+    Its `repr` differs with what its files hold, so that a cache of its images is not used for others.
+    """
 
     def read(self, position: int) -> bytes:
         """The encoded image at `position`.

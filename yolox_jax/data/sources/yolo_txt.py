@@ -169,8 +169,8 @@ def _corners(coordinates: list[float], where: str) -> list[float]:
         )
     if max(coordinates) > 1 + ROUNDING:
         raise DataError(
-            f"{where}: {max(coordinates):g} is above 1; coordinates are fractions of the image. If these are px, divide "
-            "x and width by the width of the image, y and height by its height",
+            f"{where}: {max(coordinates):g} is above 1; coordinates are fractions of the image. If these are px, "
+            "divide x and width by the width of the image, y and height by its height",
             kind="coordinates that are no fractions",
         )
     if min(coordinates) < -ROUNDING:

@@ -1,0 +1,199 @@
+"""What one pass over a split of TensorFlow Datasets finds: sizes of images, and objects; kept in the user's cache."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
+
+from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.sources.tfds_files import describe_files, example_parser, stored_examples
+from yolox_jax.data.user_cache import user_cache
+
+VERSION = 1
+"""Of the content of an index; another one is made anew."""
+CHUNK = 64
+"""Examples read at a time."""
+FIRST_WORD_S, NEXT_WORD_S = 3.0, 15.0
+"""A pass says how far it is after this long, and then as often."""
+EXIF_ORIENTATION = 0x0112
+TURNED_FORMATS = ("JPEG", "PNG", "WEBP")
+"""Formats whose EXIF orientation OpenCV follows."""
+
+logger = logging.getLogger("yolox_jax.data")
+
+
+class Index(NamedTuple):
+    """N images and their M objects, image after image, as stored."""
+
+    names: np.ndarray
+    """Text [N]: file name, id or place."""
+    image_ids: Int64[np.ndarray, " N"]
+    """Unique."""
+    heights: Int32[np.ndarray, " N"]
+    """As stored, in px; 0 where the image cannot be read."""
+    widths: Int32[np.ndarray, " N"]
+    orientations: Int8[np.ndarray, " N"]
+    """How OpenCV turns the image, as EXIF counts: 1 is not at all."""
+    counts: Int32[np.ndarray, " N"]
+    """Objects of each image."""
+    boxes: Float32[np.ndarray, "M 4"]
+    """ymin, xmin, ymax, xmax as fractions of the image as stored."""
+    labels: Int32[np.ndarray, " M"]
+    areas: Float64[np.ndarray, " M"]
+    """In px; 0 where the data set has none."""
+    crowds: Bool[np.ndarray, " M"]
+    difficult: Bool[np.ndarray, " M"]
+
+
+def read_index(builder: Any, split: str) -> Index:
+    """The index of a split: from the user's cache if it was made from the files as they are, else made now.
+
+    Args:
+        builder: the data set, as `open_builder` gives it.
+        split: such as `train` or `validation[:10%]`.
+
+    Raises:
+        DataError: the data files cannot be read.
+    """
+    name = f"{builder.info.full_name}-{split}"
+    place = hashlib.sha256(f"{Path(builder.data_dir).resolve()} {split}".encode()).hexdigest()[:8]
+    path = user_cache() / "tfds" / f"{re.sub(r'[^A-Za-z0-9._]+', '-', name)}-{place}.npz"
+    source = f"{VERSION} {describe_files(builder, split)}"
+    index = _load(path, source)
+    if index is None:
+        index = _scan(builder, split)
+        _keep(path, source, index)
+    return index
+
+
+def _load(path: Path, source: str) -> Index | None:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            if str(content["source"]) == source:
+                return Index(*(content[field] for field in Index._fields))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass  # there is none, or one that is not whole
+    return None
+
+
+def _keep(path: Path, source: str, index: Index) -> None:
+    """Write an index beside its place and move it there when it is whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", dir=path.parent, delete=False) as file:
+            try:
+                np.savez(file, source=np.array(source), **index._asdict())
+                file.flush()
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+    except OSError as error:
+        logger.warning("%s cannot be written (%s): the sizes of images are read anew each time", path, error)
+
+
+class _Example(NamedTuple):
+    """What an index holds of one image."""
+
+    name: str
+    image_id: Any
+    size: tuple[int, int, int]
+    """Height, width, orientation."""
+    boxes: Float32[np.ndarray, "K 4"]
+    labels: Int32[np.ndarray, " K"]
+    areas: Float64[np.ndarray, " K"]
+    crowds: Bool[np.ndarray, " K"]
+    difficult: Bool[np.ndarray, " K"]
+
+
+def _scan(builder: Any, split: str) -> Index:
+    """Read all examples of a split."""
+    examples = [_describe(content, position) for position, content in enumerate(_parsed(builder, split))]
+    ids = [example.image_id for example in examples]
+    if not all(isinstance(number, int) for number in ids) or len(set(ids)) < len(ids):
+        ids = list(range(1, len(ids) + 1))
+    sizes = np.array([example.size for example in examples], np.int32).reshape(-1, 3)
+    return Index(
+        names=np.array([example.name for example in examples], np.str_),
+        image_ids=np.array(ids, np.int64),
+        heights=sizes[:, 0],
+        widths=sizes[:, 1],
+        orientations=sizes[:, 2].astype(np.int8),
+        counts=np.array([len(example.labels) for example in examples], np.int32),
+        boxes=np.concatenate([np.zeros((0, 4), np.float32), *(example.boxes for example in examples)]),
+        labels=np.concatenate([np.zeros(0, np.int32), *(example.labels for example in examples)]),
+        areas=np.concatenate([np.zeros(0), *(example.areas for example in examples)]),
+        crowds=np.concatenate([np.zeros(0, bool), *(example.crowds for example in examples)]),
+        difficult=np.concatenate([np.zeros(0, bool), *(example.difficult for example in examples)]),
+    )
+
+
+def _parsed(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
+    """Every example of a split, in order, and a word about the progress now and then."""
+    name, count = f"{builder.info.full_name}, split {split}", builder.info.splits[split].num_examples
+    parse = example_parser(
+        builder, ["image", "image/filename", "image/id"], ["bbox", "label", "area", "is_crowd", "is_difficult"]
+    )
+    stored: Any = stored_examples(builder, split) if count else []
+    next_word = time.monotonic() + FIRST_WORD_S
+    for first in range(0, count, CHUNK):
+        chunk = list(range(first, min(first + CHUNK, count)))
+        try:
+            contents = [parse(example) for example in stored.__getitems__(chunk)]
+        except Exception as error:  # the library raises RuntimeError, and what its parsers raise
+            raise DataError(
+                f"{name}: examples {first} to {chunk[-1]} in {builder.data_dir} cannot be read: {error}. Copy or "
+                "prepare the data set anew"
+            ) from error
+        yield from contents
+        if time.monotonic() > next_word:
+            next_word = time.monotonic() + NEXT_WORD_S
+            # A warning, because annotations are read before the log of a run is open, and less is not shown then.
+            logger.warning("%s: read the sizes of %d of %d images, once for all runs", name, chunk[-1] + 1, count)
+
+
+def _describe(content: Mapping[str, Any], position: int) -> _Example:
+    objects, count = content["objects"], len(content["objects"]["label"])
+    name, image_id = content.get("image/filename"), content.get("image/id")
+    name = name or (f"{position:08d}" if image_id is None else image_id)
+    return _Example(
+        name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
+        image_id=image_id,
+        size=_size(content["image"]),
+        boxes=np.array(objects["bbox"], np.float32).reshape(count, 4),
+        labels=np.array(objects["label"], np.int32),
+        areas=np.array(objects.get("area", np.zeros(count)), np.float64),
+        crowds=np.array(objects.get("is_crowd", np.zeros(count)), bool),
+        difficult=np.array(objects.get("is_difficult", np.zeros(count)), bool),
+    )
+
+
+def _size(content: bytes) -> tuple[int, int, int]:
+    """Height and width of an encoded image as stored, and the EXIF orientation that OpenCV will follow."""
+    from PIL import Image
+
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:  # Pillow raises what it likes
+        if image.format in TURNED_FORMATS:
+            exif = Image.Exif()
+            # Not getexif(): it decodes a PNG, and looks at XMP, which OpenCV does not.
+            exif.load(image.info.get("exif", b""))
+            orientation: Any = exif.get(EXIF_ORIENTATION)
+            return image.height, image.width, orientation if orientation in range(1, 9) else 1
+    # What Pillow cannot tell, decoding does.
+    from yolox_jax.data.image import BrokenImage, decode_image
+
+    try:
+        height, width = decode_image(content, Path("image")).shape[:2]
+    except BrokenImage:
+        return 0, 0, 1
+    return height, width, 1

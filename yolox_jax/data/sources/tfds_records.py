@@ -1,0 +1,163 @@
+"""Reads detection data sets of TensorFlow Datasets that are prepared as ArrayRecord."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.sources.tfds_files import (
+    TfdsArchive,
+    check_features,
+    check_installed,
+    describe_files,
+    find_split,
+    open_builder,
+)
+from yolox_jax.data.sources.tfds_index import Index, read_index
+
+
+def read_tfds(
+    name: str,
+    split: str,
+    data_dir: Path | None,
+    *,
+    difficult: Literal["use", "ignore"] = "use",
+    setting: str = "--data",
+    faults: Faults = STOP_AT_FIRST,
+) -> Dataset:
+    """Read one split of a data set with the features `image` and `objects` (`bbox`, `label`), such as `coco/2017`.
+
+    Images stay in the ArrayRecord files. Their sizes take one pass over the split, whose result is kept in the user's
+    cache. Classes are the names of the ClassLabel, category ids count from 1 in its order. Boxes are fractions of the
+    image as stored, as the library shows it; those of images that an EXIF orientation turns are turned along. They are
+    clipped to their image, and those without an area left out. Crowds (`is_crowd`) are in the ground truth alone.
+
+    Args:
+        name: of the data set, such as `coco/2017` or `voc/2007:5.0.0`; by default the newest version prepared.
+        split: such as `train` or `validation[:10%]`; `val` finds `validation`.
+        data_dir: folder of the prepared data sets; None for the library's own.
+        difficult: whether objects marked `is_difficult` are used, or counted neither for nor against detections.
+        setting: prefix of the settings named in errors, such as `--data.train`.
+        faults: what to do about objects that are unsound.
+
+    Raises:
+        ConfigError: the library or the data set is missing, is in another format, has no such split, or no boxes.
+        DataError: data files that are missing or cannot be read, or objects that are unsound.
+    """
+    if not name:
+        raise ConfigError(f"{setting}.annotations is empty: name the data set, such as coco/2017")
+    check_installed(setting)
+    builder = open_builder(name, data_dir, setting)
+    class_names = check_features(builder, setting)
+    split = find_split(builder, split, setting)
+    index = read_index(builder, split)
+    where = Path(*builder.info.full_name.split("/")[:-1], split)
+    if index.boxes.max(initial=0.0) > 2.0:
+        raise DataError(f"{where}: boxes reach to {index.boxes.max():g}; they must be fractions of their image")
+    left_out = index.crowds | index.difficult if difficult == "ignore" else index.crowds
+    tally, archive = BoxTally(faults), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
+    records, annotations = _records(index, left_out, len(class_names), where, archive, tally)
+    return Dataset(
+        name=str(where),
+        class_names=class_names,
+        category_ids=tuple(range(1, len(class_names) + 1)),
+        records=records,
+        ground_truth=_ground_truth(records, annotations, class_names),
+        warnings=(*tally.warnings(), *_turned(index)),
+    )
+
+
+def _records(
+    index: Index,
+    left_out: Bool[np.ndarray, " M"],
+    num_classes: int,
+    where: Path,
+    archive: TfdsArchive,
+    tally: BoxTally,
+) -> tuple[tuple[Record, ...], list[dict[str, Any]]]:
+    """The records, and the annotations of the ground truth, which has what is left out of them as crowds."""
+    records: list[Record] = []
+    annotations: list[dict[str, Any]] = []
+    ends = np.cumsum(index.counts)
+    for place, (name, image_id, height, width, orientation, count, end) in enumerate(
+        zip(index.names.tolist(), index.image_ids.tolist(), index.heights.tolist(), index.widths.tolist(),
+            index.orientations.tolist(), index.counts.tolist(), ends.tolist(), strict=True)
+    ):  # fmt: skip
+        if height == 0:  # cannot be read: loading it will say so, and do as data.broken_images says
+            height, width, count = 1, 1, 0
+        if orientation >= 5:
+            height, width = width, height
+        objects, path = slice(end - count, end), where / name.lstrip("/")
+        boxes = turn_boxes(index.boxes[objects], orientation) * (width, height, width, height)
+        called = [f"object {number} of {name}" for number in range(count)]
+        boxes, keep = tally.clean(boxes, height, width, called, path)
+        labels = index.labels[objects]
+        known = (labels >= 0) & (labels < num_classes)
+        with tally.faults:
+            if not known.all():
+                first = int(known.argmin())
+                raise DataError(
+                    f"{where}: {called[first]} has the label {labels[first]}; the classes are 0 to {num_classes - 1}",
+                    kind="unknown classes",
+                )
+        keep &= known
+        used = keep & ~left_out[objects]
+        records.append(
+            Record(path, image_id, height, width, boxes[used].astype(np.float32), labels[used], archive, place)
+        )
+        for number in np.flatnonzero(keep).tolist():
+            x1, y1, x2, y2 = boxes[number].tolist()
+            area = float(index.areas[objects][number])
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image_id, "category_id": int(labels[number]) + 1,
+                 "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area if area > 0 else (x2 - x1) * (y2 - y1),
+                 "iscrowd": int(left_out[objects][number])}
+            )  # fmt: skip
+    return tuple(records), annotations
+
+
+def turn_boxes(boxes: Float32[np.ndarray, "N 4"], orientation: int) -> Float64[np.ndarray, "N 4"]:
+    """Boxes of an image as stored to those of the image upright.
+
+    Args:
+        boxes: ymin, xmin, ymax, xmax as fractions.
+        orientation: of EXIF, 1 to 8.
+
+    Returns:
+        x1, y1, x2, y2 as fractions.
+    """
+    y1, x1, y2, x2 = boxes.astype(np.float64).T
+    if orientation >= 5:
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    if orientation in (2, 3, 6, 7):
+        x1, x2 = 1 - x2, 1 - x1
+    if orientation in (3, 4, 7, 8):
+        y1, y2 = 1 - y2, 1 - y1
+    return np.stack([x1, y1, x2, y2], axis=1)
+
+
+def _turned(index: Index) -> tuple[str, ...]:
+    turned = np.flatnonzero(index.orientations != 1)
+    if not len(turned):
+        return ()
+    return (
+        f"images that their EXIF orientation turns, and their boxes with them: {len(turned)} "
+        f"(first: {index.names[turned[0]]})",
+    )
+
+
+def _ground_truth(
+    records: tuple[Record, ...], annotations: list[dict[str, Any]], names: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        "info": {},
+        "images": [
+            {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
+            for record in records
+        ],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
+    }
