@@ -74,8 +74,6 @@ _ZERO_TO_ONE = {
     "evaluation.score_threshold",
 }
 _ABOVE_ZERO_TO_ONE = {"evaluation.iou_threshold", "data.train.fraction", "data.val.fraction"}
-_FURTHER_DATA = re.compile(r"data\.more_(train|val)\[\d+\]")
-"""Settings of further data sets are checked as those of the first."""
 _ZERO_TO_BELOW_ONE = {"optimizer.momentum", "train.ema_decay"}
 _RANGES = {"data.augment.mosaic_scale", "data.augment.mixup_scale"}
 
@@ -83,6 +81,11 @@ _RANGES = {"data.augment.mosaic_scale", "data.augment.mixup_scale"}
 def flag(name: str) -> str:
     """The name of a setting as typed on the command line: `data.input_size` is `--data.input-size`."""
     return "--" + name.replace("_", "-")
+
+
+def rules_of(name: str) -> str:
+    """The name of the setting whose rules hold for a setting: for one of a further data set, that of the first."""
+    return re.sub(r"^data\.more_(train|val)\[\d+\]", r"data.\1", name)
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -226,7 +229,6 @@ def _leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _number_problem(name: str, value: Any) -> str | None:
-    rules_of = _FURTHER_DATA.sub(r"data.\1", name)
     for names, holds, text in (
         (_AT_LEAST_ONE, lambda number: 1 <= number < math.inf, "1 or more"),
         (_ABOVE_ZERO, lambda number: 0 < number < math.inf, "above 0"),
@@ -236,7 +238,7 @@ def _number_problem(name: str, value: Any) -> str | None:
         (_ZERO_TO_BELOW_ONE, lambda number: 0 <= number < 1, "from 0 to below 1"),
     ):
         numbers = value if isinstance(value, tuple) else (value,)
-        if rules_of in names and not all(holds(number) for number in numbers):
+        if rules_of(name) in names and not all(holds(number) for number in numbers):
             finite = "" if all(math.isfinite(number) for number in numbers) else "finite and "
             return f"{flag(name)} {_typed(value)} cannot work: it must be {finite}{text}"
     return None

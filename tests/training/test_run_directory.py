@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolox_jax.config import Config, ConfigError, ScheduleConfig
+from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import (
@@ -59,6 +59,20 @@ def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
     run = open_run_directory(tmp_path, more, resume=True)
     record_settings(run, more, dataset())
     assert json.loads(run.config.read_text())["data"]["num_workers"] == 2
+
+
+def test_further_data_sets_may_move_but_not_change(tmp_path):
+    def joined(**changes) -> Config:
+        more = dataclasses.replace(DatasetConfig(format="voc", images="a", split="train"), **changes)
+        return Config(data=DataConfig(more_train=(more,)))
+
+    start_run(tmp_path, joined())
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    open_run_directory(tmp_path, joined(images="b"), resume=True)
+    with pytest.raises(ConfigError, match=r"data\.more-train\[0\]\.split was 'train', is 'val'"):
+        open_run_directory(tmp_path, joined(split="val"), resume=True)
+    with pytest.raises(ConfigError, match=r"data\.more-train\[0\]\.format was 'voc', is None"):
+        open_run_directory(tmp_path, Config(), resume=True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import config_from_dict, config_to_dict, flag
+from yolox_jax.config_file import config_from_dict, config_to_dict, flag, rules_of
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import shortened
@@ -20,10 +20,11 @@ LOCAL_SETTINGS = (
     "data.train.annotations",
     "data.val.images",
     "data.val.annotations",
+    "data.cache_dir",
     "data.num_workers",
     "data.num_threads",
 )
-"""May differ between the processes of a run."""
+"""May differ between the processes of a run; of `data.more_train` and `data.more_val`, what may of the first ones."""
 
 # A resumed run may change these: where the data lies, and what alters neither weights nor figures of a run that came
 # this far.
@@ -211,9 +212,9 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
     before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
     now = flatten(config_to_dict(config))
     changed = [
-        f"  {flag(name)} was {before[name]!r}, is {now[name]!r}"
-        for name in now
-        if before[name] != now[name] and name not in FREE_SETTINGS
+        f"  {flag(name)} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in before | now
+        if before.get(name) != now.get(name) and rules_of(name) not in FREE_SETTINGS
     ]
     if changed:
         raise ConfigError(
@@ -225,15 +226,19 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
 
 def settings_of_the_run(config: Config) -> dict[str, object]:
     """The settings that all its processes share, by their dotted names."""
-    return {name: value for name, value in flatten(config_to_dict(config)).items() if name not in LOCAL_SETTINGS}
+    settings = flatten(config_to_dict(config))
+    return {name: value for name, value in settings.items() if rules_of(name) not in LOCAL_SETTINGS}
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    """Nested settings by their dotted names: `data.input_size`."""
+    """Nested settings by their dotted names: `data.input_size`, `data.more_train[0].images`."""
     flat: dict[str, object] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for place, item in enumerate(value):
+                flat |= flatten(item, f"{prefix}{key}[{place}].")
         else:
             flat[prefix + key] = value
     return flat
