@@ -167,14 +167,15 @@ def training_batches(
     cv2.setNumThreads(0)
     rows = range(config.train.batch_size) if rows is None else rows
     source = _TrainingSource(dataset.records, config, rows, cache)
-    # Items are whole batches, so a slice for each process deals out whole batches too.
-    read_options = grain.ReadOptions(num_threads=config.data.num_threads, prefetch_buffer_size=config.data.num_threads)
     batches = grain.MapDataset.source(source)[start_step:]
-    stream = batches.to_iter_dataset(read_options)
     workers = min(config.data.num_workers, len(batches))
+    # A process has a thread already, which would fight a single other one for its core.
+    threads = 0 if workers and config.data.num_threads == 1 else config.data.num_threads
+    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # grain reads absl flags, which nobody parses here
+        # Items are whole batches, so a slice for each process deals out whole batches too.
         stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_start_worker)
     return TrainingBatches(iter(stream), config.data.broken_images)
 
