@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data import cache as cache_module
+from yolox_jax.data import cache_file, room
 from yolox_jax.data.cache import open_cache
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import resize_to_fit
@@ -101,15 +101,11 @@ def test_file_on_disk_is_used_again(
 
 @pytest.mark.parametrize("fault", ["image changed", "cut short", "garbage", "older version", "annotated size"])
 def test_file_on_disk_that_does_not_fit_is_made_anew(
-    records: tuple[Record, ...],
-    disk: DataConfig,
-    fault: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    records: tuple[Record, ...], disk: DataConfig, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "older version":
         with monkeypatch.context() as patched:
-            patched.setattr(cache_module, "VERSION", 0)
+            patched.setattr(cache_file, "VERSION", 0)
             with open_cache(records, disk):
                 pass
     else:
@@ -124,34 +120,108 @@ def test_file_on_disk_that_does_not_fit_is_made_anew(
         path.write_bytes(b"{}")
     elif fault == "annotated size":
         records = (replace(records[0], height=47), *records[1:])
-    with caplog.at_level(logging.INFO, "yolox_jax.data"), open_cache(records, disk) as cache:
+    before = path.stat().st_mtime_ns
+    with open_cache(records, disk) as cache:
         assert cache is not None
-        assert "made anew" in caplog.text
+        assert _file(disk) != path or path.stat().st_mtime_ns > before
         if fault == "annotated size":
             with pytest.raises(BrokenImage, match="annotations say 64x47"):
                 cache[0]
         else:
             np.testing.assert_array_equal(cache[0], resize_to_fit(load_image(records[0]), (96, 96))[0])
-    assert [entry.suffix for entry in sorted(Path(disk.cache_dir).iterdir())] == [".lock", ".pixels"]
+    assert [entry.suffix for entry in sorted(Path(disk.cache_dir).iterdir())] == [".pixels", ".lock"]
+
+
+def test_image_that_can_be_read_again_is_taken_up(records: tuple[Record, ...], disk: DataConfig) -> None:
+    away = records[1].path.rename(records[1].path.with_suffix(".away"))
+    status = away.stat()
+    with open_cache(records, disk) as cache:
+        assert cache is not None
+        with pytest.raises(BrokenImage):
+            cache[1]
+    away.rename(records[1].path)
+    os.utime(records[1].path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with open_cache(records, disk) as cache:
+        assert cache is not None
+        assert cache[1].shape == (72, 96, 3)
+
+
+def test_a_process_that_starts_late_reads_what_its_run_opened(records: tuple[Record, ...], disk: DataConfig) -> None:
+    program = "import pickle, sys; print(int(pickle.load(sys.stdin.buffer)[0].sum()))"
+    with open_cache(records, disk) as cache:
+        assert cache is not None
+        expected = int(cache[0].sum())
+        records[0].path.write_bytes(records[1].path.read_bytes())
+        with open_cache(records, disk) as other:  # takes the place of the first file
+            assert other is not None
+            assert int(other[0].sum()) != expected
+            done = subprocess.run(
+                [sys.executable, "-c", program], input=pickle.dumps(cache), capture_output=True, check=True
+            )
+            assert int(done.stdout) == expected
+
+
+def test_filling_that_is_broken_off_leaves_nothing_and_what_a_kill_left_is_removed(
+    records: tuple[Record, ...], disk: DataConfig
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), open_cache(records, disk, on_image=stop):
+        pass
+    (lock,) = Path(disk.cache_dir).iterdir()
+    assert lock.suffix == ".lock"
+    left = lock.with_name(f".{lock.stem}-killed")
+    left.write_bytes(b"half")
+    with open_cache(records, disk):
+        assert not left.exists()
 
 
 def test_other_input_sizes_have_files_of_their_own(records: tuple[Record, ...], disk: DataConfig) -> None:
-    for size in ((96, 96), (64, 96)):
+    for size, height in (((96, 96), 72), ((32, 96), 32)):
         with open_cache(records, replace(disk, input_size=size)) as cache:
             assert cache is not None
-            assert cache[0].shape[0] == size[0] * 3 // 4 if size[0] == 96 else 64
+            assert cache[0].shape[0] == height
     assert len(list(Path(disk.cache_dir).glob("*.pixels"))) == 2
+
+
+def test_folder_that_cannot_be_used_is_named(records: tuple[Record, ...], disk: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = r"--data.cache-dir .*file cannot be used: File exists; name another"
+    with (
+        pytest.raises(ConfigError, match=message),
+        open_cache(records, replace(disk, cache_dir=str(tmp_path / "file"))),
+    ):
+        pass
 
 
 def test_cache_is_refused_with_figures_where_there_is_no_room(
     records: tuple[Record, ...], disk: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "free_memory", lambda: 100_000)
+    monkeypatch.setattr(room, "free_memory", lambda: 100_000)
     message = r"--data.cache ram: 5 images .* need .* GiB, but .* of memory can be used; --data.cache disk"
     with pytest.raises(ConfigError, match=message), open_cache(records, RAM):
         pass
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
     message = r"--data.cache disk: 5 images .* need .* GiB, but .* is free in .*; name another --data.cache-dir"
     with pytest.raises(ConfigError, match=message), open_cache(records, disk):
         pass
     assert not list(Path(disk.cache_dir).glob("*.pixels"))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_limits_of_all_groups_of_this_process_count(tmp_path: Path, version: int) -> None:
+    (tmp_path / "list").write_text("0::/job/step\n" if version == 2 else "9:cpu:/x\n4:blkio,memory:/job/step\n")
+    folders = [group.folder for group in room._groups(tmp_path / "cgroup", tmp_path / "list")]
+    top = tmp_path / "cgroup" / ("" if version == 2 else "memory")
+    assert folders == [top, top / "job", top / "job/step"]
+
+
+def test_free_memory_is_what_the_narrowest_limit_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 50\n")
+    narrow = room._Group(tmp_path, "memory.max", "memory.current", "inactive_file")
+    wide = narrow._replace(folder=tmp_path / "nowhere")
+    monkeypatch.setattr(room, "_groups", lambda: iter((wide, narrow)))
+    assert room.free_memory() == 350

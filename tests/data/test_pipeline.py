@@ -178,7 +178,7 @@ def test_broken_training_image_stops_the_run_if_told_to(dataset: Dataset) -> Non
 def test_run_without_any_readable_image_fails(dataset: Dataset) -> None:
     for index in range(5):
         _break(dataset, index)
-    with pytest.raises(DataError, match="none of the 5 training images can be read"):
+    with pytest.raises(DataError, match="5 of 5 training images were tried, and none can be read"):
         _run(dataset, CONFIG)
 
 

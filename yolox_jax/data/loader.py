@@ -11,9 +11,15 @@ from yolox_jax.data.image import BrokenImage, Pixels, load_image, load_reduced
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
 from yolox_jax.data.sources.dataset import DataError, Record
 
+MOST_BROKEN = 100
+"""Broken images met for one sample at which a run gives up: then it is not the images, but what they lie on."""
+
 
 class ImageLoader:
-    """Loads images from their files, or from a cache, and remembers what it met."""
+    """Loads the images of one sample from their files, or from a cache, and remembers what it met.
+
+    Of one sample alone, so that what it is does not depend on the broken images of others.
+    """
 
     def __init__(self, records: Sequence[Record], cache: PixelCache | None = None) -> None:
         self.records = records
@@ -27,17 +33,17 @@ class ImageLoader:
         """The record at `index`, or the nearest after it that is not known to be broken; and its index.
 
         Raises:
-            DataError: all are.
+            DataError: all are, or too many of them.
         """
-        for step in range(len(self.records)):
-            found = (index + step) % len(self.records)
-            if found not in self.broken:
-                return found, self.records[found]
-        last = next(reversed(self.broken.values()))
-        raise DataError(
-            f"none of the {len(self.records)} training images can be read; {last.path}: {last.why}. Is the folder "
-            "still there?"
-        )
+        if len(self.broken) >= min(len(self.records), MOST_BROKEN):
+            last = next(reversed(self.broken.values()))
+            raise DataError(
+                f"{len(self.broken)} of {len(self.records)} training images were tried, and none can be read; "
+                f"{last.path}: {last.why}. Is the folder still there?"
+            )
+        while index in self.broken:
+            index = (index + 1) % len(self.records)
+        return index, self.records[index]
 
     def pixels(self, placement: Placement, size: tuple[int, int]) -> Pixels:
         """An image, perhaps at a reduced scale that is still enough for where it goes.

@@ -63,19 +63,19 @@ class _TrainingSource:
         return self._config.schedule.epochs * self._steps_per_epoch
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        batch, loader, dropped = self.load(step)
-        broken = [(str(error.path), error.why) for error in loader.broken.values()]
-        return {**batch, "broken": broken, "dropped": dropped}
+        batch, loaders, dropped = self.load(step)
+        broken = {str(error.path): error.why for loader in loaders for error in loader.broken.values()}
+        return {**batch, "broken": list(broken.items()), "dropped": dropped}
 
-    def load(self, step: int) -> tuple[Batch, ImageLoader, int]:
-        """The batch of `step`, what it was loaded with, and the number of objects that found no slot."""
+    def load(self, step: int) -> tuple[Batch, list[ImageLoader], int]:
+        """The batch of `step`, what each image was loaded with, and the number of objects that found no slot."""
         config, count = self._config, len(self._records)
         batch = _empty_batch(config, len(self._rows))
         canvases = new_canvases(config.data.input_size)
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
-        loader = ImageLoader(self._records, self._cache)
+        loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
         dropped = 0
-        for row, place_in_batch in enumerate(self._rows):
+        for row, (place_in_batch, loader) in enumerate(zip(self._rows, loaders, strict=True)):
             pass_number, place = divmod(step * config.train.batch_size + place_in_batch, count)
             targets = make_sample(
                 int(_order(config.seed, pass_number, count)[place]),
@@ -90,7 +90,7 @@ class _TrainingSource:
             )
             batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
             dropped += targets.num_dropped
-        return batch, loader, dropped
+        return batch, loaders, dropped
 
 
 def _empty_batch(config: Config, images: int) -> Batch:
@@ -187,8 +187,8 @@ def load_training_batch(
 
     Arguments as for `training_batches`; `step` counts from 0.
     """
-    batch, loader, _ = _TrainingSource(dataset.records, config, rows, cache).load(step)
-    return batch, loader.loaded
+    batch, loaders, _ = _TrainingSource(dataset.records, config, rows, cache).load(step)
+    return batch, [path for loader in loaders for path in loader.loaded]
 
 
 def _start_worker(index: int, count: int) -> None:

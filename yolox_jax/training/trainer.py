@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache import PixelCache, open_cache
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_datasets
@@ -22,7 +23,7 @@ from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.distributed import check_same_settings, connect, on_every_process, on_first_process
 from yolox_jax.training.freezing import freeze
-from yolox_jax.training.interruption import StopSignals
+from yolox_jax.training.interruption import Interrupted, StopSignals
 from yolox_jax.training.loggers import check_loggers, open_loggers
 from yolox_jax.training.loop import Loop
 from yolox_jax.training.mesh import create_mesh, replicated, rows_of_this_process, split_over_devices
@@ -107,7 +108,7 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         with _open_log(run, config, int(state.step), progress) as log:
             on_first_process(lambda: record_settings(run, config, train_set))
             rows = rows_of_this_process(mesh, config.train.batch_size)
-            cache = on_every_process(lambda: caches.enter_context(open_cache(train_set.records, config.data)))
+            cache = on_every_process(lambda: caches.enter_context(_open_cache(train_set, config, stop)))
             guard = NonFiniteGuard(
                 config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows, cache)
             )
@@ -139,6 +140,17 @@ def _open_log(
         return MetricsLog(run, loggers, resume_step=start, evaluated_step=progress.evaluated_step)
 
     return on_first_process(open_log) or contextlib.nullcontext()
+
+
+def _open_cache(
+    train_set: Dataset, config: Config, stop: StopSignals
+) -> contextlib.AbstractContextManager[PixelCache | None]:
+    def give_way() -> None:
+        if stop.received:
+            name = signal.Signals(stop.received).name
+            raise Interrupted(stop.received, f"stopped by {name} while images were decoded: nothing is lost")
+
+    return open_cache(train_set.records, config.data, on_image=give_way)
 
 
 def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | None) -> tuple[TrainState, Progress]:
