@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opened import open_dataset
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data import cache_file, room
 from yolox_jax.data.cache import open_cache
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import resize_to_fit
-from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import Record
 
 RAM = DataConfig(input_size=(96, 96), cache="ram")
@@ -199,11 +199,11 @@ def test_cache_is_refused_with_figures_where_there_is_no_room(
     records: tuple[Record, ...], disk: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "free_memory", lambda: 100_000)
-    message = r"--data.cache ram: 5 images .* need .* GiB, but .* of memory can be used; --data.cache disk"
+    message = r"--data.cache ram: 5 images .* need .* MiB, but .* of memory can be used; --data.cache disk"
     with pytest.raises(ConfigError, match=message), open_cache(records, RAM):
         pass
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-    message = r"--data.cache disk: 5 images .* need .* GiB, but .* is free in .*; name another --data.cache-dir"
+    message = r"--data.cache disk: 5 images .* need .* MiB, but .* is free in .*; name another --data.cache-dir"
     with pytest.raises(ConfigError, match=message), open_cache(records, disk):
         pass
     assert not list(Path(disk.cache_dir).glob("*.pixels"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bad_datasets import HEIGHT, WIDTH, encoded, turned
-from yolox_jax.data.sources.header import read_header
+from yolox_jax.data.header import read_header
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])

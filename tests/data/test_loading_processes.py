@@ -13,10 +13,11 @@ from typing import Literal
 import psutil
 import pytest
 
+from opened import open_dataset
 from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.cache import open_cache
 from yolox_jax.data.pipeline import training_batches
-from yolox_jax.data.sources import open_dataset, shapes
+from yolox_jax.data.sources import shapes
 
 pytestmark = pytest.mark.slow
 
@@ -34,12 +35,13 @@ import os, signal, sys, time, psutil
 from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.cache import open_cache
 from yolox_jax.data.pipeline import training_batches
-from yolox_jax.data.sources import open_dataset
+from yolox_jax.data.sources import open_datasets
 
 if __name__ == "__main__":
-    data = DataConfig(input_size=(64, 64), num_workers=2, cache="ram")
+    shapes = DatasetConfig(format="shapes", images=sys.argv[1])
+    data = DataConfig(train=shapes, input_size=(64, 64), num_workers=2, cache="ram")
     config = Config(data=data, schedule=ScheduleConfig(epochs=300), train=TrainConfig(batch_size=8))
-    dataset = open_dataset(DatasetConfig(format="shapes", images=sys.argv[1]), "train")
+    dataset = open_datasets(data, "train")
     with open_cache(dataset.records, data) as cache:
         batches = training_batches(dataset, config, cache=cache)
         next(batches)

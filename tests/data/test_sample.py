@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from opened import open_dataset
 from two_step import two_step_sample
 from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
 from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
@@ -21,7 +22,6 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.plan import Targets
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import Record
 
 PLAIN = AugmentConfig(hsv_probability=0.0, flip_probability=0.0)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from opened import open_dataset
 from yolox_jax.config import ConfigError, DatasetConfig
 from yolox_jax.data.image import read_image
-from yolox_jax.data.sources import open_dataset, shapes
+from yolox_jax.data.sources import shapes
 
 
 def _hash(folder: Path) -> str:

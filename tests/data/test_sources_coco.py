@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opened import open_dataset
 from yolox_jax.config import ConfigError, DatasetConfig
-from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import DataError
 
 Writer = Callable[[dict[str, Any]], DatasetConfig]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opened import open_dataset
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
 from yolox_jax.config_file import check_config, config_from_dict, config_to_dict
-from yolox_jax.data.sources import open_dataset, open_datasets
+from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError
 
 

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from opened import open_dataset
 from prepared_tfds import example, picture, prepare, without
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.cache import open_cache
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.pipeline import training_batches
-from yolox_jax.data.sources import open_dataset, tfds_index
+from yolox_jax.data.sources import tfds_index
 from yolox_jax.data.sources.dataset import DataError, Faults, fingerprint
 from yolox_jax.data.sources.shapes import draw_scene
 from yolox_jax.data.sources.tfds_records import read_tfds

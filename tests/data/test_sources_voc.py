@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from opened import open_dataset
 from yolox_jax.config import ConfigError, DatasetConfig
-from yolox_jax.data.sources import open_dataset
 from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.evaluation.coco import score
 

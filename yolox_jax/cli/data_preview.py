@@ -158,7 +158,7 @@ def _draw_tile(one: TrainingImage, side: int, class_names: Sequence[str]) -> UIn
     scale = side / max(height, width)
     if scale >= 1:
         scale = math.floor(scale)
-    size = (round(width * scale), round(height * scale))
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
     image = cv2.resize(one.image, size, interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
     names = [class_names[index] for index in one.classes]
     drawn = draw_detections(image, one.boxes * np.float32(scale), None, one.classes, names)

@@ -21,7 +21,7 @@ from yolox_jax.config import DataConfig
 from yolox_jax.data.cache_file import Broken, open_cache_file
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
-from yolox_jax.data.room import check_room, gib
+from yolox_jax.data.room import check_room, for_people
 from yolox_jax.data.sources.dataset import Record
 from yolox_jax.data.user_cache import user_cache
 
@@ -139,7 +139,7 @@ def _fill(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return None
 
-    logger.info("decoding %d images into the cache, %s", len(records), gib(int(offsets[-1])))
+    logger.info("decoding %d images into the cache, %s", len(records), for_people(int(offsets[-1])))
     step = max(len(records) // 10, 1)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:

@@ -33,14 +33,14 @@ def check_room(num_bytes: int, num_images: int, size: tuple[int, int], place: Li
         instead = "name another --data.cache-dir"
     if num_bytes > free:
         raise ConfigError(
-            f"--data.cache {kind}: {num_images} images of at most {size[1]}x{size[0]} px need {gib(num_bytes)}, but "
-            f"{gib(free)} {where}; {instead}, or --data.cache none decodes them each time"
+            f"--data.cache {kind}: {num_images} images of at most {size[1]}x{size[0]} px need {for_people(num_bytes)}, "
+            f"but {for_people(free)} {where}; {instead}, or --data.cache none decodes them each time"
         )
 
 
-def gib(size: int) -> str:
-    """A number of bytes for people."""
-    return f"{size / 2**30:.3g} GiB"
+def for_people(num_bytes: int) -> str:
+    """A number of bytes, in GiB or MiB."""
+    return f"{num_bytes / 2**30:.3g} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.3g} MiB"
 
 
 def free_memory() -> int:

@@ -1,9 +1,11 @@
 """The steps of a run, and what follows them."""
 
+import contextlib
 import dataclasses
 import logging
 import signal
 import time
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -64,6 +66,7 @@ class Loop:
         with (
             CompiledSteps(train_step, state, like, plan.sizes_from(start)) as compiled,
             training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
+            _counted_losses(batches, plan.config.data.max_boxes),
         ):
             if start == plan.total_steps:
                 logger.info("all %d steps are done; the evaluation after the last of them is made again", start)
@@ -74,30 +77,34 @@ class Loop:
                 if plan.stops_early(progress.evaluations_since_best):
                     logger.info("stopped early: no better AP in %d evaluations", progress.evaluations_since_best)
                     break
-                with meter.waiting("pause"):
-                    take_step = self._wait_for(compiled, state, progress, meter, step)
-                with meter.waiting("data"):
-                    local = self._next(batches, state, progress, meter)
-                with meter.waiting("transfer"):
-                    batch = to_devices(local, self.sharding)
-                state, metrics = take_step(state, batch, np.float32(plan.l1_weight_at(step)))
-                meter.add(metrics)
+                state = self._step(compiled, batches, state, progress, meter, step)
                 progress = self._after(step, state, progress, meter)
-            if batches.num_dropped:
-                logger.warning(
-                    "%d objects were not trained on: their images hold more than --data.max-boxes %d, which keeps the "
-                    "largest",
-                    batches.num_dropped,
-                    plan.config.data.max_boxes,
-                )
-            if batches.broken:
-                logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))
         if int(state.skipped_steps):
             float16 = plan.config.train.precision == "float16"
             usual = "; for float16, some at the start are usual, until its loss scale fits" if float16 else ""
             logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, usual)
         self.checkpoints.wait()
         return progress
+
+    def _step(
+        self,
+        compiled: CompiledSteps,
+        batches: TrainingBatches,
+        state: TrainState,
+        progress: Progress,
+        meter: Meter,
+        step: int,
+    ) -> TrainState:
+        """Takes one step. No batch is kept: it may lie in memory that is shared with the process that made it."""
+        with meter.waiting("pause"):
+            take_step = self._wait_for(compiled, state, progress, meter, step)
+        with meter.waiting("data"):
+            local = self._next(batches, state, progress, meter)
+        with meter.waiting("transfer"):
+            batch = to_devices(local, self.sharding)
+        state, metrics = take_step(state, batch, np.float32(self.plan.l1_weight_at(step)))
+        meter.add(metrics)
+        return state
 
     def _next(self, batches: TrainingBatches, state: TrainState, progress: Progress, meter: Meter) -> Batch:
         """The next batch. Where the images are gone, what was trained so far is saved before the run ends."""
@@ -178,3 +185,20 @@ class Loop:
             signal_number,
             f"stopped by {name} after step {steps} of {self.plan.total_steps}, and saved: --resume goes on from there",
         )
+
+
+@contextlib.contextmanager
+def _counted_losses(batches: TrainingBatches, max_boxes: int) -> Iterator[None]:
+    """Says at the end, however it comes, which images and objects were not trained on since the start."""
+    try:
+        yield
+    finally:
+        if batches.num_dropped:
+            logger.warning(
+                "%d objects were not trained on: their images hold more than --data.max-boxes %d, which keeps the "
+                "largest",
+                batches.num_dropped,
+                max_boxes,
+            )
+        if batches.broken:
+            logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))

@@ -32,9 +32,14 @@ class Affine(NamedTuple):
             self.yx * inner.x0 + self.yy * inner.y0 + self.y0,
         )
 
+    @property
+    def determinant(self) -> float:
+        """By what areas grow; 0 if the map squeezes all into a line."""
+        return self.xx * self.yy - self.xy * self.yx
+
     def inverse(self) -> "Affine":
-        """The way back."""
-        determinant = self.xx * self.yy - self.xy * self.yx
+        """The way back, if the determinant is not 0."""
+        determinant = self.determinant
         xx, xy, yx, yy = self.yy / determinant, -self.xy / determinant, -self.yx / determinant, self.xx / determinant
         return Affine(xx, xy, -xx * self.x0 - xy * self.y0, yx, yy, -yx * self.x0 - yy * self.y0)
 

@@ -39,6 +39,8 @@ def seen_part(placement: Placement, output_size: tuple[int, int]) -> tuple[Windo
     Returns:
         None if nothing is seen. That is exact: two parallelograms that do not meet are parted by a side of one of them.
     """
+    if not placement.matrix.determinant:
+        return None
     x1, y1, x2, y2 = placement.matrix.bounds(placement.window)
     output = (
         max(math.floor(x1), 0),

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 from yolox_jax.data.doctor.annotations import SHARED, SHARED_ADVICE, same_image
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, found
+from yolox_jax.data.header import no_warnings_of_headers, read_header
 from yolox_jax.data.image import BrokenImage, decode_image
 from yolox_jax.data.sources.dataset import Record
-from yolox_jax.data.sources.header import read_header
 
 CHUNK = 512
 """Images under way at a time: what waits takes memory."""
@@ -46,7 +46,7 @@ def look_at_images(
         What was seen of each, in order.
     """
     done = 0
-    with ThreadPoolExecutor(num_threads) as pool:
+    with no_warnings_of_headers(), ThreadPoolExecutor(num_threads) as pool:
         for start in range(0, len(images), CHUNK):
             for sight in pool.map(lambda item: look_at(*item, quick=quick), images[start : start + CHUNK]):
                 yield sight

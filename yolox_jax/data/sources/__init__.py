@@ -35,29 +35,6 @@ def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: F
     return dataset
 
 
-def open_dataset(config: DatasetConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
-    """Read and check the annotations of one data set; images are looked for, not opened.
-
-    Args:
-        config: where the data set lies and its format.
-        which: whether it is `data.train` or `data.val` of the config: errors name settings by it, and it is the split
-            of formats that have splits where `config.split` is empty.
-        faults: what to do about unsound entries.
-
-    Returns:
-        The data set; unless all faults are wanted, with at least one image, and for training with at least one box.
-
-    Raises:
-        ConfigError: a setting that leads nowhere.
-        DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
-    """
-    setting, config = f"--data.{which}", _own_settings(config)
-    dataset = _open_part(config, which, setting, faults)
-    with faults:
-        dataset = _check_not_empty(dataset, which, {setting: config})
-    return dataset
-
-
 def _own_settings(config: DatasetConfig) -> DatasetConfig:
     """The settings of a data set, without built-in paths that were left there by the choice of another format."""
     if config.format == "coco":

@@ -176,7 +176,7 @@ def _annotation(
         )
     box = _box(entry, where, rows[image].get("file_name"))
     area = entry.get("area")
-    if area is not None and (not isinstance(area, int | float) or not math.isfinite(area)):
+    if area is not None and not (_is_number(area) and math.isfinite(area)):
         raise DataError(f"{where}: area is {area!r}; it must be a number of px", kind="areas that are no number")
     return {
         # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
@@ -223,9 +223,20 @@ def _corners(box: list[float]) -> list[float]:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, and small enough for a float."""
+    if not isinstance(value, int | float):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
+
+
 def _box(entry: dict[str, Any], where: str, file_name: str | None) -> list[float]:
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
         raise DataError(
             f"{where} ({file_name}): bbox is {box!r}; it must be [x, y, width, height] in px", kind="malformed boxes"
         )

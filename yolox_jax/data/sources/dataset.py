@@ -158,7 +158,9 @@ class BoxTally:
         limit = np.array([width, height, width, height], np.float64)
         clipped = np.clip(boxes_xyxy, 0.0, limit)
         over = (np.abs(clipped - boxes_xyxy) > CLIP_TOLERANCE_PX).any(axis=1)
-        keep = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+        # As they will be kept: in float32, a box may lose what area it has.
+        single = clipped.astype(np.float32)
+        keep = (single[:, 2] > single[:, 0]) & (single[:, 3] > single[:, 1])
         self._count(over, ~keep, where)
         for index in np.flatnonzero(over | ~keep).tolist():
             box = boxes_xyxy[index]

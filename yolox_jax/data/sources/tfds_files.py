@@ -29,7 +29,6 @@ def check_installed(setting: str) -> None:
         ConfigError: naming the extra to install.
     """
     try:
-        import PIL.Image  # noqa: F401
         import tensorflow_datasets  # noqa: F401
         from array_record.python import array_record_data_source  # noqa: F401
     except ImportError as error:

@@ -139,7 +139,7 @@ def _read_annotations(files: dict[str, Path], faults: Faults) -> dict[str, _Anno
 def _read_xml(path: Path, faults: Faults) -> _Annotation:
     try:
         root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two: encodings
         raise DataError(f"{path} is no valid XML: {error}. Was it copied whole?", kind="invalid XML") from error
     height, width = (_number(root, f"size/{side}", str(path)) for side in ("height", "width"))
     if height < 1 or width < 1:
@@ -178,7 +178,7 @@ def _number(element: ElementTree.Element, tag: str, where: str) -> float:
     except ValueError:
         raise DataError(f"{where}: {tag} is {text!r}; it must be a number", kind="malformed numbers") from None
     if not math.isfinite(value):
-        raise DataError(f"{where}: {tag} is {text}; correct it or remove the object", kind="boxes with NaN or infinity")
+        raise DataError(f"{where}: {tag} is {text}; correct it", kind="boxes with NaN or infinity")
     return value
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from yolox_jax.data.header import image_sizes
 from yolox_jax.data.sources.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
 from yolox_jax.data.sources.ground_truth import ground_truth_of
-from yolox_jax.data.sources.header import image_sizes
 from yolox_jax.data.sources.yolo_yaml import Layout, read_layout
 
 ROUNDING = 0.01
@@ -81,11 +81,14 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path) -> bytes | DataError | None:
+    """What a label file holds; None if there is none, or why it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        return DataError(f"{path} cannot be read ({error.strerror})", kind="labels that cannot be read")
 
 
 def _gaps(num_images: int, unlabelled: list[Path], unreadable: list[Path]) -> list[str]:
@@ -108,9 +111,11 @@ Object = tuple[int, int, list[float]]
 """Line, class, and x1, y1, x2, y2 as fractions of the image."""
 
 
-def _objects(content: bytes, path: Path, layout: Layout, faults: Faults) -> list[Object]:
+def _objects(content: bytes | DataError, path: Path, layout: Layout, faults: Faults) -> list[Object]:
     lines: list[str] = []
     with faults:
+        if isinstance(content, DataError):
+            raise content
         try:
             lines = content.decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:

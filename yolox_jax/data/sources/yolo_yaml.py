@@ -51,7 +51,7 @@ def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, fa
             f"list of images, or several of these; splits found: {found}"
         )
     if root is None:
-        root = data_yaml.parent / Path(str(content.get("path") or "")).expanduser()
+        root = data_yaml.parent / os.path.expanduser(str(content.get("path") or ""))  # noqa: PTH111
     root = root.absolute()
     images: list[str] = []
     for source in sources:
@@ -113,15 +113,17 @@ def _names(content: dict[str, Any], path: Path, faults: Faults) -> dict[int, str
 
 
 def _images_of(source: str, root: Path, says: str, setting: str, faults: Faults) -> list[str]:
-    path = root / Path(source).expanduser()
+    # os.path takes any text; Path fails on unknown users and on names that are too long.
+    path = root / os.path.expanduser(source)  # noqa: PTH111
     # Roboflow writes ../train/images for a folder that lies beside the data.yaml.
-    if not path.exists() and source.startswith("../") and (root / source[3:]).exists():
+    if not os.path.exists(path) and source.startswith("../"):  # noqa: PTH110
         path = root / source[3:]
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112
         return _images_in(path)
-    if path.is_file() and path.suffix == ".txt":
+    exists = os.path.exists(path)  # noqa: PTH110
+    if exists and path.suffix == ".txt":
         return _images_listed(path, root, setting, faults)
-    what = "that is neither a folder nor a .txt list" if path.exists() else f"there is no {path}"
+    what = "that is neither a folder nor a .txt list" if exists else f"there is no {path}"
     raise ConfigError(
         f"{setting}.annotations: {says}, but {what}. Paths start from {root}: correct the key path "
         f"there, or name the folder with {setting}.images"

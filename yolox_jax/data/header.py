@@ -1,8 +1,9 @@
 """Sizes of images from their headers, without decoding them."""
 
+import contextlib
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,13 +45,18 @@ def read_header(image: Path | bytes) -> Header | None:
         return None
 
 
+@contextlib.contextmanager
+def no_warnings_of_headers() -> Iterator[None]:
+    """Silences Pillow on sizes that OpenCV reads, and on EXIF data of which only a part is sound; for many headers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
 def image_sizes(paths: Iterable[Path]) -> list[tuple[int, int] | None]:
     """Height and width in px of images, turned upright as their EXIF orientation says; None of what cannot be read."""
-    with warnings.catch_warnings():
-        # On sizes that OpenCV reads, and on EXIF data that only a part of is sound.
-        warnings.filterwarnings("ignore", module="PIL")
-        with ThreadPoolExecutor(_NUM_THREADS) as pool:
-            return list(pool.map(_image_size, paths))
+    with no_warnings_of_headers(), ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return list(pool.map(_image_size, paths))
 
 
 def _image_size(path: Path) -> tuple[int, int] | None:
