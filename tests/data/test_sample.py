@@ -22,7 +22,7 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.plan import Targets
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sources.dataset import Record
+from yolox_jax.data.sources.dataset import DataError, Record
 
 PLAIN = AugmentConfig(hsv_probability=0.0, flip_probability=0.0)
 
@@ -101,6 +101,17 @@ def test_images_that_end_up_outside_are_not_read(smooth: tuple[Record, ...]) -> 
         _sample(loader, 0, config, mosaic=True, seed=seed)
         read.append(len(loader.loaded))
     assert sum(read) < 2 * 20
+
+
+def test_images_that_are_squeezed_into_a_line_are_not_seen() -> None:
+    assert seen_part(Placement(0, Affine(1, 2, 0, 2, 4, 0), (0, 0, 9, 9)), (64, 64)) is None
+
+
+def test_a_source_that_is_gone_is_given_up_after_a_hundred_images(tmp_path: Path) -> None:
+    box, label = np.zeros((1, 4), np.float32), np.zeros(1, np.int32)
+    loader = ImageLoader([Record(tmp_path / f"{number}.jpg", number, 64, 64, box, label) for number in range(5000)])
+    with pytest.raises(DataError, match="100 of 5000 training images were tried, and none can be read"):
+        _sample(loader, 7, DataConfig(input_size=(64, 64)), mosaic=True)
 
 
 def test_four_images_that_fill_the_canvas_join_without_a_gap() -> None:

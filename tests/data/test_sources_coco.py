@@ -125,6 +125,7 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "negative": (lambda c: c["annotations"][2].update(bbox=[9, 9, -3, 4]), r"annotation id 102 .*negative width"),
     "three-numbers": (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotation id 100 .*\[x, y, width"),
     "text": (lambda c: c["annotations"][0].update(bbox=["1", 2, 3, 4]), r"annotation id 100 .*bbox is"),
+    "huge": (lambda c: c["annotations"][0].update(bbox=[1, 2, 10**400, 4]), r"annotation id 100 .*bbox is"),
     "no-box": (lambda c: c["annotations"][0].pop("bbox"), r"annotation id 100 .*bbox is None"),
     "category": (lambda c: c["annotations"][3].update(category_id=4), r"annotation id 103: unknown category id 4"),
     "image": (lambda c: c["annotations"][3].update(image_id=99), r"annotation id 103: unknown image id 99"),

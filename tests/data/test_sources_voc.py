@@ -108,8 +108,9 @@ def test_unsound_objects_are_refused_by_name(voc: Path, entry: tuple, message: s
         _open(voc)
 
 
-def test_broken_xml_is_named(voc: Path) -> None:
-    (voc / "Annotations/b.xml").write_text("<annotation><size>")
+@pytest.mark.parametrize("content", ["<annotation><size>", "<?xml version='1.0' encoding='foo'?><annotation/>"])
+def test_broken_xml_is_named(voc: Path, content: str) -> None:
+    (voc / "Annotations/b.xml").write_text(content)
     with pytest.raises(DataError, match=r"b\.xml is no valid XML"):
         _open(voc)
 

@@ -171,6 +171,12 @@ def test_labels_that_are_no_text_are_refused(yolo: DatasetConfig) -> None:
         open_dataset(yolo, "train")
 
 
+def test_labels_that_cannot_be_read_are_refused(yolo: DatasetConfig) -> None:
+    (_root(yolo) / "labels/train/d.txt").mkdir()
+    with pytest.raises(DataError, match=r"d\.txt cannot be read \(Is a directory\)"):
+        open_dataset(yolo, "train")
+
+
 def test_names_may_be_numbered_with_gaps(yolo: DatasetConfig) -> None:
     _labels(_root(yolo), "train/b", "0 0.5 0.5 0.25 0.5\n3 0.125 0.25 0.25 0.5\n")
     config = _write_yaml(_root(yolo), names={3: "dog", 0: "cat", 1: 7}, nc=3)
@@ -291,6 +297,8 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
         ({"names": {"cat": 0}}, r"class id 'cat'; ids are whole numbers"),
         ({"names": ["cat"]}, r"b\.txt, line 3: unknown class 1"),
         ({"train": "images/none"}, r"says train: images/none, but there is no /.*images/none. Paths start from /"),
+        ({"train": "~nobody-here/images"}, r"says train: ~nobody-here/images, but there is no"),
+        ({"train": "x" * 300}, r"but there is no"),
         ({"train": "data.yaml"}, r"neither a folder nor a \.txt list"),
         ({"train": None}, r"--data\.train\.split is 'train', but .*data\.yaml names no images .*found: val"),
         ({"train": [3]}, r"names no images under this key"),
