@@ -16,6 +16,7 @@ from yolox_jax.data.sources.dataset import (
     Record,
     check_images_exist,
 )
+from yolox_jax.data.sources.ground_truth import coco_layout
 
 AREA_OF_BOX, REPEATED_ID = "annotations without an area of their own", "duplicate annotation ids"
 """Kinds of annotations that are mended."""
@@ -284,9 +285,5 @@ def _ground_truth(
     rows: dict[int, dict[str, Any]], by_image: dict[int, list[dict[str, Any]]], names: dict[int, str]
 ) -> dict[str, Any]:
     annotations = sorted((entry for entries in by_image.values() for entry in entries), key=lambda entry: entry["id"])
-    return {
-        "info": {},
-        "images": list(rows.values()),
-        "annotations": [{key: entry[key] for key in entry if key != "source_id"} for entry in annotations],
-        "categories": [{"id": category, "name": name} for category, name in names.items()],
-    }
+    kept = [{key: entry[key] for key in entry if key != "source_id"} for entry in annotations]
+    return coco_layout(list(rows.values()), kept, names)

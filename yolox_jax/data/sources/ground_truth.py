@@ -25,12 +25,24 @@ def ground_truth_of(
                     {"id": len(annotations) + 1, "image_id": record.image_id, "category_id": ids[label],
                      "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": crowd}
                 )  # fmt: skip
+    return coco_layout(rows_of(records), annotations, categories)
+
+
+def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The entries of images."""
+    return [
+        {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
+        for record in records
+    ]
+
+
+def coco_layout(
+    images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: Mapping[int, str]
+) -> dict[str, Any]:
+    """Everything together, as pycocotools reads it, which needs `info`; names by category id in `categories`."""
     return {
         "info": {},
-        "images": [
-            {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
-            for record in records
-        ],
+        "images": images,
         "annotations": annotations,
         "categories": [{"id": category, "name": name} for category, name in categories.items()],
     }

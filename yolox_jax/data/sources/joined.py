@@ -9,6 +9,7 @@ import numpy as np
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.sources.ground_truth import coco_layout
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
@@ -139,10 +140,6 @@ def _joined_categories(parts: Sequence[Dataset]) -> dict[str, int]:
 def _ground_truth(
     images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: dict[str, int]
 ) -> dict[str, Any]:
-    return {
-        "info": {},
-        "images": images,
-        # pycocotools tells annotations apart by their ids alone.
-        "annotations": [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)],
-        "categories": [{"id": category, "name": name} for name, category in categories.items()],
-    }
+    # pycocotools tells annotations apart by their ids alone.
+    numbered = [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)]
+    return coco_layout(images, numbered, {category: name for name, category in categories.items()})

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.sources.ground_truth import coco_layout, rows_of
 from yolox_jax.data.sources.tfds_files import (
     TfdsArchive,
     check_features,
@@ -65,7 +66,7 @@ def read_tfds(
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=records,
-        ground_truth=_ground_truth(records, annotations, class_names),
+        ground_truth=coco_layout(rows_of(records), annotations, dict(enumerate(class_names, start=1))),
         warnings=(*tally.warnings(), *_turned(index)),
     )
 
@@ -147,17 +148,3 @@ def _turned(index: Index) -> tuple[str, ...]:
         f"images that their EXIF orientation turns, and their boxes with them: {len(turned)} "
         f"(first: {index.names[turned[0]]})",
     )
-
-
-def _ground_truth(
-    records: tuple[Record, ...], annotations: list[dict[str, Any]], names: tuple[str, ...]
-) -> dict[str, Any]:
-    return {
-        "info": {},
-        "images": [
-            {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
-            for record in records
-        ],
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
-    }
