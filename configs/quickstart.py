@@ -3,7 +3,7 @@
 Nothing is downloaded; the images are drawn on first use and kept in the user's cache.
 
 Reproduces: nothing published.
-Expected: AP50 about 0.70 on the held-out images (0.705 in one run).
+Expected: AP50 about 0.7 on the held-out images (0.725 in one run).
 Cost: six minutes on two CPU cores, installation included.
 Command: make quickstart, or python train.py --config configs/quickstart.py --workdir runs/quickstart
 """
