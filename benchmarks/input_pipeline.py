@@ -23,7 +23,6 @@ from common import CHECKOUT, describe_run, pin, ratio, settle, spread, summary, 
 from contest import Cache, Contestant, print_speeds, print_stages, run_rounds
 from original_yolox import HOW_TO_INSTALL, is_installed, open_original, original_stages
 from stage_times import OPENCV_STAGES, Stage
-from yolox_jax.cli.memory import restart_with_huge_pages
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.data.cache import open_cache
@@ -243,7 +242,6 @@ def _transfer_ms(images: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()  # as the programs do, for both
     try:
         main(sys.argv[1:])
     except (ConfigError, DataError) as error:
