@@ -121,7 +121,7 @@ def test_four_images_that_fill_the_canvas_join_without_a_gap() -> None:
     canvas = np.full((64, 64, 4), 114, np.uint8)
     for left, top, right_of_it, below_it in tiles:
         placement = Placement(0, turned.after(scaling(1, 1, (left, top))), (0, 0, 64, 64), right_of_it, below_it)
-        paint(canvas, Pixels(flat, (1.0, 1.0)), placement)
+        paint(canvas, placement, lambda _: Pixels(flat, (1.0, 1.0)))
     assert (canvas[16:50, 8:50, :3] == 200).all()
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolox_jax.config import ConfigError
+from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import Dataset, Record, fingerprint
+from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.training.distributed import agree, launched_as_several, on_first_process, start_distributed
 from yolox_jax.training.interruption import Interrupted, StopSignals
+from yolox_jax.training.trainer import _open_cache
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -99,3 +102,16 @@ def test_one_process_agrees_with_itself_and_is_the_first():
     assert on_first_process(lambda: "done") == "done"
     with pytest.raises(ZeroDivisionError):
         on_first_process(lambda: 1 // 0)
+
+
+def test_a_signal_is_heard_while_images_are_decoded_for_the_cache(tmp_path):
+    generate_shapes(tmp_path / "shapes", num_train=3, num_val=1, image_size=64)
+    shapes = DatasetConfig(format="shapes", images=str(tmp_path / "shapes"))
+    config = Config(data=DataConfig(train=shapes, input_size=(64, 64), cache="disk", cache_dir=str(tmp_path / "cache")))
+    stop = StopSignals()
+    stop.received = signal.SIGTERM
+    images = open_datasets(config.data, "train")
+    with pytest.raises(Interrupted, match="stopped by SIGTERM while") as stopped, _open_cache(images, config, stop):
+        pass
+    assert stopped.value.exit_code == 143
+    assert not list((tmp_path / "cache").glob("*.pixels"))

@@ -61,6 +61,17 @@ def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
     assert json.loads(run.config.read_text())["data"]["num_workers"] == 2
 
 
+def test_a_cache_may_move_between_memory_and_disk_but_not_come_or_go(tmp_path):
+    def cached(kind: str) -> Config:
+        return Config(data=DataConfig(cache=kind))
+
+    start_run(tmp_path, cached("ram"))
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    open_run_directory(tmp_path, cached("disk"), resume=True)
+    with pytest.raises(ConfigError, match="--data.cache was 'ram', is 'none'"):
+        open_run_directory(tmp_path, cached("none"), resume=True)
+
+
 def test_further_data_sets_may_move_but_not_change(tmp_path):
     def joined(**changes) -> Config:
         more = dataclasses.replace(DatasetConfig(format="voc", images="a", split="train"), **changes)

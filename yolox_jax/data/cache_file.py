@@ -85,8 +85,9 @@ def _make(
         check_room(num_bytes, len(records), size, folder)
         descriptor, name = tempfile.mkstemp(prefix=f".{stem}-", dir=folder)
         try:
-            # So that a full disk is found now, and not when the last image is written.
-            os.posix_fallocate(descriptor, 0, max(num_bytes, 1))
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                # So that a full disk is found now, and not when the last image is written.
+                os.posix_fallocate(descriptor, 0, max(num_bytes, 1))
             broken = fill(descriptor)
             trailer = json.dumps({"version": VERSION, "bytes": num_bytes, "broken": broken}).encode()
             os.pwrite(descriptor, trailer + len(trailer).to_bytes(8, "little") + MAGIC, max(num_bytes, 1))

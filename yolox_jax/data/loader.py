@@ -1,6 +1,7 @@
 """Loads the images of records, and puts the next readable one in the place of a broken one."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -55,17 +56,11 @@ class ImageLoader:
             BrokenImage: it cannot be used; from now on `find` passes over it.
         """
         record = self.records[placement.record_index]
-        try:
-            if self._cache is None and fitted_size((record.height, record.width), size)[1] <= 1:
-                pixels = load_reduced(record, placement.matrix.zoom)
-            else:
-                image = self._fitted(placement.record_index, size)
-                pixels = Pixels(image, (image.shape[1] / record.width, image.shape[0] / record.height))
-        except BrokenImage as error:
-            self.broken[placement.record_index] = error
-            raise
-        self.loaded.append(str(record.path))
-        return pixels
+        if self._cache is None and fitted_size((record.height, record.width), size)[1] <= 1:
+            with self._noted(placement.record_index):
+                return load_reduced(record, placement.matrix.zoom)
+        image = self.fitted(placement.record_index, size)
+        return Pixels(image, (image.shape[1] / record.width, image.shape[0] / record.height))
 
     def fitted(self, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
         """An image, resized to fit into `size` (height, width); not to be written to.
@@ -73,13 +68,17 @@ class ImageLoader:
         Raises:
             BrokenImage: as `pixels`.
         """
+        with self._noted(index):
+            if self._cache is not None:
+                return self._cache[index]
+            return resize_to_fit(load_image(self.records[index]), size)[0]
+
+    @contextlib.contextmanager
+    def _noted(self, index: int) -> Iterator[None]:
+        """Around the loading of an image."""
         try:
-            image = self._fitted(index, size)
+            yield
         except BrokenImage as error:
             self.broken[index] = error
             raise
         self.loaded.append(str(self.records[index].path))
-        return image
-
-    def _fitted(self, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-        return resize_to_fit(load_image(self.records[index]), size)[0] if self._cache is None else self._cache[index]

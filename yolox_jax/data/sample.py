@@ -9,8 +9,8 @@ from jaxtyping import Int, UInt8
 from yolox_jax.config import DataConfig
 from yolox_jax.data.augment.colour import shift_hsv
 from yolox_jax.data.augment.mixup import blend, fill_background
-from yolox_jax.data.augment.paint import paint, seen_part
-from yolox_jax.data.image import BrokenImage
+from yolox_jax.data.augment.paint import Placement, paint
+from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.plan import Plan, Targets, plan_sample
@@ -52,7 +52,7 @@ def make_sample(
         out: takes the image, BGR, of the input size.
 
     Raises:
-        DataError: none of the images can be read.
+        DataError: none of the images can be read, or of many tried none.
     """
     while True:
         plan = plan_sample(
@@ -75,16 +75,16 @@ def make_sample(
 
 
 def _draw_mosaic(plan: Plan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
-    size = (out.shape[0], out.shape[1])
+    def load(placement: Placement) -> Pixels:
+        return loader.pixels(placement, (out.shape[0], out.shape[1]))
+
     canvas = canvases.mosaic
     canvas.fill(PADDING)
     for tile in plan.tiles:
-        if seen_part(tile, size) is not None:
-            paint(canvas, loader.pixels(tile, size), tile)
+        paint(canvas, tile, load)
     if plan.partner is not None:
         fill_background(canvases.partner, plan.partner.padded)
-        if seen_part(plan.partner.placement, size) is not None:
-            paint(canvases.partner, loader.pixels(plan.partner.placement, size), plan.partner.placement)
+        paint(canvases.partner, plan.partner.placement, load)
         blend(canvas, canvases.partner)
     if plan.shifts is None:
         cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR, dst=out)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -89,7 +90,6 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         StopSignals() as stop,
         TrainingConsole(run.log, plan.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.checkpoints, config.train.keep_checkpoints) as checkpoints,
-        contextlib.ExitStack() as caches,
     ):
         seen = f"a folder with {'the' if run.lock.exists() else 'no'} lock and checkpoints {checkpoints.steps()}"
         check_same_settings({"workdir": seen})
@@ -105,10 +105,9 @@ def train(config: Config, *, workdir: Path, resume: bool = False) -> Progress:
         optimizer = sgd(config.optimizer, plan.learning_rate)
         graphdef, state = create_train_state(model, optimizer, config.train)
         state, progress = _place_or_restore(state, mesh, checkpoints if resuming else None)
-        with _open_log(run, config, int(state.step), progress) as log:
+        with _open_log(run, config, int(state.step), progress) as log, _open_cache(train_set, config, stop) as cache:
             on_first_process(lambda: record_settings(run, config, train_set))
             rows = rows_of_this_process(mesh, config.train.batch_size)
-            cache = on_every_process(lambda: caches.enter_context(_open_cache(train_set, config, stop)))
             guard = NonFiniteGuard(
                 config, run.non_finite, lambda at: load_training_batch(train_set, config, at, rows, cache)
             )
@@ -142,15 +141,18 @@ def _open_log(
     return on_first_process(open_log) or contextlib.nullcontext()
 
 
-def _open_cache(
-    train_set: Dataset, config: Config, stop: StopSignals
-) -> contextlib.AbstractContextManager[PixelCache | None]:
+@contextlib.contextmanager
+def _open_cache(train_set: Dataset, config: Config, stop: StopSignals) -> Iterator[PixelCache | None]:
+    """The decoded training images, where they are wanted; each process opens them for itself."""
+
     def give_way() -> None:
         if stop.received:
             name = signal.Signals(stop.received).name
             raise Interrupted(stop.received, f"stopped by {name} while images were decoded: nothing is lost")
 
-    return open_cache(train_set.records, config.data, on_image=give_way)
+    with contextlib.ExitStack() as stack:
+        cache = open_cache(train_set.records, config.data, on_image=give_way)
+        yield on_every_process(lambda: stack.enter_context(cache))
 
 
 def _place_or_restore(state: TrainState, mesh: Mesh, checkpoints: Checkpoints | None) -> tuple[TrainState, Progress]:

@@ -4,6 +4,7 @@ Positions count from the corner of an image, so that the middle of its first px 
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
@@ -56,14 +57,20 @@ def seen_part(placement: Placement, output_size: tuple[int, int]) -> tuple[Windo
     return None if image[0] >= image[2] or image[1] >= image[3] else (output, image)
 
 
-def paint(canvas: UInt8[np.ndarray, "H W 4"], pixels: Pixels, placement: Placement) -> None:
+def paint(canvas: UInt8[np.ndarray, "H W 4"], placement: Placement, load: Callable[[Placement], Pixels]) -> None:
     """Draw what is seen of an image over a canvas, with bilinear interpolation.
 
     The canvas has a fourth channel because OpenCV warps four channels in half the time of three.
+
+    Args:
+        canvas: is drawn on.
+        placement: where the image goes.
+        load: gives the image; it is not called if nothing of it is seen.
     """
     seen = seen_part(placement, canvas.shape[:2])
     if seen is None:
         return
+    pixels = load(placement)
     x1, y1, x2, y2 = map(int, seen[0])
     crop, (left, top) = _crop(pixels, placement.window, seen[1])
     if not crop.size:
