@@ -21,7 +21,8 @@ import cv2
 
 from common import CHECKOUT, describe_run, pin, ratio, settle, spread, summary, write_json
 from contest import Cache, Contestant, print_speeds, print_stages, run_rounds
-from original_yolox import HOW_TO_INSTALL, is_installed, open_original, original_stages
+from original_package import HOW_TO_INSTALL, is_installed
+from original_yolox import open_original, original_stages
 from stage_times import OPENCV_STAGES, Stage
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError

@@ -1,26 +1,14 @@
 """The original's training loader, from the package `pixeltable-yolox`, through its public classes alone."""
 
-import importlib.util
 import json
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from original_package import stand_in_for_torchvision
 from stage_times import OPENCV_STAGES, Stage
 from yolox_jax.config import Config
 from yolox_jax.data.sources.dataset import Dataset, Record
-
-HOW_TO_INSTALL = (
-    "pip install torch loguru tabulate psutil tqdm && pip install --no-deps pixeltable-yolox (neither torchvision nor "
-    "a GPU is needed)"
-)
-
-
-def is_installed() -> bool:
-    """Whether the original can be measured here."""
-    return all(importlib.util.find_spec(package) is not None for package in ("torch", "yolox"))
 
 
 def open_original(dataset: Dataset, config: Config, folder: Path, *, ram_cache: bool) -> Iterator[Any]:
@@ -32,7 +20,7 @@ def open_original(dataset: Dataset, config: Config, folder: Path, *, ram_cache: 
         folder: where the annotations are written as the original reads them, beside links to the images.
         ram_cache: whether it keeps resized images in memory, as its `--cache ram`.
     """
-    _stand_in_for_torchvision()
+    stand_in_for_torchvision()
     import torch
     import yolox.data
 
@@ -86,17 +74,6 @@ def original_stages() -> tuple[Stage, ...]:
         Stage(yolox.data.MosaicDetection, "mixup", "mixup"),
         Stage(torch.utils.data, "default_collate", "batch"),
     )
-
-
-def _stand_in_for_torchvision() -> None:
-    """The package imports torchvision for suppression alone, which loading does without."""
-    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
-        return
-    torchvision, operations = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-    for name in ("nms", "batched_nms"):
-        setattr(operations, name, None)
-    torchvision.ops = operations  # type: ignore[attr-defined]
-    sys.modules.update({"torchvision": torchvision, "torchvision.ops": operations})
 
 
 def _write_coco_layout(dataset: Dataset, folder: Path) -> None:

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up; a room may import its own layer and those below. `data` has a rule of its own besides.
 LAYERS = [
-    {"config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text"},
+    {"config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text", "top_k"},
     {"data", "models", "assignment", "losses", "postprocess"},
     {"weights"},
     {"detector"},

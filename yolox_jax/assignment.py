@@ -14,6 +14,7 @@ from yolox_jax.anchors import anchor_points, decode_boxes
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection, overlap_ratio
 from yolox_jax.config import AssignmentConfig
 from yolox_jax.structures import Assignment, Targets
+from yolox_jax.top_k import top_k
 
 _SMALLEST_LOG = -100.0
 """The original's binary cross entropy clamps both logarithms here (SPEC A2.2, step 3)."""
@@ -92,21 +93,21 @@ def _class_cost(
     score = jnp.sqrt(jax.nn.sigmoid(class_logits) * jax.nn.sigmoid(objectness))
     cost_if_set = -jnp.maximum(jnp.log(score), _SMALLEST_LOG)
     cost_if_not = -jnp.maximum(jnp.log(1 - score), _SMALLEST_LOG)
-    own_class = jax.nn.one_hot(classes, class_logits.shape[-1])
-    # As a matrix product the choice of a column is fast everywhere; in full precision it is exact.
-    correction = jnp.einsum("bgc,bac->bga", own_class, cost_if_set - cost_if_not, precision=lax.Precision.HIGHEST)
-    return correction + jnp.sum(cost_if_not, axis=-1)[:, None]
+    # Rows of all anchors, one a class: an object takes the row of its own, whatever the class of an empty slot is.
+    correction = jnp.swapaxes(cost_if_set - cost_if_not, 1, 2)
+    chosen = jnp.take_along_axis(correction, classes[:, :, None], axis=1, mode="clip")
+    return chosen + jnp.sum(cost_if_not, axis=-1)[:, None]
 
 
 def _dynamic_k(iou: Float[Array, "B G A"], most: int) -> Int[Array, "B G"]:
     """Number of anchors an object wants: the sum of its best IoUs, rounded down, at least 1 (step 5)."""
-    best, _ = lax.top_k(iou, min(most, iou.shape[-1]))
+    best, _ = top_k(iou, min(most, iou.shape[-1]))
     return jnp.maximum(jnp.sum(best, axis=-1).astype(jnp.int32), 1)
 
 
 def _cheapest(cost: Float[Array, "B G A"], k: Int[Array, "B G"], most: int) -> Bool[Array, "B G A"]:
     """The k smallest costs of each row, the lowest index first among equals (step 6)."""
-    negated, index = lax.top_k(-cost, min(most, cost.shape[-1]))
+    negated, index = top_k(-cost, min(most, cost.shape[-1]))
     # k exceeds `most` by rounding alone, when every IoU is 1.
     last = jnp.minimum(k, negated.shape[-1])[:, :, None] - 1
     last_cost = -jnp.take_along_axis(negated, last, axis=-1)

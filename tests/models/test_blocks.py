@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from yolox_jax.models.blocks import BatchNorm, Focus, SPPBottleneck, upsample
+from yolox_jax.models.blocks import Focus, SPPBottleneck, upsample
 from yolox_jax.models.convolution import conv2d, plain_convolutions
+from yolox_jax.models.normalization import BatchNorm
 
 
 def _random(*shape: int, seed: int = 0) -> jax.Array:

@@ -4,28 +4,14 @@ Attributes are named as in the original's state dict, so a parameter's path is n
 the type of their input; parameters and batch statistics are float32.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
-from typing import Literal
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
 from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
-
-Activation = Literal["silu", "lrelu"]
-
-
-def _leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jax.nn.leaky_relu(x, 0.1)
-
-
-ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {"silu": jax.nn.silu, "lrelu": _leaky_relu}
+from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm
+from yolox_jax.models.pooling import max_pool
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
@@ -61,70 +47,6 @@ class Conv(nnx.Module):
         return x if self.bias is None else x + self.bias[...].astype(x.dtype)
 
 
-_batch_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar("batch_axis", default=None)
-
-
-@contextlib.contextmanager
-def batch_norm_over(axis_name: str | None) -> Iterator[None]:
-    """Within it, batch norm that is traced takes its statistics over this mapped axis too; None for one device's."""
-    token = _batch_axis.set(axis_name)
-    try:
-        yield
-    finally:
-        _batch_axis.reset(token)
-
-
-class BatchNorm(nnx.Module):
-    """Batch normalisation as the original's: epsilon 1e-3, momentum 0.03, unbiased running variance (SPEC A1.7).
-
-    Statistics and factors are float32 whatever the type of the input. nnx's `train()` and `eval()` choose between the
-    statistics of the batch and the running ones; only the former updates the latter.
-    """
-
-    EPSILON = 1e-3
-    MOMENTUM = 0.03
-
-    def __init__(self, features: int):
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
-        self.mean = nnx.BatchStat(jnp.zeros(features))
-        self.var = nnx.BatchStat(jnp.ones(features))
-        self.use_running_average = False
-
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        x32 = x.astype(jnp.float32)
-        if self.use_running_average:
-            mean, var = self.mean[...], self.var[...]
-        else:
-            mean, var, count = _batch_statistics(x32)
-            self._update(mean, var, count)
-        scale = self.scale[...] * lax.rsqrt(var + self.EPSILON)
-        shift = self.bias[...] - mean * scale
-        # In float32, so that the gradients of scale and shift are summed in float32 too; XLA fuses the casts.
-        return (x32 * scale + shift).astype(x.dtype)
-
-    def _update(self, mean: Float[Array, " C"], var: Float[Array, " C"], count: int) -> None:
-        unbiased = var * (count / max(count - 1, 1))
-        # set_value, because assigning to [...] compares shardings, which costs seconds while nano is traced.
-        self.mean.set_value((1 - self.MOMENTUM) * self.mean[...] + self.MOMENTUM * mean)
-        self.var.set_value((1 - self.MOMENTUM) * self.var[...] + self.MOMENTUM * unbiased)
-
-
-def _batch_statistics(x: Float[Array, "B H W C"]) -> tuple[Float[Array, " C"], Float[Array, " C"], int]:
-    """Mean and variance of each channel, and the number of values they are taken over."""
-    count, axis = x.size // x.shape[-1], _batch_axis.get()
-    mean = jnp.mean(x, axis=(0, 1, 2))
-    # The variance does not change with the mean it is taken about, to first order: no gradient through it.
-    var = jnp.mean(jnp.square(x - lax.stop_gradient(mean)), axis=(0, 1, 2))
-    if axis is None:
-        return mean, var, count
-    # One collective for both; about the common mean, rather than as E[x^2] - E[x]^2, which cancels.
-    means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis, axis=1)
-    mean = jnp.mean(means, axis=0)
-    var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)
-    return mean, var, count * means.shape[0]
-
-
 class BaseConv(nnx.Module):
     """Convolution, batch norm, activation. `bn` is None once folded into the convolution."""
 
@@ -145,9 +67,7 @@ class BaseConv(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
         x = self.conv(x)
-        if self.bn is not None:
-            x = self.bn(x)
-        return ACTIVATIONS[self.activation](x)
+        return ACTIVATIONS[self.activation](x) if self.bn is None else self.bn(x, self.activation)
 
 
 class DepthwiseConv(nnx.Module):
@@ -238,7 +158,7 @@ class SPPBottleneck(nnx.Module):
     def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
         pools = [self.conv1(x)]
         for _ in range(3):  # 9x9 is 5x5 twice, 13x13 three times
-            pools.append(nnx.max_pool(pools[-1], (5, 5), strides=(1, 1), padding="SAME"))
+            pools.append(max_pool(pools[-1], 5))
         return self.conv2(jnp.concatenate(pools, axis=-1))
 
 

@@ -2,14 +2,13 @@
 
 import contextlib
 import contextvars
-import functools
-import operator
 from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from yolox_jax.models import cpu_convolution
 
 _plain_only: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_only", default=False)
 
@@ -40,10 +39,10 @@ def conv2d(
     """
     kernel = kernel.astype(x.dtype)
     if jax.default_backend() == "cpu" and not _plain_only.get():
-        if kernel.shape[:2] == (1, 1) and groups == 1:
-            return jnp.einsum("bhwi,io->bhwo", x[:, ::stride, ::stride], kernel[0, 0])
+        if groups == 1:
+            return cpu_convolution.dense(x, kernel, stride)
         if groups == x.shape[-1] == kernel.shape[-1]:
-            return _depthwise_shifted(x, kernel, stride)
+            return cpu_convolution.depthwise(x, kernel, stride)
     pad = (kernel.shape[0] - 1) // 2
     return lax.conv_general_dilated(
         x,
@@ -53,20 +52,3 @@ def conv2d(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
-
-
-def _depthwise_shifted(
-    x: Float[Array, "B H W C"], kernel: Float[Array, "K K 1 C"], stride: int
-) -> Float[Array, "B H2 W2 C"]:
-    """Sum over the kernel's K * K places of the shifted input times the kernel's row of channels."""
-    size = kernel.shape[0]
-    pad = (size - 1) // 2
-    batch, height, width, channels = x.shape
-    last_row, last_column = (height - 1) // stride * stride, (width - 1) // stride * stride
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    terms = []
-    for place, row in enumerate(jnp.unstack(kernel.reshape(size * size, channels))):
-        i, j = divmod(place, size)
-        limit = (batch, i + last_row + 1, j + last_column + 1, channels)
-        terms.append(lax.slice(padded, (0, i, j, 0), limit, (1, stride, stride, 1)) * row)
-    return functools.reduce(operator.add, terms)

@@ -5,7 +5,8 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array
 
-from yolox_jax.models.blocks import BaseConv, BatchNorm
+from yolox_jax.models.blocks import BaseConv
+from yolox_jax.models.normalization import BatchNorm
 from yolox_jax.models.yolox import YOLOX
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from yolox_jax.models.blocks import Activation, BaseConv, Conv, spatial_conv
+from yolox_jax.models.blocks import BaseConv, Conv, spatial_conv
+from yolox_jax.models.normalization import Activation
 
 PRIOR_LOGIT = -4.59511985
 """Logit of probability 0.01, where class and objectness predictions start (SPEC A1.7)."""

@@ -10,9 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from yolox_jax.config import STRIDE, ConfigError
-from yolox_jax.models.blocks import Activation
 from yolox_jax.models.head import YOLOXHead
 from yolox_jax.models.necks import YOLOFPN, YOLOPAFPN
+from yolox_jax.models.normalization import Activation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from yolox_jax.config import Config
 from yolox_jax.losses import detection_loss
-from yolox_jax.models.blocks import batch_norm_over
+from yolox_jax.models.normalization import batch_norm_over
 from yolox_jax.structures import Targets
 from yolox_jax.training.mesh import DATA_AXIS
 from yolox_jax.training.multiscale import resize_batch

@@ -1,0 +1,73 @@
+"""The training step of the original in PyTorch, through its public classes alone.
+
+Forward with losses, backward, its own optimizer and its own average of the weights. Images lie on the device in the
+type that the network computes in.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from original_package import stand_in_for_torchvision
+from step_spec import Side, StepSpec
+from yolox_jax.training.fake_batch import fake_batch
+
+
+def original_step(spec: StepSpec, side: Side) -> Callable[[], Any]:
+    """A function that takes one step and returns the loss on the device."""
+    stand_in_for_torchvision()
+    warnings.filterwarnings("ignore")  # its calls of older names of PyTorch
+    import torch
+    from yolox.config import YoloxConfig
+    from yolox.utils.ema import ModelEMA
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.benchmark = True  # as its trainer sets it
+    config = YoloxConfig.get_named_config(spec.variant)
+    model = config.get_model().to(device)
+    model.train()
+    layout = torch.contiguous_format if side == "eager" else torch.channels_last
+    model = model.to(memory_format=layout)
+    optimizer = config.get_optimizer(spec.batch)
+    average = ModelEMA(model, 0.9998)
+    if side == "compile":
+        # Not the assignment, whose shapes follow from the data.
+        for module in (model.backbone, *model.head.stems, *model.head.cls_convs, *model.head.reg_convs):
+            module.compile()
+
+    dtype = getattr(torch, spec.precision)
+    batch = fake_batch(spec.batch, spec.size, objects=spec.objects)
+    images = torch.tensor(batch["images"].transpose(0, 3, 1, 2)).to(device, dtype, memory_format=layout)
+    labels = np.concatenate([batch["classes"][..., None], batch["boxes"]], axis=-1) * batch["valid"][..., None]
+    targets = torch.tensor(labels, dtype=torch.float32, device=device)
+    scaler = torch.amp.GradScaler(device.type, enabled=spec.precision == "float16")
+
+    def step() -> Any:
+        with torch.autocast(device.type, dtype=dtype, enabled=spec.precision != "float32"):
+            loss = model(images, targets)["total_loss"]
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        average.update(model)
+        return loss.detach()
+
+    return step
+
+
+def finished(loss: Any) -> float:
+    """Wait for the device."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return float(loss)
+
+
+def peak_memory_bytes() -> int | None:
+    """Most that was in use on the device; None on a CPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

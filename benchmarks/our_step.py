@@ -1,0 +1,142 @@
+"""Our training step, whole and in parts. Imports the core of the package alone, jax, flax and optax."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from step_spec import StepSpec
+from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.losses import detection_loss
+from yolox_jax.models import create_model, summarize
+from yolox_jax.structures import Targets
+from yolox_jax.training.fake_batch import fake_batch
+from yolox_jax.training.mesh import create_mesh, split_over_devices, to_devices
+from yolox_jax.training.optimizer import sgd, warmup_cosine
+from yolox_jax.training.state import TrainState, create_train_state
+from yolox_jax.training.step import make_train_step
+
+NUM_CLASSES = 80
+
+Part = Literal["step", "step_from_host", "forward", "network", "loss", "gradients"]
+"""`step`, data on the device or sent from the host each time; `forward` of the network; `network`, forward and
+backward without a loss; `loss`, assignment, losses and their gradient for given outputs; `gradients`, all but the
+update of the weights and their average."""
+
+
+class OurStep:
+    """What is needed to run a spec's step and parts of it, each compiled when asked for."""
+
+    def __init__(self, spec: StepSpec) -> None:
+        self.spec = spec
+        self.config = Config(
+            model=ModelConfig(variant=spec.variant),  # type: ignore[arg-type]
+            data=DataConfig(input_size=spec.size),
+            train=TrainConfig(batch_size=spec.batch, precision=spec.precision),
+        )
+        model = create_model(spec.variant, NUM_CLASSES, dtype=jnp.dtype(spec.precision))
+        model.train()
+        self.gflops = summarize(model, spec.size).gflops
+        schedule = warmup_cosine(1e-6, ScheduleConfig(), 1000)
+        self.optimizer = sgd(self.config.optimizer, schedule)
+        self.mesh = create_mesh(self.config.train)
+        self.graphdef, self.state = create_train_state(model, self.optimizer, self.config.train)
+        self.host_batch = fake_batch(spec.batch, spec.size, objects=spec.objects)
+        self.batch = to_devices(self.host_batch, split_over_devices(self.mesh))
+
+    def part(self, part: Part) -> tuple[Callable[[], Any], dict[str, Any]]:
+        """A function that runs a part once, and what compiling it took and found."""
+        if part in ("step", "step_from_host"):
+            return self._whole(from_host=part == "step_from_host")
+        state, batch = self.state, self.batch
+        if part == "loss":
+            anchors = sum((self.spec.height // stride) * (self.spec.width // stride) for stride in (8, 16, 32))
+            raw = np.random.default_rng(0).normal(-2, 1, (self.spec.batch, anchors, 5 + NUM_CLASSES))
+            compiled, facts = _compile(self._loss, jnp.asarray(raw, jnp.float32), batch)
+            arguments: tuple[Any, ...] = (jnp.asarray(raw, jnp.float32), batch)
+        else:
+            function = {"forward": self._forward, "network": self._network, "gradients": self._gradients}[part]
+            compiled, facts = _compile(function, state, batch)
+            arguments = (state, batch)
+        return lambda: compiled(*arguments), facts
+
+    def _whole(self, *, from_host: bool) -> tuple[Callable[[], Any], dict[str, Any]]:
+        step = make_train_step(self.graphdef, self.optimizer, self.config, self.mesh)
+        start = time.perf_counter()
+        lowered = step.lower(  # type: ignore[attr-defined]
+            self.state, self.batch, np.float32(0), size=self.spec.size
+        )
+        compiled, facts = _finish(lowered, start)
+        sharding = split_over_devices(self.mesh)
+        # The step takes the state over.
+        state = [jax.tree.map(jnp.copy, self.state)]
+
+        def run() -> Any:
+            batch = to_devices(self.host_batch, sharding) if from_host else self.batch
+            state[0], metrics = compiled(state[0], batch, np.float32(0))
+            return metrics["loss"]
+
+        return run, facts
+
+    def _model(self, params: nnx.State, state: TrainState) -> Any:
+        return nnx.merge(self.graphdef, params, state.batch_stats, state.frozen, copy=True)
+
+    def _forward(self, state: TrainState, batch: Any) -> Any:
+        return self._model(state.params, state)(batch["images"].astype(jnp.float32))
+
+    def _network(self, state: TrainState, batch: Any) -> Any:
+        return jax.grad(
+            lambda params: jnp.mean(jnp.sin(self._model(params, state)(batch["images"].astype(jnp.float32))))
+        )(state.params)
+
+    def _loss(self, raw: Any, batch: Any) -> Any:
+        targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
+        return jax.value_and_grad(lambda raw: detection_loss(raw, targets, image_size=self.spec.size)[0])(raw)
+
+    def _gradients(self, state: TrainState, batch: Any) -> Any:
+        from yolox_jax.training.gradients import make_gradients
+
+        gradients_of = make_gradients(self.graphdef, self.config, self.mesh)
+        return gradients_of(state, batch, jnp.float32(0), self.spec.size)
+
+
+def _compile(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, Any]]:
+    start = time.perf_counter()
+    return _finish(jax.jit(function).lower(*arguments), start)
+
+
+def _finish(lowered: Any, start: float) -> tuple[Any, dict[str, Any]]:
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    memory = compiled.memory_analysis()
+    needed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return compiled, {
+        "trace_s": traced - start,
+        "compile_s": time.perf_counter() - traced,
+        "memory_bytes": needed + memory.temp_size_in_bytes,
+    }
+
+
+def peak_memory_bytes() -> int | None:
+    """Most that was in use on the first device; None where it does not say."""
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def matrix_tflops(precision: str, size: int) -> float:
+    """The fastest of some square matrix products in this precision: what a device reaches at best."""
+    x = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(precision))
+    product = jax.jit(functools.partial(jnp.matmul, precision="default"))
+    jax.block_until_ready(product(x, x))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(4):
+            out = product(x, x)
+        jax.block_until_ready(out)
+        times.append((time.perf_counter() - start) / 4)
+    return float(2 * size**3 / min(times) / 1e12)

@@ -1,0 +1,234 @@
+"""How fast a training step is: images a second, time and memory, of its parts too, and of the original beside it.
+
+The batch is made up and lies on the device, so that nothing but the step is measured; `--from-host` measures it sent
+anew for each step as well. Contestants are processes of their own: on a CPU they take turns, so that what else the
+machine does falls on all alike; on a GPU, whose memory they could not share, one follows another.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from common import CHECKOUT, describe_run, ratio, spread, summary, write_json
+from original_package import HOW_TO_INSTALL, is_installed
+from step_spec import StepSpec
+
+PACKAGES = ("yolox-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pixeltable-yolox", "torch")
+SIDES = ("eager", "channels_last", "compile")
+BREAKDOWN = ("forward", "network", "loss", "gradients")
+TRAINING_PASSES = 3
+"""Operations of a step, in those of a forward pass: backward are two."""
+TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"
+
+
+class Contestant:
+    """A process that runs a step and parts of it when asked."""
+
+    def __init__(self, spec: StepSpec, side: str, parts: Sequence[str], environment: dict[str, str]) -> None:
+        self.side = side
+        self.parts = list(parts) if side == "ours" else ["step"]
+        self.seconds: dict[str, list[float]] = {part: [] for part in self.parts}
+        order = {"spec": dataclasses.asdict(spec), "side": side, "parts": self.parts}
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("step_worker.py")), json.dumps(order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment() | environment,
+        )
+        self.facts: dict[str, Any] = {}
+        self.memory: dict[str, Any] = {}
+
+    def wait(self) -> None:
+        """Until it is built and has run once."""
+        self.facts = self._read()
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong with it."""
+        return self.facts.get("error")
+
+    def measure(self, seconds: float) -> None:
+        """Time every part, each for about some seconds, and at least once."""
+        for part in self.parts:
+            if self.error is None:
+                last = self.seconds[part][-1] if self.seconds[part] else self._ask(part, 1).get("seconds", seconds)
+                answer = self._ask(part, max(1, round(seconds / last)))
+                if "error" in answer:
+                    self.facts = answer
+                else:
+                    self.seconds[part].append(answer["seconds"])
+
+    def close(self) -> None:
+        """End the process."""
+        if self.error is None:
+            self.memory = self._ask("memory", 1)
+        self._process.communicate()
+
+    def _ask(self, part: str, count: int) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(part, count, file=self._process.stdin, flush=True)
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        while line := self._process.stdout.readline():
+            if line.startswith("{"):  # packages print too
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        return {"error": f"its process ended with code {self._process.wait()}"}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures and prints; `argv` is the command line without the name of the program."""
+    arguments = _parse(argv)
+    sides = ["ours", *(side for side in arguments.original if is_installed())]
+    if arguments.original and not is_installed():
+        print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
+    result = describe_run(PACKAGES)
+    result["settings"] = {name: value for name, value in vars(arguments).items() if name != "output"}
+    result["matrix_tflops"] = {} if arguments.peak_size == 0 else _matrix_tflops(arguments)
+    result["cases"] = []
+    for variant, batch, precision in itertools.product(arguments.variants, arguments.batch, arguments.precision):
+        height, width = arguments.size or ((416, 416) if variant in ("yolox_nano", "yolox_tiny") else (640, 640))
+        spec = StepSpec(variant, batch, precision, height, width, arguments.objects)
+        result["cases"].append(_measure(spec, sides, arguments))
+        if arguments.output is not None:
+            write_json(arguments.output, result)
+    _print_table(result)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="train_step.py",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog=f"To have the original measured too: {HOW_TO_INSTALL}",
+    )
+    parser.add_argument("--variants", nargs="+", default=["yolox_nano", "yolox_tiny", "yolox_s"], help="networks")
+    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="images a step")
+    parser.add_argument(
+        "--precision", nargs="+", choices=["float32", "bfloat16", "float16"], default=["float32"], help="of the network"
+    )
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in px; not given: as published")
+    parser.add_argument("--objects", type=int, default=50, help="in each image")
+    parser.add_argument(
+        "--original", nargs="*", choices=SIDES, default=["channels_last"], help="ways to run the original; none: not"
+    )
+    parser.add_argument("--breakdown", action="store_true", help="time parts of our step as well")
+    parser.add_argument("--from-host", action="store_true", help="time our step with the batch sent to it as well")
+    parser.add_argument("--rounds", type=int, default=7, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each round, about")
+    parser.add_argument(
+        "--peak-size", type=int, default=0, help="measure products of square matrices this large; 0: not"
+    )
+    parser.add_argument(
+        "--plain-memory", action="store_true", help="CPU: leave the C library's memory as it is, without large pages"
+    )
+    parser.add_argument("--one-after-another", action="store_true", help="no turns, as always on a GPU")
+    parser.add_argument("--output", type=Path, help="JSON file for all figures")
+    return parser.parse_args(argv)
+
+
+def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    parts = ["step"]
+    parts += ["step_from_host"] * arguments.from_host
+    parts += list(BREAKDOWN) * arguments.breakdown
+    environment = {} if arguments.plain_memory else {"GLIBC_TUNABLES": TUNABLES}
+    groups = [[side] for side in sides] if arguments.one_after_another or _has_gpu() else [list(sides)]
+    done: list[Contestant] = []
+    for group in groups:
+        contestants = []
+        for side in group:
+            contestants.append(Contestant(spec, side, parts, environment))
+            contestants[-1].wait()
+        for _ in range(arguments.rounds):
+            for one in contestants:
+                one.measure(arguments.seconds)
+        for one in contestants:
+            one.close()
+            rates = summary([spec.batch / value for value in one.seconds["step"]]) if one.seconds["step"] else None
+            print(f"{spec}, {one.side}: {one.error or spread(rates or {}, 2) + ' images/s'}", flush=True)
+        done += contestants
+    return {**dataclasses.asdict(spec), "contestants": [_to_json(spec, one, done[0]) for one in done]}
+
+
+def _to_json(spec: StepSpec, one: Contestant, ours: Contestant) -> dict[str, Any]:
+    found: dict[str, Any] = {"side": one.side, **one.facts, "memory": one.memory}
+    for part, values in one.seconds.items():
+        if values:
+            found.setdefault("ms", {})[part] = summary([1000 * value for value in values])
+    if one.seconds["step"]:
+        found["images_per_s"] = summary([spec.batch / value for value in one.seconds["step"]])
+        if one is not ours and len(ours.seconds["step"]) == len(one.seconds["step"]):
+            found["ours_takes_times"] = ratio(ours.seconds["step"], one.seconds["step"])
+    return found
+
+
+def _matrix_tflops(arguments: argparse.Namespace) -> dict[str, float]:
+    script = "import json, sys, our_step; print(json.dumps(our_step.matrix_tflops(sys.argv[1], int(sys.argv[2]))))"
+    found = {}
+    for precision in arguments.precision:
+        run = subprocess.run(
+            [sys.executable, "-c", script, precision, str(arguments.peak_size)],
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[precision] = float(run.stdout)
+        print(f"matrix product of {arguments.peak_size}, {precision}: {found[precision]:.2f} TFLOP/s", flush=True)
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """Of a process that finds the package and these scripts."""
+    paths = [str(CHECKOUT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _has_gpu() -> bool:
+    return Path("/dev/nvidiactl").exists()
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    table = Table(title="A training step", title_justify="left")
+    for name in ("network", "precision", "batch", "size", "by", "images/s", "ms", "ours / this", "of peak", "GiB"):
+        table.add_column(name, justify="left" if name in ("network", "precision", "by") else "right")
+    for case in result["cases"]:
+        gflops = case["contestants"][0].get("gflops", 0.0)
+        peak = result["matrix_tflops"].get(case["precision"])
+        for one in case["contestants"]:
+            row = [case["variant"], case["precision"], str(case["batch"]), f"{case['height']}x{case['width']}"]
+            row.append(one["side"])
+            if "images_per_s" in one:
+                rate = one["images_per_s"]["median"]
+                share = TRAINING_PASSES * gflops * rate / 1000 / peak if peak else None
+                memory = one["memory"].get("device_bytes") or one["memory"].get("host_bytes") or 0
+                row += [
+                    f"{rate:.1f}",
+                    f"{one['ms']['step']['median']:.1f}",
+                    f"{one['ours_takes_times']['median']:.2f}" if "ours_takes_times" in one else "",
+                    f"{100 * share:.0f} %" if share is not None else "",
+                    f"{memory / 2**30:.1f}",
+                ]
+            else:
+                row += [one.get("error", "")[:60]]
+            table.add_row(*row)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,152 @@
+"""Convolutions for XLA on CPUs, which runs some forms of them, and most of their gradients, far below its best.
+
+Forward, a convolution primitive is the fastest for kernels beyond 1x1. Its gradients are rewritten as matrix products
+that read the images a few times and need no scatter; `docs/performance.md` has what each form gains.
+"""
+
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def depthwise(x: Float[Array, "B H W C"], kernel: Float[Array, "K K 1 C"], stride: int) -> Float[Array, "B H2 W2 C"]:
+    """Sum over the kernel's K * K places of the shifted input times the kernel's row of channels."""
+    size = kernel.shape[0]
+    pad = (size - 1) // 2
+    batch, height, width, channels = x.shape
+    last_row, last_column = (height - 1) // stride * stride, (width - 1) // stride * stride
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    terms = []
+    for place, row in enumerate(jnp.unstack(kernel.reshape(size * size, channels))):
+        i, j = divmod(place, size)
+        limit = (batch, i + last_row + 1, j + last_column + 1, channels)
+        terms.append(lax.slice(padded, (0, i, j, 0), limit, (1, stride, stride, 1)) * row)
+    return functools.reduce(operator.add, terms)
+
+
+def dense(x: Float[Array, "B H W I"], kernel: Float[Array, "K K I O"], stride: int) -> Float[Array, "B H2 W2 O"]:
+    """Convolution of all channels."""
+    return _pointwise(x, kernel, stride) if kernel.shape[:2] == (1, 1) else _spatial(x, kernel, stride)
+
+
+def _pointwise(x: Float[Array, "B H W I"], kernel: Float[Array, "1 1 I O"], stride: int) -> Float[Array, "B H2 W2 O"]:
+    """1x1 convolution as a matrix product."""
+    return _product(x[:, ::stride, ::stride], kernel[0, 0])
+
+
+@jax.custom_vjp
+def _product(x: Float[Array, "B H W I"], matrix: Float[Array, "I O"]) -> Float[Array, "B H W O"]:
+    return jnp.einsum("bhwi,io->bhwo", x, matrix)
+
+
+def _product_forward(x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _product(x, matrix), (x, matrix)
+
+
+def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    # Both are read twice, once of them transposed: not to be computed again there, value by value.
+    x, gradient = lax.optimization_barrier((saved[0], gradient))
+    matrix = saved[1]
+    return jnp.einsum("bhwo,io->bhwi", gradient, matrix), jnp.einsum("bhwi,bhwo->io", x, gradient)
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _spatial(x: Float[Array, "B H W I"], kernel: Float[Array, "K K I O"], stride: int) -> Float[Array, "B H2 W2 O"]:
+    """Convolution with a kernel larger than 1x1."""
+    return _primitive(x, kernel, stride)
+
+
+def _spatial_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return _primitive(x, kernel, stride), (x, kernel)
+
+
+def _spatial_backward(stride: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, gradient = lax.optimization_barrier((saved[0], gradient))
+    kernel = saved[1]
+    size = kernel.shape[0]
+    of_input = _input_gradient(gradient, kernel, x.shape[1:3], stride)
+    of_kernel = _kernel_gradient if stride == 1 else functools.partial(_kernel_gradient_strided, stride=stride)
+
+    def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + of_kernel(*image, size=size), None
+
+    # Image by image, so that the copies stay in the cache.
+    start = jnp.zeros((size, size, x.shape[-1], gradient.shape[-1]), x.dtype)
+    return of_input, lax.scan(add, start, (x, gradient))[0]
+
+
+_spatial.defvjp(_spatial_forward, _spatial_backward)
+
+
+def _primitive(x: Float[Array, "B H W I"], kernel: Float[Array, "K K I O"], stride: int) -> Float[Array, "B H2 W2 O"]:
+    pad = (kernel.shape[0] - 1) // 2
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), ((pad, pad), (pad, pad)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _kernel_gradient(
+    x: Float[Array, "H W I"], gradient: Float[Array, "H W O"], *, size: int
+) -> Float[Array, "K K I O"]:
+    """Of one image at stride 1: one product of K column shifts of the input with K row shifts of the gradient."""
+    height, width, inputs = x.shape
+    outputs, pad = gradient.shape[-1], (size - 1) // 2
+    padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
+    columns = jnp.concatenate([padded[:, j : j + width] for j in range(size)], axis=-1)
+    padded = jnp.pad(gradient, ((size - 1, size - 1), (0, 0), (0, 0)))
+    rows = [padded[size - 1 - i : size - 1 - i + height + 2 * pad] for i in range(size)]
+    found = jnp.einsum("hwi,hwo->io", columns, jnp.concatenate(rows, axis=-1))
+    return found.reshape(size, inputs, size, outputs).transpose(2, 0, 1, 3)
+
+
+def _kernel_gradient_strided(
+    x: Float[Array, "H W I"], gradient: Float[Array, "H2 W2 O"], *, size: int, stride: int
+) -> Float[Array, "K K I O"]:
+    """Of one image: the patches under the kernel, as long rows, times the gradient."""
+    height, width = (stride * (side - 1) + 1 for side in gradient.shape[:2])
+    pad = (size - 1) // 2
+    padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
+    places = [padded[i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
+    found = jnp.einsum("hwi,hwo->io", jnp.concatenate(places, axis=-1), gradient)
+    return found.reshape(size, size, x.shape[-1], gradient.shape[-1])
+
+
+def _input_gradient(
+    gradient: Float[Array, "B H2 W2 O"], kernel: Float[Array, "K K I O"], image_size: tuple[int, int], stride: int
+) -> Float[Array, "B H W I"]:
+    """A small kernel at stride 1 gives the pixels of each stride x stride cell as channels; no zeros are multiplied."""
+    taps, before, after = _taps(kernel.shape[0], stride)
+    # One more row and column of zeros stands where a pixel meets no tap.
+    cells = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))[taps][:, :, taps]  # shift, pixel, shift, pixel, I, O
+    shifts, _, _, _, inputs, outputs = cells.shape
+    cells = cells.transpose(0, 2, 5, 1, 3, 4).reshape(shifts, shifts, outputs, stride * stride * inputs)
+    pixels = lax.conv_general_dilated(
+        gradient, cells, (1, 1), ((before, after), (before, after)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    batch, height, width, _ = gradient.shape
+    pixels = pixels.reshape(batch, height, width, stride, stride, inputs).transpose(0, 1, 3, 2, 4, 5)
+    return pixels.reshape(batch, height * stride, width * stride, inputs)[:, : image_size[0], : image_size[1]]
+
+
+def _taps(size: int, stride: int) -> tuple[np.ndarray, int, int]:
+    """Which tap of the kernel joins an input pixel with an output, along one axis.
+
+    Returns:
+        [shift, pixel of the cell]: the tap, or `size` where there is none; and how far outputs lie before and after the
+        cell at most.
+    """
+    pad = (size - 1) // 2
+    # Output p = cell + shift and tap i meet pixel a of the cell where stride * p + i - pad = stride * cell + a.
+    before, after = (size - 1 - pad) // stride, (stride - 1 + pad) // stride
+    table = np.array(
+        [[pixel + pad - stride * shift for pixel in range(stride)] for shift in range(-before, after + 1)], np.int32
+    )
+    return np.where((table >= 0) & (table < size), table, size), before, after

@@ -1,0 +1,140 @@
+"""Batch norm and the activation behind it, as one function with a gradient of its own."""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+Activation = Literal["silu", "lrelu", "none"]
+
+
+def _leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    return jax.nn.leaky_relu(x, 0.1)
+
+
+ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    "silu": jax.nn.silu,
+    "lrelu": _leaky_relu,
+    "none": lambda x: x,
+}
+
+_batch_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar("batch_axis", default=None)
+
+
+@contextlib.contextmanager
+def batch_norm_over(axis_name: str | None) -> Iterator[None]:
+    """Within it, batch norm that is traced takes its statistics over this mapped axis too; None for one device's."""
+    token = _batch_axis.set(axis_name)
+    try:
+        yield
+    finally:
+        _batch_axis.reset(token)
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation as the original's: epsilon 1e-3, momentum 0.03, unbiased running variance (SPEC A1.7).
+
+    Statistics and factors are float32 whatever the type of the input. nnx's `train()` and `eval()` choose between the
+    statistics of the batch and the running ones; only the former updates the latter.
+    """
+
+    EPSILON = 1e-3
+    MOMENTUM = 0.03
+
+    def __init__(self, features: int):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.mean = nnx.BatchStat(jnp.zeros(features))
+        self.var = nnx.BatchStat(jnp.ones(features))
+        self.use_running_average = False
+
+    def __call__(self, x: Float[Array, "B H W C"], activation: Activation = "none") -> Float[Array, "B H W C"]:
+        """Normalise `x`, then apply the activation."""
+        scale, bias = self.scale[...], self.bias[...]
+        if self.use_running_average:
+            factor = scale * lax.rsqrt(self.var[...] + self.EPSILON)
+            normal = x.astype(jnp.float32) * factor + (bias - self.mean[...] * factor)
+            return ACTIVATIONS[activation](normal).astype(x.dtype)
+        y, mean, var, count = _normalise(x, scale, bias, self.EPSILON, activation, _batch_axis.get())
+        unbiased = var * (count / jnp.maximum(count - 1, 1))
+        # set_value, because assigning to [...] compares shardings, which costs seconds while nano is traced.
+        self.mean.set_value((1 - self.MOMENTUM) * self.mean[...] + self.MOMENTUM * mean)
+        self.var.set_value((1 - self.MOMENTUM) * self.var[...] + self.MOMENTUM * unbiased)
+        return y
+
+
+# The gradient is written out so that the backward pass keeps the input alone, in its own type, and reads it twice;
+# derived, it would keep three arrays of float32 and read them more often.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _normalise(
+    x: Float[Array, "B H W C"],
+    scale: Float[Array, " C"],
+    bias: Float[Array, " C"],
+    epsilon: float,
+    activation: Activation,
+    axis_name: str | None,
+) -> tuple[Float[Array, "B H W C"], Float[Array, " C"], Float[Array, " C"], Float[Array, ""]]:
+    """The output, the batch's mean and biased variance, and the number of values they are taken over.
+
+    Gradients flow through the output alone.
+    """
+    return _normalise_forward(x, scale, bias, epsilon, activation, axis_name)[0]
+
+
+def _normalise_forward(
+    x: Array, scale: Array, bias: Array, epsilon: float, activation: Activation, axis_name: str | None
+) -> tuple[tuple[Array, Array, Array, Array], tuple[Array, ...]]:
+    mean, var, count = _batch_statistics(x.astype(jnp.float32), axis_name)
+    inverse = lax.rsqrt(var + epsilon)
+    factor = scale * inverse
+    y = ACTIVATIONS[activation](x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+    return (y, mean, var, count), (x, scale, bias, mean, inverse, count)
+
+
+def _normalise_backward(
+    epsilon: float,
+    activation: Activation,
+    axis_name: str | None,
+    saved: tuple[Array, ...],
+    gradients: tuple[Array, Array, Array, Array],
+) -> tuple[Array, Array, Array]:
+    x, scale, bias, mean, inverse, count = saved
+    normal = (x.astype(jnp.float32) - mean) * inverse
+    _, pull_back = jax.vjp(ACTIVATIONS[activation], normal * scale + bias)
+    (inner,) = pull_back(gradients[0].astype(jnp.float32))
+    of_bias = jnp.sum(inner, axis=(0, 1, 2))
+    of_scale = jnp.sum(inner * normal, axis=(0, 1, 2))
+    totals = of_bias, of_scale
+    if axis_name is not None:
+        totals = lax.psum(totals, axis_name)
+    of_x = scale * inverse * (inner - (totals[0] + normal * totals[1]) / count)
+    return of_x.astype(x.dtype), of_scale, of_bias
+
+
+_normalise.defvjp(_normalise_forward, _normalise_backward)
+
+
+def _batch_statistics(
+    x: Float[Array, "B H W C"], axis_name: str | None
+) -> tuple[Float[Array, " C"], Float[Array, " C"], Float[Array, ""]]:
+    """Mean and variance of each channel, and the number of values they are taken over."""
+    count = x.size // x.shape[-1]
+    # Both sums in one pass. About a value of the channel itself, because E[x^2] - E[x]^2 cancels far from zero.
+    origin = x[0, 0, 0]
+    offset = jnp.mean(x - origin, axis=(0, 1, 2))
+    mean = origin + offset
+    var = jnp.maximum(jnp.mean(jnp.square(x - origin), axis=(0, 1, 2)) - jnp.square(offset), 0.0)
+    if axis_name is not None:
+        # One collective for both; about the common mean, for the same reason.
+        means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
+        mean = jnp.mean(means, axis=0)
+        var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)
+        count *= means.shape[0]
+    return mean, var, jnp.asarray(count, jnp.float32)
