@@ -4,7 +4,7 @@
 
 # Any Python from 3.11 on: make PYTHON=/path/to/python
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# As the programs do for themselves (yolox_jax/cli/memory.py); the tests train too.
+# As the programs do for themselves (yolox_jax/cli/huge_pages.py); the tests train too.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 BIN := .venv/bin
 INSTALLED := .venv/installed

@@ -1,7 +1,7 @@
 """One contestant of `train_step.py` in a process of its own, so that each has its own threads, memory and settings.
 
 Told what to build by a JSON object on the command line, it says what came of it on stdout, then times what it is asked
-for on stdin, a line each way.
+for on stdin, a line each way. Until then it computes nothing, so that others can be measured.
 """
 
 import json
@@ -52,9 +52,6 @@ def _build_ours(spec: StepSpec, wanted: list[str]) -> Built:
     facts: dict[str, Any] = {"gflops": ours.gflops, "device": jax.devices()[0].device_kind, "parts": {}}
     for part in wanted:
         parts[part], facts["parts"][part] = ours.part(part)  # type: ignore[arg-type]
-        start = time.perf_counter()
-        jax.block_until_ready(parts[part]())
-        facts["parts"][part]["first_s"] = time.perf_counter() - start
 
     def finished(out: Any) -> float | None:
         jax.block_until_ready(out)
@@ -70,12 +67,13 @@ def _build_original(spec: StepSpec, side: Any) -> Built:
     import original_step
 
     step = original_step.original_step(spec, side)
-    start = time.perf_counter()
-    for _ in range(3):  # tries kernels, compiles
-        original_step.finished(step())
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    facts = {"device": device, "parts": {"step": {"first_s": time.perf_counter() - start}}}
-    return {"step": step}, facts, original_step.finished, original_step.peak_memory_bytes
+    return (
+        {"step": step},
+        {"device": device, "parts": {"step": {}}},
+        original_step.finished,
+        original_step.peak_memory_bytes,
+    )
 
 
 def _answer(content: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 The batch is made up and lies on the device, so that nothing but the step is measured; `--from-host` measures it sent
 anew for each step as well. Contestants are processes of their own: on a CPU they take turns, so that what else the
-machine does falls on all alike; on a GPU, whose memory they could not share, one follows another.
+machine does falls on all alike; on a GPU, whose memory they could not share, one follows another. On a CPU the C
+library is told to use large pages, for the original too, as our programs tell it for themselves.
 """
 
 import argparse
@@ -10,9 +11,11 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +25,19 @@ from rich.table import Table
 
 from common import CHECKOUT, describe_run, ratio, spread, summary, write_json
 from original_package import HOW_TO_INSTALL, is_installed
+from plots import plot_steps
 from step_spec import StepSpec
+from yolox_jax.cli.huge_pages import TUNABLES as HUGE_PAGES
 
 PACKAGES = ("yolox-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pixeltable-yolox", "torch")
 SIDES = ("eager", "channels_last", "compile")
 BREAKDOWN = ("forward", "network", "loss", "gradients")
 TRAINING_PASSES = 3
 """Operations of a step, in those of a forward pass: backward are two."""
-TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"
+SETTLE_S = 0.5
+"""Until the threads of the contestant before sleep; PyTorch's look for work a while longer."""
+WARM_UP = 3
+"""Runs before the first that counts: kernels are tried, and PyTorch compiles."""
 
 
 class Contestant:
@@ -59,16 +67,27 @@ class Contestant:
         """What went wrong with it."""
         return self.facts.get("error")
 
+    def warm_up(self) -> None:
+        """Run every part a few times."""
+        for part in self.parts:
+            for _ in range(WARM_UP):
+                self._time(part, 1)
+
     def measure(self, seconds: float) -> None:
         """Time every part, each for about some seconds, and at least once."""
         for part in self.parts:
             if self.error is None:
-                last = self.seconds[part][-1] if self.seconds[part] else self._ask(part, 1).get("seconds", seconds)
-                answer = self._ask(part, max(1, round(seconds / last)))
-                if "error" in answer:
-                    self.facts = answer
-                else:
-                    self.seconds[part].append(answer["seconds"])
+                last = self.seconds[part][-1] if self.seconds[part] else self._time(part, 1)
+                self.seconds[part].append(self._time(part, max(1, round(seconds / last))))
+
+    def _time(self, part: str, count: int) -> float:
+        """Seconds of one of some runs; after an error infinite."""
+        if self.error is not None:
+            return math.inf
+        answer = self._ask(part, count)
+        if "error" in answer:
+            self.facts = {**self.facts, **answer}
+        return answer.get("seconds", math.inf)
 
     def close(self) -> None:
         """End the process."""
@@ -108,6 +127,8 @@ def main(argv: Sequence[str]) -> None:
         if arguments.output is not None:
             write_json(arguments.output, result)
     _print_table(result)
+    if arguments.output is not None:
+        plot_steps(result, arguments.output.with_suffix(".png"))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -146,7 +167,7 @@ def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace
     parts = ["step"]
     parts += ["step_from_host"] * arguments.from_host
     parts += list(BREAKDOWN) * arguments.breakdown
-    environment = {} if arguments.plain_memory else {"GLIBC_TUNABLES": TUNABLES}
+    environment = {} if arguments.plain_memory else {"GLIBC_TUNABLES": HUGE_PAGES}
     groups = [[side] for side in sides] if arguments.one_after_another or _has_gpu() else [list(sides)]
     done: list[Contestant] = []
     for group in groups:
@@ -154,11 +175,15 @@ def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace
         for side in group:
             contestants.append(Contestant(spec, side, parts, environment))
             contestants[-1].wait()
+            contestants[-1].warm_up()
         for _ in range(arguments.rounds):
             for one in contestants:
+                time.sleep(SETTLE_S)
                 one.measure(arguments.seconds)
         for one in contestants:
             one.close()
+            if one.error is not None:
+                one.seconds["step"].clear()
             rates = summary([spec.batch / value for value in one.seconds["step"]]) if one.seconds["step"] else None
             print(f"{spec}, {one.side}: {one.error or spread(rates or {}, 2) + ' images/s'}", flush=True)
         done += contestants
@@ -196,7 +221,7 @@ def _matrix_tflops(arguments: argparse.Namespace) -> dict[str, float]:
 def _environment() -> dict[str, str]:
     """Of a process that finds the package and these scripts."""
     paths = [str(CHECKOUT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def _has_gpu() -> bool:

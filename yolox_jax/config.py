@@ -212,6 +212,13 @@ class TrainConfig:
     accumulation_steps: int = 1
     """Parts into which each device splits its images, computed one after another to save memory. Gradients are those
     of the whole batch; batch norm sees a part at a time."""
+    rematerialise: Literal["none", "stage"] = "none"
+    """`stage` saves memory: the backward pass computes the features within each stage of the network (four of the
+    backbone and its stem, each CSP layer of the neck, each level of the head) again instead of keeping them, which
+    costs about another forward pass."""
+    deterministic: bool = False
+    """GPUs: use kernels alone that always add in the same order, and do not try which are fastest, so that two runs are
+    equal bit for bit; slower. On CPUs they are anyway."""
     non_finite: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is not finite does, beyond the overflows that float16 expects: stop the run, or be
     skipped and counted. Either way the step changes no weight, and its batch and image names are kept."""

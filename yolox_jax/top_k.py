@@ -23,7 +23,8 @@ def top_k(x: Float[Array, "*rows N"], k: int) -> tuple[Float[Array, "*rows k"], 
     chunk = max(size for size in range(1, max(math.isqrt(length // k), 1) + 1) if length % size == 0)
     count = length // chunk
     if chunk == 1 or count <= k:
-        return lax.top_k(x, k)
+        values, indices = lax.top_k(x, k)
+        return values, indices
     chunks = x.reshape(*x.shape[:-1], count, chunk)
     _, best = lax.top_k(jnp.max(chunks, axis=-1), k)
     best = jnp.sort(best, axis=-1)  # so that the lowest index is found first again

@@ -9,35 +9,44 @@ from jax import lax
 
 from yolox_jax.models.blocks import Focus, SPPBottleneck, upsample
 from yolox_jax.models.convolution import conv2d, plain_convolutions
-from yolox_jax.models.normalization import BatchNorm
+from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm, batch_norm_over
+from yolox_jax.models.pooling import max_pool
 
 
 def _random(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
+@pytest.mark.parametrize("groups", [1, 8])
 @pytest.mark.parametrize(
-    ("size", "stride", "groups", "height", "width"),
-    [(1, 1, 1, 6, 9), (1, 2, 1, 7, 8), (3, 1, 8, 7, 6), (3, 2, 8, 8, 9)],
+    ("size", "stride", "height", "width"),
+    [(1, 1, 6, 9), (1, 2, 7, 8), (3, 1, 7, 6), (3, 2, 8, 9), (3, 2, 7, 10), (5, 1, 7, 8), (5, 2, 9, 8), (3, 3, 8, 7)],
 )
 def test_both_forms_of_a_convolution_agree_with_their_gradients(
-    size: int, stride: int, groups: int, height: int, width: int
+    size: int, stride: int, height: int, width: int, groups: int
 ):
-    x, kernel = _random(2, height, width, 8), _random(size, size, 8 // groups, 8, seed=1)
+    if size == 1 and groups > 1:
+        pytest.skip("1x1 convolutions are never depthwise")
+    outputs = 8 if groups > 1 else 5
+    x, kernel = _random(2, height, width, 8), _random(size, size, 8 // groups, outputs, seed=1)
 
-    def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        out = conv2d(x, kernel, stride, groups)
-        return jnp.sum(jnp.sin(out)), out
+    def compute() -> tuple[list[jax.Array], str]:
+        """Output and gradients, and the program that gives them; traced anew."""
 
-    compute = jax.value_and_grad(forward, argnums=(0, 1), has_aux=True)
+        def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+            out = conv2d(x, kernel, stride, groups)
+            return jnp.sum(jnp.sin(out)), out
+
+        traced = jax.jit(jax.value_and_grad(forward, argnums=(0, 1), has_aux=True)).trace(x, kernel)
+        return jax.tree.leaves(traced.lower().compile()(x, kernel)), str(traced.jaxpr)
+
     with plain_convolutions():
-        expected = compute(x, kernel)
-        plain = str(jax.make_jaxpr(lambda x: conv2d(x, kernel, stride, groups))(x))
-    fast = str(jax.make_jaxpr(lambda x: conv2d(x, kernel, stride, groups))(x))
+        expected, plain = compute()
+    found, fast = compute()
     assert "conv_general_dilated" in plain
     if jax.default_backend() == "cpu":
-        assert "conv_general_dilated" not in fast
-    for got, want in zip(jax.tree.leaves(compute(x, kernel)), jax.tree.leaves(expected), strict=True):
+        assert fast != plain and ("conv_general_dilated" not in fast or (size > 1 and groups == 1))
+    for got, want in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
@@ -91,6 +100,48 @@ def test_batch_norm_gradients_equal_the_textbooks(dtype: jnp.dtype, tolerance: f
         np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance * np.abs(want).max())
 
 
+@pytest.mark.parametrize("activation", ["silu", "lrelu"])
+def test_gradients_through_batch_norm_and_activation_are_those_that_jax_derives(activation: Activation):
+    x, weight, bn = 1 + 2 * _random(3, 4, 5, 6), _random(3, 4, 5, 6, seed=1), BatchNorm(6)
+    bn.scale.set_value(1 + 0.3 * _random(6, seed=2))
+    bn.bias.set_value(_random(6, seed=3))
+    graphdef, params, stats = nnx.split(bn, nnx.Param, nnx.BatchStat)
+
+    def ours(params: nnx.State, x: jax.Array) -> jax.Array:
+        return jnp.sum(weight * nnx.merge(graphdef, params, stats, copy=True)(x, activation))
+
+    def plain(params: nnx.State, x: jax.Array) -> jax.Array:
+        mean, var = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
+        normal = (x - mean) / jnp.sqrt(var + 1e-3) * params["scale"][...] + params["bias"][...]
+        return jnp.sum(weight * ACTIVATIONS[activation](normal))
+
+    found, expected = (jax.value_and_grad(f, argnums=(0, 1))(params, x) for f in (ours, plain))
+    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_over_an_axis_is_that_of_the_whole_batch_with_its_gradients():
+    x, weight = 1 + 2 * _random(4, 3, 5, 6), _random(4, 3, 5, 6, seed=1)
+    graphdef, params, stats = nnx.split(BatchNorm(6), nnx.Param, nnx.BatchStat)
+
+    def share(params: nnx.State, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, nnx.State]:
+        bn = nnx.merge(graphdef, params, stats, copy=True)
+        return jnp.sum(weight * bn(x, "silu")), nnx.state(bn, nnx.BatchStat)
+
+    compute = jax.grad(share, argnums=(0, 1), has_aux=True)
+    (of_params, of_x), after = compute(params, x, weight)
+    with batch_norm_over("shares"):
+        halves = (x.reshape(2, 2, *x.shape[1:]), weight.reshape(2, 2, *x.shape[1:]))
+        (params_of_shares, x_of_shares), after_shares = jax.vmap(compute, (None, 0, 0), axis_name="shares")(
+            params, *halves
+        )
+    np.testing.assert_allclose(x_of_shares.reshape(x.shape), of_x, atol=1e-5)
+    for got, want in zip(jax.tree.leaves(params_of_shares), jax.tree.leaves(of_params), strict=True):
+        np.testing.assert_allclose(got.sum(0), want, rtol=1e-4, atol=1e-4)
+    for got, want in zip(jax.tree.leaves(after_shares), jax.tree.leaves(after), strict=True):
+        np.testing.assert_allclose(got, np.stack([want, want]), rtol=1e-5, atol=1e-6)
+
+
 def test_batch_statistics_are_summed_in_float32_for_bfloat16_input():
     x = (3 + _random(8, 64, 64, 2)).astype(jnp.bfloat16)
     bn = BatchNorm(2)
@@ -120,6 +171,23 @@ def test_pyramid_pooling_sees_5_9_and_13_pixels():
     ]
     expected = spp.conv2(jnp.concatenate([inner, *pools], axis=-1))
     np.testing.assert_allclose(spp(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("values", ["different", "many equal"])
+def test_pooling_and_its_gradient_are_those_of_xla_without_a_scatter(values: str):
+    x, weight = _random(2, 7, 6, 3), _random(2, 7, 6, 3, seed=1)
+    if values == "many equal":
+        x = jnp.round(x)
+
+    def xlas(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
+
+    found, expected = (
+        jax.value_and_grad(lambda x, f=f: jnp.sum(weight * f(x)))(x) for f in (lambda x: max_pool(x, 5), xlas)
+    )
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    assert "scatter" not in str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(max_pool(x, 5))))(x))
 
 
 def test_upsampling_repeats_the_nearest_pixel():

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from yolox_jax.cli.memory import restart_with_huge_pages
+from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.training.interruption import Interrupted
 
 COMMANDS = {
@@ -19,6 +19,8 @@ COMMANDS = {
     "evaluate": "score weights on a data set with the COCO metric",
     "predict": "draw the detections in an image or a folder",
     "data": "check a data set, or look at what training makes of it",
+    "memory": "find the largest batch that fits a device",
+    "profile": "time a training step and list its costliest operations",
 }
 
 

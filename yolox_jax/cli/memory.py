@@ -1,19 +1,74 @@
-"""Huge pages, without which XLA on a CPU spends a third of a training step on page faults."""
+"""`yolox-jax memory`: what a training step needs, and the largest batch that fits, asked of the compiler."""
 
-import os
+import dataclasses
 import sys
 
-TUNABLES = "glibc.malloc.hugetlb=1"
-"""glibc asks the kernel for 2 MiB pages (`madvise`) in place of 4 KiB ones."""
+from yolox_jax.cli.settings import parse_with_config
+from yolox_jax.config import ConfigError
 
 
-def restart_with_huge_pages() -> None:
-    """Starts this program over with `TUNABLES` in its environment, which glibc reads at the start alone.
+@dataclasses.dataclass(frozen=True)
+class MemoryArguments:
+    """What to compare with."""
 
-    On a CPU, XLA takes the memory of each step anew and gives it back. YOLOX-nano at 320 px, batch 16, on two cores:
-    1.48 s a step without huge pages, 0.92 s with them (one run each). Does nothing outside
-    Linux, or where GLIBC_TUNABLES is set.
-    """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = TUNABLES
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    limit_gib: float | None = None
+    """Memory of a device in GiB. Not given: what programs may use of the first one, or of this machine on a CPU."""
+    num_classes: int = 80
+    """Classes that the network tells apart."""
+
+
+def main(argv: list[str]) -> None:
+    """Compiles and prints; `argv` is the command line after `memory`."""
+    arguments, config = parse_with_config(
+        MemoryArguments,
+        argv,
+        prog="yolox-jax memory",
+        description="Ask the compiler what a training step needs at the largest input size of the config, and find the "
+        "largest batch that fits. Nothing is trained, and no data is needed.",
+    )
+    # Here, so that the help and wrong flags are answered before jax is loaded.
+    import jax
+    from rich.console import Console
+    from rich.table import Table
+
+    from yolox_jax.cli.compilation import keep_compiled
+    from yolox_jax.training.memory import GIB, largest_batch, needed_bytes
+    from yolox_jax.training.prepared import PreparedStep, largest_size
+
+    keep_compiled()
+    limit = _limit_bytes(arguments.limit_gib)
+    size = largest_size(config)
+
+    def needed_at(batch: int) -> int:
+        print(f"compiling for batch {batch} at {size[0]}x{size[1]} px ...", file=sys.stderr, flush=True)
+        train = dataclasses.replace(config.train, batch_size=batch)
+        step = PreparedStep(dataclasses.replace(config, train=train), arguments.num_classes)
+        return needed_bytes(step.lower(size).compile())
+
+    shares = jax.device_count() * config.train.accumulation_steps
+    batch, found = largest_batch(needed_at, limit, shares)
+    device = jax.devices()[0].device_kind
+    print(
+        f"{config.model.variant} in {config.train.precision} at {size[0]}x{size[1]} px, "
+        f"{jax.device_count()} device(s) of kind {device}, {limit / GIB:.1f} GiB each"
+    )
+    table = Table("batch", "GiB on each device", "fits")
+    for asked, needed in sorted(found.items()):
+        table.add_row(str(asked), f"{needed / GIB:.2f}", "yes" if needed <= limit else "no")
+    Console().print(table)
+    if not batch:
+        raise ConfigError(
+            f"not even a batch of {shares} fits; --train.rematerialise stage, half precision or a smaller input help"
+        )
+    power = 1 << (batch.bit_length() - 1)
+    print(f"largest batch that fits: {batch}; largest power of two: {power}")
+
+
+def _limit_bytes(limit_gib: float | None) -> int:
+    import psutil
+
+    from yolox_jax.training.memory import GIB, limit_bytes
+
+    if limit_gib is not None and not limit_gib > 0:
+        raise ConfigError(f"--limit-gib {limit_gib} is no size of a memory; give a number above 0")
+    return int(limit_gib * GIB) if limit_gib is not None else limit_bytes() or psutil.virtual_memory().total

@@ -5,7 +5,9 @@ that read the images a few times and need no scatter; `docs/performance.md` has 
 """
 
 import functools
+import itertools
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +16,60 @@ from jax import lax
 from jaxtyping import Array, Float
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: Float[Array, "B H W C"], kernel: Float[Array, "K K 1 C"], stride: int) -> Float[Array, "B H2 W2 C"]:
     """Sum over the kernel's K * K places of the shifted input times the kernel's row of channels."""
-    size = kernel.shape[0]
-    pad = (size - 1) // 2
+    places = _places(x, kernel.shape[0], stride)
+    rows = jnp.unstack(kernel.reshape(-1, kernel.shape[-1]))
+    return _sum([place * row for place, row in zip(places, rows, strict=True)])
+
+
+def _depthwise_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return depthwise(x, kernel, stride), (x, kernel)
+
+
+def _depthwise_backward(stride: int, saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, gradient = lax.optimization_barrier((saved[0], gradient))
+    kernel = saved[1]
+    size, (height, width) = kernel.shape[0], x.shape[1:3]
+    of_kernel = [jnp.sum(place * gradient, axis=(0, 1, 2)) for place in _places(x, size, stride)]
+    taps, before, after = _taps(size, stride)
+    padded = jnp.pad(gradient, ((0, 0), (before, after), (before, after), (0, 0)))
+    cells = gradient.shape[1:3]
+
+    def pixel(a: int, b: int) -> Array:
+        """The pixels at one place of each stride x stride cell."""
+        return _sum(
+            [
+                padded[:, i : i + cells[0], j : j + cells[1]] * kernel[taps[i, a], taps[j, b], 0]
+                for i, j in itertools.product(range(len(taps)), repeat=2)
+                if taps[i, a] < size and taps[j, b] < size
+            ]
+        )
+
+    pixels = jnp.stack([jnp.stack([pixel(a, b) for b in range(stride)], axis=3) for a in range(stride)], axis=2)
+    of_input = pixels.reshape(x.shape[0], stride * cells[0], stride * cells[1], x.shape[-1])[:, :height, :width]
+    return of_input, jnp.stack(of_kernel).reshape(kernel.shape)
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _places(x: Float[Array, "B H W C"], size: int, stride: int) -> list[Array]:
+    """What lies under each place of a kernel, row by row."""
     batch, height, width, channels = x.shape
-    last_row, last_column = (height - 1) // stride * stride, (width - 1) // stride * stride
+    pad = (size - 1) // 2
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    terms = []
-    for place, row in enumerate(jnp.unstack(kernel.reshape(size * size, channels))):
-        i, j = divmod(place, size)
-        limit = (batch, i + last_row + 1, j + last_column + 1, channels)
-        terms.append(lax.slice(padded, (0, i, j, 0), limit, (1, stride, stride, 1)) * row)
+    last_row, last_column = (height - 1) // stride * stride, (width - 1) // stride * stride
+    return [
+        lax.slice(
+            padded, (0, i, j, 0), (batch, i + last_row + 1, j + last_column + 1, channels), (1, stride, stride, 1)
+        )
+        for i, j in itertools.product(range(size), repeat=2)
+    ]
+
+
+def _sum(terms: Sequence[Array]) -> Array:
     return functools.reduce(operator.add, terms)
 
 
@@ -52,10 +96,20 @@ def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Arra
     # Both are read twice, once of them transposed: not to be computed again there, value by value.
     x, gradient = lax.optimization_barrier((saved[0], gradient))
     matrix = saved[1]
-    return jnp.einsum("bhwo,io->bhwi", gradient, matrix), jnp.einsum("bhwi,bhwo->io", x, gradient)
+    return jnp.einsum("bhwo,io->bhwi", gradient, matrix), _summed_products(x, gradient)
 
 
 _product.defvjp(_product_forward, _product_backward)
+
+
+def _summed_products(a: Float[Array, "*pixels I"], b: Float[Array, "*pixels O"]) -> Float[Array, "I O"]:
+    """Sum over the pixels of a's channels times b's."""
+    a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+    over_pixels = (((0,), (0,)), ((), ()))
+    # XLA transposes the first, slowly: let it be the smaller one.
+    if a.shape[1] > b.shape[1]:
+        return lax.dot_general(b, a, over_pixels).T
+    return lax.dot_general(a, b, over_pixels)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -103,7 +157,7 @@ def _kernel_gradient(
     columns = jnp.concatenate([padded[:, j : j + width] for j in range(size)], axis=-1)
     padded = jnp.pad(gradient, ((size - 1, size - 1), (0, 0), (0, 0)))
     rows = [padded[size - 1 - i : size - 1 - i + height + 2 * pad] for i in range(size)]
-    found = jnp.einsum("hwi,hwo->io", columns, jnp.concatenate(rows, axis=-1))
+    found = _summed_products(columns, jnp.concatenate(rows, axis=-1))
     return found.reshape(size, inputs, size, outputs).transpose(2, 0, 1, 3)
 
 
@@ -111,11 +165,8 @@ def _kernel_gradient_strided(
     x: Float[Array, "H W I"], gradient: Float[Array, "H2 W2 O"], *, size: int, stride: int
 ) -> Float[Array, "K K I O"]:
     """Of one image: the patches under the kernel, as long rows, times the gradient."""
-    height, width = (stride * (side - 1) + 1 for side in gradient.shape[:2])
-    pad = (size - 1) // 2
-    padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
-    places = [padded[i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
-    found = jnp.einsum("hwi,hwo->io", jnp.concatenate(places, axis=-1), gradient)
+    places = jnp.concatenate(_places(x[None], size, stride), axis=-1)[0]
+    found = _summed_products(places, gradient)
     return found.reshape(size, size, x.shape[-1], gradient.shape[-1])
 
 

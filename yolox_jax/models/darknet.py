@@ -5,6 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, CSPLayer, Focus, ResLayer, SPPBottleneck, spatial_conv
+from yolox_jax.models.stages import in_a_row, run_stage
 
 
 class CSPDarknet(nnx.Module):
@@ -37,10 +38,8 @@ class CSPDarknet(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        x = _apply(self.dark2, self.stem(x))
-        stride8 = _apply(self.dark3, x)
-        stride16 = _apply(self.dark4, stride8)
-        return stride8, stride16, _apply(self.dark5, stride16)
+        x = run_stage(Focus.__call__, self.stem, x)
+        return _last_stages(self, x)
 
 
 class Darknet53(nnx.Module):
@@ -70,13 +69,12 @@ class Darknet53(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        x = _apply(self.dark2, _apply(self.stem, x))
-        stride8 = _apply(self.dark3, x)
-        stride16 = _apply(self.dark4, stride8)
-        return stride8, stride16, _apply(self.dark5, stride16)
+        x = run_stage(in_a_row, self.stem, x)
+        return _last_stages(self, x)
 
 
-def _apply(layers: nnx.List, x: Array) -> Array:
-    for layer in layers:
-        x = layer(x)
-    return x
+def _last_stages(backbone: CSPDarknet | Darknet53, x: Float[Array, "B H W C"]) -> tuple[Array, Array, Array]:
+    x = run_stage(in_a_row, backbone.dark2, x)
+    stride8 = run_stage(in_a_row, backbone.dark3, x)
+    stride16 = run_stage(in_a_row, backbone.dark4, stride8)
+    return stride8, stride16, run_stage(in_a_row, backbone.dark5, stride16)

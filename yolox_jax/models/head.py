@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, Conv, spatial_conv
 from yolox_jax.models.normalization import Activation
+from yolox_jax.models.stages import in_a_row, run_stage
 
 PRIOR_LOGIT = -4.59511985
 """Logit of probability 0.01, where class and objectness predictions start (SPEC A1.7)."""
@@ -49,13 +50,16 @@ class YOLOXHead(nnx.Module):
     def __call__(self, features: Sequence[Float[Array, "B _ _ _"]]) -> Float[Array, "B A values"]:
         levels = []
         for k, feature in enumerate(features):
-            x = self.stems[k](feature)
-            classes = boxes = x
-            for conv in self.cls_convs[k]:
-                classes = conv(classes)
-            for conv in self.reg_convs[k]:
-                boxes = conv(boxes)
-            out = [self.reg_preds[k](boxes), self.obj_preds[k](boxes), self.cls_preds[k](classes)]
-            level = jnp.concatenate(out, axis=-1)
-            levels.append(level.reshape(level.shape[0], -1, level.shape[-1]))
+            level = [self.stems[k], self.cls_convs[k], self.reg_convs[k]]
+            predictions = [self.reg_preds[k], self.obj_preds[k], self.cls_preds[k]]
+            out = run_stage(_predict, nnx.List([*level, *predictions]), feature)
+            levels.append(out.reshape(out.shape[0], -1, out.shape[-1]))
         return jnp.concatenate(levels, axis=1).astype(jnp.float32)
+
+
+def _predict(layers: nnx.List, feature: Float[Array, "B H W I"]) -> Float[Array, "B H W values"]:
+    """Box, objectness and class logits of one level."""
+    stem, cls_convs, reg_convs, reg_pred, obj_pred, cls_pred = layers
+    x = stem(feature)
+    classes, boxes = in_a_row(cls_convs, x), in_a_row(reg_convs, x)
+    return jnp.concatenate([reg_pred(boxes), obj_pred(boxes), cls_pred(classes)], axis=-1)

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, CSPLayer, spatial_conv, upsample
 from yolox_jax.models.darknet import CSPDarknet, Darknet53
+from yolox_jax.models.stages import in_a_row, run_stage
 
 
 class YOLOPAFPN(nnx.Module):
@@ -35,11 +36,11 @@ class YOLOPAFPN(nnx.Module):
     def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
         dark3, dark4, dark5 = self.backbone(x)
         lateral5 = self.lateral_conv0(dark5)
-        up4 = self.C3_p4(_join(upsample(lateral5), dark4))
+        up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4))
         lateral4 = self.reduce_conv1(up4)
-        out3 = self.C3_p3(_join(upsample(lateral4), dark3))
-        out4 = self.C3_n3(_join(self.bu_conv2(out3), lateral4))
-        return out3, out4, self.C3_n4(_join(self.bu_conv1(out4), lateral5))
+        out3 = run_stage(CSPLayer.__call__, self.C3_p3, _join(upsample(lateral4), dark3))
+        out4 = run_stage(CSPLayer.__call__, self.C3_n3, _join(self.bu_conv2(out3), lateral4))
+        return out3, out4, run_stage(CSPLayer.__call__, self.C3_n4, _join(self.bu_conv1(out4), lateral5))
 
 
 class YOLOFPN(nnx.Module):
@@ -63,12 +64,8 @@ class YOLOFPN(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
         dark3, dark4, dark5 = self.backbone(x)
-        out4 = _join(upsample(self.out1_cbl(dark5)), dark4)
-        for layer in self.out1:
-            out4 = layer(out4)
-        out3 = _join(upsample(self.out2_cbl(out4)), dark3)
-        for layer in self.out2:
-            out3 = layer(out3)
+        out4 = run_stage(in_a_row, self.out1, _join(upsample(self.out1_cbl(dark5)), dark4))
+        out3 = run_stage(in_a_row, self.out2, _join(upsample(self.out2_cbl(out4)), dark3))
         return out3, out4, dark5
 
 

@@ -62,8 +62,10 @@ class BatchNorm(nnx.Module):
             factor = scale * lax.rsqrt(self.var[...] + self.EPSILON)
             normal = x.astype(jnp.float32) * factor + (bias - self.mean[...] * factor)
             return ACTIVATIONS[activation](normal).astype(x.dtype)
-        y, mean, var, count = _normalise(x, scale, bias, self.EPSILON, activation, _batch_axis.get())
-        unbiased = var * (count / jnp.maximum(count - 1, 1))
+        axis_name = _batch_axis.get()
+        y, mean, var = _normalise(x, scale, bias, self.EPSILON, activation, axis_name)
+        count = _count(x, axis_name)
+        unbiased = var * (count / max(count - 1, 1))
         # set_value, because assigning to [...] compares shardings, which costs seconds while nano is traced.
         self.mean.set_value((1 - self.MOMENTUM) * self.mean[...] + self.MOMENTUM * mean)
         self.var.set_value((1 - self.MOMENTUM) * self.var[...] + self.MOMENTUM * unbiased)
@@ -80,8 +82,8 @@ def _normalise(
     epsilon: float,
     activation: Activation,
     axis_name: str | None,
-) -> tuple[Float[Array, "B H W C"], Float[Array, " C"], Float[Array, " C"], Float[Array, ""]]:
-    """The output, the batch's mean and biased variance, and the number of values they are taken over.
+) -> tuple[Float[Array, "B H W C"], Float[Array, " C"], Float[Array, " C"]]:
+    """The output, and the batch's mean and biased variance.
 
     Gradients flow through the output alone.
     """
@@ -90,22 +92,22 @@ def _normalise(
 
 def _normalise_forward(
     x: Array, scale: Array, bias: Array, epsilon: float, activation: Activation, axis_name: str | None
-) -> tuple[tuple[Array, Array, Array, Array], tuple[Array, ...]]:
-    mean, var, count = _batch_statistics(x.astype(jnp.float32), axis_name)
+) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array, Array, Array]]:
+    mean, var = _batch_statistics(x.astype(jnp.float32), axis_name)
     inverse = lax.rsqrt(var + epsilon)
     factor = scale * inverse
     y = ACTIVATIONS[activation](x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
-    return (y, mean, var, count), (x, scale, bias, mean, inverse, count)
+    return (y, mean, var), (x, scale, bias, mean, inverse)
 
 
 def _normalise_backward(
     epsilon: float,
     activation: Activation,
     axis_name: str | None,
-    saved: tuple[Array, ...],
-    gradients: tuple[Array, Array, Array, Array],
+    saved: tuple[Array, Array, Array, Array, Array],
+    gradients: tuple[Array, Array, Array],
 ) -> tuple[Array, Array, Array]:
-    x, scale, bias, mean, inverse, count = saved
+    x, scale, bias, mean, inverse = saved
     normal = (x.astype(jnp.float32) - mean) * inverse
     _, pull_back = jax.vjp(ACTIVATIONS[activation], normal * scale + bias)
     (inner,) = pull_back(gradients[0].astype(jnp.float32))
@@ -114,7 +116,7 @@ def _normalise_backward(
     totals = of_bias, of_scale
     if axis_name is not None:
         totals = lax.psum(totals, axis_name)
-    of_x = scale * inverse * (inner - (totals[0] + normal * totals[1]) / count)
+    of_x = scale * inverse * (inner - (totals[0] + normal * totals[1]) / _count(x, axis_name))
     return of_x.astype(x.dtype), of_scale, of_bias
 
 
@@ -123,9 +125,8 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 def _batch_statistics(
     x: Float[Array, "B H W C"], axis_name: str | None
-) -> tuple[Float[Array, " C"], Float[Array, " C"], Float[Array, ""]]:
-    """Mean and variance of each channel, and the number of values they are taken over."""
-    count = x.size // x.shape[-1]
+) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    """Mean and variance of each channel."""
     # Both sums in one pass. About a value of the channel itself, because E[x^2] - E[x]^2 cancels far from zero.
     origin = x[0, 0, 0]
     offset = jnp.mean(x - origin, axis=(0, 1, 2))
@@ -136,5 +137,10 @@ def _batch_statistics(
         means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
         mean = jnp.mean(means, axis=0)
         var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)
-        count *= means.shape[0]
-    return mean, var, jnp.asarray(count, jnp.float32)
+    return mean, var
+
+
+def _count(x: Float[Array, "B H W C"], axis_name: str | None) -> int:
+    """Number of values that the statistics of a channel are taken over."""
+    here = x.size // x.shape[-1]
+    return here if axis_name is None else here * int(lax.psum(1, axis_name))

@@ -30,8 +30,24 @@ MOST_AT_ONCE = 4
 class CompiledSteps:
     """Compiles in the background, in the order in which the sizes are needed; use it in a `with`."""
 
-    def __init__(self, step: TrainStep, state: PyTree, batch: PyTree, sizes: Iterable[Size]) -> None:
-        """`batch` is one on the devices, or `batch_like` one."""
+    def __init__(
+        self,
+        step: TrainStep,
+        state: PyTree,
+        batch: PyTree,
+        sizes: Iterable[Size],
+        check: Callable[[jax.stages.Compiled, Size], None] = lambda compiled, size: None,
+    ) -> None:
+        """Takes what is compiled, and in which order.
+
+        Args:
+            step: to compile.
+            state: on the devices.
+            batch: on the devices, or `batch_like` one.
+            sizes: height and width in px, in the order of need.
+            check: is given each compiled step; what it raises comes to who waits for that size.
+        """
+        self._check = check
         self._arguments = jax.tree.map(_abstract, (state, batch))
         self._step = step
         self._compiled: dict[Size, Future[CompiledStep]] = {size: Future() for size in sizes}
@@ -70,6 +86,7 @@ class CompiledSteps:
             if isinstance(lowered, Exception):
                 raise lowered
             compiled = lowered.compile()
+            self._check(compiled, size)
         except Exception as error:
             self._compiled[size].set_exception(error)
             return

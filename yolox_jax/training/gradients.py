@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from yolox_jax.config import Config
 from yolox_jax.losses import detection_loss
 from yolox_jax.models.normalization import batch_norm_over
+from yolox_jax.models.stages import recomputed_stages
 from yolox_jax.structures import Targets
 from yolox_jax.training.mesh import DATA_AXIS
 from yolox_jax.training.multiscale import resize_batch
@@ -59,7 +60,10 @@ def make_gradients(
         def scaled_loss(params: nnx.State) -> tuple[Float[Array, ""], tuple[nnx.State, Metrics]]:
             # A copy: batch norm may not write into variables that belong to the trace outside.
             model = nnx.merge(graphdef, params, state.batch_stats, state.frozen, copy=True)
-            with batch_norm_over(DATA_AXIS if config.train.sync_batch_norm else None):
+            with (
+                batch_norm_over(DATA_AXIS if config.train.sync_batch_norm else None),
+                recomputed_stages(config.train.rematerialise == "stage"),
+            ):
                 raw = model(images)
             total, parts = detection_loss(
                 raw,

@@ -20,6 +20,7 @@ from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_li
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.distributed import agree
 from yolox_jax.training.interruption import Interrupted, StopSignals
+from yolox_jax.training.memory import check_fits, lasting_bytes, out_of_memory_explained
 from yolox_jax.training.mesh import to_devices
 from yolox_jax.training.meter import Meter
 from yolox_jax.training.plan import Plan
@@ -62,9 +63,11 @@ class Loop:
         """
         plan, start = self.plan, int(state.step)
         meter = Meter(plan.config.train.batch_size, progress.pending)
-        like = batch_like(plan.config, self.sharding)
+        like, lasting = batch_like(plan.config, self.sharding), lasting_bytes(state)
+        check = lambda compiled, size: check_fits(compiled, lasting, plan.config, size)  # noqa: E731
         with (
-            CompiledSteps(train_step, state, like, plan.sizes_from(start)) as compiled,
+            out_of_memory_explained(plan.config),
+            CompiledSteps(train_step, state, like, plan.sizes_from(start), check) as compiled,
             training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
             _counted_losses(batches, plan.config.data.max_boxes),
         ):

@@ -21,6 +21,12 @@ def input_size_at(
         return base
     low, high = (px // STRIDE for px in range_px)
     rows = int(np.random.default_rng((seed, step // interval)).integers(low, high + 1))
+    return size_of(rows * STRIDE, base)
+
+
+def size_of(height: int, base: tuple[int, int]) -> tuple[int, int]:
+    """Height and width in the proportion of `base`, in px; multiples of 32."""
+    rows = height // STRIDE
     return rows * STRIDE, max(int(rows * base[1] / base[0]), 1) * STRIDE
 
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from yolox_jax.config import Config
+from yolox_jax.training.compiler_options import compiler_options
 from yolox_jax.training.gradients import Batch, Metrics, make_gradients
 from yolox_jax.training.optimizer import ema_decay
 from yolox_jax.training.precision import adjusted
@@ -41,7 +42,9 @@ def make_train_step(
     """
     gradients_of = make_gradients(graphdef, config, mesh)
 
-    @functools.partial(jax.jit, static_argnames="size", donate_argnames="state")
+    options = compiler_options(config.train)
+
+    @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
     def step(
         state: TrainState, batch: Batch, l1_weight: Float[Array, ""] | float, size: tuple[int, int]
     ) -> tuple[TrainState, Metrics]:

@@ -1,0 +1,95 @@
+"""How long label assignment takes, and how much memory, over the number of objects and of images.
+
+SimOTA on the outputs of an untrained network at 640 px, for as many slots as there are objects.
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from common import describe_run, write_json
+from plots import plot_assignment
+from yolox_jax.assignment import assign
+from yolox_jax.structures import Assignment, Targets
+from yolox_jax.training.fake_batch import fake_batch
+
+SIZE = (640, 640)
+NUM_CLASSES = 80
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures and prints; `argv` is the command line without the name of the program."""
+    arguments = _parse(argv)
+    result = describe_run(("yolox-jax", "jax", "jaxlib", "numpy"))
+    result["device"] = jax.devices()[0].device_kind
+    result["cases"] = []
+    table = Table("images", "objects each", "ms", "ms an image", "MiB", title=f"Assignment on {result['device']}")
+    for images, objects in itertools.product(arguments.batch, arguments.objects):
+        case = _measure(images, objects, arguments.seconds)
+        result["cases"].append(case)
+        ms = case["ms"]
+        print(f"{images} images, {objects} objects each: {ms:.2f} ms", flush=True)
+        table.add_row(str(images), str(objects), f"{ms:.2f}", f"{ms / images:.3f}", f"{case['temporary_mib']:.0f}")
+    Console().print(table)
+    if arguments.output is not None:
+        write_json(arguments.output, result)
+        plot_assignment(result, arguments.output.with_suffix(".png"))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="assignment.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64], help="numbers of images")
+    parser.add_argument(
+        "--objects", type=int, nargs="+", default=[1, 10, 50, 120, 250, 500], help="numbers of objects of each image"
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, about")
+    parser.add_argument("--output", type=Path, help="JSON file for all figures; a plot comes beside it")
+    return parser.parse_args(argv)
+
+
+def _measure(images: int, objects: int, seconds: float) -> dict[str, Any]:
+    batch = fake_batch(images, (32, 32), objects=objects, num_classes=NUM_CLASSES, slots=objects)
+    rng = np.random.default_rng(0)
+    targets = Targets(
+        jnp.asarray(np.concatenate([rng.uniform(0, SIZE[::-1], (images, objects, 2)), batch["boxes"][..., 2:]], -1)),
+        jnp.asarray(batch["classes"]),
+        jnp.asarray(batch["valid"]),
+    )
+    anchors = sum((SIZE[0] // stride) * (SIZE[1] // stride) for stride in (8, 16, 32))
+    raw = jnp.asarray(rng.normal(-2, 1, (images, anchors, 5 + NUM_CLASSES)), jnp.float32)
+
+    def run(raw: Any, targets: Targets) -> Assignment:
+        return assign(raw, targets, image_size=SIZE)
+
+    compiled = jax.jit(run).lower(raw, targets).compile()
+    memory: Any = compiled.memory_analysis()
+    jax.block_until_ready(compiled(raw, targets))
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 3:
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(raw, targets))
+        times.append(time.perf_counter() - start)
+    return {
+        "images": images,
+        "objects": objects,
+        "ms": 1000 * statistics.median(times),
+        "runs": len(times),
+        "temporary_mib": memory.temp_size_in_bytes / 2**20,
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

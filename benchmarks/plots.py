@@ -1,0 +1,71 @@
+"""Plots of what the benchmarks measured."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COLOURS = {"ours": "#1f6f8b", "eager": "#c9c9c9", "channels_last": "#a0a0a0", "compile": "#e8a33d"}
+LABELS = {
+    "ours": "this code",
+    "eager": "original, eager",
+    "channels_last": "original, eager, channels last",
+    "compile": "original, torch.compile",
+}
+
+
+def plot_steps(result: dict[str, Any], path: Path) -> None:
+    """Images a second of each case, ours and the original's side by side, as multiples of the first of them."""
+    cases = [case for case in result["cases"] if any("images_per_s" in one for one in case["contestants"])]
+    sides = list(dict.fromkeys(one["side"] for case in cases for one in case["contestants"]))
+    figure, axes = plt.subplots(figsize=(1.5 + 1.1 * len(cases), 4.2), layout="constrained")
+    width = 0.8 / len(sides)
+    for case_number, case in enumerate(cases):
+        for one in case["contestants"]:
+            if "images_per_s" not in one:
+                continue
+            place = case_number + (sides.index(one["side"]) - (len(sides) - 1) / 2) * width
+            rate = one["images_per_s"]["median"]
+            axes.bar(place, rate, width, color=COLOURS[one["side"]])
+            axes.annotate(f"{rate:.3g}", (place, rate), ha="center", va="bottom", fontsize=8)
+    for side in sides:
+        axes.bar(0, 0, color=COLOURS[side], label=LABELS[side])
+    names = [f"{case['variant'].removeprefix('yolox_')}\n{case['precision']}\nbatch {case['batch']}" for case in cases]
+    axes.set_xticks(range(len(cases)), names, fontsize=8)
+    axes.set_yscale("log")
+    axes.set_ylabel("images a second (log)")
+    axes.set_title(f"Training step on {result['cases'][0]['contestants'][0].get('device', 'cpu')}")
+    axes.legend(fontsize=8, loc="upper right")
+    axes.margins(y=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def plot_assignment(result: dict[str, Any], path: Path) -> None:
+    """Time over the number of objects, one line a batch size, beside what growing in proportion would be."""
+    lines: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for case in result["cases"]:
+        lines[case["images"]].append((case["objects"], case["ms"]))
+    figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
+    for images, points in lines.items():
+        objects, ms = zip(*points, strict=True)
+        axes.plot(objects, ms, marker="o", label=f"{images} image{'s' * (images > 1)}")
+        proportional = [ms[-1] * value / objects[-1] for value in objects]
+        axes.plot(objects, proportional, color="grey", linewidth=0.8, linestyle=":")
+    axes.plot([], [], color="grey", linestyle=":", label="in proportion")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("objects of an image")
+    axes.set_ylabel("ms")
+    axes.set_title(f"Label assignment on {result['device']}")
+    axes.legend(fontsize=8, loc="upper left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    print(f"wrote {path}")
