@@ -37,6 +37,7 @@ def feature_bytes(kept, batch: int) -> int:
     return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in residuals if x.ndim == 4 and x.shape[0] == batch)
 
 
+@pytest.mark.slow
 def test_gradients_and_statistics_stay_and_features_are_not_kept():
     images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, SIDE_PX, SIDE_PX, 3)), jnp.float32)
     (plain, plain_kept), (again, again_kept) = (gradients("yolox_nano", recompute) for recompute in (False, True))

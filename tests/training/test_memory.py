@@ -61,6 +61,7 @@ def test_running_out_of_memory_is_explained_and_other_errors_are_left_alone():
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
 
+@pytest.mark.slow
 def test_the_command_names_the_largest_batch(capsys: pytest.CaptureFixture[str]):
     words = ["--config", "yolox_nano", "--train.multiscale-px", "None", "--data.input-size", "32", "32"]
     assert main(["memory", *words, "--num-classes", "3", "--limit-gib", "0.03"]) == 0

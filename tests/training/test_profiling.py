@@ -69,6 +69,7 @@ def test_the_newest_trace_is_read_and_a_missing_one_is_named(tmp_path: Path):
 SMALL = ["--config", "yolox_nano", "--train.multiscale-px", "None", "--data.input-size", "32", "32"]
 
 
+@pytest.mark.slow
 def test_profile_times_a_step_and_lists_every_operation(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = [*SMALL, "--train.batch-size", "2", "--output", str(tmp_path), "--steps", "2", "--num-classes", "3"]
     assert main(["profile", *words]) == 0

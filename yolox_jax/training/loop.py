@@ -66,7 +66,6 @@ class Loop:
         like, lasting = batch_like(plan.config, self.sharding), lasting_bytes(state)
         check = lambda compiled, size: check_fits(compiled, lasting, plan.config, size)  # noqa: E731
         with (
-            out_of_memory_explained(plan.config),
             CompiledSteps(train_step, state, like, plan.sizes_from(start), check) as compiled,
             training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
             _counted_losses(batches, plan.config.data.max_boxes),
@@ -80,7 +79,8 @@ class Loop:
                 if plan.stops_early(progress.evaluations_since_best):
                     logger.info("stopped early: no better AP in %d evaluations", progress.evaluations_since_best)
                     break
-                state = self._step(compiled, batches, state, progress, meter, step)
+                with out_of_memory_explained(plan.config):
+                    state = self._step(compiled, batches, state, progress, meter, step)
                 progress = self._after(step, state, progress, meter)
         if int(state.skipped_steps):
             float16 = plan.config.train.precision == "float16"
@@ -124,7 +124,8 @@ class Loop:
     def _after(self, step: int, state: TrainState, progress: Progress, meter: Meter) -> Progress:
         """What follows `step`: a line of metrics, a checkpoint, the stop that was asked for, an evaluation."""
         if self.plan.logs_after(step):
-            self.reporter.report(step, meter)
+            with out_of_memory_explained(self.plan.config):  # of a step before, which only now is waited for
+                self.reporter.report(step, meter)
         signal_number, save_is_due = self._wanted(step)
         if self.plan.saves_after(step) or save_is_due or signal_number:
             self._save(state, progress, meter)
