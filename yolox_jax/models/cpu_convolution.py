@@ -96,20 +96,20 @@ def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Arra
     # Both are read twice, once of them transposed: not to be computed again there, value by value.
     x, gradient = lax.optimization_barrier((saved[0], gradient))
     matrix = saved[1]
-    return jnp.einsum("bhwo,io->bhwi", gradient, matrix), _summed_products(x, gradient)
+    return jnp.einsum("bhwo,io->bhwi", gradient, matrix), _summed_products(x, gradient).astype(matrix.dtype)
 
 
 _product.defvjp(_product_forward, _product_backward)
 
 
 def _summed_products(a: Float[Array, "*pixels I"], b: Float[Array, "*pixels O"]) -> Float[Array, "I O"]:
-    """Sum over the pixels of a's channels times b's."""
+    """Sum over the pixels of a's channels times b's, in float32."""
     a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
-    over_pixels = (((0,), (0,)), ((), ()))
+    product = functools.partial(
+        lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+    )
     # XLA transposes the first, slowly: let it be the smaller one.
-    if a.shape[1] > b.shape[1]:
-        return lax.dot_general(b, a, over_pixels).T
-    return lax.dot_general(a, b, over_pixels)
+    return product(b, a).T if a.shape[1] > b.shape[1] else product(a, b)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -133,8 +133,8 @@ def _spatial_backward(stride: int, saved: tuple[Array, Array], gradient: Array) 
         return total + of_kernel(*image, size=size), None
 
     # Image by image, so that the copies stay in the cache.
-    start = jnp.zeros((size, size, x.shape[-1], gradient.shape[-1]), x.dtype)
-    return of_input, lax.scan(add, start, (x, gradient))[0]
+    start = jnp.zeros(kernel.shape, jnp.float32)
+    return of_input, lax.scan(add, start, (x, gradient))[0].astype(kernel.dtype)
 
 
 _spatial.defvjp(_spatial_forward, _spatial_backward)
