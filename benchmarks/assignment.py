@@ -21,6 +21,7 @@ from rich.table import Table
 from common import describe_run, write_json
 from plots import plot_assignment
 from yolox_jax.assignment import assign
+from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.structures import Assignment, Targets
 from yolox_jax.training.fake_batch import fake_batch
 
@@ -92,4 +93,5 @@ def _measure(images: int, objects: int, seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()  # as training does
     main(sys.argv[1:])

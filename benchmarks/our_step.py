@@ -15,6 +15,7 @@ from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, Tr
 from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model, summarize
 from yolox_jax.structures import Targets
+from yolox_jax.training.compiler_options import compiler_options
 from yolox_jax.training.fake_batch import fake_batch
 from yolox_jax.training.mesh import create_mesh, split_over_devices, to_devices
 from yolox_jax.training.optimizer import sgd, warmup_cosine
@@ -57,12 +58,14 @@ class OurStep:
         if part == "loss":
             anchors = sum((self.spec.height // stride) * (self.spec.width // stride) for stride in (8, 16, 32))
             raw = np.random.default_rng(0).normal(-2, 1, (self.spec.batch, anchors, 5 + NUM_CLASSES))
-            compiled, facts = _compile(self._loss, jnp.asarray(raw, jnp.float32), batch)
+            function: Callable[..., Any] = self._loss
             arguments: tuple[Any, ...] = (jnp.asarray(raw, jnp.float32), batch)
         else:
             function = {"forward": self._forward, "network": self._network, "gradients": self._gradients}[part]
-            compiled, facts = _compile(function, state, batch)
             arguments = (state, batch)
+        start = time.perf_counter()
+        lowered = jax.jit(function, compiler_options=compiler_options(self.config.train)).lower(*arguments)
+        compiled, facts = _finish(lowered, start)
         return lambda: compiled(*arguments), facts
 
     def _whole(self, *, from_host: bool) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -103,11 +106,6 @@ class OurStep:
 
         gradients_of = make_gradients(self.graphdef, self.config, self.mesh)
         return gradients_of(state, batch, jnp.float32(0), self.spec.size)
-
-
-def _compile(function: Callable[..., Any], *arguments: Any) -> tuple[Any, dict[str, Any]]:
-    start = time.perf_counter()
-    return _finish(jax.jit(function).lower(*arguments), start)
 
 
 def _finish(lowered: Any, start: float) -> tuple[Any, dict[str, Any]]:

@@ -7,15 +7,10 @@ library is told to use large pages, for the original too, as our programs tell i
 """
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
-import json
-import math
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from common import CHECKOUT, describe_run, ratio, spread, summary, write_json
+from common import describe_run, ratio, spread, summary, write_json
+from contestants import Contestant, environment, has_gpu, take_turns
 from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_steps
 from step_spec import StepSpec
@@ -34,80 +30,6 @@ SIDES = ("eager", "channels_last", "compile")
 BREAKDOWN = ("forward", "network", "loss", "gradients")
 TRAINING_PASSES = 3
 """Operations of a step, in those of a forward pass: backward are two."""
-SETTLE_S = 0.5
-"""Until the threads of the contestant before sleep; PyTorch's look for work a while longer."""
-WARM_UP = 3
-"""Runs before the first that counts: kernels are tried, and PyTorch compiles."""
-
-
-class Contestant:
-    """A process that runs a step and parts of it when asked."""
-
-    def __init__(self, spec: StepSpec, side: str, parts: Sequence[str], environment: dict[str, str]) -> None:
-        self.side = side
-        self.parts = list(parts) if side == "ours" else ["step"]
-        self.seconds: dict[str, list[float]] = {part: [] for part in self.parts}
-        order = {"spec": dataclasses.asdict(spec), "side": side, "parts": self.parts}
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("step_worker.py")), json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=_environment() | environment,
-        )
-        self.facts: dict[str, Any] = {}
-        self.memory: dict[str, Any] = {}
-
-    def wait(self) -> None:
-        """Until it is built and has run once."""
-        self.facts = self._read()
-
-    @property
-    def error(self) -> str | None:
-        """What went wrong with it."""
-        return self.facts.get("error")
-
-    def warm_up(self) -> None:
-        """Run every part a few times."""
-        for part in self.parts:
-            for _ in range(WARM_UP):
-                self._time(part, 1)
-
-    def measure(self, seconds: float) -> None:
-        """Time every part, each for about some seconds, and at least once."""
-        for part in self.parts:
-            if self.error is None:
-                last = self.seconds[part][-1] if self.seconds[part] else self._time(part, 1)
-                self.seconds[part].append(self._time(part, max(1, round(seconds / last))))
-
-    def _time(self, part: str, count: int) -> float:
-        """Seconds of one of some runs; after an error infinite."""
-        if self.error is not None:
-            return math.inf
-        answer = self._ask(part, count)
-        if "error" in answer:
-            self.facts = {**self.facts, **answer}
-        return answer.get("seconds", math.inf)
-
-    def close(self) -> None:
-        """End the process."""
-        if self.error is None:
-            self.memory = self._ask("memory", 1)
-        self._process.communicate()
-
-    def _ask(self, part: str, count: int) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            print(part, count, file=self._process.stdin, flush=True)
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith("{"):  # packages print too
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        return {"error": f"its process ended with code {self._process.wait()}"}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -167,21 +89,18 @@ def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace
     parts = ["step"]
     parts += ["step_from_host"] * arguments.from_host
     parts += list(BREAKDOWN) * arguments.breakdown
-    environment = {} if arguments.plain_memory else {"GLIBC_TUNABLES": HUGE_PAGES}
-    groups = [[side] for side in sides] if arguments.one_after_another or _has_gpu() else [list(sides)]
+    memory = {} if arguments.plain_memory else {"GLIBC_TUNABLES": HUGE_PAGES}
+    groups = [[side] for side in sides] if arguments.one_after_another or has_gpu() else [list(sides)]
     done: list[Contestant] = []
     for group in groups:
         contestants = []
         for side in group:
-            contestants.append(Contestant(spec, side, parts, environment))
+            wanted = parts if side == "ours" else ["step"]
+            contestants.append(Contestant("step_worker.py", dataclasses.asdict(spec), side, wanted, memory))
             contestants[-1].wait()
             contestants[-1].warm_up()
-        for _ in range(arguments.rounds):
-            for one in contestants:
-                time.sleep(SETTLE_S)
-                one.measure(arguments.seconds)
+        take_turns(contestants, arguments.rounds, arguments.seconds)
         for one in contestants:
-            one.close()
             if one.error is not None:
                 one.seconds["step"].clear()
             rates = summary([spec.batch / value for value in one.seconds["step"]]) if one.seconds["step"] else None
@@ -208,7 +127,7 @@ def _matrix_tflops(arguments: argparse.Namespace) -> dict[str, float]:
     for precision in arguments.precision:
         run = subprocess.run(
             [sys.executable, "-c", script, precision, str(arguments.peak_size)],
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             check=True,
@@ -216,16 +135,6 @@ def _matrix_tflops(arguments: argparse.Namespace) -> dict[str, float]:
         found[precision] = float(run.stdout)
         print(f"matrix product of {arguments.peak_size}, {precision}: {found[precision]:.2f} TFLOP/s", flush=True)
     return found
-
-
-def _environment() -> dict[str, str]:
-    """Of a process that finds the package and these scripts."""
-    paths = [str(CHECKOUT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-def _has_gpu() -> bool:
-    return Path("/dev/nvidiactl").exists()
 
 
 def _print_table(result: dict[str, Any]) -> None:
