@@ -52,6 +52,7 @@ def summary(rounds: Sequence[float]) -> dict[str, Any]:
         "median": statistics.median(rounds),
         "min": min(rounds),
         "max": max(rounds),
+        "p90": statistics.quantiles(rounds, n=10, method="inclusive")[-1] if len(rounds) > 1 else rounds[0],
         "rounds": [round(value, 4) for value in rounds],
     }
 

@@ -125,3 +125,15 @@ def environment() -> dict[str, str]:
 def has_gpu() -> bool:
     """Whether a GPU of NVIDIA is there."""
     return Path("/dev/nvidiactl").exists()
+
+
+def matrix_tflops(precisions: Sequence[str], size: int) -> dict[str, float]:
+    """What the device reaches at best in each precision: products of square matrices, in a process of their own."""
+    script = "import json, sys, our_step; print(json.dumps(our_step.matrix_tflops(sys.argv[1], int(sys.argv[2]))))"
+    found = {}
+    for precision in precisions:
+        words = [sys.executable, "-c", script, precision, str(size)]
+        run = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+        found[precision] = float(run.stdout)
+        print(f"matrix product of {size}, {precision}: {found[precision]:.2f} TFLOP/s", flush=True)
+    return found

@@ -3,6 +3,8 @@
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
+from typing import Any
 
 HOW_TO_INSTALL = (
     "pip install torch loguru tabulate psutil tqdm && pip install --no-deps pixeltable-yolox (neither torchvision nor "
@@ -15,12 +17,16 @@ def is_installed() -> bool:
     return all(importlib.util.find_spec(package) is not None for package in ("torch", "yolox"))
 
 
-def stand_in_for_torchvision() -> None:
-    """The package imports torchvision for suppression alone, which loading and training do without."""
+def stand_in_for_torchvision(batched_nms: Callable[..., Any] | None = None) -> None:
+    """The package imports torchvision for suppression alone, which loading and training do without.
+
+    Args:
+        batched_nms: what to use in place of its function of this name, for inference.
+    """
     if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
         return
     torchvision, operations = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-    for name in ("nms", "batched_nms"):
-        setattr(operations, name, None)
+    operations.nms = None  # type: ignore[attr-defined]
+    operations.batched_nms = batched_nms  # type: ignore[attr-defined]
     torchvision.ops = operations  # type: ignore[attr-defined]
     sys.modules.update({"torchvision": torchvision, "torchvision.ops": operations})

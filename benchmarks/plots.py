@@ -9,13 +9,32 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {"ours": "#1f6f8b", "eager": "#c9c9c9", "channels_last": "#a0a0a0", "compile": "#e8a33d"}
+COLOURS = {
+    "ours": "#1f6f8b",
+    "eager": "#c9c9c9",
+    "channels_last": "#a0a0a0",
+    "compile": "#e8a33d",
+    "onnx": "#7a4fa3",
+    "torch_onnx": "#c58fb8",
+}
 LABELS = {
     "ours": "this code",
     "eager": "original, eager",
     "channels_last": "original, eager, channels last",
     "compile": "original, torch.compile",
+    "onnx": "this code's export, ONNX Runtime",
+    "torch_onnx": "PyTorch's export of the original, ONNX Runtime",
 }
+PUBLISHED_AP = {
+    "yolox_nano": 25.8,
+    "yolox_tiny": 32.8,
+    "yolox_s": 40.5,
+    "yolox_m": 46.9,
+    "yolox_l": 49.7,
+    "yolox_x": 51.1,
+    "yolox_darknet53": 47.7,
+}
+"""On COCO val2017 (SPEC D1)."""
 
 
 def plot_steps(result: dict[str, Any], path: Path) -> None:
@@ -65,6 +84,37 @@ def plot_assignment(result: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("ms")
     axes.set_title(f"Label assignment on {result['device']}")
     axes.legend(fontsize=8, loc="upper left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    print(f"wrote {path}")
+
+
+def plot_latency(result: dict[str, Any], path: Path) -> None:
+    """Published AP over the time of the network, one line for each contestant, precision and batch size."""
+    lines: dict[tuple[str, str, int], list[tuple[float, float, str]]] = defaultdict(list)
+    for case in result["cases"]:
+        for one in case["contestants"]:
+            if "ms" in one:
+                name = case["variant"].removeprefix("yolox_")
+                point = (one["ms"]["network"]["median"] / case["batch"], PUBLISHED_AP[case["variant"]], name)
+                lines[one["side"], case["precision"], case["batch"]].append(point)
+    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    for (side, precision, batch), points in lines.items():
+        ms, ap, names = zip(*sorted(points), strict=True)
+        line = {"float32": "-", "bfloat16": "--", "float16": ":"}[precision]
+        label = f"{LABELS[side]}, {precision}, batch {batch}"
+        axes.plot(ms, ap, line, marker="o", color=COLOURS[side], label=label)
+        if side == "ours":
+            for x, y, name in zip(ms, ap, names, strict=True):
+                axes.annotate(name, (x, y), textcoords="offset points", xytext=(-6, 6), ha="right", fontsize=9)
+    axes.set_xscale("log")
+    axes.set_xlabel("ms an image, network alone (log)")
+    axes.set_ylabel("published AP on COCO val2017")
+    axes.set_title(f"Detection on {result['cases'][0]['contestants'][0].get('device', 'cpu')}")
+    axes.legend(fontsize=7, loc="lower right")
+    axes.margins(0.1)
+    axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

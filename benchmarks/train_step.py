@@ -9,7 +9,6 @@ library is told to use large pages, for the original too, as our programs tell i
 import argparse
 import dataclasses
 import itertools
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common import describe_run, ratio, spread, summary, write_json
-from contestants import Contestant, environment, has_gpu, take_turns
+from contestants import Contestant, has_gpu, matrix_tflops, take_turns
 from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_steps
 from step_spec import StepSpec
@@ -40,7 +39,9 @@ def main(argv: Sequence[str]) -> None:
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     result = describe_run(PACKAGES)
     result["settings"] = {name: value for name, value in vars(arguments).items() if name != "output"}
-    result["matrix_tflops"] = {} if arguments.peak_size == 0 else _matrix_tflops(arguments)
+    result["matrix_tflops"] = (
+        {} if arguments.peak_size == 0 else matrix_tflops(arguments.precision, arguments.peak_size)
+    )
     result["cases"] = []
     for variant, batch, precision in itertools.product(arguments.variants, arguments.batch, arguments.precision):
         height, width = arguments.size or ((416, 416) if variant in ("yolox_nano", "yolox_tiny") else (640, 640))
@@ -118,22 +119,6 @@ def _to_json(spec: StepSpec, one: Contestant, ours: Contestant) -> dict[str, Any
         found["images_per_s"] = summary([spec.batch / value for value in one.seconds["step"]])
         if one is not ours and len(ours.seconds["step"]) == len(one.seconds["step"]):
             found["ours_takes_times"] = ratio(ours.seconds["step"], one.seconds["step"])
-    return found
-
-
-def _matrix_tflops(arguments: argparse.Namespace) -> dict[str, float]:
-    script = "import json, sys, our_step; print(json.dumps(our_step.matrix_tflops(sys.argv[1], int(sys.argv[2]))))"
-    found = {}
-    for precision in arguments.precision:
-        run = subprocess.run(
-            [sys.executable, "-c", script, precision, str(arguments.peak_size)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found[precision] = float(run.stdout)
-        print(f"matrix product of {arguments.peak_size}, {precision}: {found[precision]:.2f} TFLOP/s", flush=True)
     return found
 
 

@@ -1,31 +1,27 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
+from flax import nnx
 
-from reference import procedural
+from lively import lively_model
 from yolox_jax.coco_names import COCO_NAMES
 from yolox_jax.config import ConfigError
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.detector import Detector
 from yolox_jax.models import create_model
-from yolox_jax.models.yolox import YOLOX
-from yolox_jax.weights import export_state_dict, load_state_dict, save_weights
+from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.weights import export_state_dict, save_weights
 
 SIZE = (64, 96)
 LOW = 1e-9
 """A score threshold that everything passes."""
-
-
-def lively_model(seed: int) -> YOLOX:
-    """A network whose scores differ from place to place, unlike those of a fresh one."""
-    model = create_model("yolox_nano", 3)
-    state_dict = {key: procedural.weight(key, value.shape, seed) for key, value in export_state_dict(model).items()}
-    state_dict["backbone.backbone.stem.conv.conv.weight"] /= 100  # batch statistics are 0 and 1, pixels up to 255
-    load_state_dict(model, state_dict)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +61,100 @@ def test_image_path_and_list_give_the_same_detections(detector, images, tmp_path
     assert len(together) == 3
     _assert_same(together[0], alone)
     _assert_same(together[1], alone)
+
+
+def test_a_pil_image_is_taken_as_rgb_and_turned_as_its_exif_says(detector, images):
+    expected = detector(images[0])
+    image = PIL.Image.fromarray(images[0][..., ::-1].copy())
+    _assert_same(detector(image), expected)
+    turned = PIL.Image.fromarray(np.rot90(images[0][..., ::-1]).copy())
+    turned.getexif()[0x0112] = 6  # to be turned by 90 degrees clockwise
+    _assert_same(detector(turned), expected)
+    assert expected.image_size == images[0].shape[:2]
+
+
+def test_an_image_of_a_list_that_cannot_be_read_is_named_and_the_others_go_on(detector, images, tmp_path, caplog):
+    empty, text, missing = (tmp_path / name for name in ("empty.jpg", "text.jpg", "missing.jpg"))
+    empty.touch()
+    text.write_text("no image")
+    found = detector([images[0], empty, images[2], text, missing])
+    _assert_same(found[0], detector(images[0]))
+    _assert_same(found[2], detector(images[2]))
+    for place, path in ((1, empty), (3, text), (4, missing)):
+        assert len(found[place]) == 0
+        assert str(path) in found[place].error
+        assert str(path) in caplog.text
+
+
+def test_classes_to_keep_are_those_that_the_others_leave(model, images):
+    settings = {"class_names": ["a", "b", "c"], "input_size": SIZE, "score_threshold": LOW, "iou_threshold": 1.0}
+    everything = Detector(model=model, **settings)(images[0])
+    assert len(set(everything.class_names)) > 1
+    for wanted in ("b", 2):
+        few = Detector(model=model, keep_classes=[wanted], **settings)(images[0])
+        kept = everything.classes == (1 if wanted == "b" else 2)
+        assert set(few.classes) <= {1 if wanted == "b" else 2}
+        np.testing.assert_allclose(few.scores, everything.scores[kept], rtol=1e-4)
+        np.testing.assert_allclose(few.boxes, everything.boxes[kept], rtol=1e-4, atol=1e-2)
+    with pytest.raises(ConfigError, match="'bb'.*did you mean 'b'"):
+        Detector(model=model, keep_classes=["bb"], **settings)
+    with pytest.raises(ConfigError, match="no class 3"):
+        Detector(model=model, keep_classes=[3], **settings)
+
+
+def test_mirrored_views_make_detections_symmetric(model, images):
+    detector = Detector(model=model, input_size=SIZE, score_threshold=LOW, max_detections=20, flip=True)
+    found, mirrored = detector(images[2]), detector(np.ascontiguousarray(images[2][:, ::-1]))
+    np.testing.assert_allclose(mirrored.scores, found.scores, rtol=1e-4)
+    x1, y1, x2, y2 = found.boxes.T
+    np.testing.assert_allclose(mirrored.boxes, np.stack([SIZE[1] - x2, y1, SIZE[1] - x1, y2], axis=1), atol=1e-2)
+    plain = Detector(model=model, input_size=SIZE, score_threshold=LOW, max_detections=20)(images[2])
+    assert not np.allclose(plain.scores, found.scores, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_scales_are_those_of_a_twin_that_sees_each_by_itself(model, images):
+    detector = Detector(model=model, input_size=SIZE, score_threshold=LOW, max_detections=20, scales=(0.5, 1.0))
+    assert detector.image_size == SIZE
+    found = detector(images[2])  # as large as the input: letterboxing changes nothing
+    model.eval()
+    whole = jnp.asarray(images[2][None], jnp.float32)
+    run, views = nnx.jit(lambda model, x: model(x)), []
+    for height, width in (SIZE, (32, 64)):  # half of 96 is rounded to a multiple of 32
+        raw = run(model, jax.image.resize(whole, (1, height, width, 3), "linear"))
+        decoded = np.array(decode(raw, image_size=(height, width)))
+        decoded[..., [0, 2]] *= SIZE[1] / width
+        decoded[..., [1, 3]] *= SIZE[0] / height
+        views.append(decoded)
+    expected = postprocess(jnp.concatenate(views, axis=1), score_threshold=LOW, iou_threshold=0.45, max_detections=20)
+    np.testing.assert_allclose(found.scores, expected.scores[0], rtol=1e-4)
+    np.testing.assert_allclose(found.boxes, expected.boxes[0], rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+def test_half_precision_finds_nearly_the_same(model, detector, images, precision):
+    half = Detector(model=model, input_size=SIZE, score_threshold=LOW, max_detections=20, precision=precision)
+    found, expected = half(images[2]), detector(images[2])
+    assert found.scores.dtype == np.float32
+    np.testing.assert_allclose(found.scores[:3], expected.scores[:3], rtol=0.1)
+    assert not np.array_equal(found.scores, expected.scores)
+
+
+def test_after_warming_up_nothing_compiles(model, images):
+    detector = Detector(model=model, input_size=(96, 96), score_threshold=LOW, max_detections=7, batch_size=3)
+    assert detector.warm_up() > 0
+    compiled = detector._detect._cache_size()
+    detector(images[0])
+    detector(images)
+    detector(images + images)
+    assert detector._detect._cache_size() == compiled
+
+
+def test_threads_get_what_one_thread_gets(detector, images):
+    expected = [detector(image) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        for found, one in zip(pool.map(detector, images * 8), expected * 8, strict=True):
+            _assert_same(found, one)
 
 
 def test_an_empty_list_has_no_detections(detector):
@@ -144,6 +234,9 @@ def test_eighty_classes_without_names_are_those_of_coco():
         ({"score_threshold": 1.5}, "score threshold 1.5"),
         ({"iou_threshold": 0.0}, "IoU threshold 0.0"),
         ({"batch_size": 0}, "batch size 0"),
+        ({"precision": "int8"}, "precision 'int8'.*bfloat16"),
+        ({"scales": (1.0, 0.0)}, "scales.*above 0"),
+        ({"scales": ()}, "scales"),
         ({"variant": "yolox_s"}, "yolox_nano.*yolox_s"),
     ],
 )

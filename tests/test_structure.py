@@ -13,10 +13,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up; a room may import its own layer and those below. `data` has a rule of its own besides.
 LAYERS = [
-    {"config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text", "top_k"},
+    {
+        *("config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text", "top_k"),
+        "image_detections",
+    },
     {"data", "models", "assignment", "losses", "postprocess"},
-    {"weights"},
-    {"detector"},
+    {"weights", "inference", "detector_settings"},
+    {"detector", "export"},
     {"evaluation", "prediction"},
     {"training"},
     {"cli"},

@@ -1,58 +1,50 @@
 """The Python interface for inference: a network with its weights, thresholds and class names."""
 
-import dataclasses
-import functools
-import json
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 
-from yolox_jax.coco_names import COCO_NAMES
-from yolox_jax.config import STRIDE, ConfigError
-from yolox_jax.data.image import read_image
+from yolox_jax.config import ConfigError
+from yolox_jax.data.image import BrokenImage, read_image
 from yolox_jax.data.letterbox import letterbox
-from yolox_jax.models.fold import fold_batch_norm
-from yolox_jax.models.yolox import VARIANTS, YOLOX, create_model
-from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.detector_settings import (
+    check_precision,
+    check_scales,
+    check_thresholds,
+    chosen_names,
+    chosen_size,
+    class_indices,
+)
+from yolox_jax.image_detections import ImageDetections, no_detections
+from yolox_jax.inference import Thresholds, compiled, prepared, views_of
+from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.structures import Detections
 from yolox_jax.weights import describe, load_state_dict, read_weights
 
-Image = np.ndarray | str | Path
-"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, or the path of an image file."""
+logger = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageDetections:
-    """Objects found in one image, best first."""
-
-    boxes: Float[np.ndarray, "N 4"]
-    """x1, y1, x2, y2 in px of the image; a box can reach beyond its borders."""
-    scores: Float[np.ndarray, " N"]
-    """Objectness times class probability."""
-    classes: Int[np.ndarray, " N"]
-    """Class index."""
-    class_names: tuple[str, ...]
-    """Name of the class of each detection."""
-
-    def __len__(self) -> int:
-        return len(self.scores)
+Image = np.ndarray | PIL.Image.Image | str | Path
+"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path of an image file."""
 
 
 class Detector:
     """Finds objects in images of any size.
 
     >>> detector = Detector("yolox_nano", weights="yolox_nano.pth")  # doctest: +SKIP
-    >>> detector("street.jpg").class_names  # doctest: +SKIP
+    >>> print(detector("street.jpg"))  # doctest: +SKIP
 
     The network with its decoding and non-maximum suppression is one jitted call, compiled once for each batch shape.
-    With several devices each detects in its share of the batch.
+    With several devices each detects in its share of the batch. May be called from several threads.
     """
 
     def __init__(
@@ -66,7 +58,11 @@ class Detector:
         score_threshold: float = 0.25,
         iou_threshold: float = 0.45,
         class_agnostic: bool = False,
+        keep_classes: Sequence[str | int] | None = None,
         max_detections: int = 1000,
+        precision: str = "float32",
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
         batch_size: int = 8,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
@@ -82,45 +78,55 @@ class Detector:
             score_threshold: detections below this are dropped.
             iou_threshold: of two boxes that overlap more than this, the better is kept.
             class_agnostic: let boxes of different classes suppress each other.
+            keep_classes: names or indices of the classes to look for; by default all.
             max_detections: most detections an image.
-            batch_size: images a call of the network when given a list.
+            precision: what the network computes in: float32, bfloat16 or float16. Boxes and scores are float32.
+            flip: test-time augmentation: see each image mirrored as well. Costs twice the time.
+            scales: test-time augmentation: see each image at these factors of the input size.
+            batch_size: images a call of the network when given several.
             devices: split each batch over these devices, which belong to this process; by default the first one.
 
         Raises:
             ConfigError: if the variant contradicts the weights, the names do not fit their number of classes, or a
-                size or threshold cannot work.
+                size, class or threshold cannot work.
         """
         metadata: dict[str, str] = {}
         if weights is not None and model is None:
-            model, metadata = _read_model(weights, variant)
+            model, metadata = read_model(weights, variant)
         elif weights is not None or model is None:
             raise ValueError("a Detector needs either weights=PATH or model=MODEL")
         elif variant not in (None, model.variant):
             raise ConfigError(f"the model is a {model.variant}, not a {variant}")
-        if not 0 <= score_threshold <= 1:
-            raise ConfigError(f"score threshold {score_threshold}: it lies between 0 and 1")
-        if not 0 < iou_threshold <= 1:
-            raise ConfigError(f"IoU threshold {iou_threshold}: it lies above 0 and up to 1")
+        check_thresholds(score_threshold, iou_threshold)
         if batch_size < 1 or max_detections < 1:
             raise ConfigError(f"batch size {batch_size}, most detections {max_detections}: both must be at least 1")
+        check_precision(precision)
+        check_scales(scales)
         self.variant = model.variant
-        self.class_names = _choose_names(class_names, metadata, model.num_classes)
-        self.input_size = _choose_size(input_size, metadata, model.variant)
+        self.class_names = chosen_names(class_names, metadata, model.num_classes)
+        self.input_size = chosen_size(input_size, metadata, model.variant)
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
+        self.precision = precision
         self.batch_size = batch_size
+        views = views_of(self.input_size, scales, flip=flip)
+        self.image_size = views[0].size
+        """Height and width in px that images are letterboxed to: those of the largest scale."""
         self._mesh = Mesh(np.asarray(jax.local_devices()[:1] if devices is None else devices), ("data",))
-        self._graphdef, self._state = _split_folded(model, self._mesh)
-        self._detect = _jitted(self._graphdef, self._mesh)
+        keep = np.zeros(model.num_classes, bool)
+        keep[class_indices(keep_classes, self.class_names)] = True
+        self._keep_classes = jax.device_put(keep, self._whole)
+        self._graphdef, self._state = self._placed(model)
+        self._detect = compiled(self._graphdef, self._mesh, tuple(views) if len(views) > 1 else ())
 
     def update(self, model: YOLOX) -> None:
         """Take over the present weights of a model of the same kind, such as one in training; compiles nothing.
 
         The weights may lie on any devices, also replicated over those of several processes.
         """
-        graphdef, state = _split_folded(model, self._mesh)
+        graphdef, state = self._placed(model)
         if graphdef != self._graphdef:
             raise ValueError(
                 f"the detector holds a {self.variant} with {len(self.class_names)} classes; it cannot take the weights "
@@ -131,6 +137,18 @@ class Detector:
     def fitting_batch_size(self, batch_size: int) -> int:
         """The next batch size, from `batch_size` up, that can be split evenly over the devices."""
         return -(-batch_size // self._mesh.size) * self._mesh.size
+
+    def warm_up(self, *batch_sizes: int) -> float:
+        """Compile for some batch sizes, by default those of one image and of a list, and run each once.
+
+        Returns:
+            The seconds that it took. Without it, the first call of each shape compiles.
+        """
+        start = time.perf_counter()
+        for batch_size in {self.fitting_batch_size(size) for size in batch_sizes or (1, self.batch_size)}:
+            images = np.zeros((batch_size, *self.image_size, 3), np.uint8)
+            jax.block_until_ready(self.detect_batch(images, np.ones(batch_size, np.float32)))
+        return time.perf_counter() - start
 
     def detect_batch(
         self,
@@ -164,13 +182,17 @@ class Detector:
         if self._mesh.size > 1:
             split = NamedSharding(self._mesh, PartitionSpec(*self._mesh.axis_names))
             images, ratios = jax.device_put((images, ratios), split)
+        thresholds = Thresholds(
+            self.score_threshold if score_threshold is None else score_threshold,
+            self.iou_threshold if iou_threshold is None else iou_threshold,
+            self.class_agnostic,
+            self._keep_classes,
+        )
         return self._detect(
             self._state,
             images,
             ratios,
-            self.score_threshold if score_threshold is None else score_threshold,
-            self.iou_threshold if iou_threshold is None else iou_threshold,
-            self.class_agnostic,
+            thresholds,
             max_detections=self.max_detections if max_detections is None else max_detections,
         )
 
@@ -179,33 +201,56 @@ class Detector:
     @overload
     def __call__(self, images: Sequence[Image]) -> list[ImageDetections]: ...
     def __call__(self, images: Image | Sequence[Image]) -> ImageDetections | list[ImageDetections]:
-        """Detect objects in one image or in a list of them.
+        """Detect objects in one image or in several.
 
         Args:
-            images: a uint8 [H, W, 3] array in BGR order, the path of an image file, or a list of these.
+            images: a uint8 [H, W, 3] array in BGR order, a PIL image, the path of an image file, or a list of these; or
+                a folder, a pattern such as `photos/*.jpg`, or a video, which `stream` reads without keeping it all.
 
         Returns:
-            The detections of the image, or a list with those of each.
+            The detections of the image; or a list with those of each image or frame. An image of several that cannot be
+            read has none, and its `error` says why.
 
         Raises:
             ValueError: if an array is no such image.
-            yolox_jax.data.image.BrokenImage: if a file cannot be read.
+            yolox_jax.data.image.BrokenImage: if a single file cannot be read.
+            ConfigError: if there is no such file, or what was given has no end, as a camera.
         """
-        if isinstance(images, np.ndarray | str | Path):
-            return self._detect_padded([images], 1)[0]
+        if isinstance(images, np.ndarray | PIL.Image.Image | str | Path):
+            return self._detect_padded([as_array(images)], 1)[0]
         found: list[ImageDetections] = []
         for start in range(0, len(images), self.batch_size):
-            found += self._detect_padded(images[start : start + self.batch_size], self.batch_size)
+            found += self._detect_readable(images[start : start + self.batch_size])
         return found
 
-    def _detect_padded(self, images: Sequence[Image], batch_size: int) -> list[ImageDetections]:
+    def _detect_readable(self, images: Sequence[Image]) -> list[ImageDetections]:
+        """As `_detect_padded`; images that cannot be read are logged, and have no detections."""
+        read: list[np.ndarray | BrokenImage] = []
+        for image in images:
+            try:
+                read.append(as_array(image))
+            except BrokenImage as error:
+                logger.warning("%s %s", error.path, error.why)
+                read.append(error)
+        found = iter(self._detect_padded([image for image in read if isinstance(image, np.ndarray)], self.batch_size))
+        return [no_detections(f"{x.path} {x.why}") if isinstance(x, BrokenImage) else next(found) for x in read]
+
+    def _detect_padded(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> list[ImageDetections]:
         """Run a batch filled up with empty images, so that its shape is always the same."""
+        return self._unpack(images, self._dispatch(images, batch_size))
+
+    def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
+        """Start detecting in a batch filled up with empty images."""
         batch_size = self.fitting_batch_size(batch_size)
-        batch = np.zeros((batch_size, *self.input_size, 3), np.uint8)
+        batch = np.zeros((batch_size, *self.image_size, 3), np.uint8)
         ratios = np.ones(batch_size, np.float32)
         for place, image in enumerate(images):
-            batch[place], ratios[place] = letterbox(_as_array(image), self.input_size)
-        boxes, scores, classes, valid = (np.asarray(array) for array in self.detect_batch(batch, ratios))
+            batch[place], ratios[place] = letterbox(image, self.image_size)
+        return self.detect_batch(batch, ratios)
+
+    def _unpack(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], found: Detections) -> list[ImageDetections]:
+        """Wait for the detections of a batch, and give each image its own."""
+        boxes, scores, classes, valid = (np.asarray(array) for array in found)
         # Weights of a training that diverged can give boxes without bounds.
         keep = valid & np.isfinite(boxes).all(axis=-1)
         return [
@@ -214,17 +259,22 @@ class Detector:
                 scores=scores[place][keep[place]],
                 classes=classes[place][keep[place]],
                 class_names=tuple(self.class_names[index] for index in classes[place][keep[place]]),
+                image_size=(image.shape[0], image.shape[1]),
             )
-            for place in range(len(images))
+            for place, image in enumerate(images)
         ]
 
+    @property
+    def _whole(self) -> NamedSharding:
+        """On each device, all of it."""
+        return NamedSharding(self._mesh, PartitionSpec())
 
-def _split_folded(model: YOLOX, mesh: Mesh) -> tuple[nnx.GraphDef, nnx.State]:
-    """The network with batch norm folded, its weights whole on each device."""
-    graphdef, state = nnx.split(model)
-    model = nnx.merge(graphdef, jax.tree.map(_on_this_process, state))
-    graphdef, state = nnx.split(fold_batch_norm(model))
-    return graphdef, jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    def _placed(self, model: YOLOX) -> tuple[nnx.GraphDef, nnx.State]:
+        """The network for inference, its weights whole on each device."""
+        graphdef, state = nnx.split(model)
+        model = nnx.merge(graphdef, jax.tree.map(_on_this_process, state))
+        graphdef, state = prepared(model, self.precision)
+        return graphdef, jax.device_put(state, self._whole)
 
 
 def _on_this_process(array: Array) -> Array:
@@ -232,56 +282,8 @@ def _on_this_process(array: Array) -> Array:
     return array if array.is_fully_addressable else array.addressable_data(0)
 
 
-@functools.cache
-def _jitted(graphdef: nnx.GraphDef, mesh: Mesh) -> Callable[..., Detections]:
-    """The same function for all detectors of one network on the same devices, which share what it has compiled.
-
-    A static argument would do that too, but jax would hash the network at each call, which takes milliseconds.
-    """
-    detect = functools.partial(_detect, graphdef)
-    if mesh.size == 1:  # the split would cost half a millisecond a call
-        return jax.jit(detect, static_argnames="max_detections")
-
-    def detect_in_shares(*arrays: Any, max_detections: int) -> Detections:
-        whole, split = PartitionSpec(), PartitionSpec(*mesh.axis_names)
-        return jax.shard_map(
-            functools.partial(detect, max_detections=max_detections),
-            mesh=mesh,
-            in_specs=(whole, split, split, whole, whole, whole),
-            out_specs=split,
-            check_vma=False,  # it refuses loops that start from constants, as those of the suppression do
-        )(*arrays)
-
-    return jax.jit(detect_in_shares, static_argnames="max_detections")
-
-
-def _detect(
-    graphdef: nnx.GraphDef,
-    state: Any,
-    images: UInt8[Array, "B H W 3"],
-    ratios: Float[Array, " B"],
-    score_threshold: Float[Array, ""],
-    iou_threshold: Float[Array, ""],
-    class_agnostic: Bool[Array, ""],
-    *,
-    max_detections: int,
-) -> Detections:
-    """All that the device does. Weights and thresholds are arguments, so that new ones compile nothing."""
-    model = nnx.merge(graphdef, state)
-    height, width = images.shape[1:3]
-    decoded = decode(model(images.astype(jnp.float32)), image_size=(height, width))
-    detections = postprocess(
-        decoded,
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        class_agnostic=class_agnostic,
-        max_detections=max_detections,
-    )
-    return detections._replace(boxes=detections.boxes / ratios[:, None, None])
-
-
-def _read_model(path: str | Path, variant: str | None) -> tuple[YOLOX, dict[str, str]]:
-    """Model and metadata of a file of weights."""
+def read_model(path: str | Path, variant: str | None = None) -> tuple[YOLOX, dict[str, str]]:
+    """The network in a file of weights, and the metadata beside it; ConfigError where it is another variant."""
     file = read_weights(path)
     found, num_classes = describe(file.state_dict)
     if variant not in (None, found):
@@ -291,31 +293,15 @@ def _read_model(path: str | Path, variant: str | None) -> tuple[YOLOX, dict[str,
     return model, file.metadata
 
 
-def numbered_classes(num_classes: int) -> tuple[str, ...]:
-    """The names of classes that nobody has named."""
-    return tuple(f"class {index}" for index in range(num_classes))
+def as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels of an image in BGR order.
 
-
-def _choose_names(given: Sequence[str] | None, metadata: dict[str, str], num_classes: int) -> tuple[str, ...]:
-    if given is None and "class_names" in metadata:
-        given = json.loads(metadata["class_names"])
-    if given is None:
-        given = COCO_NAMES if num_classes == len(COCO_NAMES) else numbered_classes(num_classes)
-    if len(given) != num_classes:
-        raise ConfigError(f"{len(given)} class names for a network with {num_classes} classes")
-    return tuple(given)
-
-
-def _choose_size(given: tuple[int, int] | None, metadata: dict[str, str], variant: str) -> tuple[int, int]:
-    if given is None:
-        given = json.loads(metadata["input_size"]) if "input_size" in metadata else VARIANTS[variant].input_size
-    height, width = given
-    if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
-        raise ConfigError(f"input size {height} x {width}: height and width must be multiples of {STRIDE} px")
-    return height, width
-
-
-def _as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
+    Raises:
+        ValueError: an array is no image.
+        BrokenImage: a file cannot be read.
+    """
+    if isinstance(image, PIL.Image.Image):
+        return np.ascontiguousarray(np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1])
     if not isinstance(image, np.ndarray):
         return read_image(Path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

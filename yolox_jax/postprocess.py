@@ -39,6 +39,7 @@ def postprocess(
     iou_threshold: ScalarLike = 0.65,
     class_agnostic: ScalarLike = False,
     max_detections: int = 1000,
+    keep_classes: Bool[Array, " C"] | None = None,
 ) -> Detections:
     """Detections from decoded predictions by greedy non-maximum suppression, SPEC A5.
 
@@ -52,6 +53,7 @@ def postprocess(
         iou_threshold: largest IoU of two detections of one class, above 0 and up to 1.
         class_agnostic: let boxes of different classes suppress each other too.
         max_detections: detections an image can have, K; the best are kept.
+        keep_classes: a prediction whose best class is not among these counts for nothing; None for all.
 
     Returns:
         Detections, best first, in px of the network input, not clipped to the image.
@@ -64,6 +66,8 @@ def postprocess(
     class_scores = decoded[..., 5:]
     scores = decoded[..., 4] * jnp.max(class_scores, axis=-1)
     classes = jnp.argmax(class_scores, axis=-1).astype(jnp.int32)
+    if keep_classes is not None:
+        scores = jnp.where(keep_classes[classes], scores, -jnp.inf)
     boxes = cxcywh_to_xyxy(decoded[..., :4])
     groups = jnp.where(class_agnostic, 0, classes)
     kept, count = _suppress(boxes, scores, groups, score_threshold, iou_threshold, max_detections)
@@ -102,7 +106,7 @@ def _suppress(
     good = scores >= score_threshold
     ranked = jnp.argsort(jnp.where(good, scores, -jnp.inf), axis=-1, stable=True, descending=True)
     num_good = jnp.sum(good, axis=-1)
-    num_images = len(scores)
+    num_images = scores.shape[0]  # not len(): it is symbolic in an export
 
     def conflicts(first: Int[Array, "B N"], second: Int[Array, "B M"]) -> Bool[Array, "B N M"]:
         first_boxes, second_boxes = (jnp.take_along_axis(boxes, i[..., None], axis=1) for i in (first, second))

@@ -31,7 +31,7 @@ def make_batch(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("variant", ["nano", "tiny"])
+@pytest.mark.parametrize("variant", ["nano", pytest.param("tiny", marks=pytest.mark.slow)])
 def test_steps_follow_the_original(variant):
     reference = np.load(REFERENCE / f"train_{variant}.npz")
     model = create_model(f"yolox_{variant}", 20)

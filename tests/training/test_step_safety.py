@@ -120,6 +120,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_nor_average(batch):
         jax.tree.map(np.testing.assert_array_equal, getattr(before, name), getattr(after, name))
 
 
+@pytest.mark.slow
 def test_frozen_parts_stay_as_they_are_and_the_rest_learns(batch):
     state, step, graphdef = start(frozen=("backbone", "head.cls_preds.0.bias"))
     before = export_state_dict(averaged_model(graphdef, state))

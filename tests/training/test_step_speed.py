@@ -74,6 +74,7 @@ def started():
     return config, mesh, make_train_step(graphdef, optimizer, config, mesh), jax.device_put(state, replicated(mesh))
 
 
+@pytest.mark.slow
 def test_a_hundred_steps_fetch_nothing_and_compile_nothing(started, host_work):
     config, mesh, step, state = started
     sharding = split_over_devices(mesh)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from yolox_jax.data.sources.dataset import Dataset
-from yolox_jax.detector import numbered_classes
+from yolox_jax.detector_settings import numbered_classes
 from yolox_jax.evaluation.coco import Metrics
 
 

@@ -62,7 +62,7 @@ def evaluate(
     share = range(jax.process_index(), len(dataset.records), jax.process_count())
     batches = evaluation_batches(
         dataset,
-        detector.input_size,
+        detector.image_size,
         detector.fitting_batch_size(config.batch_size),
         indices=share,
         broken_images=broken_images,

@@ -2,7 +2,9 @@
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Iterator
+from typing import Literal
 
 import jax
 from jax import lax
@@ -10,17 +12,27 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models import cpu_convolution
 
-_plain_only: contextvars.ContextVar[bool] = contextvars.ContextVar("plain_only", default=False)
+_forms: contextvars.ContextVar[Literal["here", "plain", "any"]] = contextvars.ContextVar("forms", default="here")
 
 
 @contextlib.contextmanager
 def plain_convolutions() -> Iterator[None]:
     """Within it, what is traced uses one convolution primitive for each convolution, on every backend."""
-    token = _plain_only.set(True)
+    token = _forms.set("plain")
     try:
         yield
     finally:
-        _plain_only.reset(token)
+        _forms.reset(token)
+
+
+@contextlib.contextmanager
+def convolutions_for_any_platform() -> Iterator[None]:
+    """Within it, what is traced holds the forms of all platforms, for an export that is to run on more than one."""
+    token = _forms.set("any")
+    try:
+        yield
+    finally:
+        _forms.reset(token)
 
 
 def conv2d(
@@ -38,11 +50,24 @@ def conv2d(
         groups: 1, or the number of channels for a depthwise convolution.
     """
     kernel = kernel.astype(x.dtype)
-    if jax.default_backend() == "cpu" and not _plain_only.get():
-        if groups == 1:
-            return cpu_convolution.dense(x, kernel, stride)
-        if groups == x.shape[-1] == kernel.shape[-1]:
-            return cpu_convolution.depthwise(x, kernel, stride)
+    on_cpu = functools.partial(_on_cpu, stride=stride, groups=groups)
+    plain = functools.partial(_plain, stride=stride, groups=groups)
+    forms = _forms.get()
+    if forms == "any":
+        found: Array = lax.platform_dependent(x, kernel, cpu=on_cpu, default=plain)
+        return found
+    return on_cpu(x, kernel) if forms == "here" and jax.default_backend() == "cpu" else plain(x, kernel)
+
+
+def _on_cpu(x: Array, kernel: Array, *, stride: int, groups: int) -> Array:
+    if groups == 1:
+        return cpu_convolution.dense(x, kernel, stride)
+    if groups == x.shape[-1] == kernel.shape[-1]:
+        return cpu_convolution.depthwise(x, kernel, stride)
+    return _plain(x, kernel, stride=stride, groups=groups)
+
+
+def _plain(x: Array, kernel: Array, *, stride: int, groups: int) -> Array:
     pad = (kernel.shape[0] - 1) // 2
     return lax.conv_general_dilated(
         x,

@@ -1,0 +1,187 @@
+"""How long detection takes: preprocessing, network, suppression and all together, ours beside others.
+
+The others: the original in PyTorch (package `pixeltable-yolox`) and ONNX Runtime with our export and with PyTorch's of
+the original. All have the same weights, made so that 100 anchors of an image pass the score threshold. Contestants are
+processes of their own; on a CPU they take turns, on a GPU one follows another. Compiling is timed apart.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import itertools
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from common import describe_run, ratio, spread, summary, write_json
+from contestants import Contestant, has_gpu, matrix_tflops, take_turns
+from latency_spec import PARTS, LatencySpec, prepare
+from original_package import HOW_TO_INSTALL, is_installed
+from plots import plot_latency
+
+PACKAGES = (
+    *("yolox-jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless"),
+    *("pixeltable-yolox", "torch", "onnx", "onnxruntime"),
+)
+IN_TORCH = ("eager", "channels_last", "compile")
+IN_ONNX_RUNTIME = ("onnx", "torch_onnx")
+PARTS_OF = {"onnx": ("preprocess", "network", "network_nms", "all"), "torch_onnx": ("network",)}
+SMALL = ("yolox_nano", "yolox_tiny")
+PAPER = ["yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures and prints; `argv` is the command line without the name of the program."""
+    arguments = _parse(argv)
+    sides = _present(arguments.against)
+    result = describe_run(PACKAGES)
+    result["settings"] = {name: value for name, value in vars(arguments).items() if name != "output"}
+    result["matrix_tflops"] = matrix_tflops(arguments.precision, arguments.peak_size) if arguments.peak_size else {}
+    result["cases"] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for variant in arguments.variants:
+            for size in arguments.size or [(416, 416) if variant in SMALL else (640, 640)]:
+                weights, threshold = prepare(variant, tuple(size), Path(folder))
+                for precision, batch in itertools.product(arguments.precision, arguments.batch):
+                    spec = LatencySpec(variant, batch, precision, *size, str(weights), threshold)
+                    result["cases"].append(_measure(spec, sides, arguments))
+                    if arguments.output is not None:
+                        write_json(arguments.output, result)
+    _print_table(result)
+    if arguments.output is not None:
+        plot_latency(result, arguments.output.with_suffix(".png"))
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="latency.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--variants", nargs="+", default=["yolox_nano", "yolox_tiny", "yolox_s"], help="networks")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="images a call")
+    parser.add_argument(
+        "--precision", nargs="+", choices=["float32", "bfloat16", "float16"], default=["float32"], help="of the network"
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        action="append",
+        metavar=("H", "W"),
+        help="input in px, again for more; not given: as published",
+    )
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        choices=[*IN_TORCH, *IN_ONNX_RUNTIME],
+        default=["channels_last", "onnx", "torch_onnx"],
+        help="what else to measure: the original in PyTorch as it comes, in channels-last layout, that with "
+        "torch.compile; our export, and PyTorch's of the original, in ONNX Runtime",
+    )
+    parser.add_argument(
+        "--paper",
+        action="store_true",
+        help="the protocol of the YOLOX paper, table 3: s to x and darknet53 at 640, batch 1, half precision, batch "
+        "norm folded, without pre- and post-processing (there on a V100)",
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each round, about")
+    parser.add_argument(
+        "--peak-size", type=int, default=0, help="measure products of square matrices this large; 0: not"
+    )
+    parser.add_argument("--output", type=Path, help="JSON file for all figures; a plot comes beside it")
+    arguments = parser.parse_args(argv)
+    if arguments.paper:
+        arguments.variants, arguments.batch, arguments.precision, arguments.size = PAPER, [1], ["float16"], None
+    return arguments
+
+
+def _present(wanted: Sequence[str]) -> list[str]:
+    """Ours and those of the others that can run here; says which cannot."""
+    present = ["ours"]
+    for side in wanted:
+        if side != "onnx" and not is_installed():
+            print(f"{side}: skipped, the original is not installed here ({HOW_TO_INSTALL})")
+        elif side in IN_ONNX_RUNTIME and not _has("onnx", "onnxruntime"):
+            print(f"{side}: skipped, pip install onnx onnxruntime")
+        elif side in IN_ONNX_RUNTIME and has_gpu():
+            print(f"{side}: skipped, it is measured on CPUs alone")
+        else:
+            present.append(side)
+    return present
+
+
+def _has(*packages: str) -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
+def _measure(spec: LatencySpec, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    done: list[Contestant] = []
+    for group in [[side] for side in sides] if has_gpu() else [list(sides)]:
+        contestants = []
+        for side in group:
+            parts = PARTS_OF.get(side, PARTS)
+            contestants.append(Contestant("latency_worker.py", dataclasses.asdict(spec), side, parts, {}))
+            contestants[-1].wait()
+            contestants[-1].warm_up()
+        take_turns(contestants, arguments.rounds, arguments.seconds)
+        done += contestants
+    case = {**dataclasses.asdict(spec), "contestants": [_to_json(one, done[0]) for one in done]}
+    del case["weights"]
+    for one in case["contestants"]:
+        ms = one.get("ms", {})
+        told = ", ".join(f"{part} {spread(values, 2)}" for part, values in ms.items())
+        print(f"{spec}, {one['side']}: {one.get('error') or told + ' ms'}", flush=True)
+    return case
+
+
+def _to_json(one: Contestant, ours: Contestant) -> dict[str, Any]:
+    found: dict[str, Any] = {"side": one.side, **one.facts, "memory": one.memory}
+    if one.error is not None:
+        return found
+    found["ms"] = {part: summary([1000 * value for value in values]) for part, values in one.seconds.items()}
+    if one is not ours and ours.error is None:
+        found["ours_takes_times"] = {
+            part: ratio(ours.seconds[part], values) for part, values in one.seconds.items() if part in ours.seconds
+        }
+    return found
+
+
+def _print_table(result: dict[str, Any]) -> None:
+    table = Table(title="Detection, ms a batch", title_justify="left")
+    for name in ("network", "precision", "batch", "size", "by", *PARTS, "p90", "ours / this", "of peak"):
+        table.add_column(name, justify="left" if name in ("network", "precision", "by") else "right")
+    for case in result["cases"]:
+        for one in case["contestants"]:
+            row = [case["variant"].removeprefix("yolox_"), case["precision"], str(case["batch"])]
+            row += [f"{case['height']}x{case['width']}", one["side"]]
+            if "ms" in one:
+                row += [f"{one['ms'][part]['median']:.2f}" if part in one["ms"] else "" for part in PARTS]
+                row += [*_of_the_most(one), _share_of_peak(one, case, result)]
+            else:
+                row.append(one.get("error", "")[:60])
+            table.add_row(*row)
+    Console(width=160).print(table)
+    print("p90 and ours / this are those of network and suppression, or of the network where that is all there is")
+
+
+def _of_the_most(one: dict[str, Any]) -> list[str]:
+    part = "network_nms" if "network_nms" in one["ms"] else "network"
+    compared = one.get("ours_takes_times", {}).get(part)
+    return [f"{one['ms'][part]['p90']:.2f}", f"{compared['median']:.2f}" if compared else ""]
+
+
+def _share_of_peak(one: dict[str, Any], case: dict[str, Any], result: dict[str, Any]) -> str:
+    peak = result["matrix_tflops"].get(case["precision"])
+    if not peak or "gflops" not in case["contestants"][0]:
+        return ""
+    seconds = one["ms"]["network"]["median"] / 1000
+    return f"{100 * case['contestants'][0]['gflops'] * case['batch'] / 1000 / seconds / peak:.0f} %"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,81 @@
+"""What is measured of inference: the network, the batch, and what it runs on."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from step_spec import Precision
+
+FRAME = (720, 1280)
+"""Height and width in px of the images that are preprocessed."""
+NUM_CLASSES = 80
+CANDIDATES = 100
+"""Anchors of an image whose score passes the threshold, so that the suppression has something to do."""
+IOU_THRESHOLD, MAX_DETECTIONS = 0.45, 300
+PARTS = ("preprocess", "network", "nms", "network_nms", "all")
+"""`preprocess`: letterboxing on the host and the way to the device; `network`: images on the device to decoded
+predictions; `nms`: those to detections on the host; `network_nms`: both; `all`: frames to detections on the host."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencySpec:
+    """One call of the detector."""
+
+    variant: str
+    batch: int
+    precision: Precision
+    height: int
+    width: int
+    weights: str
+    """An .npz file, the same for all contestants; empty for none (only `prepare` may see it so)."""
+    score_threshold: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.height, self.width
+
+    def __str__(self) -> str:
+        return f"{self.variant} {self.precision} batch {self.batch} at {self.height}x{self.width}"
+
+
+def frames(count: int) -> list[np.ndarray]:
+    """Images as a camera gives them, always the same."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*FRAME, 3), np.uint8) for _ in range(count)]
+
+
+def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, float]:
+    """Weights under which a network behaves like a trained one, and the score threshold that some anchors pass.
+
+    Batch statistics are those of a made-up batch: those of a fresh network, 0 and 1, let values die out with depth.
+
+    Returns:
+        The .npz file, and the threshold that `CANDIDATES` anchors of the first frame pass.
+    """
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from yolox_jax.data.letterbox import letterbox
+    from yolox_jax.models import create_model
+    from yolox_jax.models.normalization import BatchNorm
+    from yolox_jax.postprocess import decode
+    from yolox_jax.weights import export_state_dict, save_weights
+
+    images = jnp.asarray(np.stack([letterbox(frame, size)[0] for frame in frames(2)]), jnp.float32)
+    model = create_model(variant, NUM_CLASSES)
+    model.train()
+    momentum, BatchNorm.MOMENTUM = BatchNorm.MOMENTUM, 1.0
+    try:
+        run = nnx.jit(lambda model, images: model(images))
+        run(model, images)
+    finally:
+        BatchNorm.MOMENTUM = momentum
+    model.eval()
+    decoded = jax.device_get(decode(run(model, images[:1]), image_size=size))[0]
+    scores = np.sort(decoded[:, 4] * decoded[:, 5:].max(axis=-1))
+    path = folder / f"{variant}_{size[0]}x{size[1]}.npz"
+    save_weights(path, export_state_dict(model), {})
+    return path, float(scores[-CANDIDATES])

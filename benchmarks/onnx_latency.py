@@ -1,0 +1,83 @@
+"""ONNX Runtime: our export with and without suppression inside, and the network as PyTorch exports the original's."""
+
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_spec import IOU_THRESHOLD, MAX_DETECTIONS, LatencySpec, frames
+from original_package import stand_in_for_torchvision
+from serving import Built
+from yolox_jax.data.letterbox import letterbox
+
+
+def build_onnx(spec: LatencySpec) -> Built:
+    """Our export."""
+    from yolox_jax.detector import read_model
+    from yolox_jax.export.onnx import export_onnx
+    from yolox_jax.export.settings import ExportSettings
+
+    start = time.perf_counter()
+    model, _ = read_model(spec.weights)
+    names = tuple(f"class {index}" for index in range(model.num_classes))
+    settings = {"class_names": names, "input_size": spec.size, "precision": spec.precision}
+    thresholds = {
+        "score_threshold": spec.score_threshold,
+        "iou_threshold": IOU_THRESHOLD,
+        "max_detections": MAX_DETECTIONS,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        raw, whole = Path(folder) / "raw.onnx", Path(folder) / "whole.onnx"
+        export_onnx(model, raw, ExportSettings(**settings, nms=False))  # type: ignore[arg-type]
+        export_onnx(model, whole, ExportSettings(**settings, **thresholds))  # type: ignore[arg-type]
+        network, detect = _session(raw), _session(whole)
+    given = frames(spec.batch)
+
+    def preprocess() -> dict[str, np.ndarray]:
+        batch, ratios = zip(*(letterbox(frame, spec.size) for frame in given), strict=True)
+        return {"images": np.stack(batch), "ratios": np.array(ratios, np.float32)}
+
+    inputs = preprocess()
+    counts = detect.run(["count"], inputs)[0]
+    parts: dict[str, Callable[[], Any]] = {
+        "preprocess": preprocess,
+        "network": lambda: network.run(None, {"images": inputs["images"]}),
+        "network_nms": lambda: detect.run(None, inputs),
+        "all": lambda: detect.run(None, preprocess()),
+    }
+    facts = {"device": "cpu", "compile_s": time.perf_counter() - start, "detections": int(counts[0])}
+    return Built(parts, facts, lambda _: None, lambda: None)
+
+
+def build_torch_onnx(spec: LatencySpec) -> Built:
+    """The original's network as `torch.onnx.export` writes it, with decoding, as the original's own export script."""
+    stand_in_for_torchvision()
+    warnings.filterwarnings("ignore")
+    import torch
+
+    from original_latency import folded_original
+
+    start = time.perf_counter()
+    model = folded_original(spec)
+    images = torch.zeros((spec.batch, 3, *spec.size))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "original.onnx"
+        torch.onnx.export(model, (images,), str(path), input_names=["images"], output_names=["output"], dynamo=False)
+        network = _session(path)
+    batch = np.stack([letterbox(frame, spec.size)[0] for frame in frames(spec.batch)])
+    given = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32)
+    parts: dict[str, Callable[[], Any]] = {"network": lambda: network.run(None, {"images": given})}
+    facts = {"device": "cpu", "compile_s": time.perf_counter() - start}
+    return Built(parts, facts, lambda _: None, lambda: None)
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,78 @@
+"""Our detector, its parts apart."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from latency_spec import IOU_THRESHOLD, MAX_DETECTIONS, LatencySpec, frames
+from our_step import peak_memory_bytes
+from serving import Built
+from yolox_jax.data.letterbox import letterbox
+from yolox_jax.detector import Detector, read_model
+from yolox_jax.inference import View, predictions, prepared
+from yolox_jax.models import summarize
+from yolox_jax.postprocess import postprocess
+
+
+def build_ours(spec: LatencySpec) -> Built:
+    """All parts, compiled."""
+    detector = Detector(
+        weights=spec.weights,
+        input_size=spec.size,
+        score_threshold=spec.score_threshold,
+        iou_threshold=IOU_THRESHOLD,
+        max_detections=MAX_DETECTIONS,
+        precision=spec.precision,
+        batch_size=spec.batch,
+    )
+    model, _ = read_model(spec.weights)
+    gflops = summarize(model, spec.size).gflops
+    graphdef, state = prepared(model, spec.precision)
+
+    @jax.jit
+    def network(state: Any, images: Any) -> Any:
+        return predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), View(spec.size))
+
+    @jax.jit
+    def suppress(decoded: Any) -> Any:
+        return postprocess(
+            decoded,
+            score_threshold=spec.score_threshold,
+            iou_threshold=IOU_THRESHOLD,
+            max_detections=MAX_DETECTIONS,
+        )
+
+    given = frames(spec.batch)
+
+    def preprocess() -> Any:
+        batch, ratios = zip(*(letterbox(frame, spec.size) for frame in given), strict=True)
+        return jax.device_put((np.stack(batch), np.array(ratios, np.float32)))
+
+    images, ratios = preprocess()
+    start = time.perf_counter()
+    detector.warm_up(spec.batch)
+    compile_s = time.perf_counter() - start
+    decoded = network(state, images)
+    parts: dict[str, Callable[[], Any]] = {
+        "preprocess": preprocess,
+        "network": lambda: network(state, images),
+        "nms": lambda: jax.device_get(suppress(decoded)),
+        "network_nms": lambda: jax.device_get(detector.detect_batch(images, ratios)),
+        "all": lambda: detector(given),
+    }
+    facts = {
+        "device": jax.devices()[0].device_kind,
+        "compile_s": compile_s,
+        "gflops": gflops,
+        "detections": int(suppress(decoded).valid[0].sum()),
+    }
+
+    def finished(out: Any) -> None:
+        jax.block_until_ready(out)
+
+    return Built(parts, facts, finished, peak_memory_bytes)

@@ -1,0 +1,93 @@
+"""`yolox-jax export`: writes a network as one file that runs without this package."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from yolox_jax.config import ConfigError
+from yolox_jax.files import ensure_writable_folder
+
+SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Write a network as one file, from a batch of uint8 images to detections, that runs without this package."""
+
+    weights: Path
+    """Weights: .pth, .safetensors, .npz or a run directory."""
+    format: Literal["stablehlo", "onnx"]
+    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others."""
+    output: Path
+    """The file; its folder is made if missing."""
+    input_size: tuple[int, int] | None = None
+    """Height and width of the network input in px, multiples of 32. By default the size stored with the weights, else
+    the one at which their variant was published."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the network computes in. bfloat16 for stablehlo alone."""
+    batch: int | None = None
+    """Images a call; not given: any number."""
+    nms: bool = True
+    """Non-maximum suppression inside. Without it the file gives the predictions of all anchors, as TensorRT, OpenVINO
+    or ncnn want it."""
+    score_threshold: float = 0.25
+    """Detections below this score are left out."""
+    iou_threshold: float = 0.45
+    """Of two boxes that overlap more than this, the better is kept."""
+    class_agnostic: bool = False
+    """Let boxes of different classes suppress each other."""
+    max_detections: int = 300
+    """Most detections an image; the outputs are padded to this many."""
+    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = ("cpu", "cuda", "tpu")
+    """What a stablehlo file can run on."""
+
+
+def main(argv: list[str]) -> None:
+    """Exports; `argv` is the command line after `export`."""
+    arguments = tyro.cli(ExportArguments, args=argv, prog="yolox-jax export")
+    _check(arguments)
+    ensure_writable_folder(arguments.output.parent, "the folder of --output,")
+    # Here, so that the help and wrong flags are answered before jax is loaded.
+    from yolox_jax.detector import read_model
+    from yolox_jax.detector_settings import chosen_names, chosen_size
+    from yolox_jax.export.settings import ExportSettings
+
+    model, metadata = read_model(arguments.weights)
+    settings = ExportSettings(
+        class_names=chosen_names(None, metadata, model.num_classes),
+        input_size=chosen_size(arguments.input_size, metadata, model.variant),
+        precision=arguments.precision,
+        batch=arguments.batch,
+        nms=arguments.nms,
+        score_threshold=arguments.score_threshold,
+        iou_threshold=arguments.iou_threshold,
+        class_agnostic=arguments.class_agnostic,
+        max_detections=arguments.max_detections,
+    )
+    if arguments.format == "stablehlo":
+        from yolox_jax.export.stablehlo import export_stablehlo
+
+        export_stablehlo(model, arguments.output, settings, platforms=arguments.platforms)
+    else:
+        from yolox_jax.export.onnx import export_onnx
+
+        export_onnx(model, arguments.output, settings)
+    height, width = settings.input_size
+    print(
+        f"wrote {arguments.output}: {model.variant}, {model.num_classes} classes, {height}x{width} px, "
+        f"{settings.precision}, batch {settings.batch or 'any'}, {arguments.output.stat().st_size / 2**20:.1f} MiB; "
+        "docs/export.md says how to run it"
+    )
+
+
+def _check(arguments: ExportArguments) -> None:
+    """What can be refused before jax is loaded."""
+    suffix = SUFFIXES[arguments.format]
+    if arguments.output.suffix != suffix:
+        raise ConfigError(f"--output {arguments.output}: the name of a {arguments.format} file ends in {suffix}")
+    if arguments.output.is_dir():
+        raise ConfigError(f"--output {arguments.output} is a folder: give the name of a file")
+    if arguments.format == "onnx" and arguments.precision == "bfloat16":
+        raise ConfigError("--precision bfloat16: few runtimes of ONNX know it; choose float32 or float16")

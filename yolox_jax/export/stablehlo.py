@@ -1,0 +1,101 @@
+"""A detector as StableHLO, which jax runs without this package, on every platform it was exported for."""
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from yolox_jax.config import ConfigError
+from yolox_jax.export.settings import ExportSettings
+from yolox_jax.inference import Thresholds, View, detect, predictions, prepared
+from yolox_jax.models.convolution import convolutions_for_any_platform
+from yolox_jax.models.yolox import YOLOX
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+PROGRAM = "detect.bin"
+"""What `jax.export.deserialize` reads, in the archive."""
+METADATA = "metadata.json"
+
+
+def export_stablehlo(
+    model: YOLOX,
+    path: Path,
+    settings: ExportSettings,
+    *,
+    platforms: Sequence[str] = PLATFORMS,
+) -> jax.export.Exported:
+    """Write one file that holds the function from images to detections, its weights, and what it was made with.
+
+    The file is a zip archive of `detect.bin` and `metadata.json`, and needs jax and NumPy alone:
+
+        with zipfile.ZipFile("yolox.stablehlo") as file:
+            detect = jax.export.deserialize(bytearray(file.read("detect.bin"))).call
+        found = detect(images, ratios)
+
+    `images` are uint8 [B, H, W, 3], BGR, letterboxed: scaled by a ratio to fit the input size, at the top left of a
+    canvas of grey value 114. `ratios` are these factors, float32 [B]; boxes are divided by them, so that they are in
+    px of the original images. `found` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
+    int32 [B, K] (-1 beyond the last) and `count` int32 [B], best first. Without suppression it takes images alone and
+    holds `predictions` [B, A, 5 + C]: centre x, centre y, width, height in px of the input, objectness and classes.
+
+    Raises:
+        ConfigError: there is no such platform.
+    """
+    unknown = [platform for platform in platforms if platform not in PLATFORMS]
+    if unknown or not platforms:
+        raise ConfigError(f"platforms {list(platforms)}: choose some of {', '.join(PLATFORMS)}")
+    height, width = settings.input_size
+    batch = jax.export.symbolic_shape("batch")[0] if settings.batch is None else settings.batch
+    images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
+    ratios = jax.ShapeDtypeStruct((batch,), jnp.float32)
+    function = _detection(model, settings) if settings.nms else _raw(model, settings)
+    with convolutions_for_any_platform():
+        exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
+            *((images, ratios) if settings.nms else (images,))
+        )
+    metadata = settings.metadata(model) | {"platforms": json.dumps(list(platforms))}
+    _write(path, exported.serialize(), metadata)
+    return exported
+
+
+def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Array]]:
+    graphdef, state = prepared(model, settings.precision)
+    thresholds = Thresholds(
+        settings.score_threshold,
+        settings.iou_threshold,
+        settings.class_agnostic,
+        jnp.ones(model.num_classes, bool),
+    )
+
+    def function(images: UInt8[Array, "B H W 3"], ratios: Float[Array, " B"]) -> dict[str, Array]:
+        found = detect(graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections)
+        count = jnp.sum(found.valid, axis=1, dtype=jnp.int32)
+        return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes, "count": count}
+
+    return function
+
+
+def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Array]]:
+    graphdef, state = prepared(model, settings.precision)
+
+    def function(images: UInt8[Array, "B H W 3"]) -> dict[str, Array]:
+        view = View(settings.input_size)
+        return {"predictions": predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), view)}
+
+    return function
+
+
+def _write(path: Path, program: bytearray, metadata: Mapping[str, str]) -> None:
+    """The archive, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    # Fixed dates, so that the same network gives the same file.
+    with zipfile.ZipFile(partial, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
+        archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
+    partial.replace(path)

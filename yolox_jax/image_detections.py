@@ -1,0 +1,102 @@
+"""The objects found in one image, and the forms that other programs want them in."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+TABLE_HEADER = ("class", "score", "x1", "y1", "x2", "y2")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageDetections:
+    """Objects found in one image, best first. Printed, it is a table."""
+
+    boxes: Float[np.ndarray, "N 4"]
+    """x1, y1, x2, y2 in px of the image; a box can reach beyond its borders."""
+    scores: Float[np.ndarray, " N"]
+    """Objectness times class probability."""
+    classes: Int[np.ndarray, " N"]
+    """Class index."""
+    class_names: tuple[str, ...]
+    """Name of the class of each detection."""
+    image_size: tuple[int, int] = (0, 0)
+    """Height and width of the image in px; zeros where it could not be read."""
+    error: str | None = None
+    """Why there are no detections: what is wrong with the image file."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return self.error
+        rows = [
+            (name, f"{score:.3f}", *(f"{value:.1f}" for value in box))
+            for name, score, box in zip(self.class_names, self.scores, self.boxes, strict=True)
+        ]
+        widths = [max(len(row[column]) for row in [TABLE_HEADER, *rows]) for column in range(len(TABLE_HEADER))]
+        return "\n".join(
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            )
+            for row in [TABLE_HEADER, *rows]
+        )
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One dict of plain values a detection: class, class_index, score, box_xyxy in px. As JSON, or a data frame."""
+        rows = zip(self.class_names, self.classes, self.scores, self.boxes, strict=True)
+        return [
+            {
+                "class": name,
+                "class_index": int(index),
+                "score": round(float(score), 4),
+                "box_xyxy": [round(float(value), 2) for value in box],
+            }
+            for name, index, score, box in rows
+        ]
+
+    def to_coco(self, image_id: int | str, category_ids: list[int] | None = None) -> list[dict[str, Any]]:
+        """COCO results: one dict a detection with image_id, category_id, bbox (x, y, width, height in px) and score.
+
+        Args:
+            image_id: of this image in the annotations.
+            category_ids: one a class, where they are not the class indices (COCO's own go from 1 to 90).
+        """
+        sides = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": int(index) if category_ids is None else category_ids[index],
+                "bbox": [float(value) for value in box],
+                "score": float(score),
+            }
+            for index, score, box in zip(self.classes, self.scores, sides, strict=True)
+        ]
+
+    def to_supervision(self) -> Any:
+        """A `supervision.Detections`, whose trackers, zones and annotators take it from there.
+
+        Raises:
+            ModuleNotFoundError: the package supervision is not installed.
+        """
+        import supervision
+
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            confidence=self.scores.astype(np.float32),
+            class_id=self.classes.astype(int),
+            data={"class_name": np.array(self.class_names, dtype=str)},
+        )
+
+
+def no_detections(error: str) -> ImageDetections:
+    """What stands for an image that could not be read."""
+    return ImageDetections(
+        boxes=np.zeros((0, 4), np.float32),
+        scores=np.zeros(0, np.float32),
+        classes=np.zeros(0, np.int32),
+        class_names=(),
+        error=error,
+    )
