@@ -47,13 +47,13 @@ def faults(released: threading.Event):
         "truncated": file(CONTENT[:50_000], length=len(CONTENT)),
         "hanging": hang(released),
         "stalling": file(CONTENT, pause_s=1.0),
-        "trickling": file(CONTENT[:500], length=len(CONTENT), pause_s=0.1),
+        "trickling": file(CONTENT[:500], length=len(CONTENT), pause_s=0.2),
     }
 
 
 @pytest.mark.parametrize("fault", faults(threading.Event()))
 def test_a_fault_that_passes_is_tried_again_from_the_start(server, tmp_path, monkeypatch, fault):
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.6)
     released = threading.Event()
     server.answers = [faults(released)[fault], file(CONTENT)]
     assert fetch(f"{server.url}/w", tmp_path / "w") == SHA256
