@@ -6,6 +6,9 @@ from pathlib import Path
 # Each run of the trainer compiles its step anew; with this, the same step once for all tests.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 
+# No test fetches weights unawares; those of fetching take it away.
+os.environ["YOLOX_JAX_OFFLINE"] = "1"
+
 # The shapes in signatures are checked while tests run; the hook must be in place before the package is imported.
 from jaxtyping import install_import_hook
 

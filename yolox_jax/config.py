@@ -25,8 +25,9 @@ class ModelConfig:
     variant: Variant = "yolox_s"
     """One of the seven published variants."""
     weights: str = ""
-    """Start from these weights (.pth, .safetensors, .npz or a run directory); tensors of another shape, such as the
-    class predictions of another data set, are left fresh and listed. Empty: start from scratch."""
+    """Start from these weights: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as
+    `yolox_s`, which are fetched. Tensors of another shape, such as the class predictions of another data set, are left
+    fresh and listed. Empty: start from scratch."""
     freeze: tuple[str, ...] = ()
     """Parts that are not trained, by their names in the original's state dict, with `*` for any text: such as
     `backbone.backbone` or `head.stems.*`. Their batch norm keeps its running statistics."""

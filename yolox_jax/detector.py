@@ -29,7 +29,7 @@ from yolox_jax.image_detections import ImageDetections, no_detections
 from yolox_jax.inference import Thresholds, compiled, prepared, views_of
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.structures import Detections
-from yolox_jax.weights import describe, load_state_dict, read_weights
+from yolox_jax.weights import describe, load_state_dict, published_weights, read_weights, resolve
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ Image = np.ndarray | PIL.Image.Image | str | Path
 class Detector:
     """Finds objects in images of any size.
 
-    >>> detector = Detector("yolox_nano", weights="yolox_nano.pth")  # doctest: +SKIP
+    >>> detector = Detector("yolox_nano")  # doctest: +SKIP
     >>> print(detector("street.jpg"))  # doctest: +SKIP
 
     The network with its decoding and non-maximum suppression is one jitted call, compiled once for each batch shape.
@@ -70,7 +70,8 @@ class Detector:
 
         Args:
             variant: one of the seven variants; by default the one that the weights show.
-            weights: .pth, .safetensors, .npz or a run directory.
+            weights: .pth, .safetensors, .npz, a run directory or the name of published weights; by default those of
+                `variant`. Published weights are fetched at their first use (see `yolox_jax.weights.published`).
             model: in place of `weights`; the detector keeps a copy with batch norm folded (see `update`).
             class_names: one a class; by default those stored with the weights, else COCO's for 80 classes.
             input_size: height and width of the network input in px, multiples of 32; by default the one stored with
@@ -91,10 +92,12 @@ class Detector:
                 size, class or threshold cannot work.
         """
         metadata: dict[str, str] = {}
+        if weights is None and model is None and variant is not None:
+            weights = published_weights(variant)
         if weights is not None and model is None:
             model, metadata = read_model(weights, variant)
         elif weights is not None or model is None:
-            raise ValueError("a Detector needs either weights=PATH or model=MODEL")
+            raise ValueError("a Detector needs one of these: the name of a variant, weights=PATH, or model=MODEL")
         elif variant not in (None, model.variant):
             raise ConfigError(f"the model is a {model.variant}, not a {variant}")
         check_thresholds(score_threshold, iou_threshold)
@@ -282,9 +285,8 @@ def _on_this_process(array: Array) -> Array:
     return array if array.is_fully_addressable else array.addressable_data(0)
 
 
-def read_model(path: str | Path, variant: str | None = None) -> tuple[YOLOX, dict[str, str]]:
-    """The network in a file of weights, and the metadata beside it; ConfigError where it is another variant."""
-    file = read_weights(path)
+    >>> detector = Detector("yolox_nano")  # doctest: +SKIP
+    >>> print(detector("street.jpg"))  # doctest: +SKIP
     found, num_classes = describe(file.state_dict)
     if variant not in (None, found):
         raise ConfigError(f"{path} holds the weights of {found}, but the variant asked for is {variant}")

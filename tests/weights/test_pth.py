@@ -1,103 +1,33 @@
 """The reader of .pth files, on files made here as torch.save makes them."""
 
 import collections
-import io
-import pickle
-import sys
-import types
-import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pth_files import Storage, Tensor, pretend_torch, save_legacy, save_zip
 from yolox_jax.weights import WeightsError
 from yolox_jax.weights.pth import read_pth
 
 
-class _Storage(NamedTuple):
-    kind: str
-    key: str
-    numbers: np.ndarray
-
-
-class _Tensor:
-    """Pickled as torch pickles a tensor."""
-
-    def __init__(self, storage: _Storage, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0):
-        self.arguments = (storage, offset, shape, strides, False, collections.OrderedDict())
-
-    def __reduce__(self) -> Any:
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, self.arguments
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, *extra: object):
-        super().__init__(file, protocol=2)
-        self.extra = extra
-        self.storages: dict[str, _Storage] = {}
-
-    def persistent_id(self, value: object) -> Any:
-        if not isinstance(value, _Storage):
-            return None
-        self.storages[value.key] = value
-        kind = getattr(sys.modules["torch"], value.kind)
-        return ("storage", kind, value.key, "cpu", value.numbers.size, *self.extra)
-
-
 @pytest.fixture(autouse=True)
 def fake_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names that a pickle of tensors refers to."""
-    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for kind in ("FloatStorage", "HalfStorage", "BFloat16Storage", "LongStorage"):
-        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
-
-    def _rebuild_tensor_v2() -> None: ...
-
-    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
-    torch._utils = utils
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+    pretend_torch(monkeypatch)
 
 
-def _save_zip(path: Path, content: object) -> Path:
-    buffer = io.BytesIO()
-    pickler = _Pickler(buffer)
-    pickler.dump(content)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", buffer.getvalue())
-        for storage in pickler.storages.values():
-            archive.writestr(f"archive/data/{storage.key}", storage.numbers.tobytes())
-    return path
-
-
-def _save_legacy(path: Path, content: object) -> Path:
-    buffer = io.BytesIO()
-    for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
-        pickle.dump(value, buffer, protocol=2)
-    pickler = _Pickler(buffer, None)
-    pickler.dump(content)
-    pickle.dump(sorted(pickler.storages), buffer, protocol=2)
-    for key in sorted(pickler.storages):
-        numbers = pickler.storages[key].numbers
-        buffer.write(numbers.size.to_bytes(8, "little") + numbers.tobytes())
-    path.write_bytes(buffer.getvalue())
-    return path
-
-
-def _state_dict() -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
+def _state_dict() -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
     values = np.arange(12, dtype=np.float32) / 7
-    shared = _Storage("FloatStorage", "0", values)
+    shared = Storage("FloatStorage", "0", values)
     brain = (values.view(np.uint32) >> 16).astype(np.uint16)
     tensors = {
-        "whole": _Tensor(shared, (3, 4), (4, 1)),
-        "transposed": _Tensor(shared, (4, 3), (1, 4)),
-        "part": _Tensor(shared, (2, 2), (4, 1), offset=5),
-        "half": _Tensor(_Storage("HalfStorage", "1", values.astype(np.float16)), (12,), (1,)),
-        "brain": _Tensor(_Storage("BFloat16Storage", "2", brain), (12,), (1,)),
-        "count": _Tensor(_Storage("LongStorage", "3", np.array([41], np.int64)), (), ()),
+        "whole": Tensor(shared, (3, 4), (4, 1)),
+        "transposed": Tensor(shared, (4, 3), (1, 4)),
+        "part": Tensor(shared, (2, 2), (4, 1), offset=5),
+        "half": Tensor(Storage("HalfStorage", "1", values.astype(np.float16)), (12,), (1,)),
+        "brain": Tensor(Storage("BFloat16Storage", "2", brain), (12,), (1,)),
+        "count": Tensor(Storage("LongStorage", "3", np.array([41], np.int64)), (), ()),
     }
     arrays = {
         "whole": values.reshape(3, 4),
@@ -110,7 +40,7 @@ def _state_dict() -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
     return tensors, arrays
 
 
-@pytest.mark.parametrize("save", [_save_zip, _save_legacy])
+@pytest.mark.parametrize("save", [save_zip, save_legacy])
 def test_tensors_of_every_kind_are_read_with_their_strides(tmp_path: Path, save: Any):
     tensors, arrays = _state_dict()
     read = read_pth(save(tmp_path / "w.pth", collections.OrderedDict(tensors)))
@@ -125,10 +55,10 @@ def test_a_training_checkpoint_gives_its_model(tmp_path: Path):
     tensors, arrays = _state_dict()
     optimizer = {"state": {0: {"momentum_buffer": tensors["half"]}}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}
     checkpoint = {"start_epoch": 3, "best_ap": np.float64(0.4), "model": tensors, "optimizer": optimizer}
-    assert read_pth(_save_zip(tmp_path / "w.pth", checkpoint)).keys() == arrays.keys()
+    assert read_pth(save_zip(tmp_path / "w.pth", checkpoint)).keys() == arrays.keys()
 
 
-@pytest.mark.parametrize("save", [_save_zip, _save_legacy])
+@pytest.mark.parametrize("save", [save_zip, save_legacy])
 def test_a_file_that_holds_code_is_refused_by_name_and_not_run(tmp_path: Path, save: Any):
     class Evil:
         def __reduce__(self) -> Any:
@@ -153,9 +83,9 @@ def test_a_bare_pickle_that_calls_the_system_is_refused(tmp_path: Path):
 def test_a_tensor_outside_of_its_storage_is_refused(
     tmp_path: Path, shape: tuple[int, ...], strides: tuple[int, ...], offset: int
 ):
-    tensor = _Tensor(_Storage("FloatStorage", "0", np.zeros(12, np.float32)), shape, strides, offset)
+    tensor = Tensor(Storage("FloatStorage", "0", np.zeros(12, np.float32)), shape, strides, offset)
     with pytest.raises(WeightsError, match="a tensor"):
-        read_pth(_save_zip(tmp_path / "w.pth", {"x": tensor}))
+        read_pth(save_zip(tmp_path / "w.pth", {"x": tensor}))
 
 
 def test_object_scalars_are_refused(tmp_path: Path):
@@ -165,7 +95,7 @@ def test_object_scalars_are_refused(tmp_path: Path):
         read_pth(path)
 
 
-@pytest.mark.parametrize("save", [_save_zip, _save_legacy])
+@pytest.mark.parametrize("save", [save_zip, save_legacy])
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_a_truncated_file_is_named(tmp_path: Path, save: Any, share: float):
     path = save(tmp_path / "short.pth", _state_dict()[0])
@@ -178,4 +108,4 @@ def test_a_truncated_file_is_named(tmp_path: Path, save: Any, share: float):
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"a": 1}}, {"epoch": 3}])
 def test_a_file_without_tensors_is_refused(tmp_path: Path, content: object):
     with pytest.raises(WeightsError, match=r"w\.pth holds .*state dict"):
-        read_pth(_save_zip(tmp_path / "w.pth", content))
+        read_pth(save_zip(tmp_path / "w.pth", content))

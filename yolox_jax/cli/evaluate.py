@@ -18,7 +18,8 @@ class EvaluateArguments:
     """What to score and what to write."""
 
     weights: Path
-    """Weights to score: .pth, .safetensors, .npz or a run directory."""
+    """Weights to score: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as yolox_s,
+    which are fetched at their first use."""
     output: Path | None = None
     """JSON file for the figures."""
     detections: Path | None = None
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> None:
     import jax
 
     from yolox_jax.cli.compilation import keep_compiled
+    from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.data.sources import open_datasets
     from yolox_jax.detector import Detector
     from yolox_jax.evaluation.report import name_mismatch, print_metrics
@@ -48,7 +50,7 @@ def main(argv: list[str]) -> None:
     dataset = open_datasets(config.data, "val")
     detector = Detector(
         config.model.variant,
-        weights=arguments.weights,
+        weights=fetch_if_published(arguments.weights),
         input_size=config.data.input_size,
         devices=jax.local_devices(),
     )

@@ -17,7 +17,7 @@ class ExportArguments:
     """Write a network as one file, from a batch of uint8 images to detections, that runs without this package."""
 
     weights: Path
-    """Weights: .pth, .safetensors, .npz or a run directory."""
+    """Weights: .pth, .safetensors, .npz, a run directory, or the name of a published network, such as yolox_s."""
     format: Literal["stablehlo", "onnx"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others."""
     output: Path
@@ -50,11 +50,12 @@ def main(argv: list[str]) -> None:
     _check(arguments)
     ensure_writable_folder(arguments.output.parent, "the folder of --output,")
     # Here, so that the help and wrong flags are answered before jax is loaded.
+    from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.detector import read_model
     from yolox_jax.detector_settings import chosen_names, chosen_size
     from yolox_jax.export.settings import ExportSettings
 
-    model, metadata = read_model(arguments.weights)
+    model, metadata = read_model(fetch_if_published(arguments.weights))
     settings = ExportSettings(
         class_names=chosen_names(None, metadata, model.num_classes),
         input_size=chosen_size(arguments.input_size, metadata, model.variant),

@@ -27,7 +27,8 @@ class PredictArguments:
     ]
     """Images, or folders whose images are taken (jpg, jpeg, png, bmp, webp)."""
     weights: Path
-    """Weights: .pth, .safetensors, .npz or a run directory."""
+    """Weights: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as yolox_s, which are
+    fetched at their first use."""
     output: Path
     """Folder for the drawn images and detections.json. Made if missing; its files of the same names are replaced."""
     score_threshold: float = 0.25
@@ -52,12 +53,13 @@ def main(argv: list[str]) -> None:
     _prepare_output(arguments.output, paths)
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.compilation import keep_compiled
+    from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.detector import Detector
     from yolox_jax.prediction import predict_images
 
     keep_compiled()
     detector = Detector(
-        weights=arguments.weights,
+        weights=fetch_if_published(arguments.weights),
         input_size=arguments.input_size,
         score_threshold=arguments.score_threshold,
         iou_threshold=arguments.iou_threshold,

@@ -4,7 +4,15 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 @contextlib.contextmanager
@@ -22,6 +30,27 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
             yield lambda done, total: bar.update(task, completed=done, total=total)
         return
 
+    yield _printer_of_tenths(console, what)
+
+
+@contextlib.contextmanager
+def show_download() -> Iterator[Callable[[int, int | None], None]]:
+    """Give a function that is to be called with the bytes received and those of the whole file, as a download goes on.
+
+    Nothing is shown before its first call.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print_tenths = _printer_of_tenths(console, "MiB")
+        yield lambda received, total: None if total is None else print_tenths(received >> 20, total >> 20)
+        return
+    columns = (TextColumn("download"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("download", total=None, visible=False)
+        yield lambda received, total: bar.update(task, completed=received, total=total, visible=True)
+
+
+def _printer_of_tenths(console: Console, what: str) -> Callable[[int, int], None]:
     tenths_shown = 0
 
     def print_each_tenth(done: int, total: int) -> None:
@@ -31,4 +60,4 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
             tenths_shown = tenths
             console.print(f"{done} of {total} {what}", highlight=False)
 
-    yield print_each_tenth
+    return print_each_tenth

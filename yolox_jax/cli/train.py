@@ -32,11 +32,14 @@ def main(argv: list[str]) -> None:
     workdir = arguments.workdir or Path("runs") / Path(requested_config(argv) or "").stem
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.compilation import keep_compiled
+    from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.training.distributed import leave, start_distributed
     from yolox_jax.training.interruption import Interrupted
     from yolox_jax.training.trainer import train
 
     keep_compiled()
+    if config.model.weights and not arguments.resume:  # the trainer would fetch them too, but show no progress
+        fetch_if_published(config.model.weights)
     start_distributed(
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )

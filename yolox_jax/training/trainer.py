@@ -44,7 +44,7 @@ from yolox_jax.training.state import TrainState, create_train_state
 from yolox_jax.training.step import make_train_step
 from yolox_jax.training.step_report import StepReporter
 from yolox_jax.training.validation import Validator
-from yolox_jax.weights import describe, load_state_dict, read_weights
+from yolox_jax.weights import describe, load_state_dict, read_weights, resolve
 
 logger = logging.getLogger("yolox_jax.training")
 
@@ -193,7 +193,7 @@ def _initial_model(config: Config, num_classes: int, *, take_weights: bool) -> Y
     """The model in training mode, with `model.weights` where they are given and wanted."""
     model = create_model(config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
     if take_weights and config.model.weights:
-        state_dict = read_weights(config.model.weights).state_dict
+        state_dict = read_weights(resolve(config.model.weights)).state_dict
         variant, _ = describe(state_dict)
         if variant != config.model.variant:
             raise ConfigError(

@@ -3,6 +3,7 @@
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import WeightsFile, read_weights, save_weights
 from yolox_jax.weights.names import describe
+from yolox_jax.weights.published import published_weights, resolve
 from yolox_jax.weights.transfer import LoadReport, export_state_dict, load_state_dict, load_weights
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "export_state_dict",
     "load_state_dict",
     "load_weights",
+    "published_weights",
     "read_weights",
+    "resolve",
     "save_weights",
 ]

@@ -12,6 +12,7 @@ from yolox_jax.models import YOLOX
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import read_weights
 from yolox_jax.weights.names import describe, from_original_layout, named_variables, original_shape, to_original_layout
+from yolox_jax.weights.published import resolve
 
 _SHOWN = 4
 
@@ -33,14 +34,15 @@ def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> Load
 
     Args:
         model: changed in place.
-        path: .pth, .safetensors, .npz or a run directory.
+        path: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`, which are
+            fetched at their first use.
         strict: refuse weights that do not fit exactly; otherwise load what fits by name and shape.
 
     Raises:
         FileNotFoundError: if there is no such file.
         WeightsError: if the file cannot be read, or its weights do not fit (the model is unchanged then).
     """
-    return _load(model, read_weights(path).state_dict, strict=strict, source=str(path))
+    return _load(model, read_weights(resolve(path)).state_dict, strict=strict, source=str(path))
 
 
 def load_state_dict(

@@ -1,0 +1,64 @@
+"""Commands that are given the name of published weights."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pth_files import pth_of
+from weights_server import Server, file, serve
+from yolox_jax.cli.main import main
+from yolox_jax.cli.progress import show_download
+from yolox_jax.config import Config, ModelConfig
+from yolox_jax.models import create_model
+from yolox_jax.training.trainer import _initial_model
+from yolox_jax.weights import export_state_dict
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """The weights of a nano, and the server that has them."""
+    monkeypatch.delenv("YOLOX_JAX_OFFLINE")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    state_dict = export_state_dict(create_model("yolox_nano", 80, seed=3))
+    with serve(Server()) as server:
+        server.answers = [file(pth_of(state_dict, tmp_path))]
+        monkeypatch.setenv("YOLOX_JAX_WEIGHTS_URL", server.url)
+        yield state_dict, server
+
+
+def test_predict_fetches_them_with_progress(published, tmp_path, capfd):
+    _, server = published
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    words = f"predict {tmp_path}/a.png --weights yolox_nano --output {tmp_path}/out --input-size 64 64 --batch-size 2"
+    assert main([*words.split(), "--score-threshold", "1e-9", "--max-detections", "5"]) == 0
+    shown = re.sub(r"\s+", " ", capfd.readouterr().err)
+    assert "3 of 3 MiB" in shown
+    (entry,) = json.loads(Path(tmp_path / "out" / "detections.json").read_text())
+    assert entry["detections"]
+    assert len(server.requests) == 1
+
+
+def test_a_failed_download_is_an_error_without_a_traceback(published, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("YOLOX_JAX_OFFLINE", "1")
+    (tmp_path / "a.png").touch()
+    assert main(f"predict {tmp_path}/a.png --weights yolox_nano --output {tmp_path}/out".split()) == 2
+    assert capfd.readouterr().err.startswith("error: the weights of yolox_nano are not in")
+
+
+def test_training_starts_from_them(published):
+    state_dict, _ = published
+    model = _initial_model(Config(model=ModelConfig("yolox_nano", weights="yolox_nano")), 80, take_weights=True)
+    for key, array in export_state_dict(model).items():
+        np.testing.assert_array_equal(array, state_dict[key])
+
+
+def test_a_download_of_unknown_length_shows_nothing_off_a_terminal(capfd):
+    with show_download() as on_progress:
+        on_progress(2**20, None)
+        on_progress(2**20, 10 * 2**20)
+    assert capfd.readouterr().err == "1 of 10 MiB\n"
