@@ -27,8 +27,10 @@ class _Decoded(NamedTuple):
     centres: str
     """[N, 2, A], px of the network input, as is the next."""
     sizes: str
-    logits: str
-    """[N, 1 + C, A]: objectness, classes."""
+    objectness: str
+    """Logits [N, 1, A]."""
+    classes: str
+    """Logits [N, C, A]."""
 
 
 def write_predictions(
@@ -44,7 +46,8 @@ def write_predictions(
         num_classes: C.
     """
     decoded = _decode(graph, levels, image_size, num_classes)
-    scores = graph.add("Sigmoid", [decoded.logits], "decode/scores")
+    logits = graph.add("Concat", [decoded.objectness, decoded.classes], "decode/logits", axis=1)
+    scores = graph.add("Sigmoid", [logits], "decode/scores")
     joined = graph.add("Concat", [decoded.centres, decoded.sizes, scores], "decode/joined", axis=1)
     output = graph.add("Transpose", [joined], "predictions", perm=[0, 2, 1])
     num_anchors = len(anchor_points(image_size)[1])
@@ -99,15 +102,16 @@ def _decode(graph: Graph, levels: Sequence[str], image_size: tuple[int, int], nu
     raw = graph.add("Concat", rows, "decode/raw", axis=2)
     if graph.precision != "float32":
         raw = graph.cast(raw, "float32", "decode/float32")
-    parts = [raw, graph.integers(2, 2, 1 + num_classes)]
-    shifts, logs, logits = graph.add_many("Split", parts, "decode/split", ["centre", "size", "logits"], axis=1)
+    parts = [raw, graph.integers(2, 2, 1, num_classes)]
+    names = ["centre", "size", "objectness", "classes"]
+    shifts, logs, objectness, classes = graph.add_many("Split", parts, "decode/split", names, axis=1)
     grid, stride = anchor_points(image_size)
     cells = graph.constant("decode/cells", grid.T[None])
     strides = graph.constant("decode/strides", stride[None, None])
     moved = graph.add("Add", [shifts, cells], "decode/moved")
     centres = graph.add("Mul", [moved, strides], "decode/centres")
     sizes = graph.add("Mul", [graph.add("Exp", [logs], "decode/exp"), strides], "decode/sizes")
-    return _Decoded(centres, sizes, logits)
+    return _Decoded(centres, sizes, objectness, classes)
 
 
 class _Candidates(NamedTuple):
@@ -122,11 +126,10 @@ class _Candidates(NamedTuple):
 
 
 def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_threshold: float) -> _Candidates:
-    parts = [decoded.logits, graph.integers(1, num_classes)]
-    objectness, classes = graph.add_many("Split", parts, "score/split", ["objectness", "classes"], axis=1)
     # The sigmoid of the largest logit is the largest sigmoid.
-    best = graph.add("Sigmoid", [graph.maximum(classes, 1, "score/best_logit")], "score/best")
-    product = graph.add("Mul", [graph.add("Sigmoid", [objectness], "score/objectness"), best], "score/product")
+    best = graph.add("Sigmoid", [graph.maximum(decoded.classes, 1, "score/best_logit")], "score/best")
+    objectness = graph.add("Sigmoid", [decoded.objectness], "score/objectness")
+    product = graph.add("Mul", [objectness, best], "score/product")
     scores = graph.add("Squeeze", [product, graph.integers(1)], "score/scores")
 
     lowest = graph.constant("score/threshold", np.float32(score_threshold))
@@ -153,7 +156,7 @@ def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_thresho
     ]
     edges = graph.add("Concat", corners, "candidates/edges", axis=1)
     boxes = graph.add("Transpose", [edges], "candidates/boxes", perm=[0, 2, 1])
-    logits = _take(graph, classes, order, num_classes, "candidates/logits")
+    logits = _take(graph, decoded.classes, order, num_classes, "candidates/logits")
     return _Candidates(boxes, ranked, graph.add("ArgMax", [logits], "candidates/classes", axis=1, keepdims=0))
 
 
