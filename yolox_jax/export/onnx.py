@@ -98,9 +98,7 @@ def export_onnx(
     levels = write_network(graph, fold_batch_norm(model), graph.cast(channels_first, precision, "images/pixels"))
     if nms:
         inputs.append(Value("ratios", "float32", (images_axis,)))
-        outputs = write_detections(
-            graph, levels, "ratios", images_axis, input_size, model.num_classes, suppression
-        )
+        outputs = write_detections(graph, levels, "ratios", images_axis, input_size, model.num_classes, suppression)
     else:
         outputs = write_predictions(graph, levels, images_axis, input_size, model.num_classes)
     version = package_metadata.version("yolox-jax")

@@ -57,7 +57,7 @@ class Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=name, **attributes))
         return names
 
-    def constant(self, name: str, array: Shaped[np.ndarray, "..."]) -> str:
+    def constant(self, name: str, array: Shaped[np.ndarray, "..."] | np.generic) -> str:
         """Add a constant of the array's own type."""
         self._constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
