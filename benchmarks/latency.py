@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
             for size in arguments.size or [(416, 416) if variant in SMALL else (640, 640)]:
                 weights, threshold = prepare(variant, tuple(size), Path(folder))
                 for precision, batch in itertools.product(arguments.precision, arguments.batch):
-                    spec = LatencySpec(variant, batch, precision, *size, str(weights), threshold)
+                    spec = LatencySpec(variant, batch, precision, size[0], size[1], str(weights), threshold)
                     result["cases"].append(_measure(spec, sides, arguments))
                     if arguments.output is not None:
                         write_json(arguments.output, result)

@@ -17,23 +17,23 @@ from yolox_jax.data.letterbox import letterbox
 
 def build_onnx(spec: LatencySpec) -> Built:
     """Our export."""
-    from yolox_jax.detector import read_model
     from yolox_jax.export.onnx import export_onnx
     from yolox_jax.export.settings import ExportSettings
+    from yolox_jax.weights import read_model
 
     start = time.perf_counter()
     model, _ = read_model(spec.weights)
     names = tuple(f"class {index}" for index in range(model.num_classes))
-    settings = {"class_names": names, "input_size": spec.size, "precision": spec.precision}
-    thresholds = {
+    settings: dict[str, Any] = {"class_names": names, "input_size": spec.size, "precision": spec.precision}
+    thresholds: dict[str, Any] = {
         "score_threshold": spec.score_threshold,
         "iou_threshold": IOU_THRESHOLD,
         "max_detections": MAX_DETECTIONS,
     }
     with tempfile.TemporaryDirectory() as folder:
         raw, whole = Path(folder) / "raw.onnx", Path(folder) / "whole.onnx"
-        export_onnx(model, raw, ExportSettings(**settings, nms=False))  # type: ignore[arg-type]
-        export_onnx(model, whole, ExportSettings(**settings, **thresholds))  # type: ignore[arg-type]
+        export_onnx(model, raw, ExportSettings(**settings, nms=False))
+        export_onnx(model, whole, ExportSettings(**settings, **thresholds))
         network, detect = _session(raw), _session(whole)
     given = frames(spec.batch)
 

@@ -25,15 +25,17 @@ LAYERS = [
     {"cli"},
 ]
 
-# Packages that one place alone may know.
-OWNERS = {
+# Packages that one place alone may know. The runner of ONNX files is a program of its own, made to be copied.
+OWNERS: dict[str, str | tuple[str, ...]] = {
     "orbax": "training/checkpoints.py",
     "grain": "data/pipeline.py",
     "tensorflow_datasets": "data/sources/tfds_files.py",
     "wandb": "training/loggers.py",
     "mlflow": "training/loggers.py",
     "tyro": "cli/",
-    "argparse": "cli/",
+    "argparse": ("cli/", "export/onnx_runner.py"),
+    "onnx": "export/onnx",
+    "onnxruntime": "export/onnx_runner.py",
 }
 
 CORE = ["models", "assignment", "losses", "postprocess", "training/step.py"]
@@ -50,6 +52,8 @@ NOT_FOR_THE_CORE = [
     "wandb",
     "mlflow",
     "safetensors",
+    "onnx",
+    "onnxruntime",
 ]
 
 BLOCKED_IMPORTS = """
@@ -103,6 +107,11 @@ def test_imports_point_down(path: Path) -> None:
 def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert rooms_imported(path) <= {"data", "config"}
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
+
+
+def test_the_onnx_runner_knows_nothing_of_the_package() -> None:
+    own = {name.split(".")[0] for name in imports(PACKAGE / "export/onnx_runner.py")} - set(sys.stdlib_module_names)
+    assert own == {"cv2", "numpy", "onnxruntime"}
 
 
 @pytest.mark.parametrize("package", OWNERS)

@@ -27,9 +27,9 @@ from yolox_jax.detector_settings import (
 )
 from yolox_jax.image_detections import ImageDetections, no_detections
 from yolox_jax.inference import Thresholds, compiled, prepared, views_of
-from yolox_jax.models.yolox import YOLOX, create_model
+from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
-from yolox_jax.weights import describe, load_state_dict, published_weights, read_weights, resolve
+from yolox_jax.weights import published_weights, read_model
 
 logger = logging.getLogger(__name__)
 
@@ -283,16 +283,6 @@ class Detector:
 def _on_this_process(array: Array) -> Array:
     """The copy that this process holds of a weight which is replicated over the devices of all processes."""
     return array if array.is_fully_addressable else array.addressable_data(0)
-
-
-    >>> detector = Detector("yolox_nano")  # doctest: +SKIP
-    >>> print(detector("street.jpg"))  # doctest: +SKIP
-    found, num_classes = describe(file.state_dict)
-    if variant not in (None, found):
-        raise ConfigError(f"{path} holds the weights of {found}, but the variant asked for is {variant}")
-    model = create_model(found, num_classes)
-    load_state_dict(model, file.state_dict)
-    return model, file.metadata
 
 
 def as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:

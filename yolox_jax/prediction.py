@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from yolox_jax.data.image import BrokenImage, read_image
-from yolox_jax.detector import Detector, ImageDetections
+from yolox_jax.detector import Detector
 from yolox_jax.draw import draw_detections
+from yolox_jax.image_detections import ImageDetections
 
 logger = logging.getLogger(__name__)
 

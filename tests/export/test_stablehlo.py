@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lively import lively_model
 from published_nano import (
     IOU_THRESHOLD,
     MAX_DETECTIONS,
@@ -24,10 +23,11 @@ from published_nano import (
     detections_on_coco,
 )
 from yolox_jax.config import ConfigError
-from yolox_jax.detector import Detector, read_model
+from yolox_jax.detector import Detector
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.export.stablehlo import export_stablehlo
 from yolox_jax.postprocess import decode
+from yolox_jax.weights import read_model
 
 SMALL = (64, 96)
 LOW = 1e-9
@@ -60,11 +60,6 @@ def _unchecked_shapes():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return lively_model(seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +108,7 @@ def test_it_is_made_for_every_platform_and_says_what_it_holds(exported):
     assert json.loads(metadata["class_names"]) == list(NAMES)
     assert json.loads(metadata["input_size"]) == list(SMALL)
     assert json.loads(metadata["score_threshold"]) == LOW
-    assert (metadata["variant"], metadata["channel_order"], metadata["padding"]) == ("yolox_nano", "BGR", "114")
+    assert (metadata["variant"], metadata["colour_order"], metadata["padding"]) == ("yolox_nano", "BGR", "114")
 
 
 def test_without_suppression_it_gives_the_decoded_predictions(model, tmp_path):

@@ -38,7 +38,7 @@ class ExportArguments:
     """Of two boxes that overlap more than this, the better is kept."""
     class_agnostic: bool = False
     """Let boxes of different classes suppress each other."""
-    max_detections: int = 300
+    max_detections: int = 1000
     """Most detections an image; the outputs are padded to this many."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = ("cpu", "cuda", "tpu")
     """What a stablehlo file can run on."""
@@ -51,9 +51,9 @@ def main(argv: list[str]) -> None:
     ensure_writable_folder(arguments.output.parent, "the folder of --output,")
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.detector import read_model
     from yolox_jax.detector_settings import chosen_names, chosen_size
     from yolox_jax.export.settings import ExportSettings
+    from yolox_jax.weights import read_model
 
     model, metadata = read_model(fetch_if_published(arguments.weights))
     settings = ExportSettings(
@@ -90,5 +90,3 @@ def _check(arguments: ExportArguments) -> None:
         raise ConfigError(f"--output {arguments.output}: the name of a {arguments.format} file ends in {suffix}")
     if arguments.output.is_dir():
         raise ConfigError(f"--output {arguments.output} is a folder: give the name of a file")
-    if arguments.format == "onnx" and arguments.precision == "bfloat16":
-        raise ConfigError("--precision bfloat16: few runtimes of ONNX know it; choose float32 or float16")

@@ -1,1 +1,1 @@
-"""A trained network as one file that runs without this package."""
+"""Networks as files that other programs run."""

@@ -3,11 +3,21 @@
 import dataclasses
 import importlib.metadata
 import json
+from typing import NamedTuple
 
 from yolox_jax.config import STRIDE, ConfigError
 from yolox_jax.data.letterbox import PADDING
 from yolox_jax.detector_settings import check_precision, check_thresholds
 from yolox_jax.models.yolox import YOLOX
+
+
+class Suppression(NamedTuple):
+    """Settings of `yolox_jax.postprocess.postprocess`, fixed in the file."""
+
+    score_threshold: float
+    iou_threshold: float
+    class_agnostic: bool
+    max_detections: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +44,7 @@ class ExportSettings:
     """Of two boxes that overlap more than this, the better is kept."""
     class_agnostic: bool = False
     """Let boxes of different classes suppress each other."""
-    max_detections: int = 300
+    max_detections: int = 1000
     """Most detections an image, K: what the outputs are padded to."""
 
     def __post_init__(self) -> None:
@@ -48,28 +58,37 @@ class ExportSettings:
         if self.max_detections < 1:
             raise ConfigError(f"most detections {self.max_detections}: at least 1")
 
+    @property
+    def suppression(self) -> Suppression:
+        """Settings of the non-maximum suppression."""
+        return Suppression(self.score_threshold, self.iou_threshold, self.class_agnostic, self.max_detections)
+
+    def check(self, model: YOLOX) -> None:
+        """Raise ConfigError where they do not belong to a network."""
+        if len(self.class_names) != model.num_classes:
+            raise ConfigError(f"{len(self.class_names)} class names for a network with {model.num_classes} classes")
+
     def metadata(self, model: YOLOX) -> dict[str, str]:
-        """What a program that runs the file has to know, as it is stored there: plain text or JSON."""
-        suppression = {
-            "score_threshold": json.dumps(self.score_threshold),
-            "iou_threshold": json.dumps(self.iou_threshold),
-            "class_agnostic": json.dumps(self.class_agnostic),
-            "max_detections": json.dumps(self.max_detections),
-        }
+        """What a program that runs the file has to know, as it is stored there: plain text or JSON.
+
+        Without suppression inside, its settings are those that the program is to use.
+        """
         return {
+            "output": "detections" if self.nms else "predictions",
             "variant": model.variant,
             "class_names": json.dumps(list(self.class_names), ensure_ascii=False),
             "input_size": json.dumps(list(self.input_size)),
-            "channel_order": "BGR",
+            "layout": "NHWC",
+            "colour_order": "BGR",
             "padding": json.dumps(PADDING),
+            **{name: json.dumps(value) for name, value in self.suppression._asdict().items()},
             "precision": self.precision,
-            "nms": json.dumps(self.nms),
-            **(suppression if self.nms else {}),
-            "producer": f"yolox-jax {_version()}",
+            "producer": f"yolox_jax {package_version()}",
         }
 
 
-def _version() -> str:
+def package_version() -> str:
+    """The version of this package, where it is installed."""
     try:
         return importlib.metadata.version("yolox-jax")
     except importlib.metadata.PackageNotFoundError:  # a checkout on the path

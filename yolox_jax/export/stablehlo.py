@@ -1,5 +1,6 @@
 """A detector as StableHLO, which jax runs without this package, on every platform it was exported for."""
 
+import importlib.util
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -45,11 +46,14 @@ def export_stablehlo(
     holds `predictions` [B, A, 5 + C]: centre x, centre y, width, height in px of the input, objectness and classes.
 
     Raises:
-        ConfigError: there is no such platform.
+        ConfigError: there is no such platform, or the package flatbuffers is missing.
     """
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ConfigError("export to StableHLO needs the package flatbuffers: pip install 'yolox-jax[stablehlo]'")
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
         raise ConfigError(f"platforms {list(platforms)}: choose some of {', '.join(PLATFORMS)}")
+    settings.check(model)
     height, width = settings.input_size
     batch = jax.export.symbolic_shape("batch")[0] if settings.batch is None else settings.batch
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)

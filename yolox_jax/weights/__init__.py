@@ -2,6 +2,7 @@
 
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import WeightsFile, read_weights, save_weights
+from yolox_jax.weights.model import read_model
 from yolox_jax.weights.names import describe
 from yolox_jax.weights.published import published_weights, resolve
 from yolox_jax.weights.transfer import LoadReport, export_state_dict, load_state_dict, load_weights
@@ -15,6 +16,7 @@ __all__ = [
     "load_state_dict",
     "load_weights",
     "published_weights",
+    "read_model",
     "read_weights",
     "resolve",
     "save_weights",

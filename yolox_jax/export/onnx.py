@@ -1,0 +1,106 @@
+"""Writes a network as an ONNX file, from the uint8 image batch to boxes, scores, classes and their count.
+
+The graph is written from the weights, not traced: in NCHW and with the nodes that runtimes have fast kernels for. For
+`yolox_jax/export/onnx_runner.py`, or any other program, all that is needed is in the file and its metadata.
+"""
+
+import os
+from pathlib import Path
+
+from yolox_jax.config import ConfigError
+
+try:
+    import onnx
+except ModuleNotFoundError as error:
+    raise ConfigError("export to ONNX needs the package onnx: pip install 'yolox-jax[onnx]'") from error
+
+from yolox_jax.export.onnx_graph import Graph, Value
+from yolox_jax.export.onnx_network import write_network
+from yolox_jax.export.onnx_output import write_detections, write_predictions
+from yolox_jax.export.settings import ExportSettings, package_version
+from yolox_jax.models import YOLOX, fold_batch_norm
+
+OPSET = 17
+"""Read by ONNX Runtime from 1.12 (2022), TensorRT from 8.6 and OpenVINO from 2022.3 on."""
+LOWEST_OPSET = 13
+"""The first in which axes are inputs, as they are written here."""
+
+
+def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, opset: int = OPSET) -> Path:
+    """Write an ONNX file of a model in evaluation mode, and have onnx check it, shapes included.
+
+    Inputs of the file, for N images:
+        images: uint8 [N, H, W, 3], BGR, letterboxed: scaled by one ratio to fit into the input size, at the top left,
+            the rest filled with 114 (`yolox_jax.data.letterbox`).
+        ratios: float32 [N], these ratios. Only with `nms`.
+
+    Outputs with `nms`, best first and padded to K = `max_detections`, as `yolox_jax.structures.Detections`:
+        boxes: float32 [N, K, 4], x1, y1, x2, y2 in px of the original images (those of the input divided by the
+            ratio), not clipped to them; zeros where there is no detection.
+        scores: float32 [N, K], objectness times class probability; 0 where there is none.
+        classes: int32 [N, K]; -1 where there is none.
+        count: int32 [N], the number of detections.
+
+    Output without `nms`, for runtimes that lack it or bring their own:
+        predictions: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` gives it: centre x, centre y, width and
+            height in px of the input, not divided by the ratio, then objectness and class probabilities.
+
+    The metadata of the file holds, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
+    `input_size` (height, width), `layout`, `colour_order`, `padding`, `score_threshold`, `iou_threshold`,
+    `class_agnostic`, `max_detections`, `precision` and `producer`.
+
+    Args:
+        model: left as it is.
+        path: where to; its folder is made. An existing file is replaced once the new one is complete.
+        settings: shapes, precision and suppression. In float16 the file is half as large; inputs, outputs and decoding
+            stay as above.
+        opset: version of the ONNX operators, 13 or newer; an older one is read by older runtimes.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ConfigError: a setting cannot work, or weights are too large for float16.
+    """
+    settings.check(model)
+    _check(settings.precision, opset)
+    images_axis: int | str = "batch" if settings.batch is None else settings.batch
+    input_size = settings.input_size
+    graph = Graph(settings.precision, opset)
+    inputs = [Value("images", "uint8", (images_axis, *input_size, 3))]
+    # While a pixel is one byte, moving it is cheapest.
+    channels_first = graph.add("Transpose", ["images"], "images/channels_first", perm=[0, 3, 1, 2])
+    levels = write_network(
+        graph, fold_batch_norm(model), graph.cast(channels_first, settings.precision, "images/pixels")
+    )
+    if settings.nms:
+        inputs.append(Value("ratios", "float32", (images_axis,)))
+        outputs = write_detections(
+            graph, levels, "ratios", images_axis, input_size, model.num_classes, settings.suppression
+        )
+    else:
+        outputs = write_predictions(graph, levels, images_axis, input_size, model.num_classes)
+    return _save(graph.model(inputs, outputs, version=package_version(), metadata=settings.metadata(model)), Path(path))
+
+
+def _check(precision: str, opset: int) -> None:
+    if precision == "bfloat16":
+        raise ConfigError("precision bfloat16: few runtimes of ONNX know it; choose float32 or float16")
+    newest = onnx.defs.onnx_opset_version()
+    if not LOWEST_OPSET <= opset <= newest:
+        raise ConfigError(
+            f"opset {opset}: the graph needs {LOWEST_OPSET} or newer, and onnx {onnx.__version__} knows up to {newest}"
+        )
+
+
+def _save(model: onnx.ModelProto, path: Path) -> Path:
+    """Write, check and only then put in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        onnx.save_model(model, partial)
+        onnx.checker.check_model(partial, full_check=True)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

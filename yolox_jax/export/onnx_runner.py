@@ -1,0 +1,227 @@
+"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs numpy, opencv-python and onnxruntime, nothing else.
+
+This file is meant to be copied to where the network is used, so it imports nothing of its package and, unlike other
+files there, is a program of its own:
+
+    python onnx_runner.py yolox_s.onnx street.jpg --output drawn.jpg
+
+    from onnx_runner import OnnxDetector
+    detector = OnnxDetector("yolox_s.onnx")
+    boxes, scores, classes = detector(cv2.imread("street.jpg"))
+    names = [detector.class_names[index] for index in classes]
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+
+class ModelFileError(ValueError):
+    """A file that cannot be run; the message says why and what to do."""
+
+
+class OnnxDetector:
+    """Finds objects in images of any size.
+
+    Attributes:
+        class_names: one a class.
+        input_size: height and width of the network input in px.
+        score_threshold: lowest score of a detection.
+        iou_threshold: largest IoU of two detections of one class.
+        class_agnostic: whether boxes of different classes suppress each other too.
+        max_detections: most detections an image.
+    """
+
+    def __init__(self, path: str | Path, *, providers: Sequence[str] | None = None) -> None:
+        """Load a file; thresholds, names and sizes are those in its metadata.
+
+        Args:
+            path: written by `yolox_jax.export.onnx.export_onnx`, with or without non-maximum suppression inside.
+            providers: what ONNX Runtime computes with; by default CUDA where its package has it, else the CPU.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ModelFileError: it is no such file, or this ONNX Runtime is too old for it.
+        """
+        self._session = _open(path, providers)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.class_names: list[str] = json.loads(metadata["class_names"])
+            self.input_size: tuple[int, int] = tuple(json.loads(metadata["input_size"]))
+            self.score_threshold: float = json.loads(metadata["score_threshold"])
+            self.iou_threshold: float = json.loads(metadata["iou_threshold"])
+            self.class_agnostic: bool = json.loads(metadata["class_agnostic"])
+            self.max_detections: int = json.loads(metadata["max_detections"])
+            self._padding: int = json.loads(metadata["padding"])
+            self._suppression_inside = metadata["output"] == "detections"
+        except KeyError as error:
+            raise ModelFileError(
+                f"{path} was not exported by yolox_jax: its metadata has no {error.args[0]!r}. Export the weights with "
+                "yolox_jax.export.onnx.export_onnx"
+            ) from error
+        batch = self._session.get_inputs()[0].shape[0]
+        self._batch_size = batch if isinstance(batch, int) else 1
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Detect objects in an image.
+
+        Args:
+            image: uint8 [H, W, 3] in BGR order, as cv2.imread gives it.
+
+        Returns:
+            Boxes [N, 4] (x1, y1, x2, y2 in px of the image; they can reach beyond it), scores [N] and class indices
+            [N], best first.
+
+        Raises:
+            ValueError: it is no such image.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ValueError(
+                f"an image is a uint8 array [height, width, 3] in BGR order, as cv2.imread gives it; this one is "
+                f"{image.dtype} {list(image.shape)}"
+            )
+        letterboxed, ratio = letterbox(image, self.input_size, self._padding)
+        images = np.repeat(letterboxed[None], self._batch_size, axis=0)
+        if self._suppression_inside:
+            ratios = np.full(self._batch_size, ratio, np.float32)
+            inputs = {"images": images, "ratios": ratios}
+            boxes, scores, classes, count = self._session.run(["boxes", "scores", "classes", "count"], inputs)
+            found = boxes[0, : count[0]], scores[0, : count[0]], classes[0, : count[0]]
+        else:
+            (predictions,) = self._session.run(["predictions"], {"images": images})
+            boxes, scores, classes = self._suppress(predictions[0])
+            found = boxes / np.float32(ratio), scores, classes
+        # Weights of a training that diverged can give boxes without bounds.
+        bounded = np.isfinite(found[0]).all(axis=1)
+        return found[0][bounded], found[1][bounded], found[2][bounded]
+
+    def _suppress(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Greedy non-maximum suppression of predictions [A, 5 + C]: boxes in px of the input, scores, classes."""
+        scores = predictions[:, 4] * predictions[:, 5:].max(axis=1)
+        good = scores >= np.float32(self.score_threshold)
+        predictions, scores = predictions[good], scores[good]
+        classes = predictions[:, 5:].argmax(axis=1).astype(np.int32)
+        centres, halves = predictions[:, :2], predictions[:, 2:4] / 2
+        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+        left = np.argsort(-scores, kind="stable")
+        kept: list[int] = []
+        while len(left) and len(kept) < self.max_detections:
+            best, left = left[0], left[1:]
+            kept.append(best)
+            beaten = overlap(boxes[best], boxes[left]) > np.float32(self.iou_threshold)
+            if not self.class_agnostic:
+                beaten &= classes[left] == classes[best]
+            left = left[~beaten]
+        return boxes[kept], scores[kept], classes[kept]
+
+
+def letterbox(image: np.ndarray, size: tuple[int, int], padding: int) -> tuple[np.ndarray, float]:
+    """Scale an image to fit into `size` (height, width) and fill up at the right or the bottom.
+
+    Returns:
+        The result, and the ratio of new to old sides: boxes found in the result are divided by it.
+    """
+    height, width = image.shape[:2]
+    ratio = min(size[0] / height, size[1] / width)
+    # A very long image would otherwise get a side of 0 px.
+    height, width = max(int(height * ratio), 1), max(int(width * ratio), 1)
+    if (height, width) != image.shape[:2]:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    canvas = np.full((*size, 3), padding, np.uint8)
+    canvas[:height, :width] = image
+    return canvas, ratio
+
+
+def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box [4] with others [N, 4]."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    shared = np.where((sides > 0).all(axis=1), sides[:, 0] * sides[:, 1], np.float32(0))
+    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+    union = (box[2] - box[0]) * (box[3] - box[1]) + areas - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def draw(
+    image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
+    """A copy of an image with boxes, class names and scores."""
+    canvas = image.copy()
+    thickness = max(1, round(min(image.shape[:2]) / 270))
+    scale = max(0.4, min(image.shape[:2]) / 1000)
+    limits = [image.shape[1], image.shape[0]] * 2
+    for index in reversed(range(len(boxes))):  # the best on top
+        x1, y1, x2, y2 = np.clip(boxes[index], 0, limits).round().astype(int).tolist()
+        hue = int(classes[index]) * 111 % 180  # a golden angle: classes get hues far apart
+        colour = cv2.cvtColor(np.array([[[hue, 220, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+        text = f"{class_names[classes[index]]} {scores[index]:.2f}"
+        (_, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        place = (x1 + thickness, y1 - descent if y1 > height + descent else y1 + height + descent)
+        for stroke, paint in ((3, (0, 0, 0)), (1, colour)):  # outlined, so that it can be read on anything
+            cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, paint, stroke, cv2.LINE_AA)
+    return canvas
+
+
+def _open(path: str | Path, providers: Sequence[str] | None) -> onnxruntime.InferenceSession:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    if providers is None:
+        available = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=list(providers))
+    except Exception as error:  # its exceptions have no common base
+        raise ModelFileError(_why_not(path, str(error))) from error
+
+
+def _why_not(path: str | Path, reason: str) -> str:
+    """Turn what ONNX Runtime says about a file into what to do."""
+    version = onnxruntime.__version__
+    for what, pattern in (
+        ("opset", r"Opset (\d+) is under development.*till opset (\d+)"),
+        ("IR version", r"IR version: (\d+), max supported IR version: (\d+)"),
+    ):
+        if found := re.search(pattern, reason):
+            return (
+                f"{path} has {what} {found[1]}, but ONNX Runtime {version} reads up to {found[2]}: install a newer "
+                "onnxruntime, or export with a lower opset"
+            )
+    return f"ONNX Runtime {version} cannot load {path}: {reason.splitlines()[0]}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what is in an image, and draw it if asked to; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Finds objects in an image with an exported YOLOX network.")
+    parser.add_argument("model", help="the .onnx file")
+    parser.add_argument("image", help="an image file")
+    parser.add_argument("--output", help="where to save the image with the detections drawn")
+    options = parser.parse_args(arguments)
+    image = cv2.imread(options.image)
+    if image is None:
+        print(f"{options.image} is missing or no image that OpenCV can read", file=sys.stderr)
+        return 2
+    try:
+        detector = OnnxDetector(options.model)
+    except (FileNotFoundError, ModelFileError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    boxes, scores, classes = detector(image)
+    for box, score, index in zip(boxes, scores, classes, strict=True):
+        print(f"{detector.class_names[index]} {score:.3f} " + " ".join(f"{edge:.1f}" for edge in box))
+    if options.output is not None:
+        drawn = draw(image, boxes, scores, classes, detector.class_names)
+        if not cv2.imwrite(options.output, drawn):
+            print(f"{options.output} cannot be written", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
