@@ -118,7 +118,8 @@ class _Candidates(NamedTuple):
 
 
 def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_threshold: float) -> _Candidates:
-    # The sigmoid of the largest logit is the largest sigmoid.
+    # The sigmoid of the largest logit is the largest sigmoid; so is the class below that of the largest logit, which
+    # `postprocess` can see differently only where two sigmoids round to one number.
     best = graph.add("Sigmoid", [graph.maximum(decoded.classes, 1, "score/best_logit")], "score/best")
     objectness = graph.add("Sigmoid", [decoded.objectness], "score/objectness")
     product = graph.add("Mul", [objectness, best], "score/product")
