@@ -1,5 +1,6 @@
 """Our detector, its parts apart."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from flax import nnx
 from latency_spec import IOU_THRESHOLD, MAX_DETECTIONS, LatencySpec, frames
 from our_step import peak_memory_bytes
 from serving import Built
+from yolox_jax.compiler_options import backend_options
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.detector import Detector
 from yolox_jax.inference import View, predictions, prepared
@@ -35,11 +37,11 @@ def build_ours(spec: LatencySpec) -> Built:
     gflops = summarize(model, spec.size).gflops
     graphdef, state = prepared(model, spec.precision)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=backend_options())
     def network(state: Any, images: Any) -> Any:
         return predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), View(spec.size))
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=backend_options())
     def suppress(decoded: Any) -> Any:
         return postprocess(
             decoded,

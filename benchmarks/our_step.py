@@ -11,11 +11,11 @@ import numpy as np
 from flax import nnx
 
 from step_spec import StepSpec
+from yolox_jax.compiler_options import compiler_options
 from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model, summarize
 from yolox_jax.structures import Targets
-from yolox_jax.training.compiler_options import compiler_options
 from yolox_jax.training.fake_batch import fake_batch
 from yolox_jax.training.mesh import create_mesh, split_over_devices, to_devices
 from yolox_jax.training.optimizer import sgd, warmup_cosine

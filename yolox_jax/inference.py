@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
+from yolox_jax.compiler_options import backend_options
 from yolox_jax.config import STRIDE
 from yolox_jax.models.fold import fold_batch_norm
 from yolox_jax.models.yolox import YOLOX
@@ -129,7 +130,7 @@ def compiled(graphdef: nnx.GraphDef, mesh: Mesh, views: tuple[View, ...]) -> Cal
     """
     on_device = functools.partial(detect, graphdef, views=views)
     if mesh.size == 1:  # the split would cost half a millisecond a call
-        return jax.jit(on_device, static_argnames="max_detections")
+        return jax.jit(on_device, static_argnames="max_detections", compiler_options=backend_options())
 
     def detect_in_shares(*arrays: Any, max_detections: int) -> Detections:
         whole, split = PartitionSpec(), PartitionSpec(*mesh.axis_names)
@@ -141,4 +142,4 @@ def compiled(graphdef: nnx.GraphDef, mesh: Mesh, views: tuple[View, ...]) -> Cal
             check_vma=False,  # it refuses loops that start from constants, as those of the suppression do
         )(*arrays)
 
-    return jax.jit(detect_in_shares, static_argnames="max_detections")
+    return jax.jit(detect_in_shares, static_argnames="max_detections", compiler_options=backend_options())

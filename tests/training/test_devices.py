@@ -113,10 +113,10 @@ def expected_step(graphdef, state, batch, num_devices):
     import jax.numpy as jnp
     from flax import nnx
 
+    from yolox_jax.compiler_options import compiler_options
     from yolox_jax.config import TrainConfig
     from yolox_jax.losses import detection_loss
     from yolox_jax.structures import Targets
-    from yolox_jax.training.compiler_options import compiler_options
 
     # The step's own options: other kernels round otherwise, which batch norm over four values makes a thousandth.
     @functools.partial(jax.jit, compiler_options=compiler_options(TrainConfig(BATCH_SIZE)))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from jax._src.array import ArrayImpl
 
+from yolox_jax.compiler_options import DETERMINISTIC, compiler_options
 from yolox_jax.config import Config, DataConfig, ModelConfig, TrainConfig
 from yolox_jax.data.pipeline import TrainingBatches
 from yolox_jax.models.yolox import create_model
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.compilation import CompiledSteps, batch_like
-from yolox_jax.training.compiler_options import DETERMINISTIC, compiler_options
 from yolox_jax.training.fake_batch import fake_batch
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loop import Loop

@@ -10,8 +10,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from yolox_jax.compiler_options import compiler_options
 from yolox_jax.config import Config
-from yolox_jax.training.compiler_options import compiler_options
 from yolox_jax.training.gradients import Batch, Metrics, make_gradients
 from yolox_jax.training.optimizer import ema_decay
 from yolox_jax.training.precision import adjusted

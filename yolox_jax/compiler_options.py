@@ -1,4 +1,4 @@
-"""What XLA is told about a training step, beyond its own defaults."""
+"""What XLA is told beyond its own defaults."""
 
 import functools
 
@@ -22,17 +22,19 @@ CPU: Options = {
     # quarter longer than what XLA has otherwise.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
 }
-"""Measured with YOLOX-tiny and jax 0.10.2: docs/performance.md."""
+"""Measured with jax 0.10.2: docs/performance.md."""
 
 
 def compiler_options(config: TrainConfig) -> Options | None:
-    """Options of `jax.jit` for the step; None for none."""
-    options: Options = {}
-    if config.deterministic:
-        options |= DETERMINISTIC
-    if jax.default_backend() == "cpu":
-        options |= {name: value for name, value in CPU.items() if _is_known(name, value)}
-    return options or None
+    """Options of `jax.jit` for the training step; None for none."""
+    return (DETERMINISTIC if config.deterministic else {}) | (backend_options() or {}) or None
+
+
+def backend_options() -> Options | None:
+    """Options of `jax.jit` for any program of a network on the backend at hand; None for none."""
+    if jax.default_backend() != "cpu":
+        return None
+    return {name: value for name, value in CPU.items() if _is_known(name, value)} or None
 
 
 @functools.cache
