@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from lively import lively_model
+from videos import write_video
 from yolox_jax.coco_names import COCO_NAMES
 from yolox_jax.config import ConfigError
 from yolox_jax.data.image import BrokenImage
@@ -155,6 +156,31 @@ def test_threads_get_what_one_thread_gets(detector, images):
     with ThreadPoolExecutor(8) as pool:
         for found, one in zip(pool.map(detector, images * 8), expected * 8, strict=True):
             _assert_same(found, one)
+
+
+def test_folders_patterns_and_videos_give_a_list_and_stream_gives_each_with_its_frame(detector, images, tmp_path):
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    (tmp_path / "broken.png").touch()
+    expected = detector(images)
+    found = detector(tmp_path)
+    assert len(found) == 4
+    for one, other in zip(found, [*expected, None], strict=True):
+        assert "empty file" in one.error if other is None else _assert_same(one, other) is None
+    for one, other in zip(detector(f"{tmp_path}/[0-9].png"), expected, strict=True):
+        _assert_same(one, other)
+    film = write_video(tmp_path / "film.mp4", 5)
+    streamed = list(detector.stream(film))
+    assert [frame.name for frame, _ in streamed] == [f"film_{number:06d}" for number in range(5)]
+    for (frame, one), other in zip(streamed, detector(film), strict=True):
+        _assert_same(one, other)
+        _assert_same(one, detector(frame.image))
+
+
+def test_a_camera_has_no_list(detector):
+    for source in (0, "0", "rtsp://there"):
+        with pytest.raises(ConfigError, match=r"no end.*detector\.stream"):
+            detector(source)
 
 
 def test_an_empty_list_has_no_detections(detector):

@@ -20,7 +20,7 @@ LAYERS = [
     {"data", "models", "assignment", "losses", "postprocess"},
     {"weights", "inference", "detector_settings"},
     {"detector", "export"},
-    {"evaluation", "prediction"},
+    {"evaluation", "prediction", "prediction_files"},
     {"training"},
     {"cli"},
 ]

@@ -1,21 +1,24 @@
 """The Python interface for inference: a network with its weights, thresholds and class names."""
 
+import contextlib
+import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
 import jax
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.frames import Frame, Frames, holds_several, is_endless, open_frames
+from yolox_jax.data.given import Image, as_array
+from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.detector_settings import (
     check_precision,
@@ -25,16 +28,13 @@ from yolox_jax.detector_settings import (
     chosen_size,
     class_indices,
 )
-from yolox_jax.image_detections import ImageDetections, no_detections
+from yolox_jax.image_detections import ImageDetections, no_detections, unpacked
 from yolox_jax.inference import Thresholds, compiled, prepared, views_of
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
 from yolox_jax.weights import published_weights, read_model
 
 logger = logging.getLogger(__name__)
-
-Image = np.ndarray | PIL.Image.Image | str | Path
-"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path of an image file."""
 
 
 class Detector:
@@ -203,7 +203,7 @@ class Detector:
     def __call__(self, images: Image) -> ImageDetections: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, images: Sequence[Image]) -> list[ImageDetections]: ...
-    def __call__(self, images: Image | Sequence[Image]) -> ImageDetections | list[ImageDetections]:
+    def __call__(self, images: Image | int | Sequence[Image]) -> ImageDetections | list[ImageDetections]:
         """Detect objects in one image or in several.
 
         Args:
@@ -219,12 +219,57 @@ class Detector:
             yolox_jax.data.image.BrokenImage: if a single file cannot be read.
             ConfigError: if there is no such file, or what was given has no end, as a camera.
         """
+        if isinstance(images, int) or (isinstance(images, str | Path) and is_endless(images)):
+            raise ConfigError(f"{images} has no end: go through detector.stream({images!r}) instead")
+        if isinstance(images, str | Path) and holds_several(images):
+            return [detections for _, detections in self.stream(images)]
         if isinstance(images, np.ndarray | PIL.Image.Image | str | Path):
             return self._detect_padded([as_array(images)], 1)[0]
         found: list[ImageDetections] = []
         for start in range(0, len(images), self.batch_size):
             found += self._detect_readable(images[start : start + self.batch_size])
         return found
+
+    def stream(self, source: str | Path | int | Frames) -> Iterator[tuple[Frame, ImageDetections]]:
+        """Detect objects in images as they come, while the next ones are read.
+
+        Args:
+            source: whatever `yolox_jax.data.frames.open_frames` opens, also opened already: a folder, a pattern, a
+                video, the number of a camera, the address of a stream. Of the last two only the newest frame is looked
+                at each time.
+
+        Yields:
+            Each frame with its detections, in order. Those of an image that cannot be read have an `error`.
+
+        Raises:
+            ConfigError: the source cannot be opened.
+        """
+        opened = source if isinstance(source, Frames) else open_frames(source)
+        batch_size = 1 if opened.is_live else self.batch_size
+        with contextlib.closing(opened):
+            waiting: tuple[list[Frame], Detections | None] | None = None
+            while batch := list(itertools.islice(opened.frames, batch_size)):
+                images = [frame.image for frame in batch if frame.image is not None]
+                started = batch, self._dispatch(images, batch_size) if images else None
+                if opened.is_live:
+                    yield from self._of_frames(*started)
+                    continue
+                # One batch late, so that the device works while this one is read and that one is used.
+                if waiting is not None:
+                    yield from self._of_frames(*waiting)
+                waiting = started
+            if waiting is not None:
+                yield from self._of_frames(*waiting)
+
+    def _of_frames(self, frames: list[Frame], found: Detections | None) -> Iterator[tuple[Frame, ImageDetections]]:
+        images = [frame.image for frame in frames if frame.image is not None]
+        detections = iter(unpacked(images, found, self.class_names) if found is not None else [])
+        for frame in frames:
+            if frame.image is None:
+                logger.warning("left out: %s %s", frame.path, frame.error)
+                yield frame, no_detections(f"{frame.path} {frame.error}")
+            else:
+                yield frame, next(detections)
 
     def _detect_readable(self, images: Sequence[Image]) -> list[ImageDetections]:
         """As `_detect_padded`; images that cannot be read are logged, and have no detections."""
@@ -240,7 +285,7 @@ class Detector:
 
     def _detect_padded(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> list[ImageDetections]:
         """Run a batch filled up with empty images, so that its shape is always the same."""
-        return self._unpack(images, self._dispatch(images, batch_size))
+        return unpacked(images, self._dispatch(images, batch_size), self.class_names)
 
     def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
         """Start detecting in a batch filled up with empty images."""
@@ -250,22 +295,6 @@ class Detector:
         for place, image in enumerate(images):
             batch[place], ratios[place] = letterbox(image, self.image_size)
         return self.detect_batch(batch, ratios)
-
-    def _unpack(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], found: Detections) -> list[ImageDetections]:
-        """Wait for the detections of a batch, and give each image its own."""
-        boxes, scores, classes, valid = (np.asarray(array) for array in found)
-        # Weights of a training that diverged can give boxes without bounds.
-        keep = valid & np.isfinite(boxes).all(axis=-1)
-        return [
-            ImageDetections(
-                boxes=boxes[place][keep[place]],
-                scores=scores[place][keep[place]],
-                classes=classes[place][keep[place]],
-                class_names=tuple(self.class_names[index] for index in classes[place][keep[place]]),
-                image_size=(image.shape[0], image.shape[1]),
-            )
-            for place, image in enumerate(images)
-        ]
 
     @property
     def _whole(self) -> NamedSharding:
@@ -283,22 +312,3 @@ class Detector:
 def _on_this_process(array: Array) -> Array:
     """The copy that this process holds of a weight which is replicated over the devices of all processes."""
     return array if array.is_fully_addressable else array.addressable_data(0)
-
-
-def as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of an image in BGR order.
-
-    Raises:
-        ValueError: an array is no image.
-        BrokenImage: a file cannot be read.
-    """
-    if isinstance(image, PIL.Image.Image):
-        return np.ascontiguousarray(np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1])
-    if not isinstance(image, np.ndarray):
-        return read_image(Path(image))
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
-            f"an image is a uint8 array [height, width, 3] in BGR order, as cv2.imread gives it; this one is "
-            f"{image.dtype} {list(image.shape)}. Give several images as a list"
-        )
-    return image

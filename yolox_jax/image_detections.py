@@ -1,10 +1,13 @@
 """The objects found in one image, and the forms that other programs want them in."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
+
+from yolox_jax.structures import Detections
 
 TABLE_HEADER = ("class", "score", "x1", "y1", "x2", "y2")
 
@@ -100,3 +103,28 @@ def no_detections(error: str) -> ImageDetections:
         class_names=(),
         error=error,
     )
+
+
+def unpacked(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], found: Detections, class_names: Sequence[str]
+) -> list[ImageDetections]:
+    """Wait for the detections of a batch, and give each image its own.
+
+    Args:
+        images: those at the beginning of the batch.
+        found: with boxes in px of the images.
+        class_names: one a class.
+    """
+    boxes, scores, classes, valid = (np.asarray(array) for array in found)
+    # Weights of a training that diverged can give boxes without bounds.
+    keep = valid & np.isfinite(boxes).all(axis=-1)
+    return [
+        ImageDetections(
+            boxes=boxes[place][keep[place]],
+            scores=scores[place][keep[place]],
+            classes=classes[place][keep[place]],
+            class_names=tuple(class_names[index] for index in classes[place][keep[place]]),
+            image_size=(image.shape[0], image.shape[1]),
+        )
+        for place, image in enumerate(images)
+    ]

@@ -1,97 +1,149 @@
-"""Runs a detector over image files: draws what it finds on copies and lists it."""
+"""Runs a detector over images, videos and cameras, and writes down what it finds."""
 
 import collections
-import logging
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.frames import Frame, Frames
 from yolox_jax.detector import Detector
 from yolox_jax.draw import draw_detections
 from yolox_jax.image_detections import ImageDetections
+from yolox_jax.prediction_files import Listing, Video, entry_of, save_crops, save_image, save_yolo
 
-logger = logging.getLogger(__name__)
+Save = Literal["drawings", "json", "jsonl", "yolo", "crops"]
+"""`drawings`: images, or a video, with boxes; `json`: detections.json; `jsonl`: detections.jsonl, a line an image as it
+comes; `yolo`: labels/NAME.txt; `crops`: crops/CLASS/NAME_0.jpg."""
+DRAWERS = 4
+"""Threads that draw and write."""
+WAITING = 16
+"""Images that may wait for them."""
 
 
-def predict_images(
+@dataclasses.dataclass
+class Outcome:
+    """What was done."""
+
+    images: int = 0
+    detections: int = 0
+    unreadable: int = 0
+    seconds: float = 0.0
+
+
+def predict(
     detector: Detector,
-    paths: Sequence[Path],
+    sources: Sequence[Frames],
     output: Path,
     *,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Detect objects in image files and save drawings of them under the same names.
+    save: Sequence[Save] = ("drawings", "json"),
+    on_progress: Callable[[int, int | None], None] | None = None,
+    outcome: Outcome | None = None,
+) -> Outcome:
+    """Detect objects in images and save what was asked for.
+
+    However it ends, by Ctrl-C too, files are closed and hold what was done so far.
 
     Args:
-        detector: finds the objects, `detector.batch_size` images at a time.
-        paths: image files, no two of the same name. Unreadable ones are logged and left out.
-        output: existing folder for the drawings.
-        on_progress: called after each batch with the number of images done and the number of all images.
+        detector: finds the objects.
+        sources: opened; each is closed at its end.
+        output: existing folder.
+        save: what to write there.
+        on_progress: called after each image with the number of those done, and of all where that is known.
+        outcome: counts into this, for who wants to know after Ctrl-C.
 
     Returns:
-        For each image that could be read its file, width, height, and detections (class, class_index, score and
-        box_xyxy in px), best first, as plain JSON values.
+        The counts. Images that cannot be read are logged and left out.
     """
-    entries: list[dict[str, Any]] = []
-    waiting: list[tuple[Path, np.ndarray]] = []
-    for done, (path, image) in enumerate(_read_ahead(paths, 2 * detector.batch_size), start=1):
-        if image is not None:
-            waiting.append((path, image))
-        if len(waiting) < detector.batch_size and done < len(paths):
-            continue
-        found = detector([image for _, image in waiting])
-        for (source, image), detections in zip(waiting, found, strict=True):
-            _save_drawing(output / source.name, image, detections)
-            entries.append(_entry(source, image, detections))
-        waiting.clear()
-        if on_progress is not None:
-            on_progress(done, len(paths))
-    return entries
+    outcome = outcome or Outcome()
+    totals = [source.total for source in sources]
+    total = sum(number or 0 for number in totals) if all(totals) else None
+    start = time.perf_counter()
+    with contextlib.ExitStack() as opened:
+        writer = opened.enter_context(_Writer(output, save))
+        for source in sources:
+            writer.begin(source)
+            for frame, detections in detector.stream(source):
+                if frame.image is None:
+                    outcome.unreadable += 1
+                else:
+                    writer.add(frame, detections)
+                    outcome.images += 1
+                    outcome.detections += len(detections)
+                outcome.seconds = time.perf_counter() - start
+                if on_progress is not None:
+                    on_progress(outcome.images + outcome.unreadable, total)
+    outcome.seconds = time.perf_counter() - start
+    return outcome
 
 
-def _read_ahead(paths: Sequence[Path], ahead: int) -> Iterator[tuple[Path, UInt8[np.ndarray, "H W 3"] | None]]:
-    """Read images in threads, at most `ahead` before they are asked for; None for those that cannot be read."""
-    reading: collections.deque[tuple[Path, Future[np.ndarray]]] = collections.deque()
-    remaining = iter(paths)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        while True:
-            while len(reading) < ahead and (path := next(remaining, None)) is not None:
-                reading.append((path, pool.submit(read_image, path)))
-            if not reading:
-                return
-            path, future = reading.popleft()
-            try:
-                yield path, future.result()
-            except BrokenImage as error:
-                logger.warning("left out: %s %s", error.path, error.why)
-                yield path, None
+class _Writer(contextlib.ExitStack):
+    """Writes what was asked for of one image after another; drawing goes on in threads, in order."""
+
+    def __init__(self, output: Path, save: Sequence[Save]) -> None:
+        super().__init__()
+        self._output, self._save = output, save
+        self._pool = self.enter_context(ThreadPoolExecutor(DRAWERS))
+        self._listings = [
+            self.enter_context(Listing(output / f"detections.{name}")) for name in ("json", "jsonl") if name in save
+        ]
+        self._video: Video | None = None
+        self._waiting: collections.deque[tuple[Video | None, Future[np.ndarray | None]]] = collections.deque()
+        self.callback(self._finish)
+
+    def begin(self, source: Frames) -> None:
+        """What is added from here on comes from this source."""
+        self._finish()
+        if "drawings" in self._save and source.rate is not None:
+            self._video = Video(self._output / f"{source.name}.mp4", source.rate)
+
+    def add(self, frame: Frame, detections: ImageDetections) -> None:
+        """Write an image's detections, or have them written."""
+        assert frame.image is not None
+        entry = entry_of(frame, detections)
+        for listing in self._listings:
+            listing.add(entry)
+        task = self._pool.submit(self._work, frame, frame.image, detections, self._video is not None)
+        self._waiting.append((self._video, task))
+        while len(self._waiting) > WAITING or (self._waiting and self._waiting[0][1].done()):
+            self._take()
+
+    def _work(
+        self, frame: Frame, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections, is_video: bool
+    ) -> UInt8[np.ndarray, "H W 3"] | None:
+        """Everything that needs no order; returns the drawing of a video's frame."""
+        if "yolo" in self._save:
+            save_yolo(self._output / "labels" / f"{_stem(frame)}.txt", image, detections)
+        if "crops" in self._save:
+            save_crops(self._output / "crops", _stem(frame), image, detections)
+        if "drawings" not in self._save:
+            return None
+        drawn = draw_detections(image, detections.boxes, detections.scores, detections.classes, detections.class_names)
+        if not is_video:
+            save_image(self._output / frame.name, drawn)
+            return None
+        return drawn
+
+    def _take(self) -> None:
+        video, task = self._waiting.popleft()
+        drawn = task.result()
+        if video is not None and drawn is not None:
+            video.add(drawn)
+
+    def _finish(self) -> None:
+        """Wait for what is still being drawn, and close the video."""
+        while self._waiting:
+            self._take()
+        if self._video is not None:
+            self._video.close()
+            self._video = None
 
 
-def _save_drawing(path: Path, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections) -> None:
-    drawn = draw_detections(image, detections.boxes, detections.scores, detections.classes, detections.class_names)
-    _, encoded = cv2.imencode(path.suffix.lower(), drawn)
-    path.write_bytes(encoded.tobytes())
-
-
-def _entry(path: Path, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections) -> dict[str, Any]:
-    rows = zip(detections.class_names, detections.classes, detections.scores, detections.boxes, strict=True)
-    return {
-        "file": str(path),
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "detections": [
-            {
-                "class": name,
-                "class_index": int(index),
-                "score": round(float(score), 4),
-                "box_xyxy": [round(float(value), 2) for value in box],
-            }
-            for name, index, score, box in rows
-        ],
-    }
+def _stem(frame: Frame) -> str:
+    return Path(frame.name).stem if frame.number is None else frame.name

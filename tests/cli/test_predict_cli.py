@@ -5,8 +5,12 @@ import cv2
 import numpy as np
 import pytest
 
+from videos import SIZE, Camera, frame, write_video
+from yolox_jax import prediction
 from yolox_jax.cli.main import main
+from yolox_jax.data.frames import open_frames
 from yolox_jax.models import create_model
+from yolox_jax.prediction_files import entry_of
 from yolox_jax.weights import export_state_dict, save_weights
 
 
@@ -78,14 +82,15 @@ def test_originals_are_never_overwritten(weights, folder, capfd):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("film.mp4", "not an image or folder. Images end in .jpg"),
-        ("0", "videos and cameras cannot be read yet"),
+        ("film.mp4", "cannot be opened as a video"),
+        ("notes.txt", "nothing that can be read: give an image (.jpg"),
         ("missing.jpg", "there is no such file"),
         ("empty", "holds no images"),
     ],
 )
 def test_sources_that_are_no_images_are_refused_before_the_weights_are_read(tmp_path, capfd, source, message):
     (tmp_path / "film.mp4").write_bytes(b"film")
+    (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "empty").mkdir()
     assert predict(tmp_path / source, "--weights", "none.pth", "--output", tmp_path / "out") == 2
     error = capfd.readouterr().err
@@ -118,3 +123,75 @@ def test_wrong_flags_end_with_exit_code_2(capfd):
         main(["predict", "image.jpg", "--weight", "w", "--output", "out"])
     assert caught.value.code == 2
     assert "--weights" in capfd.readouterr().err
+
+
+def test_a_video_gives_a_drawn_video_and_an_entry_a_frame(weights, tmp_path):
+    film, output = write_video(tmp_path / "film.mp4", 7), tmp_path / "out"
+    assert predict(film, "--weights", weights, "--output", output, "--save", "drawings", "json", "jsonl") == 0
+    assert {path.name for path in output.iterdir()} == {"film.mp4", "detections.json", "detections.jsonl"}
+    entries = json.loads((output / "detections.json").read_text())
+    assert [entry["frame"] for entry in entries] == list(range(7))
+    assert entries[5]["time_s"] == pytest.approx(0.5)
+    assert [json.loads(line) for line in (output / "detections.jsonl").read_text().splitlines()] == entries
+    drawn = [frame.image for frame in open_frames(output / "film.mp4").frames]
+    assert len(drawn) == 7
+    assert drawn[0].shape == (*SIZE, 3)
+    assert any(np.abs(image.astype(int) - frame(number)).max() > 50 for number, image in enumerate(drawn)), "boxes"
+
+
+def test_labels_and_crops_are_those_of_the_list(weights, folder, tmp_path):
+    output = tmp_path / "out"
+    assert predict(folder, "--weights", weights, "--output", output, "--save", "json", "yolo", "crops") == 0
+    assert {path.name for path in output.iterdir()} == {"detections.json", "labels", "crops"}
+    for entry in json.loads((output / "detections.json").read_text()):
+        size = np.array([entry["width"], entry["height"]] * 2)
+        boxes = np.clip([found["box_xyxy"] for found in entry["detections"]], 0, size)
+        inside = ((boxes[:, 2:] - boxes[:, :2]) > 0.01).all(axis=1)
+        stem = Path(entry["file"]).stem
+        rows = np.loadtxt(output / "labels" / f"{stem}.txt", ndmin=2)
+        centre, sides = rows[:, 1:3] * size[:2], rows[:, 3:5] * size[:2]
+        np.testing.assert_allclose(np.hstack([centre - sides / 2, centre + sides / 2]), boxes[inside], atol=0.02)
+        scores = np.array([found["score"] for found in entry["detections"]])
+        np.testing.assert_allclose(rows[:, 5], scores[inside], atol=1e-4)
+        for number, found in enumerate(entry["detections"]):
+            x1, y1, x2, y2 = np.clip(np.round(found["box_xyxy"]), 0, size).astype(int)
+            crop = output / "crops" / found["class"] / f"{stem}_{number}.jpg"
+            assert crop.exists() == (x2 > x1 and y2 > y1)
+            if crop.exists():
+                assert cv2.imread(str(crop)).shape == (y2 - y1, x2 - x1, 3)
+
+
+def test_only_the_classes_asked_for_are_listed(weights, folder, tmp_path, capfd):
+    assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--classes", "blue") == 0
+    entries = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {found["class"] for entry in entries for found in entry["detections"]} <= {"blue"}
+    assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--classes", "blu") == 2
+    assert "did you mean 'blue'" in capfd.readouterr().err
+
+
+def test_ctrl_c_ends_a_camera_with_whole_files(weights, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    taken = []
+
+    def entry(*arguments):
+        taken.append(arguments)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return entry_of(*arguments)
+
+    monkeypatch.setattr(prediction, "entry_of", entry)
+    output = tmp_path / "out"
+    assert predict("0", "--weights", weights, "--output", output, "--save", "drawings", "json", "jsonl") == 0
+    monkeypatch.undo()
+    assert len(json.loads((output / "detections.json").read_text())) == 2
+    assert len((output / "detections.jsonl").read_text().splitlines()) == 2
+    assert len(list(open_frames(output / "camera_0.mp4").frames)) == 2
+    assert "2 images" in capfd.readouterr().out
+    assert not Camera.last.is_open
+
+
+@pytest.mark.parametrize("flag", ["--score-threshold", "--iou-threshold"])
+def test_thresholds_beyond_one_are_refused_before_the_weights_are_read(folder, tmp_path, capfd, flag):
+    words = ["predict", str(folder), "--weights", "none.pth", "--output", str(tmp_path / "out"), flag, "45"]
+    assert main(words) == 2
+    assert f"{flag} 45.0: it lies between 0 and 1" in capfd.readouterr().err

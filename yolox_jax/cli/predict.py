@@ -1,36 +1,43 @@
-"""`yolox-jax predict`: draws what a network finds in images, and writes it down."""
+"""`yolox-jax predict`: draws what a network finds in images, videos and cameras, and writes it down."""
 
 import collections
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from yolox_jax.cli.progress import show_progress
+from yolox_jax.cli.progress import show_rate
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+if TYPE_CHECKING:
+    from yolox_jax.data.frames import Frames
+    from yolox_jax.prediction import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictArguments:
-    """Draw the objects found in images on copies of them, and list them in detections.json."""
+    """Draw the objects found in images, videos and cameras on copies of them, and list them in detections.json."""
 
     sources: Annotated[
-        tuple[Path, ...],
+        tuple[str, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="IMAGE|FOLDER", help_behavior_hint="(one or more)"),
+        tyro.conf.arg(metavar="IMAGE|FOLDER|PATTERN|VIDEO|CAMERA", help_behavior_hint="(one or more)"),
     ]
-    """Images, or folders whose images are taken (jpg, jpeg, png, bmp, webp)."""
+    """Images, folders of images, patterns such as 'photos/*.jpg', videos, the number of a camera, or the address of a
+    stream (rtsp://...). Ctrl-C ends a camera."""
     weights: Path
-    """Weights: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as yolox_s, which are
-    fetched at their first use."""
+    """Weights: .pth, .safetensors, .npz, a run directory, or the name of a published network, such as yolox_s."""
     output: Path
-    """Folder for the drawn images and detections.json. Made if missing; its files of the same names are replaced."""
+    """Folder for what is saved. Made if missing; its files of the same names are replaced."""
+    save: tuple[Literal["drawings", "json", "jsonl", "yolo", "crops"], ...] = ("drawings", "json")
+    """drawings: images, or a video, with boxes. json: detections.json. jsonl: detections.jsonl, a line an image. yolo:
+    labels/NAME.txt with class, centre, width and height as shares of the image, and score. crops: what lies in the
+    boxes, crops/CLASS/NAME_0.jpg."""
+    classes: tuple[str, ...] = ()
+    """Names or indices of the classes to look for; not given: all."""
     score_threshold: float = 0.25
     """Detections below this score are left out."""
     iou_threshold: float = 0.45
@@ -41,6 +48,12 @@ class PredictArguments:
     """Most detections an image."""
     batch_size: int = 8
     """Images a call of the network."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the network computes in."""
+    flip: bool = False
+    """Test-time augmentation: see each image mirrored as well; takes twice the time."""
+    scales: tuple[float, ...] = (1.0,)
+    """Test-time augmentation: see each image at these factors of the input size."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default the size stored with the weights, else
     the one at which their variant was published."""
@@ -49,76 +62,79 @@ class PredictArguments:
 def main(argv: list[str]) -> None:
     """Predicts; `argv` is the command line after `predict`."""
     arguments = tyro.cli(PredictArguments, args=argv, prog="yolox-jax predict", config=(tyro.conf.FlagCreatePairsOff,))
-    paths = find_images(arguments.sources)
-    _prepare_output(arguments.output, paths)
-    # Here, so that the help and wrong flags are answered before jax is loaded.
+    _check(arguments)
+    # Here, so that the help and wrong flags are answered before OpenCV and jax are loaded.
+    from yolox_jax.data.frames import is_endless, open_frames
+
+    sources = [open_frames(source) for source in arguments.sources]
+    _prepare_output(arguments.output, sources)
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.detector import Detector
-    from yolox_jax.prediction import predict_images
+    from yolox_jax.prediction import Outcome, predict
 
     keep_compiled()
+    totals = [source.total for source in sources]
     detector = Detector(
         weights=fetch_if_published(arguments.weights),
         input_size=arguments.input_size,
         score_threshold=arguments.score_threshold,
         iou_threshold=arguments.iou_threshold,
         class_agnostic=arguments.class_agnostic,
+        keep_classes=arguments.classes or None,
         max_detections=arguments.max_detections,
-        batch_size=min(arguments.batch_size, len(paths)),
+        precision=arguments.precision,
+        flip=arguments.flip,
+        scales=arguments.scales,
+        batch_size=min(arguments.batch_size, max(1, sum(total or arguments.batch_size for total in totals))),
     )
-    with show_progress("images") as on_progress:
-        entries = predict_images(detector, paths, arguments.output, on_progress=on_progress)
-    listing = arguments.output / "detections.json"
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    listing.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    left_out = len(paths) - len(entries)
-    if not entries:
-        raise ConfigError(f"none of the {left_out} images could be read; each is named above")
-    num_detections = sum(len(entry["detections"]) for entry in entries)
-    print(
-        f"{num_detections} detections in {len(entries)} images; drawings and {listing.name} are in {arguments.output}"
-    )
-    if left_out:
-        print(f"{left_out} of {len(paths)} images could not be read and were left out")
+    detector.warm_up(1 if any(source.is_live for source in sources) else detector.batch_size)
+    outcome = Outcome()
+    try:
+        with show_rate("images") as on_progress:
+            predict(detector, sources, arguments.output, save=arguments.save, on_progress=on_progress, outcome=outcome)
+    except KeyboardInterrupt:
+        if not any(is_endless(source) for source in arguments.sources):
+            _report(outcome, arguments)
+            raise
+    _report(outcome, arguments)
+    if not outcome.images:
+        raise ConfigError(f"none of the {outcome.unreadable} images could be read; each is named above")
 
 
-def find_images(sources: Sequence[Path]) -> list[Path]:
-    """List the image files among the sources and in the folders among them, each folder in order of names.
+def _check(arguments: PredictArguments) -> None:
+    """What can be refused before anything is loaded."""
+    if not arguments.sources:
+        raise ConfigError("give at least one image, folder, video or camera")
+    for flag, value in (("--score-threshold", arguments.score_threshold), ("--iou-threshold", arguments.iou_threshold)):
+        if not 0 <= value <= 1:
+            raise ConfigError(f"{flag} {value}: it lies between 0 and 1")
 
-    Raises:
-        ConfigError: if a source is no image or folder of images, or two images have the same name.
-    """
-    paths: list[Path] = []
-    for source in sources:
-        if source.is_dir():
-            inside = sorted(path for path in source.iterdir() if path.suffix.lower() in EXTENSIONS and path.is_file())
-            if not inside:
-                raise ConfigError(f"the folder {source} holds no images ({', '.join(EXTENSIONS)})")
-            paths += inside
-        elif source.is_file() and source.suffix.lower() in EXTENSIONS:
-            paths.append(source)
-        else:
-            missing = "" if source.exists() else "; there is no such file"
-            raise ConfigError(
-                f"{source} is not an image or folder{missing}. Images end in {', '.join(EXTENSIONS)}; videos and "
-                "cameras cannot be read yet"
-            )
-    if not paths:
-        raise ConfigError("give at least one image or folder of images")
-    repeated = [name for name, count in collections.Counter(path.name for path in paths).items() if count > 1]
+
+def _prepare_output(folder: Path, sources: Sequence["Frames"]) -> None:
+    """Make the output folder and see that it can be written to without touching an original."""
+    originals = [path for source in sources for path in source.paths]
+    names = [path.name for source in sources if source.rate is None for path in source.paths]
+    names += [f"{source.name}.mp4" for source in sources if source.rate is not None]
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
         raise ConfigError(
-            f"{len(repeated)} names, such as {repeated[0]}, appear more than once among the images, but the output "
-            "holds one image a name: give these sources in separate runs"
+            f"{len(repeated)} names, such as {repeated[0]}, appear more than once among the sources, but the output "
+            "holds one file a name: give these sources in separate runs"
         )
-    return paths
-
-
-def _prepare_output(folder: Path, images: Sequence[Path]) -> None:
-    """Make the output folder and see that it can be written to without touching an original."""
-    originals = {path.resolve() for path in images}
-    for path in images:
-        if (folder / path.name).resolve() in originals:
-            raise ConfigError(f"--output {folder} would overwrite the original {path}: choose another folder")
+    resolved = {path.resolve(): path for path in originals}
+    for name in names:
+        if (original := resolved.get((folder / name).resolve())) is not None:
+            raise ConfigError(f"--output {folder} would overwrite the original {original}: choose another folder")
     ensure_writable_folder(folder, "--output")
+
+
+def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
+    rate = outcome.images / outcome.seconds if outcome.seconds else 0.0
+    print(
+        f"{outcome.detections} detections in {outcome.images} images, {rate:.1f} images/s; {', '.join(arguments.save)} "
+        f"{'is' if len(arguments.save) == 1 else 'are'} in {arguments.output}"
+    )
+    if outcome.unreadable:
+        total = outcome.images + outcome.unreadable
+        print(f"{outcome.unreadable} of {total} images could not be read and were left out")

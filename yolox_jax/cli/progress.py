@@ -34,6 +34,35 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextlib.contextmanager
+def show_rate(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """As `show_progress`, with the number done each second; the number of all may be unknown.
+
+    Args:
+        what: the things that are counted, such as "images".
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print_tenths = _printer_of_tenths(console, what)
+        yield lambda done, total: None if total is None else print_tenths(done, total)
+        return
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def show(done: int, total: int | None) -> None:
+            elapsed = bar.tasks[task].elapsed
+            bar.update(task, completed=done, total=total, rate=f"{done / elapsed:.1f}/s" if elapsed else "")
+
+        yield show
+
+
+@contextlib.contextmanager
 def show_download() -> Iterator[Callable[[int, int | None], None]]:
     """Give a function that is to be called with the bytes received and those of the whole file, as a download goes on.
 

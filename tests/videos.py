@@ -1,0 +1,52 @@
+"""Small videos for tests."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+RATE, SIZE = 10.0, (64, 96)
+"""Frames a second; height and width in px."""
+
+
+def frame(number: int) -> np.ndarray:
+    """A square that moves to the right, 2 px a frame."""
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[20:40, 2 * number : 2 * number + 20] = 255
+    return image
+
+
+def write_video(path: Path, frames: int) -> Path:
+    """A video of the square; as Motion JPEG, of which a part can be read, where the name ends in .avi."""
+    code = cv2.VideoWriter_fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
+    writer = cv2.VideoWriter(str(path), code, RATE, SIZE[::-1])
+    for number in range(frames):
+        writer.write(frame(number))
+    writer.release()
+    return path
+
+
+def left_edge(image: np.ndarray) -> float:
+    """Where the square begins, in px."""
+    return float(np.argmax(image[30, :, 0] > 127))
+
+
+class Camera:
+    """In place of `cv2.VideoCapture`: frames without end, each as soon as it is asked for."""
+
+    def __init__(self, source: int | str) -> None:
+        self.is_open, self.number = source in (0, "rtsp://here"), 0
+        Camera.last = self
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self.is_open
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        self.number += 1
+        return True, frame(self.number % 30)
+
+    def release(self) -> None:
+        self.is_open = False
