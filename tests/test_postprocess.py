@@ -68,6 +68,42 @@ def test_equals_brute_force_with_ties_and_over_several_tiles(num_anchors, num_cl
     assert_equals_twin(detections, decoded, class_agnostic=class_agnostic, **settings)
 
 
+@pytest.mark.slow
+def test_a_thousand_random_sets_equal_brute_force():
+    """With ties, boxes that are equal, sets that are empty or full, and at the end all 8400 anchors of 640 px."""
+    rng = np.random.default_rng(0)
+    settings = {"score_threshold": 0.5, "max_detections": 300}
+    for num_images, num_anchors in [(33, 300)] * 30 + [(10, 8400)]:
+        decoded = make_decoded(rng, num_images, num_anchors, 3, spread=1000.0, score_steps=int(rng.integers(0, 20)))
+        equal = rng.integers(0, num_anchors, (2, num_anchors // 4))
+        decoded[:, equal[0]] = decoded[:, equal[1]]
+        decoded[0, :, 4] = 0.0
+        decoded[1, :, 4:] = 1.0
+        iou_threshold, class_agnostic = float(rng.uniform(0.1, 1.0)), bool(rng.integers(0, 2))
+        found = jitted_postprocess(
+            jnp.asarray(decoded), iou_threshold=iou_threshold, class_agnostic=class_agnostic, **settings
+        )
+        for image in range(num_images):
+            kept = greedy(decoded[image], iou_threshold=iou_threshold, class_agnostic=class_agnostic, **settings)
+            assert int(found.valid[image].sum()) == len(kept)
+            boxes = numpy_twins.corners(decoded[image, kept, :4])
+            np.testing.assert_allclose(found.boxes[image, : len(kept)], boxes, rtol=1e-6, atol=1e-4)
+
+
+def greedy(decoded, score_threshold, iou_threshold, class_agnostic, max_detections):
+    """`numpy_twins.suppress` for many boxes: each that stays is compared with all that are left at once."""
+    scores, classes = decoded[:, 4] * decoded[:, 5:].max(axis=1), decoded[:, 5:].argmax(axis=1)
+    boxes = numpy_twins.corners(decoded[:, :4])
+    left = np.argsort(-scores, kind="stable")
+    left, kept = left[scores[left] >= np.float32(score_threshold)], []
+    while len(left) and len(kept) < max_detections:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        rivals = class_agnostic | (classes[left] == classes[best])
+        left = left[~(rivals & (numpy_twins.iou(boxes[best][None], boxes[left]) > np.float32(iou_threshold)))]
+    return kept
+
+
 def test_long_chains_of_suppression_are_followed_to_their_end():
     # Each box overlaps its neighbours only, so every second one stays, whatever the tiles.
     decoded = np.zeros((1, 500, 6), np.float32)

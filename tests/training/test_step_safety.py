@@ -61,6 +61,7 @@ def with_scale(state, value: float):
     return state._replace(loss_scale=state.loss_scale._replace(value=jnp.float32(value)))
 
 
+@pytest.mark.slow
 def test_a_step_in_float16_gives_losses_and_gradients_that_are_not_scaled(batch, float16):
     state, step, _ = float16
     found = [step(with_scale(state, scale), batch)[1] for scale in (1.0, 32.0)]
@@ -70,6 +71,7 @@ def test_a_step_in_float16_gives_losses_and_gradients_that_are_not_scaled(batch,
     assert not any(float(metrics["skipped"]) for metrics in found)
 
 
+@pytest.mark.slow
 def test_an_overflow_changes_nothing_but_the_scale_and_the_counts(batch, float16):
     state, step, _ = float16
     state = with_scale(state, 2.0**40)

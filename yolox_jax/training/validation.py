@@ -159,7 +159,8 @@ def _column(
         return None  # the evaluation has named it
     class_of = {category: index for index, category in enumerate(dataset.category_ids)}
     found = [r for r in evaluation.results if r["image_id"] == record.image_id and r["score"] >= PICTURE_SCORE]
-    boxes = np.array([r["bbox"] for r in found], np.float32).reshape(-1, 4)
+    # Sides of boxes without bounds, as weights of the first epochs can give, may be too large for float32.
+    boxes = np.array([r["bbox"] for r in found], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     classes = np.array([class_of[r["category_id"]] for r in found], np.int32)
     scores = np.array([r["score"] for r in found], np.float32)
