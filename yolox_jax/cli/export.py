@@ -1,6 +1,7 @@
 """`yolox-jax export`: writes a network as one file that runs without this package."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ import tyro
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
 
+RUNNER = Path(__file__).parents[1] / "export" / "onnx_runner.py"
 SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 
 
@@ -42,6 +44,8 @@ class ExportArguments:
     """Most detections an image; the outputs are padded to this many."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = ("cpu", "cuda", "tpu")
     """What a stablehlo file can run on."""
+    runner: bool = False
+    """onnx: copy onnx_runner.py beside it, which runs it with numpy, OpenCV and onnxruntime alone."""
 
 
 def main(argv: list[str]) -> None:
@@ -75,6 +79,8 @@ def main(argv: list[str]) -> None:
         from yolox_jax.export.onnx import export_onnx
 
         export_onnx(model, arguments.output, settings)
+        if arguments.runner:
+            print(f"wrote {shutil.copy(RUNNER, arguments.output.parent)}")
     height, width = settings.input_size
     print(
         f"wrote {arguments.output}: {model.variant}, {model.num_classes} classes, {height}x{width} px, "

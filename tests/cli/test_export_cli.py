@@ -1,0 +1,88 @@
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import jaxtyping
+import numpy as np
+import onnx
+import pytest
+
+from lively import lively_model
+from yolox_jax.cli.main import main
+from yolox_jax.weights import export_state_dict, save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    metadata = {"class_names": '["red", "green", "blue"]', "input_size": "[64, 96]"}
+    save_weights(path, export_state_dict(lively_model(seed=1)), metadata)
+    return path
+
+
+def export(*words: str | Path) -> int:
+    return main(["export", *map(str, words)])
+
+
+def test_an_onnx_file_runs_with_the_program_that_is_copied_beside_it(weights, tmp_path, capfd):
+    output, image = tmp_path / "new" / "model.onnx", tmp_path / "image.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
+    words = ["--score-threshold", "1e-9", "--max-detections", "4", "--runner"]
+    assert export("--weights", weights, "--format", "onnx", "--output", output, *words) == 0
+    assert "yolox_nano, 3 classes, 64x96 px, float32, batch any" in capfd.readouterr().out
+    run = subprocess.run(
+        [sys.executable, "onnx_runner.py", "model.onnx", image, "--output", "drawn.png"],
+        cwd=output.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = run.stdout.splitlines()
+    assert len(lines) == 4
+    assert {line.split()[0] for line in lines} <= {"red", "green", "blue"}
+    assert cv2.imread(str(output.parent / "drawn.png")).shape == (60, 90, 3)
+
+
+def test_flags_reach_the_file(weights, tmp_path):
+    words = ["--input-size", "32", "64", "--batch", "2", "--no-nms", "--precision", "float16"]
+    assert export("--weights", weights, "--format", "onnx", "--output", tmp_path / "m.onnx", *words) == 0
+    model = onnx.load(tmp_path / "m.onnx")
+    assert [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim] == [2, 32, 64, 3]
+    assert [value.name for value in model.graph.output] == ["predictions"]
+    assert {entry.key: entry.value for entry in model.metadata_props}["precision"] == "float16"
+
+
+def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
+    # The checker of shapes cannot broadcast a batch that is a symbol.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        words = ["--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms", "cpu"]
+        assert export("--weights", weights, *words) == 0
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    with zipfile.ZipFile(tmp_path / "m.stablehlo") as file:
+        assert set(file.namelist()) == {"detect.bin", "metadata.json"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "onnx", "--output", "m.bin"], "ends in .onnx"),
+        (["--format", "stablehlo", "--output", "m.onnx"], "ends in .stablehlo"),
+        (["--format", "onnx", "--output", "m.onnx", "--input-size", "100", "64"], "100 x 64.*multiples of 32"),
+        (["--format", "onnx", "--output", "m.onnx", "--score-threshold", "25"], "score threshold 25"),
+        (["--format", "onnx", "--output", "m.onnx", "--precision", "bfloat16"], "bfloat16.*float16"),
+        (["--format", "onnx", "--output", "file/m.onnx"], "--output, file cannot be written to"),
+        (["--format", "onnx", "--output", "m.onnx", "--weights", "missing.pth"], "missing.pth"),
+    ],
+)
+def test_what_cannot_work_is_named_and_nothing_is_written(weights, tmp_path, monkeypatch, capfd, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a file")
+    assert export("--weights", weights, *words) == 2
+    error = capfd.readouterr().err
+    assert re.search(message, error), error
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
