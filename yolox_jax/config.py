@@ -264,6 +264,8 @@ class EvaluationConfig:  # A5
     """Detections kept an image."""
     num_pictures: int = 8
     """Validation images drawn with their predictions at every evaluation."""
+    losses: bool = True
+    """Compute the losses of the validation images as well, which costs a second pass of the network."""
 
 
 @dataclasses.dataclass(frozen=True)

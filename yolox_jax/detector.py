@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 import jax
 import numpy as np
@@ -35,6 +35,9 @@ from yolox_jax.structures import Detections
 from yolox_jax.weights import published_weights, read_model
 
 logger = logging.getLogger(__name__)
+
+Arrays = TypeVar("Arrays")
+"""Any pytree of arrays."""
 
 
 class Detector:
@@ -141,6 +144,18 @@ class Detector:
         """The next batch size, from `batch_size` up, that can be split evenly over the devices."""
         return -(-batch_size // self._mesh.size) * self._mesh.size
 
+    @property
+    def network(self) -> tuple[nnx.GraphDef, nnx.State]:
+        """The network as it is used: batch norm folded, in its precision, whole on each device."""
+        return self._graphdef, self._state
+
+    def placed(self, batch: Arrays) -> Arrays:
+        """Arrays with one row an image, split over the devices where there are several."""
+        if self._mesh.size == 1:
+            return batch
+        split = NamedSharding(self._mesh, PartitionSpec(*self._mesh.axis_names))
+        return jax.device_put(batch, split)
+
     def warm_up(self, *batch_sizes: int) -> float:
         """Compile for some batch sizes, by default those of one image and of a list, and run each once.
 
@@ -182,9 +197,7 @@ class Detector:
                 f"{len(images)} images cannot be split evenly over {self._mesh.size} devices: fill the batch up to "
                 f"{self.fitting_batch_size(len(images))}"
             )
-        if self._mesh.size > 1:
-            split = NamedSharding(self._mesh, PartitionSpec(*self._mesh.axis_names))
-            images, ratios = jax.device_put((images, ratios), split)
+        images, ratios = self.placed((images, ratios))
         thresholds = Thresholds(
             self.score_threshold if score_threshold is None else score_threshold,
             self.iou_threshold if iou_threshold is None else iou_threshold,

@@ -42,23 +42,37 @@ def draw_detections(
         classes: class index of each box, which chooses its colour.
         class_names: name of the class of each box.
     """
+    order = np.argsort(-scores, kind="stable").tolist() if scores is not None else list(range(len(boxes)))
+    labels = [class_names[index] if scores is None else f"{class_names[index]} {scores[index]:.2f}" for index in order]
+    return draw_boxes(image, boxes[order], labels, [class_colour(int(classes[index])) for index in order])
+
+
+def draw_boxes(
+    image: UInt8[np.ndarray, "H W 3"],
+    boxes: Float[np.ndarray, "N 4"],
+    labels: Sequence[str],
+    colours: Sequence[tuple[int, int, int]],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Draw labelled boxes on a copy of an image, in sizes that suit its resolution.
+
+    Args:
+        image: BGR.
+        boxes: x1, y1, x2, y2 in px of the image, the most important first; may reach beyond it.
+        labels: text for each box; none where it is empty.
+        colours: BGR of each box.
+    """
     canvas = image.copy()
     height, width = image.shape[:2]
     borders = np.array([width - 1, height - 1, width - 1, height - 1])
     corners = np.clip(boxes, 0, borders).round().astype(int)
-    best_first = np.argsort(-scores, kind="stable").tolist() if scores is not None else list(range(len(boxes)))
     thickness = max(1, round(min(height, width) / 270))
-    for index in reversed(best_first):
-        x1, y1, x2, y2 = corners[index].tolist()
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), class_colour(int(classes[index])), thickness)
-    labels: list[_Label] = []
-    for index in best_first:
-        class_index = int(classes[index])
-        text = class_names[index]
-        if scores is not None:
-            text += f" {scores[index]:.2f}"
-        labels.append(_place_label(text, class_colour(class_index), corners[index], (height, width), labels))
-    for label in reversed(labels):
+    for (x1, y1, x2, y2), colour in zip(corners[::-1].tolist(), reversed(colours), strict=True):
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+    placed: list[_Label] = []
+    for text, colour, corner in zip(labels, colours, corners, strict=True):
+        if text:
+            placed.append(_place_label(text, colour, corner, (height, width), placed))
+    for label in reversed(placed):
         label.draw(canvas)
     return canvas
 

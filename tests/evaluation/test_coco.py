@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import Dataset, Record
-from yolox_jax.evaluation.coco import FIGURES, score, to_coco
+from yolox_jax.data.sources.dataset import DataError, Dataset, Record
+from yolox_jax.evaluation import coco_scorers
+from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, score, to_coco
 from yolox_jax.structures import Detections
 
 CATEGORY_IDS = (3, 7, 9)
@@ -111,7 +113,8 @@ def test_scoring_changes_neither_ground_truth_nor_results_and_prints_nothing(dat
     assert capsys.readouterr().out == ""
 
 
-def test_figures_equal_those_of_pycocotools_used_directly(shared, tmp_path):
+@pytest.mark.parametrize("fast", [False, True], ids=["pycocotools", "faster-coco-eval"])
+def test_figures_equal_those_of_pycocotools_used_directly(shared, fast):
     """With noisy copies of the annotations as detections, crowds included."""
     folder = shared / "data/coco_val2017_100"
     dataset = read_coco(folder / "images", folder / "instances.json", setting="--data.val")
@@ -131,8 +134,91 @@ def test_figures_equal_those_of_pycocotools_used_directly(shared, tmp_path):
     evaluator.evaluate()
     evaluator.accumulate()
     evaluator.summarize()
-    figures = score(dataset, results).figures
-    np.testing.assert_allclose([figures[name] for name in FIGURES], evaluator.stats, rtol=1e-12)
+    metrics = score(dataset, results, fast=fast)
+    np.testing.assert_allclose([metrics.figures[name] for name in FIGURES], evaluator.stats, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.mean(list(metrics.per_iou.values())), evaluator.stats[0], rtol=1e-12)
+    of_classes = {
+        name: [figures[name] for figures in metrics.per_class_figures.values()] for name in ("AP50", "AR_100")
+    }
+    assert np.nanmean(of_classes["AP50"]) == pytest.approx(evaluator.stats[1])
+    assert np.nanmean(of_classes["AR_100"]) == pytest.approx(evaluator.stats[8])
+
+
+def _random_set(seed: int) -> tuple[Dataset, list[dict]]:
+    """A small data set and results with whatever is rare in real ones."""
+    rng = np.random.default_rng(seed)
+    num_images, num_classes = int(rng.integers(1, 5)), int(rng.integers(1, 4))
+    # Sides of which products lie at the limits between the areas, 32 and 96 squared.
+    sides = [1.0, 16.0, 32.0, 64.0, 96.0, 144.0, 200.5]
+
+    def box() -> list[float]:
+        return [*rng.integers(0, 40, 2).tolist(), rng.choice(sides), rng.choice(sides)]
+
+    objects = {
+        image_id: [(int(rng.integers(num_classes)), box()) for _ in range(rng.integers(0, 6))]
+        for image_id in rng.choice(50, num_images, replace=False).tolist()
+    }
+    dataset = make_dataset(objects)
+    for annotation in dataset.ground_truth["annotations"]:
+        annotation["iscrowd"] = int(rng.uniform() < 0.2)
+    near = [annotation["bbox"] for annotation in dataset.ground_truth["annotations"]] or [box()]
+    results = [
+        _result(
+            int(rng.choice(list(objects))),
+            int(rng.integers(num_classes)),
+            (np.array(near[rng.integers(len(near))]) + rng.choice([0.0, 2.0, 9.5], 4)).tolist(),
+            float(rng.choice([0.2, 0.5, 0.5001, 0.9])),  # ties among them
+        )
+        for _ in range(rng.choice([0, 1, 10, 130]))
+    ]
+    return dataset, results
+
+
+def test_both_implementations_give_the_same_on_rare_cases():
+    """200 random sets: crowds, empty images, no results, ties, one class, areas at the limits, over 100 a image."""
+    compared = 0
+    for seed in range(200):
+        dataset, results = _random_set(seed)
+        slow, fast = (score(dataset, results, fast=choice) for choice in (False, True))
+        for expected, found in zip(_all_figures(slow), _all_figures(fast), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9, err_msg=f"set {seed}")
+        compared += not math.isnan(slow.figures["AP"])
+    assert compared > 150
+
+
+def _all_figures(metrics: Metrics) -> Iterator[list[float]]:
+    yield list(metrics.figures.values())
+    yield list(metrics.per_iou.values())
+    yield from (list(figures.values()) for figures in metrics.per_class_figures.values())
+
+
+def test_images_may_be_added_in_any_order_and_in_parts(monkeypatch):
+    monkeypatch.setattr(coco_scorers, "CHUNK", 2)
+    dataset, results = next(
+        (dataset, results)
+        for dataset, results in map(_random_set, range(100))
+        if len(dataset.records) == 4 and len(results) > 100
+    )
+    expected = score(dataset, results, fast=False)
+    scorer = coco_scorers.open_scorer(dataset.ground_truth, fast=True)
+    for record in sorted(dataset.records, key=lambda record: -record.image_id):
+        scorer.add([record.image_id], [result for result in results if result["image_id"] == record.image_id])
+    found = metrics_of(scorer.finish(), dataset, num_images=4, num_detections=len(results))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 99}, r"detection 1 \(image id 99, category id 7\): the data set test has no image of this id"),
+        ({"category_id": 5}, r"detection 1 .*no such category; it has 3, 7, 9"),
+        ({"score": math.nan}, r"detection 1 .*score nan: all must be finite"),
+        ({"bbox": [0, 0, math.inf, 1]}, r"detection 1 .*box \[0, 0, inf, 1\]"),
+    ],
+)
+def test_results_that_cannot_be_scored_are_named(dataset, change, message):
+    with pytest.raises(DataError, match=message):
+        score(dataset, [PERFECT[0], PERFECT[1] | change, PERFECT[2]])
 
 
 def test_batches_become_coco_results_without_padding_and_unbounded_boxes(dataset):

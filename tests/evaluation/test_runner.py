@@ -7,19 +7,24 @@ from pathlib import Path
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolox_jax.config import ConfigError, EvaluationConfig
+from yolox_jax.config import AssignmentConfig, ConfigError, EvaluationConfig, LossConfig
 from yolox_jax.data import pipeline
-from yolox_jax.data.image import BrokenImage
+from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.detector import Detector
 from yolox_jax.evaluation import gather, runner
 from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.evaluation.runner import Evaluation, evaluate
+from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model
+from yolox_jax.structures import Targets
 
 CONFIG = EvaluationConfig(batch_size=2, score_threshold=1e-9, max_detections=5)
 
@@ -71,6 +76,27 @@ def test_every_image_is_evaluated_once_with_one_compilation(detector, dataset):
     assert progress == [(2, 5), (4, 5), (5, 5)]
     assert [result["image_id"] for result in evaluation.results] == np.repeat(np.arange(100, 105), 5).tolist()
     assert (evaluation.metrics.num_images, evaluation.metrics.num_detections) == (5, 25)
+
+
+def test_losses_are_those_of_all_images_as_one_batch(dataset):
+    """Whatever the batches, and without the padding of the last one."""
+    model = create_model("yolox_nano", 2)
+    model.eval()
+    detector = Detector(model=model, class_names=["a", "b"], input_size=(64, 64))
+    loss = ValidationLoss(detector, dataset, LossConfig(), AssignmentConfig())
+    losses = evaluate(detector, dataset, CONFIG, loss=loss).losses
+
+    images, ratios = zip(*(letterbox(load_image(record), (64, 64)) for record in dataset.records), strict=True)
+    centre_and_size = np.array([15, 20, 20, 30]) * ratios[0]
+    targets = Targets(
+        jnp.tile(jnp.asarray(centre_and_size, jnp.float32), (5, 1, 1)), jnp.zeros((5, 1), int), jnp.ones((5, 1), bool)
+    )
+    whole = jax.jit(lambda images: detection_loss(model(images), targets, image_size=(64, 64), l1_weight=1.0))
+    _, expected = whole(np.stack(images).astype(np.float32))
+    assert losses is not None
+    for name in ("iou", "objectness", "classification", "l1"):
+        assert losses[name] == pytest.approx(float(expected[name]), rel=1e-4), name
+    assert losses["loss"] == pytest.approx(losses["iou"] + losses["objectness"] + losses["classification"])
 
 
 def test_images_are_loaded_by_as_many_threads_as_asked_for(detector, dataset, monkeypatch):

@@ -5,25 +5,33 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config
-from yolox_jax.config import ConfigError
+from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
+
+if TYPE_CHECKING:
+    from yolox_jax.data.sources.dataset import Dataset
+    from yolox_jax.evaluation.runner import Evaluation
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateArguments:
     """What to score and what to write."""
 
-    weights: Path
+    weights: Path | None = None
     """Weights to score: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as yolox_s,
     which are fetched at their first use."""
+    results: Path | None = None
+    """In place of weights: score detections that were saved, a JSON file of COCO results."""
     output: Path | None = None
-    """JSON file for the figures."""
+    """JSON file for the figures and all that `yolox-jax report` shows of them."""
     detections: Path | None = None
-    """JSON file for every detection, as COCO results."""
+    """JSON file for every detection, as COCO results. Images without annotations (COCO test-dev) give nothing else."""
+    voc: Literal["07", "10"] | None = None
+    """Compute AP as Pascal VOC does as well: 07 at eleven recalls, as in VOC2007, or 10, as from VOC2010 on."""
 
 
 def main(argv: list[str]) -> None:
@@ -34,20 +42,57 @@ def main(argv: list[str]) -> None:
         prog="yolox-jax evaluate",
         description="Score weights on the validation images of a config with the COCO metric.",
     )
+    if (arguments.weights is None) == (arguments.results is None):
+        raise ConfigError("give either --weights, to detect with, or --results, detections to score")
     _check_writable("--output", arguments.output)
     _check_writable("--detections", arguments.detections)
     # Here, so that the help and wrong flags are answered before jax is loaded.
+    from yolox_jax.data.sources import open_datasets
+    from yolox_jax.evaluation.console import print_metrics, print_voc
+    from yolox_jax.evaluation.voc import voc_ap
+
+    dataset = open_datasets(config.data, "val")
+    for warning in dataset.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    annotated = bool(dataset.ground_truth["annotations"])
+    if not annotated and arguments.detections is None:
+        raise ConfigError(
+            f"the data set {dataset.name} has no annotations to score against; give --detections FILE to write what "
+            "is found in it, or the annotations with --data.val.annotations"
+        )
+    evaluation = _evaluate(arguments, config, dataset)
+    if annotated:
+        print_metrics(evaluation.metrics, dataset, evaluation.losses)
+        voc = None
+        if arguments.voc is not None:
+            voc = voc_ap(dataset, evaluation.results, style=arguments.voc, image_ids=evaluation.image_ids)
+            print_voc(voc, arguments.voc)
+        if arguments.output is not None:
+            _write_document(arguments, config, dataset, evaluation, voc)
+    elif arguments.output is not None:
+        print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
+    if arguments.detections is not None:
+        text = json.dumps(evaluation.results, ensure_ascii=False)
+        arguments.detections.write_text(text + "\n", encoding="utf-8")
+        print(f"wrote {arguments.detections}")
+
+
+def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
+    from yolox_jax.evaluation.saved_results import evaluate_results, read_results
+
+    if arguments.results is not None:
+        return evaluate_results(dataset, read_results(arguments.results, dataset))
+    assert arguments.weights is not None
     import jax
 
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.data.sources import open_datasets
     from yolox_jax.detector import Detector
-    from yolox_jax.evaluation.report import name_mismatch, print_metrics
+    from yolox_jax.evaluation.console import name_mismatch
     from yolox_jax.evaluation.runner import check_classes, evaluate
+    from yolox_jax.evaluation.validation_loss import ValidationLoss
 
     keep_compiled()
-    dataset = open_datasets(config.data, "val")
     detector = Detector(
         config.model.variant,
         weights=fetch_if_published(arguments.weights),
@@ -55,22 +100,38 @@ def main(argv: list[str]) -> None:
         devices=jax.local_devices(),
     )
     check_classes(detector, dataset)
-    for warning in (*dataset.warnings, *name_mismatch(detector.class_names, dataset)):
+    for warning in name_mismatch(detector.class_names, dataset):
         print(f"warning: {warning}", file=sys.stderr)
+    wanted = config.evaluation.losses and dataset.ground_truth["annotations"]
     with show_progress("images") as on_progress:
-        evaluation = evaluate(
+        return evaluate(
             detector,
             dataset,
             config.evaluation,
             broken_images=config.data.broken_images,
             num_threads=config.data.num_threads,
+            loss=ValidationLoss(detector, dataset, config.loss, config.assignment) if wanted else None,
             on_progress=on_progress,
         )
-    print_metrics(evaluation.metrics, dataset)
-    if arguments.output is not None:
-        _write_json(arguments.output, evaluation.metrics.to_json(), indent=2)
-    if arguments.detections is not None:
-        _write_json(arguments.detections, evaluation.results)
+
+
+def _write_document(
+    arguments: EvaluateArguments,
+    config: Config,
+    dataset: "Dataset",
+    evaluation: "Evaluation",
+    voc: dict[str, float] | None,
+) -> None:
+    from yolox_jax.evaluation.analysis import analyse, write_document
+    from yolox_jax.evaluation.coco import without_nan
+
+    assert arguments.output is not None
+    source = str(arguments.weights if arguments.weights is not None else arguments.results)
+    document = analyse(evaluation, dataset, config=config, weights=source)
+    if voc is not None:
+        document[f"voc{arguments.voc}"] = without_nan(voc)
+    write_document(arguments.output, document)
+    print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
 
 
 def _check_writable(flag: str, path: Path | None) -> None:
@@ -82,8 +143,3 @@ def _check_writable(flag: str, path: Path | None) -> None:
     ensure_writable_folder(path.parent, f"the folder of {flag},")
     if path.exists() and not os.access(path, os.W_OK):
         raise ConfigError(f"{flag} {path} cannot be written to: the file is there and write-protected")
-
-
-def _write_json(path: Path, value: Any, indent: int | None = None) -> None:
-    path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"wrote {path}")

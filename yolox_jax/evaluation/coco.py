@@ -1,18 +1,15 @@
 """The COCO metric: average precision and recall of detections on a data set."""
 
-import contextlib
 import dataclasses
-import io
 import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from jaxtyping import Float64, Int
 
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.evaluation.coco_scorers import Accumulated, Result, open_scorer
 from yolox_jax.structures import Detections
 
 FIGURES = (
@@ -31,6 +28,9 @@ FIGURES = (
 )
 """The twelve COCO figures in the order of pycocotools."""
 
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Those that AP is the mean over."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
@@ -40,20 +40,29 @@ class Metrics:
     """The twelve of `FIGURES`."""
     per_class: dict[str, float]
     """AP of each class, by name, in the order of the class indices."""
+    per_class_figures: dict[str, dict[str, float]]
+    """AP, AP50, AP75, AP_small, AP_medium, AP_large and AR_100 of each class."""
+    per_iou: dict[str, float]
+    """AP at each of `IOU_THRESHOLDS`, by the threshold as text."""
     num_images: int
     num_detections: int
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain JSON values, with null in place of NaN."""
+        """The COCO figures and AP of each class as plain JSON values, with null in place of NaN."""
         return {
-            **{name: _null_if_nan(value) for name, value in self.figures.items()},
-            "per_class": {name: _null_if_nan(value) for name, value in self.per_class.items()},
+            **without_nan(self.figures),
+            "per_class": without_nan(self.per_class),
             "num_images": self.num_images,
             "num_detections": self.num_detections,
         }
 
 
-def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dataset) -> list[dict[str, Any]]:
+def without_nan(values: dict[str, float]) -> dict[str, float | None]:
+    """Numbers as JSON can hold them: None in place of NaN."""
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dataset) -> list[Result]:
     """Turn the detections of a batch into COCO results.
 
     Args:
@@ -81,71 +90,85 @@ def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dat
     return results
 
 
-def score(dataset: Dataset, results: Sequence[dict[str, Any]], *, image_ids: Collection[int] | None = None) -> Metrics:
-    """Compute the COCO figures with pycocotools (SPEC A5).
+def check_results(results: Sequence[Result], dataset: Dataset) -> None:
+    """Fail at results that cannot be scored.
+
+    Raises:
+        DataError: naming the first result whose image or category is not in the data set, or whose box or score is no
+            finite number.
+    """
+    image_ids, category_ids = {record.image_id for record in dataset.records}, set(dataset.category_ids)
+    for place, result in enumerate(results):
+        where = f"detection {place} (image id {result['image_id']}, category id {result['category_id']})"
+        if result["image_id"] not in image_ids:
+            raise DataError(f"{where}: the data set {dataset.name} has no image of this id; is it of another one?")
+        if result["category_id"] not in category_ids:
+            known = ", ".join(map(str, dataset.category_ids[:10])) + (", ..." if len(category_ids) > 10 else "")
+            raise DataError(f"{where}: the data set {dataset.name} has no such category; it has {known}")
+        if not all(map(math.isfinite, (*result["bbox"], result["score"]))):
+            raise DataError(f"{where}: box {result['bbox']}, score {result['score']}: all must be finite numbers")
+
+
+def score(
+    dataset: Dataset,
+    results: Sequence[Result],
+    *,
+    image_ids: Collection[int] | None = None,
+    fast: bool | None = None,
+) -> Metrics:
+    """Compute the COCO figures (SPEC A5).
 
     Args:
         dataset: holds the ground truth, crowds included.
         results: from `to_coco`; neither they nor the ground truth are changed. May be empty.
         image_ids: images to score on; all of the data set by default.
+        fast: as for `open_scorer`.
+
+    Raises:
+        DataError: see `check_results`.
     """
-    image_ids = sorted(record.image_id for record in dataset.records) if image_ids is None else sorted(image_ids)
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = COCOeval(_ground_truth(dataset), _detections(dataset, results), iouType="bbox")
-        evaluator.params.imgIds = image_ids
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
+    check_results(results, dataset)
+    image_ids = [record.image_id for record in dataset.records] if image_ids is None else list(image_ids)
+    scorer = open_scorer(dataset.ground_truth, fast=fast)
+    scorer.add(image_ids, results)
+    return metrics_of(scorer.finish(), dataset, num_images=len(image_ids), num_detections=len(results))
+
+
+def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> Metrics:
+    """The figures of a scored data set; arguments as the fields of `Metrics`."""
+    column = {category_id: place for place, category_id in enumerate(accumulated.category_ids)}
+    per_class_figures = {
+        name: _figures_of_class(accumulated, column[category_id])
+        for name, category_id in zip(dataset.class_names, dataset.category_ids, strict=True)
+    }
+    at_iou = accumulated.precision[:, :, :, 0, -1]
     return Metrics(
-        figures={name: _nan_if_absent(value) for name, value in zip(FIGURES, evaluator.stats, strict=True)},
-        per_class=_per_class(evaluator, dataset),
-        num_images=len(image_ids),
-        num_detections=len(results),
+        figures={
+            name: math.nan if value < 0 else float(value)
+            for name, value in zip(FIGURES, accumulated.stats, strict=True)
+        },
+        per_class={name: figures["AP"] for name, figures in per_class_figures.items()},
+        per_class_figures=per_class_figures,
+        per_iou={f"{iou:.2f}": _mean(values) for iou, values in zip(IOU_THRESHOLDS, at_iou, strict=True)},
+        num_images=num_images,
+        num_detections=num_detections,
     )
 
 
-def _ground_truth(dataset: Dataset) -> COCO:
-    """Index of the ground truth; pycocotools writes into the annotations, so these are copied."""
-    truth = COCO()
-    truth.dataset = {
-        **dataset.ground_truth,
-        "annotations": [dict(annotation) for annotation in dataset.ground_truth["annotations"]],
+def _figures_of_class(accumulated: Accumulated, column: int) -> dict[str, float]:
+    precision = accumulated.precision[:, :, column, :, -1]  # IoU thresholds, recalls, areas
+    return {
+        "AP": _mean(precision[..., 0]),
+        "AP50": _mean(precision[0, :, 0]),
+        "AP75": _mean(precision[5, :, 0]),
+        "AP_small": _mean(precision[..., 1]),
+        "AP_medium": _mean(precision[..., 2]),
+        "AP_large": _mean(precision[..., 3]),
+        "AR_100": _mean(accumulated.recall[:, column, 0, -1]),
     }
-    truth.createIndex()
-    return truth
 
 
-def _detections(dataset: Dataset, results: Sequence[dict[str, Any]]) -> COCO:
-    """Index of the results. `COCO.loadRes` does the same, but fails on an empty list and needs an `info` entry."""
-    found = COCO()
-    found.dataset = {
-        "images": dataset.ground_truth["images"],
-        "categories": dataset.ground_truth["categories"],
-        "annotations": [
-            {**result, "id": number, "iscrowd": 0, "area": result["bbox"][2] * result["bbox"][3]}
-            for number, result in enumerate(results, start=1)
-        ],
-    }
-    found.createIndex()
-    return found
-
-
-def _per_class(evaluator: COCOeval, dataset: Dataset) -> dict[str, float]:
-    """Mean precision of each class over IoU thresholds and recalls, over all areas with the most detections."""
-    precision = evaluator.eval["precision"][:, :, :, 0, -1]  # IoU thresholds, recalls, categories
-    column = {category_id: place for place, category_id in enumerate(evaluator.params.catIds)}
-    per_class = {}
-    for name, category_id in zip(dataset.class_names, dataset.category_ids, strict=True):
-        values = precision[:, :, column[category_id]]
-        values = values[values > -1]
-        per_class[name] = float(values.mean()) if values.size else math.nan
-    return per_class
-
-
-def _nan_if_absent(value: float) -> float:
-    """NaN in place of the -1 that pycocotools gives where no object counts."""
-    return math.nan if value < 0 else float(value)
-
-
-def _null_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _mean(values: Float64[np.ndarray, "..."]) -> float:
+    """Of the entries of classes that have objects, as pycocotools has it; NaN where there is none."""
+    counted = values[values > -1]
+    return float(counted.mean()) if counted.size else math.nan

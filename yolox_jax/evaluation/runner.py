@@ -2,18 +2,20 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Array, Float, Int
 
 from yolox_jax.config import ConfigError, EvaluationConfig
 from yolox_jax.data.pipeline import Batch, evaluation_batches
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.detector import Detector
-from yolox_jax.evaluation.coco import Metrics, score, to_coco
+from yolox_jax.evaluation.coco import Metrics, metrics_of, to_coco
+from yolox_jax.evaluation.coco_scorers import Accumulated, Result, open_scorer
 from yolox_jax.evaluation.gather import gather_rows
+from yolox_jax.evaluation.validation_loss import ValidationLoss, mean_losses
 from yolox_jax.structures import Detections
 from yolox_jax.text import shortened
 
@@ -26,9 +28,15 @@ class Evaluation:
     """Outcome of an evaluation."""
 
     metrics: Metrics
-    results: list[dict[str, Any]]
+    accumulated: Accumulated
+    """Precision and recall that the figures are means of."""
+    image_ids: list[int]
+    """The images that count: all that could be read."""
+    results: list[Result]
     """Every detection as a COCO result: image_id, category_id, bbox (x, y, width, height in px), score. In the order
     of the images, and for each of them best first."""
+    losses: dict[str, float] | None
+    """From `mean_losses`, where they were wanted."""
 
 
 def evaluate(
@@ -38,12 +46,14 @@ def evaluate(
     *,
     broken_images: Literal["skip", "stop"] = "skip",
     num_threads: int = 4,
+    loss: ValidationLoss | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Detect objects in all images of a data set and compute the COCO figures.
 
-    Where there are several processes, each has to call this with its own detector of the same weights. Each detects in
-    its share of the images, and all return the same, which is what one process would have returned.
+    While the device detects, the next images are loaded, and with faster-coco-eval those done are matched with the
+    ground truth. Where there are several processes, each has to call this with its own detector of the same weights.
+    Each detects in its share of the images, and all return the same, which is what one process would have returned.
 
     Args:
         detector: its network, input size and class order are used; the thresholds are those of `config`.
@@ -51,6 +61,7 @@ def evaluate(
         config: batch size, which is rounded up so that the devices of the detector divide it, and thresholds.
         broken_images: whether an unreadable image is left out of the figures or stops the evaluation.
         num_threads: threads that load images.
+        loss: computes the losses besides, at the cost of a second pass of the network.
         on_progress: called after each batch with the number of images done and the number of all images, counting
             those of this process.
 
@@ -68,52 +79,33 @@ def evaluate(
         broken_images=broken_images,
         num_threads=num_threads,
     )
-    found, looked_at, num_done = [_NO_ROWS], [_NO_ROWS.indices], 0
-    for detections, indices in _detect(detector, batches, config):
-        found.append(_as_rows(detections, indices))
-        looked_at.append(indices)
-        num_done = min(num_done + len(indices), len(share))
+    tally = _Tally(dataset)
+    alone = jax.process_count() == 1
+    parts, num_done = [_NO_ROWS], 0
+    for rows in _detect(detector, batches, config, loss):
+        if alone:
+            tally.add(rows)
+        else:
+            parts.append(rows)
+        num_done = min(num_done + detector.fitting_batch_size(config.batch_size), len(share))
         if on_progress is not None:
             on_progress(num_done, len(share))
-
-    rows = gather_rows(jax.tree.map(lambda *parts: np.concatenate(parts), *found))
-    order = np.argsort(rows.indices, kind="stable")  # by image; those of each image are best first already
-    detections, indices = jax.tree.map(lambda array: array[order], rows)
-    results = to_coco(detections, indices, dataset)
-    places = gather_rows(np.concatenate(looked_at)).tolist()
-    image_ids = {dataset.records[place].image_id for place in places if place >= 0}
-    return Evaluation(metrics=score(dataset, results, image_ids=image_ids), results=results)
-
-
-def _detect(
-    detector: Detector, batches: Iterable[Batch], config: EvaluationConfig
-) -> Iterator[tuple[Detections, Int[np.ndarray, " B"]]]:
-    """The detections of each batch, with the places of its images in the records; -1 where there is no image."""
-    waiting: tuple[Detections, np.ndarray] | None = None
-    for batch in batches:
-        detections = detector.detect_batch(
-            batch["images"],
-            batch["ratios"],
-            score_threshold=config.score_threshold,
-            iou_threshold=config.iou_threshold,
-            max_detections=config.max_detections,
-        )
-        # The call above returns before the device is done: results are given out one batch late, so that the next
-        # images are read meanwhile.
-        if waiting is not None:
-            yield waiting
-        waiting = (detections, batch["indices"])
-    if waiting is not None:
-        yield waiting
+    if not alone:
+        tally.add(_gathered(parts))
+    return tally.finish()
 
 
 class _Rows(NamedTuple):
-    """Detections without padding, one a row: small enough to be kept and gathered for a whole data set."""
+    """What was found in some images, without padding: small enough to be kept and gathered for a whole data set."""
 
     detections: Detections
     """NumPy arrays, as those of a batch whose images have one detection each."""
-    indices: Int[np.ndarray, " N"]
-    """For each detection the place of its image in `dataset.records`; -1 where there is no image."""
+    detection_places: Int[np.ndarray, " N"]
+    """For each detection the place of its image in `dataset.records`."""
+    image_places: Int[np.ndarray, " B"]
+    """Those of the images looked at."""
+    losses: Float[np.ndarray, "B 5"] | None
+    """From `ValidationLoss.sums`, where it is wanted."""
 
 
 _NO_ROWS = _Rows(
@@ -126,12 +118,91 @@ _NO_ROWS = _Rows(
         ]
     ),
     np.zeros(0, np.int32),
+    np.zeros(0, np.int32),
+    None,
 )
 
 
-def _as_rows(detections: Detections, indices: Int[np.ndarray, " B"]) -> _Rows:
-    images, slots = np.nonzero(np.asarray(detections.valid))
-    return _Rows(jax.tree.map(lambda array: np.asarray(array)[images, slots, None], detections), indices[images])
+def _detect(
+    detector: Detector, batches: Iterable[Batch], config: EvaluationConfig, loss: ValidationLoss | None
+) -> Iterator[_Rows]:
+    """What is found in each batch."""
+    waiting: tuple[Detections, Array | None, np.ndarray] | None = None
+    for batch in batches:
+        detections = detector.detect_batch(
+            batch["images"],
+            batch["ratios"],
+            score_threshold=config.score_threshold,
+            iou_threshold=config.iou_threshold,
+            max_detections=config.max_detections,
+        )
+        losses = None if loss is None else loss.sums(batch["images"], batch["ratios"], batch["indices"])
+        # The calls above return before the device is done: results are given out one batch late, so that the next
+        # images are read meanwhile.
+        if waiting is not None:
+            yield _as_rows(*waiting)
+        waiting = (detections, losses, batch["indices"])
+    if waiting is not None:
+        yield _as_rows(*waiting)
+
+
+def _as_rows(detections: Detections, losses: Array | None, indices: Int[np.ndarray, " B"]) -> _Rows:
+    present = indices >= 0
+    images, slots = np.nonzero(np.asarray(detections.valid) & present[:, None])
+    return _Rows(
+        jax.tree.map(lambda array: np.asarray(array)[images, slots, None], detections),
+        indices[images],
+        indices[present],
+        None if losses is None else np.asarray(losses)[present],
+    )
+
+
+def _gathered(parts: list[_Rows]) -> _Rows:
+    """What all processes have found, by image; that of each image is best first already."""
+    with_losses = parts[-1].losses is not None
+    if with_losses:
+        parts[0] = parts[0]._replace(losses=np.zeros((0, 5), np.float32))
+    own = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+    detections, detection_places = gather_rows((own.detections, own.detection_places))
+    image_places, losses = gather_rows((own.image_places, own.losses))
+    by_image, order = np.argsort(detection_places, kind="stable"), np.argsort(image_places)
+    return _Rows(
+        jax.tree.map(lambda array: array[by_image], detections),
+        detection_places[by_image],
+        image_places[order],
+        losses[order] if with_losses else None,
+    )
+
+
+class _Tally:
+    """Takes what was found, in the order of the images, and scores it."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._scorer = open_scorer(dataset.ground_truth)
+        self._image_ids: list[int] = []
+        self._results: list[Result] = []
+        self._losses: list[np.ndarray] = []
+
+    def add(self, rows: _Rows) -> None:
+        results = to_coco(rows.detections, rows.detection_places, self._dataset)
+        image_ids = [self._dataset.records[place].image_id for place in rows.image_places.tolist()]
+        self._scorer.add(image_ids, results)
+        self._results += results
+        self._image_ids += image_ids
+        if rows.losses is not None:
+            self._losses.append(rows.losses)
+
+    def finish(self) -> Evaluation:
+        accumulated = self._scorer.finish()
+        counts = {"num_images": len(self._image_ids), "num_detections": len(self._results)}
+        return Evaluation(
+            metrics=metrics_of(accumulated, self._dataset, **counts),
+            accumulated=accumulated,
+            image_ids=self._image_ids,
+            results=self._results,
+            losses=mean_losses(np.concatenate(self._losses)) if self._losses else None,
+        )
 
 
 def check_classes(detector: Detector, dataset: Dataset) -> None:

@@ -38,6 +38,7 @@ FREE_SETTINGS = (
     "train.non_finite",
     "train.loggers",
     "evaluation.batch_size",
+    "evaluation.losses",
     "evaluation.num_pictures",
     "evaluation.patience",
 )
@@ -103,6 +104,11 @@ class RunDirectory:
     def best_weights(self) -> Path:
         """Averaged weights of the evaluation with the highest AP."""
         return self.root / "best" / "weights.safetensors"
+
+    @property
+    def best_metrics(self) -> Path:
+        """All that the evaluation of the best weights told, which `yolox-jax report` shows."""
+        return self.root / "best" / "metrics.json"
 
     @property
     def last_weights(self) -> Path:

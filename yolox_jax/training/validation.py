@@ -19,7 +19,9 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.detector import Detector
 from yolox_jax.draw import draw_detections
+from yolox_jax.evaluation.analysis import analyse, write_document
 from yolox_jax.evaluation.runner import Evaluation, evaluate
+from yolox_jax.evaluation.validation_loss import ValidationLoss
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.console import TrainingConsole
@@ -72,18 +74,21 @@ class Validator:
 
         start, step = time.perf_counter(), int(state.step)
         model = averaged_model(self._graphdef, state)
+        detector = self._detector_of(model)
         evaluation = evaluate(
-            self._detector_of(model),
+            detector,
             self._dataset,
             self._config.evaluation,
             broken_images=self._config.data.broken_images,
             num_threads=self._config.data.num_threads,
+            loss=self._loss_of(detector),
             on_progress=show,
         )
-        metrics = evaluation.metrics.to_json()
+        metrics = evaluation.metrics.to_json() | (evaluation.losses or {})
         ap = metrics["AP"] or 0.0
         seconds = time.perf_counter() - start
-        logger.info("epoch %d: AP %.4f, AP50 %.4f, in %.1f s", epoch, ap, metrics["AP50"] or 0.0, seconds)
+        loss = "" if evaluation.losses is None else f"loss {evaluation.losses['loss']:.3g}, "
+        logger.info("epoch %d: AP %.4f, AP50 %.4f, %sin %.1f s", epoch, ap, metrics["AP50"] or 0.0, loss, seconds)
 
         better = progress.best_ap is None or ap > progress.best_ap
         if self._log is not None:
@@ -92,6 +97,9 @@ class Validator:
             try:
                 for path in (self._run.last_weights, *([self._run.best_weights] if better else [])):
                     save_for_use(path, model, self._dataset.class_names, size)
+                if better:
+                    document = analyse(evaluation, self._dataset, config=self._config, weights=f"epoch {epoch}")
+                    write_document(self._run.best_metrics, document)
                 self._draw(evaluation, epoch, step, self._log)
             except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
                 logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
@@ -108,6 +116,11 @@ class Validator:
         else:
             self._detector.update(model)
         return self._detector
+
+    def _loss_of(self, detector: Detector) -> ValidationLoss | None:
+        if not self._config.evaluation.losses:
+            return None
+        return ValidationLoss(detector, self._dataset, self._config.loss, self._config.assignment)
 
     def _draw(self, evaluation: Evaluation, epoch: int, step: int, log: MetricsLog) -> None:
         draw_curves(read_metrics(self._run.metrics), self._run.curves)

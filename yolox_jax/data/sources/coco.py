@@ -42,7 +42,8 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data", fault
     content = _load(annotations)
     names = _categories(content["categories"], annotations, faults)
     rows = _images(content["images"], annotations, faults)
-    by_image = _group(content["annotations"], rows, names, annotations, faults)
+    unannotated = () if "annotations" in content else ("there is no list 'annotations', so nothing to score against",)
+    by_image = _group(content.get("annotations", []), rows, names, annotations, faults)
     rows = {key: row for key, row in rows.items() if row}
     by_image = {key: by_image[key] for key in rows}
     mended = _mend_areas(by_image, rows, images, faults)
@@ -63,7 +64,7 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data", fault
         category_ids=tuple(names),
         records=records,
         ground_truth=_ground_truth(rows, by_image, names),
-        warnings=(*tally.warnings(), *mended),
+        warnings=(*tally.warnings(), *mended, *unannotated),
     )
 
 
@@ -78,7 +79,12 @@ def _load(path: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no JSON text: {error}", kind="invalid JSON") from error
-    lists = ("images", "annotations", "categories")
+    # Files of images that others annotate in secret, as COCO's test images, have no list of annotations.
+    lists = (
+        "images",
+        "categories",
+        *(["annotations"] if not isinstance(content, dict) or "annotations" in content else []),
+    )
     missing = [key for key in lists if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
         raise DataError(

@@ -55,8 +55,7 @@ def read_voc(
         root: folder that holds Annotations, ImageSets and JPEGImages.
         split: name of the list, such as `train` for ImageSets/Main/train.txt.
         difficult: whether objects marked as difficult count like any other (SPEC A5), or are left out of the records
-            and are crowds in the ground truth. A crowd excuses any number of detections that lie in it, where the
-            metric of VOC itself excuses one for each difficult object.
+            and are crowds in the ground truth, which excuse any number of detections.
         setting: prefix of the settings named in errors, such as `--data.train`.
         faults: what to do about unsound entries.
 

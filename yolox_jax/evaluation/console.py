@@ -10,8 +10,8 @@ from yolox_jax.detector_settings import numbered_classes
 from yolox_jax.evaluation.coco import Metrics
 
 
-def print_metrics(metrics: Metrics, dataset: Dataset) -> None:
-    """Print the COCO figures, and a table with the AP of each class."""
+def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
+    """Print the COCO figures, the losses where they are known, and a table with the AP of each class."""
     console = Console(highlight=False)
     console.print(f"{metrics.num_detections} detections in {metrics.num_images} images of {dataset.name}")
     left_out = len(dataset.records) - metrics.num_images
@@ -21,7 +21,17 @@ def print_metrics(metrics: Metrics, dataset: Dataset) -> None:
     for name, value in metrics.figures.items():
         figures.add_row(name, _format(value))
     console.print(figures)
-    console.print(_per_class_table(metrics.per_class))
+    if losses is not None:
+        console.print("losses: " + ", ".join(f"{name} {value:.4g}" for name, value in losses.items()))
+    console.print(_per_class_table(metrics.per_class, "AP of each class"))
+
+
+def print_voc(per_class: dict[str, float], style: str) -> None:
+    """Print the AP of Pascal VOC, its mean first."""
+    counted = [value for value in per_class.values() if not math.isnan(value)]
+    mean = sum(counted) / len(counted) if counted else math.nan
+    title = f"AP as in VOC20{style}, IoU 0.5: mean {_format(mean)}"
+    Console(highlight=False).print(_per_class_table(per_class, title))
 
 
 def name_mismatch(class_names: tuple[str, ...], dataset: Dataset) -> list[str]:
@@ -37,8 +47,8 @@ def name_mismatch(class_names: tuple[str, ...], dataset: Dataset) -> list[str]:
     return []
 
 
-def _per_class_table(per_class: dict[str, float], columns: int = 3) -> Table:
-    table = Table(*("class", "AP") * columns, title="AP of each class", title_justify="left")
+def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) -> Table:
+    table = Table(*("class", "AP") * columns, title=title, title_justify="left")
     cells = [cell for name, value in per_class.items() for cell in (name, _format(value))]
     for start in range(0, len(cells), 2 * columns):
         table.add_row(*cells[start : start + 2 * columns])

@@ -1,0 +1,151 @@
+"""All that an evaluation tells, as one document that outlives it: `metrics.json`."""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from yolox_jax.config import Config
+from yolox_jax.config_file import config_to_dict
+from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.evaluation.coco import IOU_THRESHOLDS, without_nan
+from yolox_jax.evaluation.coco_scorers import Accumulated
+from yolox_jax.evaluation.confusion import confusion_matrix
+from yolox_jax.evaluation.errors import sort_errors
+from yolox_jax.evaluation.galleries import worst_images
+from yolox_jax.evaluation.operating_points import OperatingPoint, best_operating_points
+from yolox_jax.evaluation.runner import Evaluation
+
+VERSION = 1
+"""Of the document; a reader refuses others."""
+
+LOWEST_SHOWN_SCORE = 0.05
+"""Where no threshold is better than another, detections below this are not shown in pictures."""
+
+AREAS_PX = {"small": 32**2, "medium": 96**2, "large": math.inf}
+"""Upper limits of COCO's areas."""
+
+PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "pycocotools", "faster-coco-eval", "opencv-python-headless")
+
+
+def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights: str) -> dict[str, Any]:
+    """Everything there is to say of an evaluation, as plain JSON values.
+
+    Args:
+        evaluation: the outcome.
+        dataset: what was evaluated on.
+        config: settings of the evaluation, and of the training if that is what it is part of.
+        weights: where the weights came from, for the reader.
+
+    Returns:
+        `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `Metrics.to_json` gives them;
+        `losses`; `per_iou`; `per_class_figures`; `curves` (precision at 101 recalls); `operating_points` (thresholds of
+        the largest F1); `confusion`; `errors` (TIDE); `galleries` (images to look at); `data`, `settings`, `weights`,
+        `environment`, `date`.
+    """
+    results, image_ids = evaluation.results, evaluation.image_ids
+    errors = sort_errors(dataset, results, image_ids=image_ids)
+    overall, per_class = best_operating_points(dataset, results, errors, image_ids=image_ids)
+    threshold = LOWEST_SHOWN_SCORE if math.isnan(overall.threshold) else overall.threshold
+    metrics = evaluation.metrics
+    confusion = confusion_matrix(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
+    galleries = worst_images(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
+    return {
+        "version": VERSION,
+        **metrics.to_json(),
+        "losses": evaluation.losses,
+        "per_iou": without_nan(metrics.per_iou),
+        "per_class_figures": {name: without_nan(figures) for name, figures in metrics.per_class_figures.items()},
+        "curves": _curves(evaluation.accumulated, dataset),
+        "operating_points": {
+            "all": _point(overall),
+            "per_class": {name: _point(point) for name, point in per_class.items()},
+        },
+        "confusion": {"score_threshold": threshold, "iou_threshold": 0.5, "matrix": confusion.tolist()},
+        "errors": {
+            "AP50": None if math.isnan(errors.ap50) else errors.ap50,
+            "counts": {kind.value: count for kind, count in errors.counts().items()},
+            "costs": without_nan({kind.value: cost for kind, cost in errors.costs.items()}),
+            **without_nan(
+                {"false_positives": errors.cost_false_positives, "false_negatives": errors.cost_false_negatives}
+            ),
+        },
+        "galleries": {kind.value: images for kind, images in galleries.items()},
+        "data": _summary(dataset, image_ids),
+        "settings": config_to_dict(config),
+        "weights": weights,
+        "environment": _environment(),
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """Write it as JSON."""
+    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
+    """Precision at the recalls 0, 0.01, ..., 1: the mean of the classes with objects at three IoUs, and of each class.
+
+    Values are rounded to four decimals, which no plot shows.
+    """
+    column = {category: place for place, category in enumerate(accumulated.category_ids)}
+    precision = accumulated.precision[..., 0, -1]  # IoU thresholds, recalls, classes
+    counted = (precision > -1).any(axis=(0, 1))
+    mean = precision[:, :, counted].mean(axis=2) if counted.any() else np.zeros(precision.shape[:2])
+    at = {f"{iou:.2f}": mean[IOU_THRESHOLDS.index(iou)] for iou in (0.5, 0.75)} | {"0.50:0.95": mean.mean(axis=0)}
+    per_class = {
+        name: precision[0, :, column[category]].round(4).tolist() if counted[column[category]] else None
+        for name, category in zip(dataset.class_names, dataset.category_ids, strict=True)
+    }
+    return {"per_iou": {iou: values.round(4).tolist() for iou, values in at.items()}, "per_class": per_class}
+
+
+def _point(point: OperatingPoint) -> dict[str, float | None]:
+    return without_nan(point._asdict())
+
+
+def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:
+    """What the images that count hold."""
+    wanted = set(image_ids)
+    name_of = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["image_id"] in wanted]
+    objects = [entry for entry in annotations if not entry["iscrowd"]]
+    of_class = Counter(name_of[entry["category_id"]] for entry in objects)
+    of_area = Counter(next(name for name, limit in AREAS_PX.items() if entry["area"] < limit) for entry in objects)
+    unreadable = [str(record.path) for record in dataset.records if record.image_id not in wanted]
+    return {
+        "name": dataset.name,
+        "class_names": list(dataset.class_names),
+        "num_images": len(wanted),
+        "num_objects": len(objects),
+        "num_crowds": len(annotations) - len(objects),
+        "num_empty_images": len(wanted - {entry["image_id"] for entry in objects}),
+        "objects_per_class": {name: of_class[name] for name in dataset.class_names},
+        "objects_per_area": {name: of_area[name] for name in AREAS_PX},
+        "unreadable_images": unreadable,
+        "warnings": list(dataset.warnings),
+    }
+
+
+def _environment() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    devices = Counter(device.device_kind for device in jax.devices())
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "devices": ", ".join(f"{count} x {kind}" for kind, count in devices.items()),
+        "system": platform.platform(),
+    }

@@ -1,0 +1,170 @@
+"""Two implementations of the COCO metric: pycocotools, and faster-coco-eval, which gives the same in less time."""
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float64
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+Result = dict[str, Any]
+"""A detection as COCO has it: image_id, category_id, bbox (x, y, width, height in px), score."""
+
+CHUNK = 256
+"""Images that are matched at a time: enough to make their fixed cost small, few enough to begin early."""
+
+
+class Accumulated(NamedTuple):
+    """What pycocotools and faster-coco-eval end with; -1 where no object counts.
+
+    Axes: T the ten IoU thresholds, R the 101 recalls, K categories in ascending order, A the areas all, small, medium
+    and large, M the 1, 10 and 100 best detections of an image.
+    """
+
+    stats: Float64[np.ndarray, " 12"]
+    precision: Float64[np.ndarray, "T R K A M"]
+    """The largest precision at this recall or a larger one."""
+    recall: Float64[np.ndarray, "T K A M"]
+    scores: Float64[np.ndarray, "T R K A M"]
+    """The score of the detection that reaches this recall; 0 where none does."""
+    category_ids: tuple[int, ...]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Takes the results of a data set image by image and gives the figures at the end."""
+
+    def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
+        """Take all results of some images; may return before they are matched."""
+
+    def finish(self) -> Accumulated:
+        """The figures of all images that were added."""
+
+
+def open_scorer(ground_truth: dict[str, Any], *, fast: bool | None = None) -> Scorer:
+    """A scorer against annotations in COCO layout.
+
+    Args:
+        ground_truth: images, annotations and categories; not changed.
+        fast: whether to use faster-coco-eval, which matches in a thread of its own while results still come; by
+            default where it is installed (`pip install 'yolox-jax[fast-eval]'`).
+    """
+    if fast is None:
+        fast = importlib.util.find_spec("faster_coco_eval") is not None
+    return _FasterCocoEval(ground_truth) if fast else _Pycocotools(ground_truth)
+
+
+class _Pycocotools:
+    """Everything at the end: it prints as it goes, which can only be kept quiet for the whole process."""
+
+    def __init__(self, ground_truth: dict[str, Any]) -> None:
+        self._ground_truth = ground_truth
+        self._image_ids: list[int] = []
+        self._results: list[Result] = []
+
+    def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
+        self._image_ids += image_ids
+        self._results += results
+
+    def finish(self) -> Accumulated:
+        with contextlib.redirect_stdout(io.StringIO()):
+            truth = _index(COCO, self._ground_truth, self._ground_truth["annotations"])
+            found = _index(COCO, self._ground_truth, _as_annotations(self._results))
+            evaluator = COCOeval(truth, found, iouType="bbox")
+            evaluator.params.imgIds = sorted(self._image_ids)
+            evaluator.evaluate()
+            evaluator.accumulate()
+            evaluator.summarize()
+        return _accumulated(evaluator)
+
+
+class _FasterCocoEval:
+    """Matches in a thread while further results come, a chunk of images at a time.
+
+    The parts are put together as `faster_coco_eval.utils.pytorch.FasterCocoEvaluator` does.
+    """
+
+    def __init__(self, ground_truth: dict[str, Any]) -> None:
+        import faster_coco_eval
+
+        self._package, self._ground_truth = faster_coco_eval, ground_truth
+        self._truth = _index(faster_coco_eval.COCO, ground_truth, ground_truth["annotations"])
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="score")
+        self._waiting_ids: list[int] = []
+        self._waiting: list[Result] = []
+        self._parts: list[Future[tuple[list[int], np.ndarray]]] = []
+
+    def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
+        self._waiting_ids += image_ids
+        self._waiting += results
+        if len(self._waiting_ids) >= CHUNK:
+            self._start()
+
+    def finish(self) -> Accumulated:
+        if self._waiting_ids or not self._parts:
+            self._start()
+        with self._pool:
+            parts = [part.result() for part in self._parts]
+        image_ids = [image_id for ids, _ in parts for image_id in ids]
+        matches = np.concatenate([matched for _, matched in parts], axis=2)
+        # Ties of scores go by the order of the images, which is that of their ids.
+        order = np.argsort(image_ids, kind="stable")
+        evaluator = self._evaluator([])
+        evaluator.params.imgIds = [image_ids[place] for place in order]
+        evaluator._paramsEval = evaluator.params
+        evaluator._evalImgs_cpp = matches[:, :, order].ravel().tolist()
+        evaluator.accumulate()
+        evaluator.summarize()
+        return _accumulated(evaluator)
+
+    def _start(self) -> None:
+        self._parts.append(self._pool.submit(self._match, self._waiting_ids, self._waiting))
+        self._waiting_ids, self._waiting = [], []
+
+    def _match(self, image_ids: list[int], results: list[Result]) -> tuple[list[int], np.ndarray]:
+        """Ids in ascending order, and what is matched: an object for each category, area and image."""
+        evaluator = self._evaluator(results)
+        evaluator.params.imgIds = sorted(image_ids)
+        evaluator.evaluate()
+        shape = len(evaluator.params.catIds), len(evaluator.params.areaRng), len(image_ids)
+        matched = np.empty(int(np.prod(shape)), object)
+        matched[:] = evaluator._evalImgs_cpp
+        return sorted(image_ids), matched.reshape(shape)
+
+    def _evaluator(self, results: list[Result]) -> Any:
+        found = _index(self._package.COCO, self._ground_truth, _as_annotations(results))
+        return self._package.COCOeval_faster(
+            self._truth, found, "bbox", print_function=lambda *_: None, separate_eval=True
+        )
+
+
+def _index(coco: type, ground_truth: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> Any:
+    """An index of annotations. `COCO.loadRes` does the same, but fails on an empty list and needs an `info` entry."""
+    index = coco()
+    index.dataset = {
+        "images": ground_truth["images"],
+        "categories": ground_truth["categories"],
+        # Copies, because both write into them.
+        "annotations": [dict(annotation) for annotation in annotations],
+    }
+    index.createIndex()
+    return index
+
+
+def _as_annotations(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [
+        {**result, "id": number, "iscrowd": 0, "area": result["bbox"][2] * result["bbox"][3]}
+        for number, result in enumerate(results, start=1)
+    ]
+
+
+def _accumulated(evaluator: Any) -> Accumulated:
+    of = evaluator.eval
+    stats = np.asarray(evaluator.stats[:12], np.float64)
+    category_ids = tuple(int(category) for category in evaluator.params.catIds)
+    return Accumulated(stats, of["precision"], of["recall"], of["scores"], category_ids)

@@ -1,0 +1,74 @@
+"""Where to cut the scores: the threshold of each class that balances precision and recall."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.evaluation.coco_scorers import Result
+from yolox_jax.evaluation.errors import Errors
+
+
+class OperatingPoint(NamedTuple):
+    """What keeping the detections from a score up gives, at an IoU of 0.5."""
+
+    threshold: float
+    """Lowest score that is kept; NaN where nothing is found or there is nothing to find."""
+    precision: float
+    recall: float
+    f1: float
+    """Harmonic mean of precision and recall."""
+
+
+NOWHERE = OperatingPoint(float("nan"), 0.0, 0.0, 0.0)
+"""Of a class without detections or objects."""
+
+
+def best_operating_points(
+    dataset: Dataset, results: Sequence[Result], errors: Errors, *, image_ids: Collection[int]
+) -> tuple[OperatingPoint, dict[str, OperatingPoint]]:
+    """The thresholds of the largest F1.
+
+    Args:
+        dataset: holds the ground truth.
+        results: the detections.
+        errors: what is wrong with each of them, from `sort_errors`.
+        image_ids: the images that count.
+
+    Returns:
+        That of all detections, whatever their class, which is one threshold to use for all; and those of each class.
+    """
+    scores = np.array([result["score"] for result in results], np.float64)
+    categories = np.array([result["category_id"] for result in results], np.int64)
+    wrong = np.array([kind is not None for kind in errors.kinds], bool)
+    correct = ~wrong & (np.asarray(errors.object_of) >= 0)
+    counted = wrong | correct  # all but those on crowds
+    wanted = set(image_ids)
+    num_objects = Counter(
+        annotation["category_id"]
+        for annotation in dataset.ground_truth["annotations"]
+        if annotation["image_id"] in wanted and not annotation["iscrowd"]
+    )
+    per_class = {}
+    for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
+        own = counted & (categories == category)
+        per_class[name] = _best(scores[own], correct[own], num_objects[category])
+    return _best(scores[counted], correct[counted], num_objects.total()), per_class
+
+
+def _best(scores: Float[np.ndarray, " N"], correct: Bool[np.ndarray, " N"], num_objects: int) -> OperatingPoint:
+    if not len(scores) or not num_objects:
+        return NOWHERE
+    order = np.argsort(-scores, kind="stable")
+    found: Int[np.ndarray, " N"] = np.cumsum(correct[order])
+    kept = np.arange(1, len(scores) + 1)
+    f1 = 2 * found / (kept + num_objects)
+    # A threshold keeps all detections of one score or none.
+    last_of_score = np.append(np.diff(scores[order]) < 0, True)
+    best = int(np.argmax(np.where(last_of_score, f1, -1.0)))
+    return OperatingPoint(
+        float(scores[order][best]), float(found[best] / kept[best]), float(found[best] / num_objects), float(f1[best])
+    )

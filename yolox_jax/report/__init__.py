@@ -1,0 +1,1 @@
+"""Shows an evaluation as one page."""

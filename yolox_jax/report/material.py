@@ -1,0 +1,71 @@
+"""What a report is made of: the document of an evaluation, and the run that it is part of, if any."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.evaluation.analysis import VERSION
+from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.run_directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """What a report shows."""
+
+    title: str
+    document: dict[str, Any]
+    """From `yolox_jax.evaluation.analysis.analyse`."""
+    records: list[dict[str, Any]]
+    """The lines of `metrics.jsonl` of the run; empty where the document is on its own."""
+    folder: Path
+    """Where the report belongs by default."""
+
+
+def read_material(path: Path) -> Material:
+    """Read a run directory or a metrics file.
+
+    Raises:
+        ConfigError: there is neither at `path`, or the run has no evaluation yet.
+        DataError: the file is not what `evaluate.py --output` writes, or of another version of it.
+    """
+    if path.is_dir():
+        run = RunDirectory(path)
+        if not run.config.exists():
+            raise ConfigError(f"{path} is no run directory: it has no {run.config.name}")
+        if not run.best_metrics.exists():
+            raise ConfigError(
+                f"{path} has no {run.best_metrics.relative_to(path)}, which the first evaluation of a run writes; "
+                f"score its weights with evaluate.py --weights {path} --output metrics.json and report on that file"
+            )
+        document = read_document(run.best_metrics)
+        return Material(path.resolve().name, document, read_metrics(run.metrics), path / "report")
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such run directory or metrics file")
+    return Material(path.stem, read_document(path), [], path.with_suffix(""))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read what `evaluate.py --output` wrote.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no valid JSON: {error}. Was it copied whole?") from error
+    if not isinstance(document, dict) or "AP" not in document:
+        raise DataError(f"{path} holds no figures of an evaluation: give a file that evaluate.py --output wrote")
+    version = document.get("version")
+    if version != VERSION:
+        raise DataError(
+            f"{path} is of version {version}, and this program reads version {VERSION}: write it anew with "
+            "evaluate.py --output"
+        )
+    return document

@@ -1,0 +1,181 @@
+"""The plots of a report, each as a matplotlib figure that a page and a PNG file are made from."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+MOST_BARS = 40
+"""Classes in a plot of bars: more cannot be read."""
+
+MOST_NAMED = 40
+"""Classes of a confusion matrix whose names are written beside it."""
+
+LOSSES = ("loss", "iou", "objectness", "classification")
+
+
+def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[tuple[str, str, Figure]]:
+    """Name (of a file), heading and figure of each plot that there is something to show in.
+
+    Args:
+        document: from `analyse`.
+        records: lines of `metrics.jsonl`; may be empty.
+    """
+    if any(record["kind"] == "evaluation" for record in records):
+        yield "training", "Training", training_curves(records)
+    yield "precision_recall", "Precision against recall", precision_recall(document)
+    yield "per_iou", "AP by IoU threshold", ap_by_iou(document)
+    yield "per_size", "AP by size of the object", ap_by_size(document)
+    yield "per_class", "AP by class", ap_by_class(document)
+    yield "errors", "What the errors cost", error_costs(document)
+    yield "confusion", "Confusion matrix", confusion(document)
+
+
+def training_curves(records: list[dict[str, Any]]) -> Figure:
+    """Losses of training and validation, AP, and the learning rate against the epoch."""
+    train = [record for record in records if record["kind"] == "train"]
+    evaluations = [record for record in records if record["kind"] == "evaluation"]
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    axes = figure.subplots(2, 2).ravel()
+    for number, name in enumerate(LOSSES):
+        colour = f"C{number}"
+        axes[0].plot(_column(train, "epoch"), _column(train, name), color=colour, label=name, linewidth=1)
+        if any(name in record for record in evaluations):
+            axes[1].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", color=colour, label=name)
+    for axis, title in ((axes[0], "losses of training"), (axes[1], "losses of validation")):
+        axis.set_title(title)
+        axis.set_ylim(bottom=0)
+        if axis.lines:
+            axis.legend(frameon=False)
+    for name in ("AP", "AP50", "AP75"):
+        axes[2].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", label=name)
+    axes[2].set_title("AP of the averaged weights")
+    axes[2].set_ylim(0, 1)
+    axes[2].legend(frameon=False)
+    axes[3].plot(_column(train, "epoch"), _column(train, "lr"))
+    axes[3].set_title("learning rate")
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        _tidy(axis)
+    return figure
+
+
+def precision_recall(document: dict[str, Any]) -> Figure:
+    """Precision at 101 recalls: the mean of the classes at three IoUs, and each class at 0.5."""
+    curves = document["curves"]
+    recall = np.linspace(0, 1, 101)
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    mean, classes = figure.subplots(1, 2, sharey=True)
+    for iou, precision in curves["per_iou"].items():
+        mean.plot(recall, precision, label=f"IoU {iou}")
+    mean.set_title("mean of the classes")
+    mean.legend(frameon=False)
+    known = {name: values for name, values in curves["per_class"].items() if values is not None}
+    few = len(known) <= 10
+    for name, values in known.items():
+        style = {"label": name} if few else {"color": "C0", "alpha": 0.25, "linewidth": 0.8}
+        classes.plot(recall, values, **style)
+    if few and known:
+        classes.legend(frameon=False)
+    classes.set_title(f"each of {len(known)} classes, IoU 0.50")
+    for axis in (mean, classes):
+        axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        _tidy(axis)
+    return figure
+
+
+def ap_by_iou(document: dict[str, Any]) -> Figure:
+    """AP at each IoU threshold: a steep fall means boxes that are found but placed badly."""
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axis = figure.subplots()
+    values = document["per_iou"]
+    axis.bar(list(values), [value or 0 for value in values.values()])
+    axis.set(xlabel="IoU threshold", ylabel="AP", ylim=(0, 1))
+    _tidy(axis)
+    return figure
+
+
+def ap_by_size(document: dict[str, Any]) -> Figure:
+    """AP and AR of small, medium and large objects."""
+    sizes = ("small", "medium", "large")
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(3)
+    for shift, name in ((-0.2, "AP"), (0.2, "AR")):
+        axis.bar(places + shift, [document[f"{name}_{size}"] or 0 for size in sizes], 0.38, label=name)
+    counts = document["data"]["objects_per_area"]
+    axis.set_xticks(places, [f"{size}\n{counts[size]} objects" for size in sizes])
+    axis.set_ylim(0, 1)
+    axis.legend(frameon=False)
+    _tidy(axis)
+    return figure
+
+
+def ap_by_class(document: dict[str, Any]) -> Figure:
+    """AP of each class, best first; of many, the best and the worst."""
+    known = sorted(((v, k) for k, v in document["per_class"].items() if v is not None), reverse=True)
+    title = ""
+    if len(known) > MOST_BARS:
+        title = f"the {MOST_BARS // 2} best and the {MOST_BARS // 2} worst of {len(known)} classes"
+        known = known[: MOST_BARS // 2] + known[-MOST_BARS // 2 :]
+    figure = Figure(figsize=(10, max(1.6, 0.8 + 0.2 * len(known))), layout="constrained")
+    axis = figure.subplots()
+    names = [name for _, name in reversed(known)]
+    axis.barh(range(len(known)), [value for value, _ in reversed(known)])
+    axis.set_yticks(range(len(known)), names)
+    axis.set(xlabel="AP", xlim=(0, 1), title=title)
+    axis.margins(y=0.01)
+    _tidy(axis)
+    return figure
+
+
+def error_costs(document: dict[str, Any]) -> Figure:
+    """AP50 that mending all errors of one kind would gain, and their number."""
+    errors = document["errors"]
+    kinds = list(errors["costs"])
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    axis = figure.subplots()
+    costs = [errors["costs"][kind] or 0 for kind in kinds]
+    bars = axis.bar(range(len(kinds)), costs)
+    axis.bar_label(bars, [f"{cost:.3f}" for cost in costs])
+    axis.set_xticks(range(len(kinds)), [f"{kind}\n{errors['counts'][kind]} times" for kind in kinds])
+    axis.set_ylabel("AP50 to gain")
+    axis.margins(y=0.15)
+    _tidy(axis)
+    return figure
+
+
+def confusion(document: dict[str, Any]) -> Figure:
+    """Each row adds up to 1: of the objects of a class, the share that was taken for each class."""
+    counts = np.array(document["confusion"]["matrix"], np.float64)
+    names = [*document["data"]["class_names"], "nothing"]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(10.0, 3.0 + 0.32 * len(names))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axis, shrink=0.7, label="share of the row")
+    if len(names) <= MOST_NAMED:
+        axis.set_xticks(range(len(names)), names, rotation=90)
+        axis.set_yticks(range(len(names)), names)
+    if len(names) <= 12:
+        for row, column in np.ndindex(*counts.shape):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour)
+    axis.set(xlabel="detected as", ylabel="object")
+    return figure
+
+
+def _column(records: list[dict[str, Any]], name: str) -> list[float]:
+    """One figure of all records, with NaN, which is not drawn, where it is missing."""
+    return [math.nan if record.get(name) is None else record[name] for record in records]
+
+
+def _tidy(axis: Axes) -> None:
+    axis.grid(alpha=0.25)
+    axis.set_axisbelow(True)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
