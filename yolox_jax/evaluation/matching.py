@@ -1,0 +1,178 @@
+"""Which object each detection matches, exactly as pycocotools has it, and what else it overlaps."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from pycocotools import mask
+
+MOST_DETECTIONS = 100
+"""The best of each class in each image that COCO counts."""
+
+LARGEST_AREA_PX2 = 1e5**2
+"""COCO leaves unmatched detections of a larger area out."""
+
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""Those that COCO's AP is the mean over."""
+
+
+class Boxes(NamedTuple):
+    """Annotations or results of many images, side by side."""
+
+    images: Int64[np.ndarray, " N"]
+    categories: Int64[np.ndarray, " N"]
+    xywh: Float64[np.ndarray, "N 4"]
+    """Left, top, width and height in px."""
+    crowd: Bool[np.ndarray, " N"]
+
+
+def gather(entries: Sequence[dict[str, Any]]) -> Boxes:
+    """Put annotations or results in COCO layout into arrays."""
+    return Boxes(
+        images=np.array([entry["image_id"] for entry in entries], np.int64),
+        categories=np.array([entry["category_id"] for entry in entries], np.int64),
+        xywh=np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
+        crowd=np.array([entry.get("iscrowd", 0) for entry in entries], bool),
+    )
+
+
+def best_first(
+    found: Boxes, scores: Float64[np.ndarray, " N"], images: Int64[np.ndarray, " I"]
+) -> Int64[np.ndarray, " K"]:
+    """Indices of the results that count: the `MOST_DETECTIONS` best of each class in each of the images.
+
+    They are in the order in which pycocotools goes along the curve of precision and recall: by descending score, then
+    by image id, then as given.
+    """
+    order = np.lexsort((found.images, -scores))
+    order = order[np.isin(found.images[order], images)]
+    grouped = np.lexsort((found.categories[order], found.images[order]))
+    image, category = found.images[order][grouped], found.categories[order][grouped]
+    starts = np.ones(len(order), bool)
+    starts[1:] = (image[1:] != image[:-1]) | (category[1:] != category[:-1])
+    place = np.arange(len(order))
+    rank = place - np.maximum.accumulate(np.where(starts, place, 0))
+    keep = np.zeros(len(order), bool)
+    keep[grouped] = rank < MOST_DETECTIONS
+    return order[keep]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """For each result its match, and with which object, crowds aside, its IoU is largest; the last one of a tie."""
+
+    counted: Bool[np.ndarray, " N"]
+    """Whether the result is a true or a false positive, rather than left out."""
+    matched: Int64[np.ndarray, " N"]
+    """Index of the object that the result finds; -1 if none."""
+    own_iou: Float64[np.ndarray, " N"]
+    """Among objects of the class of the result; 0 if there is none."""
+    own: Int64[np.ndarray, " N"]
+    other_iou: Float64[np.ndarray, " N"]
+    """Among objects of all other classes; 0 if there is none."""
+    other: Int64[np.ndarray, " N"]
+
+
+def match_all(
+    found: Boxes,
+    objects: Boxes,
+    order: Int64[np.ndarray, " K"],
+    images: Int64[np.ndarray, " I"],
+    threshold: float,
+) -> Matches:
+    """Match results to objects as pycocotools does.
+
+    Each result in turn takes the object of its class that is still free and has the largest IoU with it, from
+    `threshold` on. One that gets none but overlaps a crowd of its class enough is left out.
+
+    Args:
+        found: the results.
+        objects: the annotations.
+        order: the results that count, from `best_first`; all others are left out.
+        images: ids of the images to match in, ascending.
+        threshold: least IoU of a match, below 1.
+    """
+    area = found.xywh[:, 2] * found.xywh[:, 3]
+    counted = np.zeros(len(area), bool)
+    counted[order] = (area[order] >= 0) & (area[order] <= LARGEST_AREA_PX2)
+    none, nothing = np.full(len(area), -1), np.zeros(len(area))
+    matches = Matches(counted, none, nothing, none.copy(), nothing.copy(), none.copy())
+    for rows, columns in zip(
+        _by_image(found, order, images), _by_image(objects, np.arange(len(objects.images)), images), strict=True
+    ):
+        if rows.size and columns.size:
+            _match_image(matches, found, objects, rows, columns, threshold)
+    return matches
+
+
+def _by_image(
+    boxes: Boxes, order: Int64[np.ndarray, " K"], images: Int64[np.ndarray, " I"]
+) -> Iterator[Int64[np.ndarray, " _"]]:
+    """The members of `order` that lie in each of the images, in this order."""
+    order = order[np.argsort(boxes.images[order], kind="stable")]
+    starts, ends = (np.searchsorted(boxes.images[order], images, side=side).tolist() for side in ("left", "right"))
+    return (order[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def _match_image(
+    matches: Matches,
+    found: Boxes,
+    objects: Boxes,
+    rows: Int64[np.ndarray, " D"],
+    columns: Int64[np.ndarray, " G"],
+    threshold: float,
+) -> None:
+    """Fill in the matches of one image: `rows` are its results, best first, `columns` its objects."""
+    crowd = objects.crowd[columns]
+    iou = mask.iou(found.xywh[rows], objects.xywh[columns], crowd)
+    same_class = found.categories[rows][:, None] == objects.categories[columns]
+    own, other = np.where(same_class & ~crowd, iou, 0.0), np.where(~same_class & ~crowd, iou, 0.0)
+    for overlaps, largest, index in ((own, matches.own_iou, matches.own), (other, matches.other_iou, matches.other)):
+        best = _last_argmax(overlaps)
+        largest[rows], index[rows] = overlaps[np.arange(len(rows)), best], columns[best]
+    column = _take_in_turn(own, threshold)
+    matches.matched[rows] = np.where(column >= 0, columns[column], -1)
+    on_crowd = ((iou >= threshold) & same_class & crowd).any(axis=1)
+    matches.counted[rows] = (column >= 0) | (matches.counted[rows] & ~on_crowd)
+
+
+def _take_in_turn(overlaps: Float64[np.ndarray, "D G"], threshold: float) -> Int64[np.ndarray, " D"]:
+    """The column that each row takes, of those that no row before has taken; -1 where it gets none."""
+    free = overlaps.copy()
+    taken = np.full(len(overlaps), -1)
+    for row in np.flatnonzero((overlaps >= threshold).any(axis=1)).tolist():
+        best = int(_last_argmax(free[row]))
+        if free[row, best] >= threshold:
+            taken[row] = best
+            free[:, best] = 0.0
+    return taken
+
+
+def _last_argmax(values: Float64[np.ndarray, "*D G"]) -> Any:
+    return values.shape[-1] - 1 - values[..., ::-1].argmax(axis=-1)
+
+
+def average_precision(
+    classes: Int64[np.ndarray, " K"], correct: Bool[np.ndarray, " K"], num_objects: Int64[np.ndarray, " C"]
+) -> float:
+    """AP at one IoU by 101-point interpolation, the mean over the classes that have objects; NaN if none has.
+
+    Args:
+        classes: of each detection, best first: an index into `num_objects`.
+        correct: whether the detection is a true positive.
+        num_objects: of each class.
+    """
+    by_class = np.argsort(classes, kind="stable")
+    ends = np.searchsorted(classes[by_class], np.arange(len(num_objects)), side="right").tolist()
+    parts = np.split(correct[by_class], ends[:-1]) if ends else []
+    values = [_area_under(part, count) for part, count in zip(parts, num_objects.tolist(), strict=True) if count]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _area_under(correct: Bool[np.ndarray, " K"], num_objects: int) -> float:
+    true = np.cumsum(correct)
+    precision = true / np.arange(1, len(true) + 1)
+    at_least = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return float(at_least[np.searchsorted(true / num_objects, RECALLS)].mean())
