@@ -21,7 +21,7 @@ LAYERS = [
     {"weights", "inference", "detector_settings"},
     {"detector", "export"},
     {"evaluation", "prediction", "prediction_files"},
-    {"training"},
+    {"training", "report"},
     {"cli"},
 ]
 

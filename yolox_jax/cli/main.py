@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "score weights on a data set with the COCO metric",
     "predict": "draw the detections in an image or a folder",
     "export": "write a network as one file for jax or for runtimes of ONNX",
+    "report": "show an evaluation as one HTML page: figures, curves, kinds of errors, the worst images",
     "data": "check a data set, or look at what training makes of it",
     "memory": "find the largest batch that fits a device",
     "profile": "time a training step and list its costliest operations",

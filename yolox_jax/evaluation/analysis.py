@@ -98,7 +98,7 @@ def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
     """
     column = {category: place for place, category in enumerate(accumulated.category_ids)}
     precision = accumulated.precision[..., 0, -1]  # IoU thresholds, recalls, classes
-    counted = (precision > -1).any(axis=(0, 1))
+    counted = precision[0, 0] > -1
     mean = precision[:, :, counted].mean(axis=2) if counted.any() else np.zeros(precision.shape[:2])
     at = {f"{iou:.2f}": mean[IOU_THRESHOLDS.index(iou)] for iou in (0.5, 0.75)} | {"0.50:0.95": mean.mean(axis=0)}
     per_class = {

@@ -59,7 +59,7 @@ def worst_images(
 
     records = {record.image_id: record for record in dataset.records}
     chosen = {
-        kind: sorted(images, key=lambda image_id, images=images: images[image_id], reverse=True)[:count]
+        kind: [image_id for image_id, _ in sorted(images.items(), key=lambda item: item[1], reverse=True)[:count]]
         for kind, images in badness.items()
     }
     wanted = {image_id for images in chosen.values() for image_id in images} & set(image_ids)

@@ -9,7 +9,7 @@ from yolox_jax.evaluation.coco import check_results, metrics_of
 from yolox_jax.evaluation.coco_scorers import Result, open_scorer
 from yolox_jax.evaluation.runner import Evaluation
 
-KEYS = {"image_id": int, "category_id": int, "bbox": list, "score": (int, float)}
+KEYS: dict[str, tuple[type, ...]] = {"image_id": (int,), "category_id": (int,), "bbox": (list,), "score": (int, float)}
 
 
 def read_results(path: Path, dataset: Dataset) -> list[Result]:

@@ -1,0 +1,39 @@
+"""`yolox-jax report`: shows an evaluation as one page."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportArguments:
+    """What to show and where to write it."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """A run directory, or a file that evaluate.py --output wrote."""
+    output: Path | None = None
+    """Folder for report.html, the plots as PNG and the numbers as CSV; by default `report` in the run directory, or a
+    folder beside the file, named like it."""
+
+
+def main(argv: list[str]) -> None:
+    """Writes the report; `argv` is the command line after `report`."""
+    arguments = tyro.cli(
+        ReportArguments,
+        args=argv,
+        prog="yolox-jax report",
+        description="Show an evaluation as one HTML page: figures, curves, errors by kind, and the worst images.",
+    )
+    # Here, so that the help is answered before jax and matplotlib are loaded.
+    from yolox_jax.report.material import read_material
+    from yolox_jax.report.write import write_report
+
+    material = read_material(arguments.source)
+    folder = material.folder if arguments.output is None else arguments.output
+    missing = write_report(material, folder)
+    if missing:
+        print(f"warning: {len(missing)} images could not be read, such as {missing[0]}", file=sys.stderr)
+    print(f"wrote {folder / 'report.html'}, with the plots as PNG and the numbers as CSV beside it")
