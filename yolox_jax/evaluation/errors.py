@@ -84,7 +84,7 @@ def sort_errors(
 
     Detections are matched as pycocotools does at the foreground IoU: within image and class, best first, the 100 best.
     A false positive is of the first kind that fits, by its largest IoU with the objects, crowds aside, of its own class
-    and of all others. TIDE's paper leaves open which kind goes first; this is the order of its published tool:
+    and of all others. TIDE's paper leaves open which kind goes first; this is the order of its tool:
 
     1. localisation: background <= own < foreground;
     2. classification: other >= foreground;
@@ -97,6 +97,10 @@ def sort_errors(
     Detections of the three other kinds are removed, and missed objects are taken out of the count. A class that loses
     all of its objects so leaves the mean, as pycocotools leaves out a class without objects: where nothing was found
     at all, the cost of the missed objects is NaN.
+
+    The tool, tidecv 1.0.1, sorted real annotations without crowds the same, with the same cost of every kind that is
+    removed. Its costs of the first two kinds and of missed objects were lower; it has a class whose objects are all
+    taken out stay in the mean, with an AP of 0.
 
     Args:
         dataset: holds the ground truth, crowds included.
@@ -136,7 +140,7 @@ def sort_errors(
         object_of=object_of,
         missed=np.flatnonzero(missed),
         ap50=base,
-        costs={kind: average_precision - base for kind, average_precision in mended.items()},
+        costs={kind: value - base for kind, value in mended.items()},
         cost_false_positives=ranking.removed(OF_DETECTIONS) - base,
         cost_false_negatives=ranking.without_objects(unmatched) - base,
     )
