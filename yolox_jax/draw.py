@@ -52,6 +52,8 @@ def draw_boxes(
     boxes: Float[np.ndarray, "N 4"],
     labels: Sequence[str],
     colours: Sequence[tuple[int, int, int]],
+    *,
+    magnification: float = 1.0,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw labelled boxes on a copy of an image, in sizes that suit its resolution.
 
@@ -60,18 +62,19 @@ def draw_boxes(
         boxes: x1, y1, x2, y2 in px of the image, the most important first; may reach beyond it.
         labels: text for each box; none where it is empty.
         colours: BGR of each box.
+        magnification: draw letters and lines so much larger than usual, for a picture that is shown smaller.
     """
     canvas = image.copy()
     height, width = image.shape[:2]
     borders = np.array([width - 1, height - 1, width - 1, height - 1])
     corners = np.clip(boxes, 0, borders).round().astype(int)
-    thickness = max(1, round(min(height, width) / 270))
+    thickness = max(1, round(magnification * min(height, width) / 270))
     for (x1, y1, x2, y2), colour in zip(corners[::-1].tolist(), reversed(colours), strict=True):
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
     placed: list[_Label] = []
     for text, colour, corner in zip(labels, colours, corners, strict=True):
         if text:
-            placed.append(_place_label(text, colour, corner, (height, width), placed))
+            placed.append(_place_label(text, colour, corner, (height, width), placed, magnification))
     for label in reversed(placed):
         label.draw(canvas)
     return canvas
@@ -110,10 +113,11 @@ def _place_label(
     corners: Int[np.ndarray, "4"],
     image_size: tuple[int, int],
     placed: Sequence[_Label],
+    magnification: float,
 ) -> _Label:
     """Put a label above its box, or else where it covers no other: inside at the top or bottom, or below."""
     height, width = image_size
-    text_height = max(7.0, min(height, width) / 44)
+    text_height = magnification * max(7.0, min(height, width) / 44)
     scale, stroke = text_height / FONT_HEIGHT_PX, max(1, round(text_height / 9))
     (text_width, cap_height), descent = cv2.getTextSize(text, FONT, scale, stroke)
     margin = max(2, round(text_height / 4))

@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def evaluate(data: Path, weights: Path, *words: str | Path) -> int:
+def evaluate(data: Path, weights: Path | None, *words: str | Path) -> int:
     settings = [
         "--data.val.format",
         "coco",
@@ -47,9 +47,9 @@ def evaluate(data: Path, weights: Path, *words: str | Path) -> int:
     ]
     settings += ["--data.input-size", "64", "64", "--evaluation.batch-size", "2", "--evaluation.score-threshold", "0.0"]
     settings += ["--evaluation.max-detections", "5"]
-    return main(
-        ["evaluate", "--config", "yolox_nano", "--weights", str(weights), *map(str, settings), *map(str, words)]
-    )
+    if weights is not None:
+        settings += ["--weights", weights]
+    return main(["evaluate", "--config", "yolox_nano", *map(str, settings), *map(str, words)])
 
 
 def test_figures_and_detections_are_printed_and_written(data, weights, tmp_path, capfd):
@@ -64,6 +64,63 @@ def test_figures_and_detections_are_printed_and_written(data, weights, tmp_path,
     results = json.loads(detections.read_text())
     assert len(results) == 15
     assert set(results[0]) == {"image_id", "category_id", "bbox", "score"}
+
+
+def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, tmp_path, capfd):
+    first, again, detections = tmp_path / "first.json", tmp_path / "again.json", tmp_path / "detections.json"
+    assert evaluate(data, weights, "--output", first, "--detections", detections, "--voc", "07") == 0
+    printed = capfd.readouterr().out
+    assert "losses: loss " in printed and "AP as in VOC2007" in printed
+    assert evaluate(data, None, "--output", again, "--results", detections) == 0
+    first, again = (json.loads(path.read_text()) for path in (first, again))
+    varying = {"losses", "weights", "date", "settings", "voc07"}
+    assert {key for key in first if first[key] != again.get(key)} <= varying
+    assert first["losses"]["loss"] > 0 and again["losses"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{", "is no valid JSON"),
+        ("{}", "holds no list of detections"),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3], "score": 0.5}]', "detection 0: bbox is [1, 2, 3]"),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}]', "detection 0: score is None"),
+        ('[{"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "has no image of this id"),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "must be finite"),
+    ],
+)
+def test_detections_that_cannot_be_scored_are_refused_by_name(data, tmp_path, capfd, content, message):
+    path = tmp_path / "detections.json"
+    path.write_text(content)
+    assert evaluate(data, None, "--results", path) == 2
+    error = capfd.readouterr().err
+    assert message in error and str(path) in error
+
+
+def test_no_detections_at_all_score_zero(data, tmp_path):
+    path, output = tmp_path / "detections.json", tmp_path / "metrics.json"
+    path.write_text("[]")
+    assert evaluate(data, None, "--results", path, "--output", output) == 0
+    assert json.loads(output.read_text())["AP"] == 0
+
+
+def test_either_weights_or_detections_are_needed(data, weights, tmp_path, capfd):
+    for words in ([], ["--weights", weights, "--results", tmp_path]):
+        assert evaluate(data, None, *words) == 2
+        assert "either --weights" in capfd.readouterr().err
+
+
+def test_images_without_annotations_give_detections_alone(data, weights, tmp_path, capfd):
+    """As those of COCO test-dev, whose file has no list of annotations."""
+    content = json.loads((data / "instances.json").read_text())
+    del content["annotations"]
+    (data / "instances.json").write_text(json.dumps(content))
+    assert evaluate(data, weights) == 2
+    assert "no annotations to score against; give --detections" in capfd.readouterr().err
+    detections, output = tmp_path / "detections.json", tmp_path / "metrics.json"
+    assert evaluate(data, weights, "--detections", detections, "--output", output) == 0
+    assert len(json.loads(detections.read_text())) == 15
+    assert not output.exists() and "no annotations" in capfd.readouterr().err
 
 
 def test_nothing_is_written_unless_asked_for(data, weights, monkeypatch, tmp_path):

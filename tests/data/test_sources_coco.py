@@ -142,7 +142,10 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "area-nan": (lambda c: c["annotations"][1].update(area=math.nan), r"annotation id 101: area is nan"),
     "no-categories": (lambda c: c["categories"].clear(), r"'categories' is empty"),
     "no-list": (lambda c: c.pop("images"), r"not in COCO layout: it has no list 'images'"),
-    "no-annotations": (lambda c: c.pop("annotations"), r"none of the 5 training images .*there is no list 'annotations'"),
+    "no-annotations": (
+        lambda c: c.pop("annotations"),
+        r"none of the 5 training images .*there is no list 'annotations'",
+    ),
     "no-images": (lambda c: (c["images"].clear(), c["annotations"].clear()), r"no training images"),
     "missing": (
         lambda c: c["images"][3].update(file_name="sub/gone.jpg"),

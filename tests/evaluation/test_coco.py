@@ -2,57 +2,18 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from scored_sets import make_dataset, random_set, result_of
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.evaluation import coco_scorers
 from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, score, to_coco
 from yolox_jax.structures import Detections
-
-CATEGORY_IDS = (3, 7, 9)
-NAMES = ("cat", "dog", "owl")
-
-
-def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
-    """Data set from {image id: [(class, [x, y, w, h]), ...]}."""
-    annotations = [
-        {
-            "id": number,
-            "image_id": image_id,
-            "category_id": CATEGORY_IDS[class_index],
-            "bbox": bbox,
-            "area": bbox[2] * bbox[3],
-            "iscrowd": 0,
-        }
-        for number, (image_id, class_index, bbox) in enumerate(
-            ((image_id, *item) for image_id, items in objects.items() for item in items), start=1
-        )
-    ]
-    no_boxes, no_classes = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-    return Dataset(
-        name="test",
-        class_names=NAMES,
-        category_ids=CATEGORY_IDS,
-        records=tuple(Record(Path(f"{i}.jpg"), i, 480, 640, no_boxes, no_classes) for i in objects),
-        ground_truth={
-            "images": [
-                {"id": image_id, "file_name": f"{image_id}.jpg", "height": 480, "width": 640} for image_id in objects
-            ],
-            "annotations": annotations,
-            "categories": [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, NAMES, strict=True)],
-        },
-        warnings=(),
-    )
-
-
-def _result(image_id: int, class_index: int, bbox: list[float], value: float) -> dict:
-    return {"image_id": image_id, "category_id": CATEGORY_IDS[class_index], "bbox": bbox, "score": value}
 
 
 @pytest.fixture
@@ -61,9 +22,9 @@ def dataset() -> Dataset:
 
 
 PERFECT = [
-    _result(11, 0, [10, 10, 100, 120], 0.9),
-    _result(11, 1, [200, 50, 40, 40], 0.8),
-    _result(12, 0, [30, 40, 20, 20], 0.7),
+    result_of(11, 0, [10, 10, 100, 120], 0.9),
+    result_of(11, 1, [200, 50, 40, 40], 0.8),
+    result_of(12, 0, [30, 40, 20, 20], 0.7),
 ]
 
 
@@ -91,7 +52,7 @@ def test_no_detections_score_zero(dataset):
 
 
 def test_a_data_set_without_objects_has_no_figures():
-    metrics = score(make_dataset({1: []}), [_result(1, 0, [1, 1, 50, 50], 0.9)])
+    metrics = score(make_dataset({1: []}), [result_of(1, 0, [1, 1, 50, 50], 0.9)])
     assert set(metrics.figures) == set(FIGURES)
     assert all(math.isnan(value) for value in metrics.figures.values())
     assert metrics.to_json()["AP"] is None
@@ -144,41 +105,11 @@ def test_figures_equal_those_of_pycocotools_used_directly(shared, fast):
     assert np.nanmean(of_classes["AR_100"]) == pytest.approx(evaluator.stats[8])
 
 
-def _random_set(seed: int) -> tuple[Dataset, list[dict]]:
-    """A small data set and results with whatever is rare in real ones."""
-    rng = np.random.default_rng(seed)
-    num_images, num_classes = int(rng.integers(1, 5)), int(rng.integers(1, 4))
-    # Sides of which products lie at the limits between the areas, 32 and 96 squared.
-    sides = [1.0, 16.0, 32.0, 64.0, 96.0, 144.0, 200.5]
-
-    def box() -> list[float]:
-        return [*rng.integers(0, 40, 2).tolist(), rng.choice(sides), rng.choice(sides)]
-
-    objects = {
-        image_id: [(int(rng.integers(num_classes)), box()) for _ in range(rng.integers(0, 6))]
-        for image_id in rng.choice(50, num_images, replace=False).tolist()
-    }
-    dataset = make_dataset(objects)
-    for annotation in dataset.ground_truth["annotations"]:
-        annotation["iscrowd"] = int(rng.uniform() < 0.2)
-    near = [annotation["bbox"] for annotation in dataset.ground_truth["annotations"]] or [box()]
-    results = [
-        _result(
-            int(rng.choice(list(objects))),
-            int(rng.integers(num_classes)),
-            (np.array(near[rng.integers(len(near))]) + rng.choice([0.0, 2.0, 9.5], 4)).tolist(),
-            float(rng.choice([0.2, 0.5, 0.5001, 0.9])),  # ties among them
-        )
-        for _ in range(rng.choice([0, 1, 10, 130]))
-    ]
-    return dataset, results
-
-
 def test_both_implementations_give_the_same_on_rare_cases():
     """200 random sets: crowds, empty images, no results, ties, one class, areas at the limits, over 100 a image."""
     compared = 0
     for seed in range(200):
-        dataset, results = _random_set(seed)
+        dataset, results = random_set(seed)
         slow, fast = (score(dataset, results, fast=choice) for choice in (False, True))
         for expected, found in zip(_all_figures(slow), _all_figures(fast), strict=True):
             np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9, err_msg=f"set {seed}")
@@ -196,7 +127,7 @@ def test_images_may_be_added_in_any_order_and_in_parts(monkeypatch):
     monkeypatch.setattr(coco_scorers, "CHUNK", 2)
     dataset, results = next(
         (dataset, results)
-        for dataset, results in map(_random_set, range(100))
+        for dataset, results in map(random_set, range(100))
         if len(dataset.records) == 4 and len(results) > 100
     )
     expected = score(dataset, results, fast=False)

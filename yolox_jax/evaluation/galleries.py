@@ -36,8 +36,8 @@ def worst_images(
 
     Returns:
         For each kind the images, as plain JSON values: `path`, `image_id`, `height`, `width` in px, `objects` with
-        `box` (x1, y1, x2, y2 in px), `class` and `missed`, and `detections` with `box`, `class`, `score` and `kind`,
-        which is null where correct.
+        `box` (x1, y1, x2, y2 in px), `class` and `missed`, and `detections` with `box`, `class`, `score`, `kind`,
+        which is null where correct, and `object`, the class of the object that the kind refers to.
     """
     shown: defaultdict[int, list[int]] = defaultdict(list)
     for place, result in enumerate(results):
@@ -89,8 +89,10 @@ def worst_images(
                     "class": name_of[results[place]["category_id"]],
                     "score": round(results[place]["score"], 4),
                     "kind": errors.kinds[place],
+                    "object": name_of[annotations[target]["category_id"]] if target >= 0 else None,
                 }
                 for place in shown[record.image_id]
+                for target in [int(errors.object_of[place])]
             ],
         }
 

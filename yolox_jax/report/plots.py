@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 MOST_BARS = 40
 """Classes in a plot of bars: more cannot be read."""
 
-MOST_NAMED = 40
+MOST_NAMED = 100
 """Classes of a confusion matrix whose names are written beside it."""
 
 LOSSES = ("loss", "iou", "objectness", "classification")
@@ -27,8 +27,7 @@ def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[t
     if any(record["kind"] == "evaluation" for record in records):
         yield "training", "Training", training_curves(records)
     yield "precision_recall", "Precision against recall", precision_recall(document)
-    yield "per_iou", "AP by IoU threshold", ap_by_iou(document)
-    yield "per_size", "AP by size of the object", ap_by_size(document)
+    yield "per_iou_and_size", "AP by IoU threshold and by size of the object", ap_by_iou_and_size(document)
     yield "per_class", "AP by class", ap_by_class(document)
     yield "errors", "What the errors cost", error_costs(document)
     yield "confusion", "Confusion matrix", confusion(document)
@@ -87,30 +86,23 @@ def precision_recall(document: dict[str, Any]) -> Figure:
     return figure
 
 
-def ap_by_iou(document: dict[str, Any]) -> Figure:
-    """AP at each IoU threshold: a steep fall means boxes that are found but placed badly."""
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axis = figure.subplots()
+def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
+    """AP at each IoU threshold, where a steep fall means badly placed boxes; AP and AR of objects of each size."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    by_iou, by_size = figure.subplots(1, 2, sharey=True)
     values = document["per_iou"]
-    axis.bar(list(values), [value or 0 for value in values.values()])
-    axis.set(xlabel="IoU threshold", ylabel="AP", ylim=(0, 1))
-    _tidy(axis)
-    return figure
+    by_iou.bar(list(values), [value or 0 for value in values.values()])
+    by_iou.set(xlabel="IoU threshold", ylabel="AP", ylim=(0, 1))
 
-
-def ap_by_size(document: dict[str, Any]) -> Figure:
-    """AP and AR of small, medium and large objects."""
     sizes = ("small", "medium", "large")
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axis = figure.subplots()
     places = np.arange(3)
     for shift, name in ((-0.2, "AP"), (0.2, "AR")):
-        axis.bar(places + shift, [document[f"{name}_{size}"] or 0 for size in sizes], 0.38, label=name)
+        by_size.bar(places + shift, [document[f"{name}_{size}"] or 0 for size in sizes], 0.38, label=name)
     counts = document["data"]["objects_per_area"]
-    axis.set_xticks(places, [f"{size}\n{counts[size]} objects" for size in sizes])
-    axis.set_ylim(0, 1)
-    axis.legend(frameon=False)
-    _tidy(axis)
+    by_size.set_xticks(places, [f"{size}\n{counts[size]} objects" for size in sizes])
+    by_size.legend(frameon=False, loc="upper left")
+    for axis in (by_iou, by_size):
+        _tidy(axis)
     return figure
 
 
@@ -159,8 +151,9 @@ def confusion(document: dict[str, Any]) -> Figure:
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axis, shrink=0.7, label="share of the row")
     if len(names) <= MOST_NAMED:
-        axis.set_xticks(range(len(names)), names, rotation=90)
-        axis.set_yticks(range(len(names)), names)
+        size_pt = min(10.0, 72 * side / len(names) * 0.7)
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=size_pt)
+        axis.set_yticks(range(len(names)), names, fontsize=size_pt)
     if len(names) <= 12:
         for row, column in np.ndindex(*counts.shape):
             colour = "white" if shares[row, column] > 0.5 else "black"

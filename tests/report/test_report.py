@@ -1,0 +1,190 @@
+import csv
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from scored_sets import make_dataset, random_set
+from yolox_jax.cli.main import main
+from yolox_jax.config import Config
+from yolox_jax.config_file import config_to_dict
+from yolox_jax.evaluation.analysis import analyse, write_document
+from yolox_jax.evaluation.errors import ErrorKind
+from yolox_jax.evaluation.saved_results import evaluate_results
+from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, _marks
+from yolox_jax.training.run_directory import RunDirectory
+
+
+class Page(HTMLParser):
+    """What a page shows, and what it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[str] = []
+        self.words: list[str] = []
+        self.sources: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open.append(tag)
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        if self._open and self._open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture
+def metrics_file(tmp_path: Path) -> Path:
+    """Of a small data set, with the images that it names."""
+    dataset, results = next(
+        (dataset, results) for dataset, results in map(random_set, range(100)) if len(results) > 100
+    )
+    records = [dataclasses.replace(record, path=tmp_path / f"{record.image_id}.png") for record in dataset.records]
+    for record in records:
+        cv2.imwrite(str(record.path), np.full((record.height, record.width, 3), 90, np.uint8))
+    dataset = dataclasses.replace(dataset, name="<b>cats</b>", records=tuple(records))
+    document = analyse(evaluate_results(dataset, results), dataset, config=Config(), weights="w.pth")
+    write_document(tmp_path / "metrics.json", document)
+    return tmp_path / "metrics.json"
+
+
+def report(source: Path, *words: str) -> Page:
+    assert main(["report", str(source), *words]) == 0
+    folder = Path(words[-1]) if words else source.with_suffix("")
+    return Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_holds_everything_and_loads_nothing(metrics_file):
+    page = report(metrics_file)
+    for heading in ("Figures", "Precision against recall", "What the errors cost", "Confusion matrix", "Classes"):
+        assert heading in page.headings
+    assert "Training" not in page.headings, "there is no run"
+    assert any(heading.startswith("Worst images") for heading in page.headings)
+    # Data that the page carries, and parts of the same drawing.
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+    assert any(source.startswith("data:image/jpeg") for source in page.sources)
+    document = json.loads(metrics_file.read_text())
+    assert f"{document['AP']:.4f}" in page.words
+    assert any("<b>cats</b>" in words for words in page.words), "names are text, not tags"
+
+
+def test_plots_write_in_the_text_colour_of_the_page(metrics_file):
+    report(metrics_file)
+    text = (metrics_file.with_suffix("") / "report.html").read_text()
+    assert "currentColor" in text and "#0a0b0c" not in text
+    ids = re.findall(r' id="([^"]+)"', text)
+    referred_to = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+    assert referred_to and all(ids.count(name) == 1 for name in referred_to), "no plot uses a part of another"
+
+
+def test_numbers_are_written_as_tables_and_plots_as_pictures(metrics_file, tmp_path):
+    report(metrics_file, "--output", str(tmp_path / "page"))
+    document = json.loads(metrics_file.read_text())
+    with (tmp_path / "page" / "per_class.csv").open() as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    for name, ap in document["per_class"].items():
+        assert rows[name]["AP"] == ("" if ap is None else str(ap))
+    with (tmp_path / "page" / "confusion.csv").open() as file:
+        matrix = [[int(count) for count in row[1:]] for row in list(csv.reader(file))[1:]]
+    assert matrix == document["confusion"]["matrix"]
+    for name in ("precision_recall", "confusion", "errors", "per_class"):
+        assert (tmp_path / "page" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_missing_images_are_named_and_the_report_still_appears(metrics_file, capfd):
+    for path in metrics_file.parent.glob("*.png"):
+        path.unlink()
+    page = report(metrics_file)
+    assert "Missing images" in page.headings
+    assert any(str(metrics_file.parent) in words for words in page.words)
+    assert "could not be read, such as" in capfd.readouterr().err
+
+
+def test_nothing_found_in_images_without_objects_can_be_reported(tmp_path):
+    dataset = make_dataset({1: []})
+    document = analyse(evaluate_results(dataset, []), dataset, config=Config(), weights="w")
+    write_document(tmp_path / "metrics.json", document)
+    assert "Figures" in report(tmp_path / "metrics.json").headings
+
+
+def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.best_metrics.parent.mkdir(parents=True)
+    metrics_file.rename(run.best_metrics)
+    run.config.write_text(json.dumps(config_to_dict(Config())))
+    losses = {"loss": 3.0, "iou": 1.0, "objectness": 1.0, "classification": 1.0}
+    lines = [
+        {"kind": "train", "step": 1, "epoch": 0.5, "lr": 0.1, **losses},
+        {"kind": "evaluation", "step": 2, "epoch": 1, "AP": 0.1, "AP50": None, "AP75": 0.0, **losses},
+        {"kind": "evaluation", "step": 4, "epoch": 2, "AP": 0.2, "AP50": 0.3, "AP75": 0.1},
+    ]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["report", str(run.root)]) == 0
+    page = Page((run.root / "report" / "report.html").read_text())
+    assert "Training" in page.headings
+    with (run.root / "report" / "evaluations.csv").open() as file:
+        assert [row["AP"] for row in csv.DictReader(file)] == ["0.1", "0.2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no valid JSON"),
+        ("[]", "holds no figures of an evaluation"),
+        ('{"AP": 0.5}', "is of version None, and this program reads version 1"),
+        ('{"AP": 0.5, "version": 99}', "is of version 99"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, capfd, content, message):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    assert main(["report", str(path)]) == 2
+    error = capfd.readouterr().err
+    assert message in error and str(path) in error
+
+
+def test_folders_without_an_evaluation_are_refused_with_the_way_out(tmp_path, capfd):
+    assert main(["report", str(tmp_path / "none")]) == 2
+    assert "no such run directory or metrics file" in capfd.readouterr().err
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is no run directory" in capfd.readouterr().err
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "evaluate.py --weights" in capfd.readouterr().err
+
+
+def test_errors_of_the_kind_shown_are_red_and_named_and_above_all_others():
+    def found(name: str, kind: ErrorKind | None, thing: str | None, score: float) -> dict:
+        return {"box": [0, 0, score, 1], "class": name, "score": score, "kind": kind, "object": thing}
+
+    entry = {
+        "objects": [
+            {"box": [1, 1, 2, 2], "class": "cat", "missed": True},
+            {"box": [3, 3, 4, 4], "class": "dog", "missed": False},
+        ],
+        "detections": [
+            found("dog", None, "dog", 0.9),
+            found("owl", ErrorKind.CLASSIFICATION, "dog", 0.8),
+            found("cat", ErrorKind.BACKGROUND, None, 0.7),
+        ],
+    }
+    marks = _marks(entry, ErrorKind.CLASSIFICATION)
+    assert [(label, colour) for _, label, colour in marks] == [
+        ("owl 0.80, is dog", WRONG),
+        ("", OTHER_WRONG),
+        ("", CORRECT),
+        ("", OBJECT),
+        ("", OBJECT),
+    ]
+    assert _marks(entry, ErrorKind.MISSED)[0] == ([1, 1, 2, 2], "missed cat", WRONG)
