@@ -35,7 +35,7 @@ test: env lint types  ## lint, type check, and the tests that take minutes toget
 
 test-slow: env  ## the tests that are long by nature
 	@echo "running the slow tests"
-	@$(BIN)/python -m pytest -m slow --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --durations=15
 
 lint: env  ## ruff: rules and format
 	@echo "checking rules and format"

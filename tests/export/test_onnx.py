@@ -55,7 +55,8 @@ def test_predictions_equal_the_originals(name, tmp_path):
     path = export_onnx(model, tmp_path / "m.onnx", input_size=images.shape[1:3], class_names=COCO_NAMES, nms=False)
     predictions, expected = run(path, images=images.astype(np.uint8))["predictions"], reference["decoded"]
     path.unlink()  # hundreds of MB
-    tolerance = 5e-3 if name == "x" else 1e-3
+    # Of the largest entry; rounding adds up with depth, and differs between processors.
+    tolerance = {"l": 2e-3, "x": 5e-3}.get(name, 1e-3)
     for columns in (slice(0, 4), slice(4, None)):
         difference = np.abs(predictions[..., columns] - expected[..., columns]).max()
         assert difference < tolerance * np.abs(expected[..., columns]).max()

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -127,7 +128,9 @@ def test_two_processes_stopped_and_then_killed_end_bit_for_bit_as_the_undisturbe
     wait_until(lambda: any(record["step"] >= 4 for record in read_metrics(tmp_path / "metrics.jsonl")), processes)
     processes[1].send_signal(signal.SIGTERM)
     outputs = finish(processes, exit_code=143)
-    assert all("stopped by SIGTERM after step 6" in output for output in outputs)
+    stopped = {re.findall(r"stopped by SIGTERM after step (\d+)", output)[-1] for output in outputs}
+    # They agree where they log: at step 4, if the signal is quick, or at 6.
+    assert stopped in ({"4"}, {"6"}), outputs
 
     processes = start_two(config_file, tmp_path, "--resume")
     wait_until((tmp_path / "checkpoints" / "8").exists, processes)
@@ -140,7 +143,7 @@ def test_two_processes_stopped_and_then_killed_end_bit_for_bit_as_the_undisturbe
     largest = max((newest / "state").rglob("*"), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-1])
     outputs = finish(start_two(config_file, tmp_path, "--resume"))
-    assert f"{newest} cannot be read" in outputs[0] and "resumed after step 6" in outputs[0]
+    assert f"{newest} cannot be read" in outputs[0] and f"resumed after step {stopped.pop()}" in outputs[0]
     assert lasting_metrics(tmp_path) == lasting_metrics(runs["two"])
     states = [saved_state(load_config(config_file), 4, workdir) for workdir in (runs["two"], tmp_path)]
     assert differing_parts(*states) == set()
