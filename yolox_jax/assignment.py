@@ -5,6 +5,8 @@ become a fourth axis: the cross entropy against a one-hot target is a sum that d
 correction in the object's own class.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -47,18 +49,9 @@ def assign(
     Raises:
         ValueError: the number of anchors does not belong to `image_size`.
     """
-    raw = lax.stop_gradient(raw.astype(jnp.float32))
-    boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
-    num_slots = boxes.shape[1]
-
-    near = _near_centre(boxes, targets.valid, image_size, config.center_radius)
-    # Pairs that may be matched at all: a candidate of the image and a real object.
-    eligible = jnp.any(near, axis=1, keepdims=True) & targets.valid[:, :, None]
-    iou = jnp.where(eligible, _pairwise_iou(boxes, decode_boxes(raw[..., :4], image_size)), 0.0)
-    cost = _class_cost(raw[..., 4:5], raw[..., 5:], targets.classes) + config.iou_cost * -jnp.log(iou + 1e-8)
-    cost = jnp.where(eligible, cost + jnp.where(near, 0.0, config.outside_cost), jnp.inf)
-
-    taken = _cheapest(cost, _dynamic_k(iou, config.max_dynamic_k), config.max_dynamic_k) & eligible
+    eligible, iou, cost, wanted = match_costs(raw, targets, image_size=image_size, config=config)
+    num_slots = iou.shape[1]
+    taken = _cheapest(cost, wanted, config.max_dynamic_k) & eligible
     num_takers = jnp.sum(taken, axis=1, keepdims=True)
     # Contested anchors go to the cheapest of all objects, even one that did not take them (SPEC A2.2, step 7).
     owner = jnp.where(num_takers > 1, cost == jnp.min(cost, axis=1, keepdims=True), taken)
@@ -67,6 +60,37 @@ def assign(
     foreground = num_takers[:, 0] > 0
     matched_iou = jnp.take_along_axis(iou, matched[:, None], axis=1)[:, 0]
     return Assignment(foreground, jnp.where(foreground, matched, -1), jnp.where(foreground, matched_iou, 0.0))
+
+
+class MatchCosts(NamedTuple):
+    """What `assign` decides by, for every pair of an object slot and an anchor."""
+
+    eligible: Bool[Array, "B G A"]
+    """Whether they may be matched at all: a candidate of the image and a real object."""
+    iou: Float[Array, "B G A"]
+    """0 where not eligible."""
+    cost: Float[Array, "B G A"]
+    """Infinite where not eligible."""
+    wanted: Int[Array, "B G"]
+    """The number of anchors that the object takes, if there are as many."""
+
+
+def match_costs(
+    raw: Float[Array, "B A F"],
+    targets: Targets,
+    *,
+    image_size: tuple[int, int],
+    config: AssignmentConfig = AssignmentConfig(),
+) -> MatchCosts:
+    """The costs of all matches, SPEC A2.2, steps 1 to 5. Arguments and errors as of `assign`."""
+    raw = lax.stop_gradient(raw.astype(jnp.float32))
+    boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
+    near = _near_centre(boxes, targets.valid, image_size, config.center_radius)
+    eligible = jnp.any(near, axis=1, keepdims=True) & targets.valid[:, :, None]
+    iou = jnp.where(eligible, _pairwise_iou(boxes, decode_boxes(raw[..., :4], image_size)), 0.0)
+    cost = _class_cost(raw[..., 4:5], raw[..., 5:], targets.classes) + config.iou_cost * -jnp.log(iou + 1e-8)
+    cost = jnp.where(eligible, cost + jnp.where(near, 0.0, config.outside_cost), jnp.inf)
+    return MatchCosts(eligible, iou, cost, _dynamic_k(iou, config.max_dynamic_k))
 
 
 def _near_centre(

@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "draw the detections in an image or a folder",
     "export": "write a network as one file for jax or for runtimes of ONNX",
     "report": "show an evaluation as one HTML page: figures, curves, kinds of errors, the worst images",
+    "visualize-assignment": "draw which anchors the objects of training images get",
     "data": "check a data set, or look at what training makes of it",
     "memory": "find the largest batch that fits a device",
     "profile": "time a training step and list its costliest operations",
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     command = _parser().parse_args(argv[:1]).command
     # A command is loaded when asked for, so that `--help` does not wait for jax.
     try:
-        code: int | None = importlib.import_module(f"yolox_jax.cli.{command}").main(list(argv[1:]))
+        code: int | None = importlib.import_module(f"yolox_jax.cli.{command.replace('-', '_')}").main(list(argv[1:]))
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code

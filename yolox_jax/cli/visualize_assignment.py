@@ -1,0 +1,202 @@
+"""`yolox-jax visualize-assignment`: draws which anchors the objects of training images get."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from yolox_jax.cli.settings import parse_with_config
+from yolox_jax.config import Config, ConfigError
+from yolox_jax.files import ensure_writable_folder
+
+if TYPE_CHECKING:
+    from yolox_jax.data.sources.dataset import Dataset
+    from yolox_jax.evaluation.assigned_anchors import AssignedObject
+    from yolox_jax.structures import Targets
+
+Runs = list[tuple[str, "list[list[AssignedObject]]"]]
+"""For each of the weights, their path and what the objects of each image get."""
+
+LEGEND = "dots: small, medium, large for strides 8, 16, 32; the brighter the cheaper"
+CHANGES = "; white ring: gained, cross: lost against the left"
+
+
+@dataclasses.dataclass(frozen=True)
+class AssignmentArguments:
+    """Whose assignment to draw, of which images."""
+
+    weights: Path
+    """Weights that predict: .pth, .safetensors, .npz, a run directory, or the name of published ones."""
+    compare: Path | None = None
+    """Further weights of the same network, later in a training perhaps: drawn beside the first, with what changed."""
+    output: Path = Path("runs/assignment")
+    """Folder for a picture of each image and assignment.json with all numbers."""
+    count: int = 8
+    """Images to draw."""
+    augmented: bool = False
+    """Draw the first images that training sees, with mosaic and all, in place of whole images of the training set."""
+
+
+class Shown(NamedTuple):
+    """An image as the network gets it."""
+
+    name: str
+    image: np.ndarray
+    boxes: np.ndarray
+    """x1, y1, x2, y2 in px."""
+    classes: np.ndarray
+    size: tuple[int, int]
+    """Height and width in px of what is not padding."""
+
+
+def main(argv: list[str]) -> None:
+    """Draws; `argv` is the command line after `visualize-assignment`."""
+    arguments, config = parse_with_config(
+        AssignmentArguments,
+        argv,
+        prog="yolox-jax visualize-assignment",
+        description="Draw which anchors SimOTA gives to the objects of training images, under the averaged weights and "
+        "statistics of a network, and write down at what cost.",
+    )
+    if arguments.count < 1:
+        raise ConfigError(f"--count {arguments.count} cannot work: it must be 1 or more")
+    ensure_writable_folder(arguments.output, "--output:")
+    # Here, so that the help and wrong flags are answered before jax is loaded.
+    from rich.console import Console
+    from rich.table import Table
+
+    from yolox_jax.cli.compilation import keep_compiled
+    from yolox_jax.cli.published import fetch_if_published
+    from yolox_jax.data.sources import open_datasets
+    from yolox_jax.evaluation.assigned_anchors import assigned_anchors, summary_of
+    from yolox_jax.weights import read_model
+
+    keep_compiled()
+    dataset = open_datasets(config.data, "train")
+    for warning in dataset.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    shown = (
+        _augmented(dataset, config, arguments.count)
+        if arguments.augmented
+        else _whole(dataset, config, arguments.count)
+    )
+    images, targets = np.stack([one.image for one in shown]), _targets(shown)
+    runs: Runs = []
+    for path in (arguments.weights, *([arguments.compare] if arguments.compare else [])):
+        model, _ = read_model(fetch_if_published(path), config.model.variant)
+        if model.num_classes != len(dataset.class_names):
+            raise ConfigError(
+                f"{path} has {model.num_classes} classes, but the training set {dataset.name} has "
+                f"{len(dataset.class_names)}; give weights that were trained on it"
+            )
+        model.eval()
+        runs.append((str(path), assigned_anchors(model, images, targets, config.assignment)))
+    _draw(arguments.output, shown, runs, dataset.class_names)
+    summaries = {path: summary_of([thing for objects in found for thing in objects]) for path, found in runs}
+    path = arguments.output / "assignment.json"
+    path.write_text(json.dumps(_document(shown, runs, summaries, dataset.class_names), ensure_ascii=False) + "\n")
+
+    table = Table("", *summaries)
+    for key in next(iter(summaries.values())):
+        values = [summary[key] for summary in summaries.values()]
+        table.add_row(key.replace("_", " "), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+    Console(highlight=False).print(table)
+    print(f"wrote {len(shown)} pictures and {path.name} to {arguments.output}")
+
+
+def _augmented(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
+    """The first images of training."""
+    from yolox_jax.cli.data_preview import training_images
+
+    seen = training_images(dataset, config, 1, count)
+    return [
+        Shown(f"training_{number:03d}", one.image, one.boxes, one.classes, config.data.input_size)
+        for number, one in enumerate(seen)
+    ]
+
+
+def _whole(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
+    """Images with objects from all over the training set, letterboxed; those that cannot be read are left out."""
+    from yolox_jax.data.image import BrokenImage, load_image
+    from yolox_jax.data.letterbox import letterbox
+
+    records = [record for record in dataset.records if len(record.boxes)]
+    places = np.unique(np.linspace(0, len(records) - 1, count).round().astype(int)).tolist()
+    shown: list[Shown] = []
+    for record in (records[place] for place in places):
+        try:
+            image, ratio = letterbox(load_image(record), config.data.input_size)
+        except BrokenImage as error:
+            print(f"warning: {error.path}: {error.why}; left out", file=sys.stderr)
+            continue
+        size = int(record.height * ratio), int(record.width * ratio)
+        name = f"{len(shown):03d}_{record.path.stem}"
+        shown.append(Shown(name, image, record.boxes * ratio, record.classes, size))
+    if not shown:
+        raise ConfigError(f"none of {len(places)} images of the training set {dataset.name} can be read")
+    return shown
+
+
+def _targets(shown: list[Shown]) -> "Targets":
+    import jax.numpy as jnp
+
+    from yolox_jax.structures import Targets
+
+    most = max(1, *(len(one.boxes) for one in shown))
+    boxes = np.zeros((len(shown), most, 4), np.float32)
+    classes = np.zeros((len(shown), most), np.int32)
+    valid = np.zeros((len(shown), most), bool)
+    for row, one in enumerate(shown):
+        count = len(one.boxes)
+        boxes[row, :count, :2] = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
+        boxes[row, :count, 2:] = one.boxes[:, 2:] - one.boxes[:, :2]
+        classes[row, :count], valid[row, :count] = one.classes, True
+    return Targets(*map(jnp.asarray, (boxes, classes, valid)))
+
+
+def _draw(folder: Path, shown: list[Shown], runs: Runs, class_names: tuple[str, ...]) -> None:
+    from yolox_jax.evaluation.assignment_pictures import dots_of, draw_assignment
+
+    for place, one in enumerate(shown):
+        image = one.image[: one.size[0], : one.size[1]]
+        panels = []
+        for number, (path, found) in enumerate(runs):
+            objects = found[place]
+            dots = dots_of(objects, runs[0][1][place] if number else None)
+            caption = f"{path} | {LEGEND}{CHANGES if number else ''}"
+            panels.append(draw_assignment(image, objects, dots, class_names, caption))
+        encoded = cv2.imencode(".png", np.concatenate(panels, axis=1))[1]
+        (folder / f"{one.name}.png").write_bytes(encoded.tobytes())
+
+
+def _document(
+    shown: list[Shown],
+    runs: Runs,
+    summaries: dict[str, dict[str, float]],
+    class_names: tuple[str, ...],
+) -> dict[str, Any]:
+    """All numbers: for each image and object what it gets under each of the weights."""
+
+    def entry(thing: "AssignedObject") -> dict[str, Any]:
+        anchors = [anchor._asdict() for anchor in thing.anchors]
+        return {"wanted": thing.wanted, "candidates": thing.candidates, "anchors": anchors}
+
+    images = [
+        {
+            "name": one.name,
+            "objects": [
+                {
+                    "class": class_names[thing.class_index],
+                    "box": list(thing.box),
+                    "assigned": {path: entry(found[place][number]) for path, found in runs},
+                }
+                for number, thing in enumerate(runs[0][1][place])
+            ],
+        }
+        for place, one in enumerate(shown)
+    ]
+    return {"summary": summaries, "images": images}
