@@ -1,5 +1,6 @@
 """What is drawn from the kinds of errors: thresholds, confusion, pictures to look at, and the document of it all."""
 
+import dataclasses
 import json
 import math
 
@@ -113,10 +114,12 @@ def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first():
 def test_the_document_is_plain_json_whatever_there_is_to_say(seed):
     """None stands for a data set without objects or detections."""
     dataset, results = (make_dataset({1: []}), []) if seed is None else random_set(seed)
-    evaluation = evaluate_results(dataset, results)
+    losses = {"loss": math.inf, "l1": math.nan, "iou": 1.0}  # as of a network that has diverged
+    evaluation = dataclasses.replace(evaluate_results(dataset, results), losses=losses)
     document = analyse(evaluation, dataset, config=Config(), weights="w")
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["version"] == VERSION
+    assert document["losses"] == {"loss": None, "l1": None, "iou": 1.0}
     assert document["AP"] == (None if math.isnan(value := evaluation.metrics.figures["AP"]) else value)
     assert document["errors"]["AP50"] == (None if document["AP50"] is None else pytest.approx(document["AP50"]))
     for values in document["curves"]["per_iou"].values():

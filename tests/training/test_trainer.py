@@ -29,6 +29,7 @@ from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.models.summary import Summary
+from yolox_jax.report.material import read_material
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.meter import Meter
@@ -71,6 +72,8 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
     for path in (finished.log, finished.best_weights, finished.last_weights, finished.predictions(3)):
         assert path.stat().st_size > 0, path
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
+    best = max(record["AP"] for record in read_metrics(finished.metrics) if record["kind"] == "evaluation")
+    assert read_material(finished.root).document["AP"] == best
     metadata = read_weights(finished.root).metadata
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
 
@@ -93,6 +96,7 @@ def test_metrics_tell_steps_and_evaluations_apart(finished):
     records = read_metrics(finished.metrics)
     assert [r["step"] for r in records if r["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
     assert [r["step"] for r in records if r["kind"] == "evaluation"] == [8, 12]
+    assert all(r["loss"] > 0 and r["l1"] > 0 for r in records if r["kind"] == "evaluation"), "of validation images"
     l1 = {r["step"]: r["l1"] for r in records if r["kind"] == "train"}
     assert all((l1[step] > 0) == (step > 8) for step in l1), "L1 is on in the last epoch alone"
     assert {"lr", "images_per_second", "data_wait", "transfer_wait", "memory_mib"} <= records[0].keys()

@@ -60,7 +60,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     return {
         "version": VERSION,
         **metrics.to_json(),
-        "losses": evaluation.losses,
+        "losses": None if evaluation.losses is None else without_nan(evaluation.losses),
         "per_iou": without_nan(metrics.per_iou),
         "per_class_figures": {name: without_nan(figures) for name, figures in metrics.per_class_figures.items()},
         "curves": _curves(evaluation.accumulated, dataset),

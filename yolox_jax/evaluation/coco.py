@@ -58,8 +58,8 @@ class Metrics:
 
 
 def without_nan(values: dict[str, float]) -> dict[str, float | None]:
-    """Numbers as JSON can hold them: None in place of NaN."""
-    return {name: None if math.isnan(value) else value for name, value in values.items()}
+    """Numbers as JSON can hold them: None in place of NaN and infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dataset) -> list[Result]:

@@ -109,7 +109,10 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for name in ("loss", "iou", "objectness", "classification", "l1"):
         axes[0].plot(_column(train, "epoch"), _column(train, name), label=name, linewidth=1.5)
-    axes[0].set_title("training losses")
+    if any("loss" in record for record in evaluations):
+        style = {"color": "black", "linestyle": "--", "marker": "o", "markersize": 3}
+        axes[0].plot(_column(evaluations, "epoch"), _column(evaluations, "loss"), label="validation loss", **style)
+    axes[0].set_title("losses")
     axes[0].set_yscale("symlog", linthresh=0.1)
     axes[1].plot(_column(train, "epoch"), _column(train, "lr"), color="tab:gray")
     axes[1].set_title("learning rate")
@@ -127,5 +130,5 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _column(records: list[dict[str, Any]], name: str) -> list[float]:
-    """One figure of all records, with NaN, which is not drawn, for null."""
-    return [math.nan if record[name] is None else record[name] for record in records]
+    """One figure of all records, with NaN, which is not drawn, where it is null or missing."""
+    return [math.nan if record.get(name) is None else record[name] for record in records]
