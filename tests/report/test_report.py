@@ -61,7 +61,7 @@ def metrics_file(tmp_path: Path) -> Path:
 
 def report(source: Path, *words: str) -> Page:
     assert main(["report", str(source), *words]) == 0
-    folder = Path(words[-1]) if words else source.with_suffix("")
+    folder = Path(words[-1]) if words else source.with_name(f"{source.stem}_report")
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
@@ -81,7 +81,7 @@ def test_the_page_holds_everything_and_loads_nothing(metrics_file):
 
 def test_plots_write_in_the_text_colour_of_the_page(metrics_file):
     report(metrics_file)
-    text = (metrics_file.with_suffix("") / "report.html").read_text()
+    text = (metrics_file.with_name("metrics_report") / "report.html").read_text()
     assert "currentColor" in text and "#0a0b0c" not in text
     ids = re.findall(r' id="([^"]+)"', text)
     referred_to = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))

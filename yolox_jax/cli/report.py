@@ -15,8 +15,8 @@ class ReportArguments:
     source: Annotated[Path, tyro.conf.Positional]
     """A run directory, or a file that evaluate.py --output wrote."""
     output: Path | None = None
-    """Folder for report.html, the plots as PNG and the numbers as CSV; by default `report` in the run directory, or a
-    folder beside the file, named like it."""
+    """Folder for report.html, the plots as PNG and the numbers as CSV; by default `report` in the run directory, or
+    `NAME_report` beside the file."""
 
 
 def main(argv: list[str]) -> None:

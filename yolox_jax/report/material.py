@@ -45,7 +45,7 @@ def read_material(path: Path) -> Material:
         return Material(path.resolve().name, document, read_metrics(run.metrics), path / "report")
     if not path.is_file():
         raise ConfigError(f"{path}: no such run directory or metrics file")
-    return Material(path.stem, read_document(path), [], path.with_suffix(""))
+    return Material(path.stem, read_document(path), [], path.with_name(f"{path.stem}_report"))
 
 
 def read_document(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,13 +25,15 @@ def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[t
         document: from `analyse`.
         records: lines of `metrics.jsonl`; may be empty.
     """
-    if any(record["kind"] == "evaluation" for record in records):
-        yield "training", "Training", training_curves(records)
-    yield "precision_recall", "Precision against recall", precision_recall(document)
-    yield "per_iou_and_size", "AP by IoU threshold and by size of the object", ap_by_iou_and_size(document)
-    yield "per_class", "AP by class", ap_by_class(document)
-    yield "errors", "What the errors cost", error_costs(document)
-    yield "confusion", "Confusion matrix", confusion(document)
+    # A name of a class may hold dollars, which would make a formula of it.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        if any(record["kind"] == "evaluation" for record in records):
+            yield "training", "Training", training_curves(records)
+        yield "precision_recall", "Precision against recall", precision_recall(document)
+        yield "per_iou_and_size", "AP by IoU threshold and by size of the object", ap_by_iou_and_size(document)
+        yield "per_class", "AP by class", ap_by_class(document)
+        yield "errors", "What the errors cost", error_costs(document)
+        yield "confusion", "Confusion matrix", confusion(document)
 
 
 def training_curves(records: list[dict[str, Any]]) -> Figure:
