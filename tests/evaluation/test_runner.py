@@ -125,7 +125,8 @@ def test_a_broken_image_is_named_and_left_out_or_stops_the_evaluation(detector, 
 @pytest.mark.parametrize("num_processes", [2, 3, 7])
 def test_processes_share_the_images_and_all_return_what_one_would(detector, dataset, monkeypatch, num_processes):
     dataset.records[1].path.write_bytes(b"no image")
-    alone = evaluate(detector, dataset, CONFIG)
+    loss = ValidationLoss(detector, dataset, LossConfig(), AssignmentConfig())
+    alone = evaluate(detector, dataset, CONFIG, loss=loss)
     given: list[list] = [[] for _ in range(num_processes)]
     progress: list[tuple[int, int]] = []
 
@@ -133,7 +134,9 @@ def test_processes_share_the_images_and_all_return_what_one_would(detector, data
         monkeypatch.setattr(jax, "process_index", lambda: number)
         monkeypatch.setattr(jax, "process_count", lambda: num_processes)
         monkeypatch.setattr(runner, "gather_rows", gather_rows)
-        return evaluate(detector, dataset, CONFIG, on_progress=lambda done, total: progress.append((done, total)))
+        return evaluate(
+            detector, dataset, CONFIG, loss=loss, on_progress=lambda done, total: progress.append((done, total))
+        )
 
     # Each process once to see what it gives to the others, then the first and the last with what all have given.
     for number in range(num_processes):
@@ -150,6 +153,7 @@ def test_processes_share_the_images_and_all_return_what_one_would(detector, data
         evaluation = as_process(number, lambda _, answers=answers: next(answers))
         assert evaluation.results == alone.results
         assert evaluation.metrics.num_images == alone.metrics.num_images == 4
+        assert evaluation.losses == pytest.approx(alone.losses, rel=1e-6)
 
 
 def test_rows_are_gathered_exactly_whatever_number_each_process_has(monkeypatch):

@@ -91,7 +91,7 @@ def evaluate(
         if on_progress is not None:
             on_progress(num_done, len(share))
     if not alone:
-        tally.add(_gathered(parts))
+        tally.add(_gathered(parts, with_losses=loss is not None))
     return tally.finish()
 
 
@@ -157,10 +157,9 @@ def _as_rows(detections: Detections, losses: Array | None, indices: Int[np.ndarr
     )
 
 
-def _gathered(parts: list[_Rows]) -> _Rows:
+def _gathered(parts: list[_Rows], *, with_losses: bool) -> _Rows:
     """What all processes have found, by image; that of each image is best first already."""
-    with_losses = parts[-1].losses is not None
-    if with_losses:
+    if with_losses:  # also of a process without images, which has to gather the same arrays as the others
         parts[0] = parts[0]._replace(losses=np.zeros((0, 5), np.float32))
     own = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     detections, detection_places = gather_rows((own.detections, own.detection_places))
