@@ -16,9 +16,6 @@ SIDE_PX = 960
 MAGNIFICATION = 0.55
 """Of letters and lines: small, because it is the dots that matter."""
 
-RADIUS_PX = {8: 4, 16: 7, 32: 11}
-"""Of a dot, by the stride of its level."""
-
 DIMMED = 0.6
 """What is left of the brightness of the image, so that dots stand out."""
 
@@ -105,7 +102,9 @@ def draw_assignment(
 
 
 def _draw_dot(canvas: UInt8[np.ndarray, "h w 3"], dot: Dot, colour: tuple[int, int, int], scale: float) -> None:
-    centre, radius = (round(dot.x * scale), round(dot.y * scale)), RADIUS_PX[dot.stride]
+    centre = round(dot.x * scale), round(dot.y * scale)
+    # A fifth of the cell, so that neighbours stay apart; not so large, nor so small, that nothing else can be seen.
+    radius = round(max(3.0, min(0.2 * dot.stride * scale, 6 + dot.stride / 2)))
     if dot.change == "lost":
         cv2.drawMarker(canvas, centre, WHITE, cv2.MARKER_TILTED_CROSS, 2 * radius + 2, 3)
         cv2.drawMarker(canvas, centre, colour, cv2.MARKER_TILTED_CROSS, 2 * radius, 2)

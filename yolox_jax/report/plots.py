@@ -49,9 +49,9 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
             axes[1].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", color=colour, label=name)
     for axis, title in ((axes[0], "losses of training"), (axes[1], "losses of validation")):
         axis.set_title(title)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the legend
         if axis.lines:
-            axis.legend(frameon=False)
+            axis.legend(frameon=False, loc="upper right", ncols=2)
     for name in ("AP", "AP50", "AP75"):
         axes[2].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", label=name)
     axes[2].set_title("AP of the averaged weights")

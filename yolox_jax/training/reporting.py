@@ -123,7 +123,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     for axis in axes:
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.3)
-    axes[0].legend(loc="upper right")
+    axes[0].legend(loc="center left", ncols=2)
     axes[2].legend(loc="upper left")
     figure.savefig(path, dpi=110)
     plt.close(figure)
