@@ -75,10 +75,9 @@ def _svg(figure: Figure, name: str) -> str:
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(TEXT_COLOUR, "currentColor")
-    width = re.search(r'width="([\d.]+)pt"', svg)
-    svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", svg)
-    style = f"max-width:{float(width.group(1)) * 4 / 3:.0f}px" if width else ""
+    width_pt, _ = re.findall(r' (?:width|height)="([\d.]+)pt"', svg)[:2]
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)  # the page sets them
+    style = f"max-width:{float(width_pt) * 4 / 3:.0f}px"
     return f'<div class=plot style="{style}" id="plot-{name}">{svg}</div>'
 
 
