@@ -11,6 +11,7 @@ import tyro
 from yolox_jax.cli.progress import show_rate
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.frames import Frames
@@ -132,7 +133,7 @@ def _prepare_output(folder: Path, sources: Sequence["Frames"]) -> None:
 def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
     rate = outcome.images / outcome.seconds if outcome.seconds else 0.0
     print(
-        f"{outcome.detections} detections in {outcome.images} images, {rate:.1f} images/s; {', '.join(arguments.save)} "
+        f"{counted(outcome.detections, 'detection')} in {counted(outcome.images, 'image')}, {rate:.1f} images/s; {', '.join(arguments.save)} "
         f"{'is' if len(arguments.save) == 1 else 'are'} in {arguments.output}"
     )
     if outcome.unreadable:

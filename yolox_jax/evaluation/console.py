@@ -8,12 +8,14 @@ from rich.table import Table
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.detector_settings import numbered_classes
 from yolox_jax.evaluation.coco import Metrics
+from yolox_jax.text import counted
 
 
 def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
     """Print the COCO figures, the losses where they are known, and a table with the AP of each class."""
     console = Console(highlight=False)
-    console.print(f"{metrics.num_detections} detections in {metrics.num_images} images of {dataset.name}")
+    found, images = counted(metrics.num_detections, "detection"), counted(metrics.num_images, "image")
+    console.print(f"{found} in {images} of {dataset.name}")
     left_out = len(dataset.records) - metrics.num_images
     if left_out:
         console.print(f"{left_out} unreadable images were left out of all figures")

@@ -143,11 +143,10 @@ def _galleries(document: dict[str, Any], missing: list[str]) -> Iterator[str]:
                 pictures.append(f'<figure><img src="{source}" alt="{name}"><figcaption>{name}</figcaption></figure>')
         cost = errors["costs"][kind]
         price = "" if cost is None else f"; without them AP50 would be {cost:.3f} higher"
-        legend = (
-            f"<p class=note>{kind.capitalize()}: {WHAT_KINDS_MEAN[kind]}. {errors['counts'][kind]} of them{price}. "
-            '<i class="key wrong"></i> these <i class="key other"></i> other errors '
-            '<i class="key correct"></i> correct <i class="key object"></i> annotated</p>'
-        )
+        keys = (("wrong", "these"), ("other", "other errors"), ("correct", "correct"), ("object", "annotated"))
+        named = " ".join(f'<span><i class="key {colour}"></i> {name}</span>' for colour, name in keys)
+        what = f"{kind.capitalize()}: {WHAT_KINDS_MEAN[kind]}. {errors['counts'][kind]} of them{price}."
+        legend = f"<p class=note>{what} {named}</p>"
         yield _section(f"Worst images: {kind}", f"{legend}<div class=gallery>{''.join(pictures)}</div>")
 
 
