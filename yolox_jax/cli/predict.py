@@ -132,10 +132,9 @@ def _prepare_output(folder: Path, sources: Sequence["Frames"]) -> None:
 
 def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
     rate = outcome.images / outcome.seconds if outcome.seconds else 0.0
-    print(
-        f"{counted(outcome.detections, 'detection')} in {counted(outcome.images, 'image')}, {rate:.1f} images/s; {', '.join(arguments.save)} "
-        f"{'is' if len(arguments.save) == 1 else 'are'} in {arguments.output}"
-    )
+    found, images = counted(outcome.detections, "detection"), counted(outcome.images, "image")
+    saved = f"{', '.join(arguments.save)} {'is' if len(arguments.save) == 1 else 'are'} in {arguments.output}"
+    print(f"{found} in {images}, {rate:.1f} images/s; {saved}")
     if outcome.unreadable:
         total = outcome.images + outcome.unreadable
         print(f"{outcome.unreadable} of {total} images could not be read and were left out")
