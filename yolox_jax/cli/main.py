@@ -89,7 +89,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    commands = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:{width}}{what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="yolox-jax",
         description="The YOLOX object detector in JAX.",
