@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from yolox_jax.draw import class_colour, draw_detections
+from yolox_jax.draw import class_colour, draw_boxes, draw_detections
 
 NAMES = ("person", "traffic light", "dog")
 
@@ -62,6 +62,16 @@ def test_labels_of_nested_boxes_do_not_hide_each_other():
     above, inside = drawn[180:198, 200:280], drawn[205:225, 206:280]
     assert (above == class_colour(0)).all(axis=2).mean() > 0.4
     assert (inside == class_colour(1)).all(axis=2).mean() > 0.4
+
+
+def test_labels_leave_in_view_what_they_are_to_avoid():
+    image = np.full((480, 640, 3), 90, np.uint8)
+    around = np.array([[190, 150, 300, 197], [205, 205, 255, 255], [190, 263, 300, 310]], np.float32)
+    box = np.array([[200, 200, 260, 260]], np.float32)
+    for avoid, expected in ((None, True), (around, False)):
+        drawn = _changed(image, draw_boxes(image, box, ["dog 0.90"], [(0, 0, 255)], avoid=avoid))
+        assert any(drawn[y1:y2, x1:x2].any() for x1, y1, x2, y2 in around.astype(int).tolist()) == expected
+        assert drawn.sum() > 1000
 
 
 def test_lines_and_labels_grow_with_the_image():

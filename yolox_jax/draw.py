@@ -54,6 +54,7 @@ def draw_boxes(
     colours: Sequence[tuple[int, int, int]],
     *,
     magnification: float = 1.0,
+    avoid: Float[np.ndarray, "M 4"] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw labelled boxes on a copy of an image, in sizes that suit its resolution.
 
@@ -63,6 +64,7 @@ def draw_boxes(
         labels: text for each box; none where it is empty.
         colours: BGR of each box.
         magnification: draw letters and lines so much larger than usual, for a picture that is shown smaller.
+        avoid: x1, y1, x2, y2 in px of what labels should leave in view; with it, labels also stand beside boxes.
     """
     canvas = image.copy()
     height, width = image.shape[:2]
@@ -74,7 +76,7 @@ def draw_boxes(
     placed: list[_Label] = []
     for text, colour, corner in zip(labels, colours, corners, strict=True):
         if text:
-            placed.append(_place_label(text, colour, corner, (height, width), placed, magnification))
+            placed.append(_place_label(text, colour, corner, (height, width), placed, magnification, avoid))
     for label in reversed(placed):
         label.draw(canvas)
     return canvas
@@ -101,6 +103,10 @@ class _Label:
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
+    def num_covered(self, places: Float[np.ndarray, "M 4"]) -> int:
+        x1, y1, x2, y2 = places.T
+        return int(((self.left < x2) & (x1 < self.right) & (self.top < y2) & (y1 < self.bottom)).sum())
+
     def draw(self, canvas: UInt8[np.ndarray, "H W 3"]) -> None:
         cv2.rectangle(canvas, (self.left, self.top), (self.right - 1, self.bottom - 1), self.colour, cv2.FILLED)
         origin = (self.left + self.margin, self.baseline)
@@ -114,25 +120,34 @@ def _place_label(
     image_size: tuple[int, int],
     placed: Sequence[_Label],
     magnification: float,
+    avoid: Float[np.ndarray, "M 4"] | None,
 ) -> _Label:
-    """Put a label above its box, or else where it covers no other: inside at the top or bottom, or below."""
+    """Put a label above its box, or else where it covers no other: inside at the top or bottom, below, or beside it."""
     height, width = image_size
     text_height = magnification * max(7.0, min(height, width) / 44)
     scale, stroke = text_height / FONT_HEIGHT_PX, max(1, round(text_height / 9))
     (text_width, cap_height), descent = cv2.getTextSize(text, FONT, scale, stroke)
     margin = max(2, round(text_height / 4))
     label_width, label_height = text_width + 2 * margin, cap_height + descent + margin
-    x1, y1, _, y2 = corners.tolist()
-    left = max(0, min(x1, width - label_width))
+    x1, y1, x2, y2 = corners.tolist()
+    places = [(x1, top) for top in (y1 - label_height, y1, y2 - label_height, y2)]
+    if avoid is not None:
+        places += [(x2, y1), (x1 - label_width, y1)]
     candidates = []
-    for top in (y1 - label_height, y1, y2 - label_height, y2):
+    for left, top in places:
         # A label that does not fit is pushed back into the image.
-        top = max(0, min(top, height - label_height))
+        left, top = max(0, min(left, width - label_width)), max(0, min(top, height - label_height))
         bottom, baseline = top + label_height, top + margin + cap_height
         right = left + label_width
         candidates.append(_Label(text, colour, left, top, right, bottom, baseline, margin, scale, stroke))
-    free = (label for label in candidates if not any(label.overlaps(other) for other in placed))
-    return next(free, candidates[0])
+    # The first of the best.
+    return min(
+        candidates,
+        key=lambda label: (
+            any(label.overlaps(other) for other in placed),
+            0 if avoid is None else label.num_covered(avoid),
+        ),
+    )
 
 
 def _text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:

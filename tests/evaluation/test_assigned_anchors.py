@@ -1,23 +1,22 @@
 """Label assignment as data and as marks in a picture: both say what `assign` does."""
 
-import json
-from pathlib import Path
-
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from yolox_jax.assignment import assign
-from yolox_jax.cli.main import main
 from yolox_jax.config import AssignmentConfig
-from yolox_jax.data.sources.shapes import generate_shapes
-from yolox_jax.evaluation.assigned_anchors import AssignedAnchor, AssignedObject, assigned_anchors, summary_of
-from yolox_jax.evaluation.assignment_pictures import Dot, dots_of, draw_assignment
+from yolox_jax.evaluation.assigned_anchors import (
+    AssignedAnchor,
+    AssignedObject,
+    assigned_anchors,
+    change_of,
+    summary_of,
+)
+from yolox_jax.evaluation.assignment_pictures import Dot, dots_of, draw_assignment, draw_legend
 from yolox_jax.models import create_model
 from yolox_jax.structures import Targets
-from yolox_jax.weights import export_state_dict, save_weights
 
 SIZE = (64, 96)
 
@@ -56,15 +55,20 @@ def test_objects_get_the_anchors_that_training_gives_them(assigned):
 
 
 def test_dots_lie_where_the_anchors_are_and_the_cheapest_is_brightest(assigned):
-    _, found, matched = assigned
+    targets, found, matched = assigned
     dots = dots_of(found[0])
     assert len(dots) == (matched[0] >= 0).sum()
     strides = np.repeat([8, 16, 32], [8 * 12, 4 * 6, 2 * 3])
+    rows = np.concatenate([np.repeat(np.arange(64 // s), 96 // s) for s in (8, 16, 32)])
     columns = np.concatenate([np.tile(np.arange(96 // s), 64 // s) for s in (8, 16, 32)])
-    expected = sorted(
-        (float((columns[p] + 0.5) * strides[p]), int(strides[p])) for p in np.flatnonzero(matched[0] >= 0)
-    )
-    assert sorted((dot.x, dot.stride) for dot in dots) == expected
+    slots = np.flatnonzero(np.asarray(targets.valid[0])).tolist()
+    expected = [
+        ((columns[p] + 0.5) * strides[p], (rows[p] + 0.5) * strides[p], strides[p], slots.index(matched[0, p]))
+        for p in np.flatnonzero(matched[0] >= 0)
+    ]
+    assert sorted((dot.x, dot.y, dot.stride, dot.object_index) for dot in dots) == sorted(expected)
+    for anchor in (anchor for thing in found[0] for anchor in thing.anchors):
+        assert (anchor.row, anchor.column) == (rows[anchor.place], columns[anchor.place])
     for number, thing in enumerate(found[0]):
         own = [dot.brightness for dot in dots if dot.object_index == number]
         assert len(own) == len(thing.anchors) and own == sorted(own, reverse=True)
@@ -72,11 +76,28 @@ def test_dots_lie_where_the_anchors_are_and_the_cheapest_is_brightest(assigned):
     assert {dot.change for dot in dots} == {"kept"}
 
 
-def test_dots_tell_what_was_gained_and_lost():
-    def thing(*places: int) -> AssignedObject:
-        anchors = tuple(AssignedAnchor(place, 8, 8.0 * place, 4.0, 0.5, 1.0) for place in places)
-        return AssignedObject(0, (0, 0, 9, 9), 3, 9, anchors)
+def thing(*places: int) -> AssignedObject:
+    anchors = tuple(AssignedAnchor(place, 8, 0, place, 8.0 * place, 4.0, 0.5, 1.0) for place in places)
+    return AssignedObject(0, (0, 0, 9, 9), 3, 9, anchors)
 
+
+def test_matches_kept_gained_and_lost_are_counted_by_object():
+    before = [thing(1, 2), thing(3), thing(), thing(7)]
+    # The second object takes an anchor of the first, which is a loss and a gain.
+    after = [thing(1), thing(2, 3), thing(5), thing()]
+    assert change_of(before, after) == {
+        "kept": 2,
+        "gained": 2,
+        "lost": 2,
+        "objects_changed": 4,
+        "objects_left_without": 1,
+        "objects_no_longer_without": 1,
+    }
+    same = change_of(before, before)
+    assert same.pop("kept") == 4 and not any(same.values())
+
+
+def test_dots_tell_what_was_gained_and_lost():
     dots = dots_of([thing(1, 2)], before=[thing(2, 3)])
     assert {(dot.x, dot.change) for dot in dots} == {(8.0, "gained"), (16.0, "kept"), (24.0, "lost")}
 
@@ -91,43 +112,12 @@ def test_an_object_without_anchors_stands_out():
     assert (draw_assignment(image, [nothing], [dot], ["cat"], "caption") != drawn).any()
 
 
-@pytest.fixture(scope="module")
-def shapes(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("shapes")
-    generate_shapes(folder, num_train=6, num_val=2, image_size=64, seed=0)
-    for name, seed in (("a", 0), ("b", 1)):
-        save_weights(folder / f"{name}.safetensors", export_state_dict(create_model("yolox_nano", 4, seed=seed)), {})
-    return folder
-
-
-def visualize(shapes: Path, output: Path, *words: str) -> int:
-    settings = ["--config", "quickstart", "--data.train.images", shapes, "--data.input-size", "64", "64"]
-    return main(["visualize-assignment", *map(str, settings), "--output", str(output), *words])
-
-
-def test_pictures_and_numbers_of_two_networks_are_written(shapes, tmp_path, capfd):
-    first, second = (str(shapes / f"{name}.safetensors") for name in "ab")
-    assert visualize(shapes, tmp_path, "--weights", first, "--compare", second, "--count", "2") == 0
-    document = json.loads((tmp_path / "assignment.json").read_text())
-    assert list(document["summary"]) == [first, second]
-    assert len(document["images"]) == 2
-    for image in document["images"]:
-        picture = cv2.imread(str(tmp_path / f"{image['name']}.png"))
-        assert picture.shape[1] == 2 * 960
-    counted = sum(
-        len(thing["assigned"][first]["anchors"]) for image in document["images"] for thing in image["objects"]
-    )
-    assert counted == document["summary"][first]["anchors"] > 0
-    assert "without anchors" in capfd.readouterr().out
-
-
-def test_what_cannot_work_is_refused_before_the_work(shapes, tmp_path, capfd):
-    weights = str(shapes / "a.safetensors")
-    assert visualize(shapes, tmp_path, "--weights", weights, "--count", "0") == 2
-    assert "--count 0" in capfd.readouterr().err
-    other = tmp_path / "other.safetensors"
-    save_weights(other, export_state_dict(create_model("yolox_nano", 7)), {})
-    assert visualize(shapes, tmp_path, "--weights", str(other)) == 2
-    assert "has 7 classes, but the training set" in capfd.readouterr().err
-    assert visualize(shapes, other, "--weights", weights) == 2
-    assert "--output" in capfd.readouterr().err
+@pytest.mark.parametrize("compared", [False, True])
+@pytest.mark.parametrize("width", [300, 960, 1920])
+def test_the_legend_fits_the_picture_and_explains_changes_where_there_are_any(width: int, compared: bool):
+    legend = draw_legend(width, 2.0, compared=compared)
+    assert legend.shape[1] == width
+    # Nothing is cut off at the right.
+    assert (legend[:, -4:] == legend[0, 0]).all()
+    drawn = (legend != legend[0, 0]).any(axis=2).sum()
+    assert (drawn > (draw_legend(width, 2.0, compared=False) != legend[0, 0]).any(axis=2).sum()) == compared

@@ -16,13 +16,10 @@ from yolox_jax.files import ensure_writable_folder
 if TYPE_CHECKING:
     from yolox_jax.data.sources.dataset import Dataset
     from yolox_jax.evaluation.assigned_anchors import AssignedObject
-    from yolox_jax.structures import Targets
+    from yolox_jax.models.yolox import YOLOX
 
 Runs = list[tuple[str, "list[list[AssignedObject]]"]]
 """For each of the weights, their path and what the objects of each image get."""
-
-LEGEND = "dots: small, medium, large for strides 8, 16, 32; the brighter the cheaper"
-CHANGES = "; white ring: gained, cross: lost against the left"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +61,14 @@ def main(argv: list[str]) -> None:
     )
     if arguments.count < 1:
         raise ConfigError(f"--count {arguments.count} cannot work: it must be 1 or more")
+    if arguments.weights == arguments.compare:
+        raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights: give others")
     ensure_writable_folder(arguments.output, "--output:")
     # Here, so that the help and wrong flags are answered before jax is loaded.
-    from rich.console import Console
-    from rich.table import Table
-
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.data.sources import open_datasets
-    from yolox_jax.evaluation.assigned_anchors import assigned_anchors, summary_of
+    from yolox_jax.evaluation.assigned_anchors import change_of, summary_of
     from yolox_jax.weights import read_model
 
     keep_compiled()
@@ -84,7 +80,6 @@ def main(argv: list[str]) -> None:
         if arguments.augmented
         else _whole(dataset, config, arguments.count)
     )
-    images, targets = np.stack([one.image for one in shown]), _targets(shown)
     runs: Runs = []
     for path in (arguments.weights, *([arguments.compare] if arguments.compare else [])):
         model, _ = read_model(fetch_if_published(path), config.model.variant)
@@ -94,17 +89,16 @@ def main(argv: list[str]) -> None:
                 f"{len(dataset.class_names)}; give weights that were trained on it"
             )
         model.eval()
-        runs.append((str(path), assigned_anchors(model, images, targets, config.assignment)))
+        runs.append((str(path), _assigned(model, shown, config)))
     _draw(arguments.output, shown, runs, dataset.class_names)
-    summaries = {path: summary_of([thing for objects in found for thing in objects]) for path, found in runs}
+    everything = {path: [thing for objects in found for thing in objects] for path, found in runs}
+    summaries = {path: summary_of(objects) for path, objects in everything.items()}
+    change = change_of(*everything.values()) if arguments.compare else None
+    document = _document(shown, runs, summaries, change, dataset.class_names)
     path = arguments.output / "assignment.json"
-    path.write_text(json.dumps(_document(shown, runs, summaries, dataset.class_names), ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    table = Table("", *summaries)
-    for key in next(iter(summaries.values())):
-        values = [summary[key] for summary in summaries.values()]
-        table.add_row(key.replace("_", " "), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
-    Console(highlight=False).print(table)
+    _print_figures(summaries, change)
     print(f"wrote {len(shown)} pictures and {path.name} to {arguments.output}")
 
 
@@ -141,25 +135,49 @@ def _whole(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
     return shown
 
 
-def _targets(shown: list[Shown]) -> "Targets":
+def _assigned(model: "YOLOX", shown: list[Shown], config: Config) -> "list[list[AssignedObject]]":
+    """What the objects of each image get; image by image, so that any number fits the device."""
     import jax.numpy as jnp
 
+    from yolox_jax.evaluation.assigned_anchors import assigned_anchors
     from yolox_jax.structures import Targets
 
     most = max(1, *(len(one.boxes) for one in shown))
-    boxes = np.zeros((len(shown), most, 4), np.float32)
-    classes = np.zeros((len(shown), most), np.int32)
-    valid = np.zeros((len(shown), most), bool)
-    for row, one in enumerate(shown):
+    found = []
+    for one in shown:
         count = len(one.boxes)
-        boxes[row, :count, :2] = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
-        boxes[row, :count, 2:] = one.boxes[:, 2:] - one.boxes[:, :2]
-        classes[row, :count], valid[row, :count] = one.classes, True
-    return Targets(*map(jnp.asarray, (boxes, classes, valid)))
+        boxes, classes, valid = (
+            np.zeros((1, most, 4), np.float32),
+            np.zeros((1, most), np.int32),
+            np.arange(most) < count,
+        )
+        boxes[0, :count, :2] = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
+        boxes[0, :count, 2:] = one.boxes[:, 2:] - one.boxes[:, :2]
+        classes[0, :count] = one.classes
+        targets = Targets(jnp.asarray(boxes), jnp.asarray(classes), jnp.asarray(valid[None]))
+        found += assigned_anchors(model, one.image[None], targets, config.assignment)
+    return found
+
+
+def _print_figures(summaries: dict[str, dict[str, float]], change: dict[str, int] | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *summaries)
+    for key in next(iter(summaries.values())):
+        values = [summary[key] for summary in summaries.values()]
+        table.add_row(key.replace("_", " "), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+    Console(highlight=False).print(table)
+    if change:
+        print(
+            f"matches: {change['kept']} kept, {change['gained']} gained, {change['lost']} lost; objects: "
+            f"{change['objects_changed']} changed, {change['objects_left_without']} left without anchors, "
+            f"{change['objects_no_longer_without']} no longer without"
+        )
 
 
 def _draw(folder: Path, shown: list[Shown], runs: Runs, class_names: tuple[str, ...]) -> None:
-    from yolox_jax.evaluation.assignment_pictures import dots_of, draw_assignment
+    from yolox_jax.evaluation.assignment_pictures import dots_of, draw_assignment, draw_legend, scale_of
 
     for place, one in enumerate(shown):
         image = one.image[: one.size[0], : one.size[1]]
@@ -167,9 +185,10 @@ def _draw(folder: Path, shown: list[Shown], runs: Runs, class_names: tuple[str, 
         for number, (path, found) in enumerate(runs):
             objects = found[place]
             dots = dots_of(objects, runs[0][1][place] if number else None)
-            caption = f"{path} | {LEGEND}{CHANGES if number else ''}"
-            panels.append(draw_assignment(image, objects, dots, class_names, caption))
-        encoded = cv2.imencode(".png", np.concatenate(panels, axis=1))[1]
+            panels.append(draw_assignment(image, objects, dots, class_names, path))
+        picture = np.concatenate(panels, axis=1)
+        legend = draw_legend(picture.shape[1], scale_of(image), compared=len(runs) > 1)
+        encoded = cv2.imencode(".png", np.concatenate([picture, legend]))[1]
         (folder / f"{one.name}.png").write_bytes(encoded.tobytes())
 
 
@@ -177,12 +196,14 @@ def _document(
     shown: list[Shown],
     runs: Runs,
     summaries: dict[str, dict[str, float]],
+    change: dict[str, int] | None,
     class_names: tuple[str, ...],
 ) -> dict[str, Any]:
     """All numbers: for each image and object what it gets under each of the weights."""
+    from yolox_jax.evaluation.coco import without_nan
 
     def entry(thing: "AssignedObject") -> dict[str, Any]:
-        anchors = [anchor._asdict() for anchor in thing.anchors]
+        anchors = [without_nan(anchor._asdict()) for anchor in thing.anchors]
         return {"wanted": thing.wanted, "candidates": thing.candidates, "anchors": anchors}
 
     images = [
@@ -199,4 +220,5 @@ def _document(
         }
         for place, one in enumerate(shown)
     ]
-    return {"summary": summaries, "images": images}
+    summary = {path: without_nan(figures) for path, figures in summaries.items()}
+    return {"summary": summary, **({"change": change} if change else {}), "images": images}

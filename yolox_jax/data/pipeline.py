@@ -185,9 +185,16 @@ def load_training_batch(
 ) -> tuple[Batch, list[str]]:
     """The batch of one step once more, as `training_batches` gives it, and the paths of the images that it is made of.
 
-    Arguments as for `training_batches`; `step` counts from 0.
+    Arguments as for `training_batches`; `step` counts from 0. Broken images are reported as there.
+
+    Raises:
+        BrokenImage: an unreadable image, if `data.broken_images` is `stop`.
+        DataError: no image can be read.
     """
     batch, loaders, _ = _TrainingSource(dataset.records, config, rows, cache).load(step)
+    seen: dict[str, str] = {}
+    for error in (error for loader in loaders for error in loader.broken.values()):
+        _report_broken(error, config.data.broken_images, seen)
     return batch, [path for loader in loaders for path in loader.loaded]
 
 

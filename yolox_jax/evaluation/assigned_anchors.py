@@ -24,6 +24,9 @@ class AssignedAnchor(NamedTuple):
     """Its place among all anchors."""
     stride: int
     """Of its level: 8, 16 or 32 px."""
+    row: int
+    """Of its cell in the grid of its level."""
+    column: int
     x: float
     """Centre of its cell in px of the network input."""
     y: float
@@ -41,7 +44,7 @@ class AssignedObject(NamedTuple):
     wanted: int
     """Anchors that it would take: about the sum of its best IoUs."""
     candidates: int
-    """Anchors that it could take."""
+    """Anchors that it could take: those near any object of the image, the same for all of them."""
     anchors: tuple[AssignedAnchor, ...]
     """Cheapest first; none where its candidates are cheaper for other objects, or where it has no candidates."""
 
@@ -68,8 +71,9 @@ def assigned_anchors(
 
     def anchor(image: int, slot: int, index: int) -> AssignedAnchor:
         x, y = centres[index].tolist()
+        column, row = grid[index].astype(int).tolist()
         iou, cost = (float(array[image, slot, index]) for array in (costs.iou, costs.cost))
-        return AssignedAnchor(index, int(stride[index]), x, y, iou, cost)
+        return AssignedAnchor(index, int(stride[index]), row, column, x, y, iou, cost)
 
     found = []
     for image in range(len(images)):
@@ -103,6 +107,31 @@ def summary_of(objects: Sequence[AssignedObject]) -> dict[str, float]:
         **per_level,
         "mean_iou": sum(anchor.iou for anchor in anchors) / max(len(anchors), 1),
         "mean_cost": sum(anchor.cost for anchor in anchors) / max(len(anchors), 1),
+    }
+
+
+def change_of(before: Sequence[AssignedObject], after: Sequence[AssignedObject]) -> dict[str, int]:
+    """What other weights make of the assignment of the same objects.
+
+    Args:
+        before: objects of one or several images.
+        after: the same ones, in the same order, under the other weights.
+
+    Returns:
+        Matches of an anchor with an object that are kept, gained and lost; objects with other anchors than before,
+        those that no longer get any, and those that did not get any before.
+    """
+    pairs = [
+        ({anchor.place for anchor in old.anchors}, {anchor.place for anchor in new.anchors})
+        for old, new in zip(before, after, strict=True)
+    ]
+    return {
+        "kept": sum(len(old & new) for old, new in pairs),
+        "gained": sum(len(new - old) for old, new in pairs),
+        "lost": sum(len(old - new) for old, new in pairs),
+        "objects_changed": sum(old != new for old, new in pairs),
+        "objects_left_without": sum(bool(old) and not new for old, new in pairs),
+        "objects_no_longer_without": sum(not old and bool(new) for old, new in pairs),
     }
 
 
