@@ -1,6 +1,6 @@
 """How long scoring takes: pycocotools beside faster-coco-eval, on detections of the size of COCO val2017.
 
-Images, objects and detections are made up; both implementations go through `yolox_jax.evaluation.coco.score`, in turn.
+Images, objects and detections are made up; both implementations go through `evaluate_results`, in turn.
 The kinds of errors and all else that a report shows are timed besides.
 """
 
@@ -20,8 +20,7 @@ from common import describe_run, write_json
 from yolox_jax.config import Config
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.evaluation.analysis import analyse
-from yolox_jax.evaluation.coco import score
-from yolox_jax.evaluation.saved_results import evaluate_results
+from yolox_jax.evaluation.runner import evaluate_results
 
 NUM_CLASSES = 80
 HEIGHT_PX, WIDTH_PX = 480, 640
@@ -42,8 +41,8 @@ def main(argv: Sequence[str]) -> None:
     dataset, results = make_set(arguments.images, arguments.objects, arguments.detections)
     evaluation = evaluate_results(dataset, results)
     parts: dict[str, Callable[[], Any]] = {
-        "pycocotools": lambda: score(dataset, results, fast=False),
-        "faster-coco-eval": lambda: score(dataset, results, fast=True),
+        "pycocotools": lambda: evaluate_results(dataset, results, fast=False).metrics,
+        "faster-coco-eval": lambda: evaluate_results(dataset, results, fast=True).metrics,
         "analysis": lambda: analyse(evaluation, dataset, config=Config(), weights=""),
     }
     seconds: dict[str, list[float]] = {name: [] for name in parts}

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scored_sets import score
 from yolox_jax.data.image import read_image
 from yolox_jax.data.letterbox import evaluation_image
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.evaluation.coco import score
 
 SIZE = (416, 416)
 SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS = 0.01, 0.65, 1000

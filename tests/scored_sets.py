@@ -1,45 +1,57 @@
 """Small data sets and detections to score."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.evaluation.coco import Metrics
+from yolox_jax.evaluation.runner import evaluate_results
 
 CATEGORY_IDS = (3, 7, 9)
 NAMES = ("cat", "dog", "owl")
 
 
-def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
-    """Data set from {image id: [(class, [x, y, w, h]), ...]}."""
+def dataset_of(
+    objects: Sequence[tuple[int, int, list[float]]], image_ids: Sequence[int], crowds: Collection[int] = ()
+) -> Dataset:
+    """Of (image id, class, [x, y, w, h]); `crowds` are indices of those that are crowds."""
+    no_boxes, no_classes = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
     annotations = [
         {
-            "id": number,
+            "id": index + 1,
             "image_id": image_id,
             "category_id": CATEGORY_IDS[class_index],
             "bbox": bbox,
             "area": bbox[2] * bbox[3],
-            "iscrowd": 0,
+            "iscrowd": int(index in crowds),
         }
-        for number, (image_id, class_index, bbox) in enumerate(
-            ((image_id, *item) for image_id, items in objects.items() for item in items), start=1
-        )
+        for index, (image_id, class_index, bbox) in enumerate(objects)
     ]
-    no_boxes, no_classes = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
     return Dataset(
         name="test",
         class_names=NAMES,
         category_ids=CATEGORY_IDS,
-        records=tuple(Record(Path(f"{i}.jpg"), i, 480, 640, no_boxes, no_classes) for i in objects),
+        records=tuple(Record(Path(f"{i}.jpg"), i, 480, 640, no_boxes, no_classes) for i in image_ids),
         ground_truth={
-            "images": [
-                {"id": image_id, "file_name": f"{image_id}.jpg", "height": 480, "width": 640} for image_id in objects
-            ],
+            "images": [{"id": i, "file_name": f"{i}.jpg", "height": 480, "width": 640} for i in image_ids],
             "annotations": annotations,
             "categories": [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, NAMES, strict=True)],
         },
         warnings=(),
     )
+
+
+def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
+    """Data set from {image id: [(class, [x, y, w, h]), ...]}."""
+    return dataset_of([(image_id, *item) for image_id, items in objects.items() for item in items], list(objects))
+
+
+def score(dataset: Dataset, results: list[dict], **settings: Any) -> Metrics:
+    """The figures alone; `settings` are those of `evaluate_results`."""
+    return evaluate_results(dataset, results, **settings).metrics
 
 
 def result_of(image_id: int, class_index: int, bbox: list[float], value: float) -> dict:

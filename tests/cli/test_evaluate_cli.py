@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from yolox_jax.cli.main import main
+from yolox_jax.evaluation import analysis
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
 
@@ -87,6 +88,7 @@ def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, t
         ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}]', "detection 0: score is None"),
         ('[{"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "has no image of this id"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "must be finite"),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, -3, 4], "score": 0.5}]', "negative side"),
     ],
 )
 def test_detections_that_cannot_be_scored_are_refused_by_name(data, tmp_path, capfd, content, message):
@@ -95,6 +97,29 @@ def test_detections_that_cannot_be_scored_are_refused_by_name(data, tmp_path, ca
     assert evaluate(data, None, "--results", path) == 2
     error = capfd.readouterr().err
     assert message in error and str(path) in error
+
+
+def test_no_file_is_written_over_another(data, weights, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    saved = tmp_path / "detections.json"
+    saved.write_text("[]")
+    for first, second in (("--results", "--output"), ("--results", "--detections"), ("--output", "--detections")):
+        source = [] if first == "--results" else ["--weights", weights]
+        assert evaluate(data, None, *source, first, saved, second, "./detections.json") == 2
+        error = capfd.readouterr().err
+        assert f"{first} {saved} and {second} detections.json are the same file" in error
+    assert saved.read_text() == "[]"
+
+
+def test_detections_are_kept_whatever_fails_after(data, weights, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("as a fault of the analysis would")
+
+    monkeypatch.setattr(analysis, "analyse", fail)
+    detections = tmp_path / "detections.json"
+    with pytest.raises(RuntimeError, match="as a fault"):
+        evaluate(data, weights, "--output", tmp_path / "metrics.json", "--detections", detections)
+    assert len(json.loads(detections.read_text())) == 15
 
 
 def test_no_detections_at_all_score_zero(data, tmp_path):

@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from scored_sets import NAMES, make_dataset, random_set, result_of
+from scored_sets import NAMES, dataset_of, make_dataset, random_set, result_of
 from yolox_jax.config import Config
+from yolox_jax.evaluation import galleries
 from yolox_jax.evaluation.analysis import VERSION, analyse
 from yolox_jax.evaluation.confusion import confusion_matrix
 from yolox_jax.evaluation.errors import ErrorKind, sort_errors
 from yolox_jax.evaluation.galleries import worst_images
 from yolox_jax.evaluation.operating_points import best_operating_points
-from yolox_jax.evaluation.saved_results import evaluate_results
+from yolox_jax.evaluation.runner import evaluate_results
 
 
 def ids(dataset) -> list[int]:
@@ -43,6 +44,7 @@ def test_thresholds_have_the_largest_f1_of_all_there_are():
                     precision, recall = correct / (correct + wrong), correct / count
                     best = max(best, 2 * precision * recall / (precision + recall))
             assert point.f1 == pytest.approx(best), (seed, name)
+            assert math.isnan(point.threshold) == (best == 0), (seed, name)
             tried += best > 0
     assert tried > 50
 
@@ -86,7 +88,7 @@ def test_confusion_pairs_correct_detections_first_and_then_the_best_of_other_cla
     assert none[0, 3] == none[1, 3] == 1 and none.sum() == 2
 
 
-def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first():
+def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first(monkeypatch):
     box, far = [10.0, 10.0, 50.0, 50.0], [300.0, 300.0, 40.0, 40.0]
     dataset = make_dataset({1: [(0, box)], 2: [(0, box), (1, far)], 3: [(0, box)], 4: []})
     results = [
@@ -103,11 +105,37 @@ def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first():
     assert background["detections"] == [
         {"box": [10, 10, 60, 60], "class": "owl", "score": 0.4, "kind": "background", "object": None}
     ]
+    assert (background["name"], background["height"], background["width"]) == ("4.jpg", 480, 640)
     (first, *_) = shown[ErrorKind.CLASSIFICATION]
     assert first["objects"] == [{"box": [10, 10, 60, 60], "class": "cat", "missed": False}]
     assert first["detections"][0]["object"] == "cat"
-    one = worst_images(dataset, results, errors, image_ids=ids(dataset), score_threshold=0.3, count=1)
-    assert len(one[ErrorKind.CLASSIFICATION]) == 1
+    monkeypatch.setattr(galleries, "IMAGES_PER_KIND", 1)
+    one = worst_images(dataset, results, errors, image_ids=ids(dataset), score_threshold=0.3)
+    assert [image["image_id"] for image in one[ErrorKind.CLASSIFICATION]] == [3]
+
+
+def test_detections_that_do_not_count_are_not_shown_as_correct():
+    """One is on a crowd, others are beyond the hundred best."""
+    cat, crowd = [10.0, 10.0, 50.0, 50.0], [200.0, 200.0, 200.0, 200.0]
+    dataset = dataset_of([(1, 0, cat), (1, 1, crowd)], [1], crowds=[1])
+    results = [result_of(1, 1, [210.0, 210.0, 50.0, 50.0], 0.9), result_of(1, 0, cat, 0.95)]
+    results += [result_of(1, 0, [300.0, 10.0, 20.0, 20.0], 0.9 - 0.001 * rank) for rank in range(120)]
+    errors = sort_errors(dataset, results)
+    ((entry,), *_) = filter(None, worst_images(dataset, results, errors, image_ids=[1], score_threshold=0.3).values())
+    assert [thing["kind"] for thing in entry["detections"]] == [None] + [ErrorKind.BACKGROUND] * 99
+    assert entry["detections"][0]["class"] == "cat"
+
+
+def test_images_in_archives_have_a_name_but_no_path():
+    dataset = make_dataset({1: [(0, [10.0, 10.0, 50.0, 50.0])]})
+
+    class Archive:
+        def read(self, position: int) -> bytes:
+            raise NotImplementedError
+
+    dataset = dataclasses.replace(dataset, records=(dataclasses.replace(dataset.records[0], archive=Archive()),))
+    shown = worst_images(dataset, [], sort_errors(dataset, []), image_ids=[1], score_threshold=0.3)
+    assert [(entry["path"], entry["name"]) for entry in shown[ErrorKind.MISSED]] == [(None, "1.jpg")]
 
 
 @pytest.mark.parametrize("seed", [*range(5), None])

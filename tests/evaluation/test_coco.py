@@ -8,11 +8,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from scored_sets import make_dataset, random_set, result_of
+from scored_sets import make_dataset, random_set, result_of, score
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.evaluation import coco_scorers
-from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, score, to_coco
+from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, to_coco
 from yolox_jax.structures import Detections
 
 
@@ -145,6 +145,7 @@ def test_images_may_be_added_in_any_order_and_in_parts(monkeypatch):
         ({"category_id": 5}, r"detection 1 .*no such category; it has 3, 7, 9"),
         ({"score": math.nan}, r"detection 1 .*score nan: all must be finite"),
         ({"bbox": [0, 0, math.inf, 1]}, r"detection 1 .*box \[0, 0, inf, 1\]"),
+        ({"bbox": [200, 50, -40, 40]}, r"detection 1 .*has a negative side; it is \[x, y, width, height\]"),
     ],
 )
 def test_results_that_cannot_be_scored_are_named(dataset, change, message):

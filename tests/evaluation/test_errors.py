@@ -1,7 +1,6 @@
 import copy
 import math
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,47 +8,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from error_twin import Twin
+from scored_sets import CATEGORY_IDS, dataset_of, result_of
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.evaluation.errors import ErrorKind, sort_errors
 
-CATEGORY_IDS = (3, 7, 9)
 CAT, DOG, OWL = range(3)
-
-
-def _dataset(
-    objects: list[tuple[int, int, list[float]]], image_ids: list[int], crowds: tuple[int, ...] = ()
-) -> Dataset:
-    """Of (image id, class, [x, y, w, h]); `crowds` are indices of those that are crowds."""
-    no_boxes, no_classes = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
-    annotations = [
-        {
-            "id": index + 1,
-            "image_id": image_id,
-            "category_id": CATEGORY_IDS[class_index],
-            "bbox": bbox,
-            "area": bbox[2] * bbox[3],
-            "iscrowd": int(index in crowds),
-        }
-        for index, (image_id, class_index, bbox) in enumerate(objects)
-    ]
-    names = ("cat", "dog", "owl")
-    return Dataset(
-        name="test",
-        class_names=names,
-        category_ids=CATEGORY_IDS,
-        records=tuple(Record(Path(f"{i}.jpg"), i, 480, 640, no_boxes, no_classes) for i in image_ids),
-        ground_truth={
-            "images": [{"id": i, "file_name": f"{i}.jpg", "height": 480, "width": 640} for i in image_ids],
-            "annotations": annotations,
-            "categories": [{"id": i, "name": name} for i, name in zip(CATEGORY_IDS, names, strict=True)],
-        },
-        warnings=(),
-    )
-
-
-def _result(image_id: int, class_index: int, bbox: list[float], score: float) -> dict:
-    return {"image_id": image_id, "category_id": CATEGORY_IDS[class_index], "bbox": bbox, "score": score}
 
 
 def _ap50(ground_truth: dict, results: list[dict], image_ids: list[int] | None = None) -> float:
@@ -84,13 +48,13 @@ ON_CAT, NEAR_CAT, FAR = [100.0, 100.0, 100.0, 100.0], [150.0, 100.0, 100.0, 100.
     ],
 )
 def test_a_detection_is_sorted_by_what_it_overlaps(class_index, bbox, kind, object_of):
-    errors = sort_errors(_dataset(TWO, [1]), [_result(1, class_index, bbox, 0.9)])
+    errors = sort_errors(dataset_of(TWO, [1]), [result_of(1, class_index, bbox, 0.9)])
     assert (errors.kinds, errors.object_of.tolist()) == ((kind,), [object_of])
 
 
 def test_a_second_detection_of_an_object_is_a_duplicate_whatever_the_order_given():
-    results = [_result(1, CAT, ON_CAT, 0.5), _result(1, CAT, [105.0, 100.0, 100.0, 100.0], 0.9)]
-    errors = sort_errors(_dataset(TWO, [1]), results)
+    results = [result_of(1, CAT, ON_CAT, 0.5), result_of(1, CAT, [105.0, 100.0, 100.0, 100.0], 0.9)]
+    errors = sort_errors(dataset_of(TWO, [1]), results)
     assert errors.kinds == (ErrorKind.DUPLICATE, None)
     assert errors.object_of.tolist() == [0, 0]
 
@@ -100,7 +64,7 @@ def test_a_second_detection_of_an_object_is_a_duplicate_whatever_the_order_given
     [(CAT, NEAR_CAT, [1]), (DOG, ON_CAT, [1]), (DOG, NEAR_CAT, [0, 1]), (CAT, FAR, [0, 1])],
 )
 def test_objects_are_missed_unless_a_detection_was_meant_for_them(class_index, bbox, missed):
-    errors = sort_errors(_dataset(TWO, [1]), [_result(1, class_index, bbox, 0.9)])
+    errors = sort_errors(dataset_of(TWO, [1]), [result_of(1, class_index, bbox, 0.9)])
     assert errors.missed.tolist() == missed
     assert errors.counts()[ErrorKind.MISSED] == len(missed)
 
@@ -110,26 +74,26 @@ def test_objects_are_missed_unless_a_detection_was_meant_for_them(class_index, b
     [(50.0, None), (49.0, ErrorKind.LOCALISATION), (10.0, ErrorKind.LOCALISATION), (9.0, ErrorKind.BACKGROUND)],
 )
 def test_a_limit_belongs_to_the_kind_above_it(width, kind):
-    dataset = _dataset([(1, CAT, [0.0, 0.0, 100.0, 10.0])], [1])
-    assert sort_errors(dataset, [_result(1, CAT, [0.0, 0.0, width, 10.0], 0.9)]).kinds == (kind,)
+    dataset = dataset_of([(1, CAT, [0.0, 0.0, 100.0, 10.0])], [1])
+    assert sort_errors(dataset, [result_of(1, CAT, [0.0, 0.0, width, 10.0], 0.9)]).kinds == (kind,)
 
 
 def test_where_several_kinds_hold_the_first_of_the_documented_order_is_taken():
     box = [100.0, 100.0, 100.0, 100.0]
     near = [100.0, 100.0, 40.0, 100.0]
-    on_both = _dataset([(1, CAT, box), (1, DOG, box)], [1])
-    duplicate = [_result(1, CAT, box, 0.9), _result(1, CAT, box, 0.8)]
+    on_both = dataset_of([(1, CAT, box), (1, DOG, box)], [1])
+    duplicate = [result_of(1, CAT, box, 0.9), result_of(1, CAT, box, 0.8)]
     assert sort_errors(on_both, duplicate).kinds == (None, ErrorKind.CLASSIFICATION)
-    near_own = _dataset([(1, CAT, near), (1, DOG, box)], [1])
-    assert sort_errors(near_own, [_result(1, CAT, box, 0.9)]).kinds == (ErrorKind.LOCALISATION,)
-    near_other = _dataset([(1, CAT, box), (1, DOG, near)], [1])
+    near_own = dataset_of([(1, CAT, near), (1, DOG, box)], [1])
+    assert sort_errors(near_own, [result_of(1, CAT, box, 0.9)]).kinds == (ErrorKind.LOCALISATION,)
+    near_other = dataset_of([(1, CAT, box), (1, DOG, near)], [1])
     assert sort_errors(near_other, duplicate).kinds == (None, ErrorKind.DUPLICATE)
 
 
 def test_detections_on_a_crowd_of_their_class_are_not_counted_and_crowds_are_not_missed():
-    dataset = _dataset([*TWO, (1, CAT, [0.0, 300.0, 400.0, 100.0])], [1], crowds=(2,))
+    dataset = dataset_of([*TWO, (1, CAT, [0.0, 300.0, 400.0, 100.0])], [1], crowds=(2,))
     inside = [10.0, 310.0, 20.0, 20.0]
-    errors = sort_errors(dataset, [_result(1, CAT, inside, 0.9), _result(1, DOG, inside, 0.9)])
+    errors = sort_errors(dataset, [result_of(1, CAT, inside, 0.9), result_of(1, DOG, inside, 0.9)])
     assert errors.kinds == (None, ErrorKind.BACKGROUND)
     assert errors.object_of.tolist() == [-1, -1]
     assert errors.missed.tolist() == [0, 1]
@@ -137,23 +101,23 @@ def test_detections_on_a_crowd_of_their_class_are_not_counted_and_crowds_are_not
 
 def test_only_the_hundred_best_of_a_class_in_an_image_are_counted():
     scores = [0.9 - 0.001 * rank for rank in range(102)]
-    results = [_result(1, class_index, FAR, score) for score in reversed(scores) for class_index in (CAT, DOG)]
-    errors = sort_errors(_dataset(TWO, [1]), results)
+    results = [result_of(1, class_index, FAR, score) for score in reversed(scores) for class_index in (CAT, DOG)]
+    errors = sort_errors(dataset_of(TWO, [1]), results)
     assert errors.kinds == (None,) * 4 + (ErrorKind.BACKGROUND,) * 200
 
 
 def test_costs_are_what_the_remedies_gain():
     """Two cats in two images: one found at 0.5; the other only with errors, each costing what it keeps from 1."""
     objects = [(1, CAT, ON_CAT), (2, CAT, ON_CAT)]
-    dataset = _dataset(objects, [1, 2])
-    right = _result(1, CAT, ON_CAT, 0.5)
+    dataset = dataset_of(objects, [1, 2])
+    right = result_of(1, CAT, ON_CAT, 0.5)
     found_one = 51 / 101  # recall 0.5 at precision 1
     cases = [
-        (_result(2, CAT, NEAR_CAT, 0.9), ErrorKind.LOCALISATION, 1.0),
-        (_result(2, CAT, FAR, 0.9), ErrorKind.BACKGROUND, found_one),
-        (_result(1, CAT, ON_CAT, 0.4), ErrorKind.DUPLICATE, found_one),
-        (_result(2, DOG, ON_CAT, 0.9), ErrorKind.CLASSIFICATION, 1.0),
-        (_result(2, DOG, NEAR_CAT, 0.9), ErrorKind.BOTH, found_one),
+        (result_of(2, CAT, NEAR_CAT, 0.9), ErrorKind.LOCALISATION, 1.0),
+        (result_of(2, CAT, FAR, 0.9), ErrorKind.BACKGROUND, found_one),
+        (result_of(1, CAT, ON_CAT, 0.4), ErrorKind.DUPLICATE, found_one),
+        (result_of(2, DOG, ON_CAT, 0.9), ErrorKind.CLASSIFICATION, 1.0),
+        (result_of(2, DOG, NEAR_CAT, 0.9), ErrorKind.BOTH, found_one),
     ]
     for wrong, kind, mended in cases:
         errors = sort_errors(dataset, [right, wrong])
@@ -166,22 +130,22 @@ def test_costs_are_what_the_remedies_gain():
 
 
 def test_a_mended_detection_takes_its_object_from_a_worse_one_but_not_from_a_better_one():
-    dataset = _dataset([(1, CAT, ON_CAT)], [1])
-    background = _result(1, CAT, FAR, 0.7)
+    dataset = dataset_of([(1, CAT, ON_CAT)], [1])
+    background = result_of(1, CAT, FAR, 0.7)
     for score, mended in [(0.9, 1.0), (0.6, 0.5)]:
-        results = [_result(1, CAT, NEAR_CAT, score), background, _result(1, CAT, ON_CAT, 0.65)]
+        results = [result_of(1, CAT, NEAR_CAT, score), background, result_of(1, CAT, ON_CAT, 0.65)]
         errors = sort_errors(dataset, results)
         assert errors.kinds == (ErrorKind.LOCALISATION, ErrorKind.BACKGROUND, None)
         assert errors.ap50 + errors.costs[ErrorKind.LOCALISATION] == pytest.approx(mended)
 
 
 def test_a_class_whose_objects_were_all_missed_leaves_the_mean_with_them():
-    errors = sort_errors(_dataset(TWO, [1]), [_result(1, CAT, ON_CAT, 0.9)])
+    errors = sort_errors(dataset_of(TWO, [1]), [result_of(1, CAT, ON_CAT, 0.9)])
     assert (errors.ap50, errors.costs[ErrorKind.MISSED]) == pytest.approx((0.5, 0.5))
 
 
 def test_no_results_leave_every_object_missed_at_a_cost_that_cannot_be_told():
-    errors = sort_errors(_dataset(TWO, [1, 2]), [])
+    errors = sort_errors(dataset_of(TWO, [1, 2]), [])
     assert errors.kinds == ()
     assert errors.missed.tolist() == [0, 1]
     assert errors.ap50 == 0.0
@@ -191,16 +155,16 @@ def test_no_results_leave_every_object_missed_at_a_cost_that_cannot_be_told():
 
 
 def test_without_objects_all_detections_are_background_and_no_cost_can_be_told():
-    errors = sort_errors(_dataset([], [1]), [_result(1, CAT, FAR, 0.9)])
+    errors = sort_errors(dataset_of([], [1]), [result_of(1, CAT, FAR, 0.9)])
     assert errors.kinds == (ErrorKind.BACKGROUND,)
     assert errors.counts() == {**dict.fromkeys(ErrorKind, 0), ErrorKind.BACKGROUND: 1}
     assert all(map(math.isnan, [errors.ap50, *errors.costs.values(), errors.cost_false_positives]))
-    assert math.isnan(sort_errors(_dataset([], []), []).ap50)
+    assert math.isnan(sort_errors(dataset_of([], []), []).ap50)
 
 
 def test_images_left_out_have_neither_errors_nor_missed_objects():
-    dataset = _dataset([*TWO, (2, CAT, ON_CAT)], [1, 2])
-    results = [_result(2, CAT, FAR, 0.9), _result(1, CAT, ON_CAT, 0.8), _result(1, DOG, TWO[1][2], 0.7)]
+    dataset = dataset_of([*TWO, (2, CAT, ON_CAT)], [1, 2])
+    results = [result_of(2, CAT, FAR, 0.9), result_of(1, CAT, ON_CAT, 0.8), result_of(1, DOG, TWO[1][2], 0.7)]
     errors = sort_errors(dataset, results, image_ids={1})
     assert errors.kinds == (None, None, None)
     assert errors.object_of.tolist() == [-1, 0, 1]
@@ -209,18 +173,18 @@ def test_images_left_out_have_neither_errors_nor_missed_objects():
 
 
 def test_other_limits_move_the_kinds():
-    dataset, results = _dataset(TWO, [1]), [_result(1, CAT, NEAR_CAT, 0.9)]  # IoU 1/3
+    dataset, results = dataset_of(TWO, [1]), [result_of(1, CAT, NEAR_CAT, 0.9)]  # IoU 1/3
     assert sort_errors(dataset, results, foreground_iou=0.3).kinds == (None,)
     assert sort_errors(dataset, results, background_iou=0.4).kinds == (ErrorKind.BACKGROUND,)
 
 
 def test_limits_in_the_wrong_order_are_refused():
     with pytest.raises(ValueError, match="background_iou 0.6 and foreground_iou 0.5"):
-        sort_errors(_dataset(TWO, [1]), [], background_iou=0.6)
+        sort_errors(dataset_of(TWO, [1]), [], background_iou=0.6)
 
 
 def test_sorting_changes_neither_ground_truth_nor_results():
-    dataset, results = _dataset(TWO, [1]), [_result(1, CAT, ON_CAT, 0.9)]
+    dataset, results = dataset_of(TWO, [1]), [result_of(1, CAT, ON_CAT, 0.9)]
     truth, before = copy.deepcopy(dataset.ground_truth), copy.deepcopy(results)
     sort_errors(dataset, results)
     assert (dataset.ground_truth, results) == (truth, before)
@@ -267,13 +231,13 @@ def _random_set(seed: int) -> tuple[Dataset, list[dict]]:
     ]
     crowds = tuple(index for index in range(len(objects)) if rng.uniform() < 0.15)
     results = [
-        _result(int(rng.choice(image_ids)), int(rng.integers(num_classes)), box(), float(rng.choice([0.2, 0.5, 0.9])))
+        result_of(int(rng.choice(image_ids)), int(rng.integers(num_classes)), box(), float(rng.choice([0.2, 0.5, 0.9])))
         for _ in range(rng.choice([0, 3, 20, 150]))
     ]
     if len(results) == 150:  # more than the 100 best; and beyond the largest area
         results = [{**result, "image_id": image_ids[0], "category_id": CATEGORY_IDS[CAT]} for result in results[:110]]
-        results.append(_result(image_ids[0], CAT, [0.0, 0.0, 2e5, 2e5], 0.95))
-    return _dataset(objects, image_ids, crowds), results
+        results.append(result_of(image_ids[0], CAT, [0.0, 0.0, 2e5, 2e5], 0.95))
+    return dataset_of(objects, image_ids, crowds), results
 
 
 def test_kinds_and_costs_equal_those_of_a_twin_that_goes_box_by_box():

@@ -15,8 +15,8 @@ from yolox_jax.config import Config
 from yolox_jax.config_file import config_to_dict
 from yolox_jax.evaluation.analysis import analyse, write_document
 from yolox_jax.evaluation.errors import ErrorKind
-from yolox_jax.evaluation.saved_results import evaluate_results
-from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, _marks
+from yolox_jax.evaluation.runner import evaluate_results
+from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, _marks, picture_of
 from yolox_jax.training.run_directory import RunDirectory
 
 
@@ -76,7 +76,8 @@ def test_the_page_holds_everything_and_loads_nothing(metrics_file):
     assert any(source.startswith("data:image/jpeg") for source in page.sources)
     document = json.loads(metrics_file.read_text())
     assert f"{document['AP']:.4f}" in page.words
-    assert any("<b>cats</b>" in words for words in page.words), "names are text, not tags"
+    named = [words for words in page.words if "cats" in words]
+    assert len(named) == 2 and all("<b>cats</b>" in words for words in named), "names are text, not tags"
 
 
 def test_plots_write_in_the_text_colour_of_the_page(metrics_file):
@@ -109,6 +110,41 @@ def test_missing_images_are_named_and_the_report_still_appears(metrics_file, cap
     assert "Missing images" in page.headings
     assert any(str(metrics_file.parent) in words for words in page.words)
     assert "could not be read, such as" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (cv2.imencode(".png", np.zeros((30, 20, 3), np.uint8))[1].tobytes(), "is 20x30 px"),
+        (cv2.imencode(".png", np.zeros((480, 640, 3), np.uint8))[1].tobytes()[:-20], "ends early"),
+        (b"text", "is no image"),
+    ],
+)
+def test_images_that_are_not_those_evaluated_are_not_drawn(metrics_file, content, why):
+    for path in metrics_file.parent.glob("*.png"):
+        path.write_bytes(content)
+    page = report(metrics_file)
+    assert "Missing images" in page.headings
+    assert any(f".png {why}" in words for words in page.words)
+    assert not any(source.startswith("data:image/jpeg") for source in page.sources)
+
+
+def test_images_in_archives_are_named_but_not_missing(metrics_file):
+    document = json.loads(metrics_file.read_text())
+    for entries in document["galleries"].values():
+        for entry in entries:
+            entry["path"] = None
+    metrics_file.write_text(json.dumps(document))
+    page = report(metrics_file)
+    assert "Missing images" not in page.headings
+    assert "lies in an archive" in page.words
+
+
+def test_a_picture_of_one_column_is_drawn(tmp_path):
+    path = tmp_path / "narrow.png"
+    cv2.imwrite(str(path), np.zeros((2000, 1, 3), np.uint8))
+    entry = {"path": str(path), "height": 2000, "width": 1, "objects": [], "detections": []}
+    assert cv2.imdecode(np.frombuffer(picture_of(entry, ErrorKind.MISSED), np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 def test_nothing_found_in_images_without_objects_can_be_reported(tmp_path):

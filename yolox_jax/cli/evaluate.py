@@ -1,6 +1,7 @@
 """`yolox-jax evaluate`: scores weights on the validation images of a config."""
 
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.json_values import null_if_not_finite
 
 if TYPE_CHECKING:
     from yolox_jax.data.sources.dataset import Dataset
@@ -44,6 +46,7 @@ def main(argv: list[str]) -> None:
     )
     if (arguments.weights is None) == (arguments.results is None):
         raise ConfigError("give either --weights, to detect with, or --results, detections to score")
+    _check_apart({"--results": arguments.results, "--output": arguments.output, "--detections": arguments.detections})
     _check_writable("--output", arguments.output)
     _check_writable("--detections", arguments.detections)
     # Here, so that the help and wrong flags are answered before jax is loaded.
@@ -61,6 +64,10 @@ def main(argv: list[str]) -> None:
             "is found in it, or the annotations with --data.val.annotations"
         )
     evaluation = _evaluate(arguments, config, dataset)
+    if arguments.detections is not None:  # first: nothing that fails later can lose them
+        text = json.dumps(evaluation.results, ensure_ascii=False)
+        arguments.detections.write_text(text + "\n", encoding="utf-8")
+        print(f"wrote {arguments.detections}")
     if annotated:
         print_metrics(evaluation.metrics, dataset, evaluation.losses)
         voc = None
@@ -71,17 +78,11 @@ def main(argv: list[str]) -> None:
             _write_document(arguments, config, dataset, evaluation, voc)
     elif arguments.output is not None:
         print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
-    if arguments.detections is not None:
-        text = json.dumps(evaluation.results, ensure_ascii=False)
-        arguments.detections.write_text(text + "\n", encoding="utf-8")
-        print(f"wrote {arguments.detections}")
 
 
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
-    from yolox_jax.evaluation.saved_results import evaluate_results, read_results
-
     if arguments.results is not None:
-        return evaluate_results(dataset, read_results(arguments.results, dataset))
+        return _evaluate_saved(arguments.results, dataset)
     assert arguments.weights is not None
     import jax
 
@@ -115,6 +116,18 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
         )
 
 
+def _evaluate_saved(path: Path, dataset: "Dataset") -> "Evaluation":
+    from yolox_jax.data.sources.dataset import DataError
+    from yolox_jax.evaluation.runner import evaluate_results
+    from yolox_jax.evaluation.saved_results import read_results
+
+    results = read_results(path)
+    try:
+        return evaluate_results(dataset, results)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def _write_document(
     arguments: EvaluateArguments,
     config: Config,
@@ -123,15 +136,22 @@ def _write_document(
     voc: dict[str, float] | None,
 ) -> None:
     from yolox_jax.evaluation.analysis import analyse, write_document
-    from yolox_jax.evaluation.coco import without_nan
 
     assert arguments.output is not None
     source = str(arguments.weights if arguments.weights is not None else arguments.results)
     document = analyse(evaluation, dataset, config=config, weights=source)
     if voc is not None:
-        document[f"voc{arguments.voc}"] = without_nan(voc)
+        document[f"voc{arguments.voc}"] = null_if_not_finite(voc)
     write_document(arguments.output, document)
     print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
+
+
+def _check_apart(paths: dict[str, Path | None]) -> None:
+    """See that no file is to be written over another one that is read or written."""
+    given = [(flag, path) for flag, path in paths.items() if path is not None]
+    for (first, path), (second, other) in itertools.combinations(given, 2):
+        if path.resolve() == other.resolve():
+            raise ConfigError(f"{first} {path} and {second} {other} are the same file, which one would lose: give two")
 
 
 def _check_writable(flag: str, path: Path | None) -> None:

@@ -30,10 +30,11 @@ def main(argv: list[str]) -> None:
     # Here, so that the help is answered before jax and matplotlib are loaded.
     from yolox_jax.report.material import read_material
     from yolox_jax.report.write import write_report
+    from yolox_jax.text import counted
 
     material = read_material(arguments.source)
     folder = material.folder if arguments.output is None else arguments.output
     missing = write_report(material, folder)
     if missing:
-        print(f"warning: {len(missing)} images could not be read, such as {missing[0]}", file=sys.stderr)
+        print(f"warning: {counted(len(missing), 'image')} could not be read, such as {missing[0]}", file=sys.stderr)
     print(f"wrote {folder / 'report.html'}, with the plots as PNG and the numbers as CSV beside it")

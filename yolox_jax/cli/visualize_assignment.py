@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.json_values import null_if_not_finite
+from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.sources.dataset import Dataset
     from yolox_jax.evaluation.assigned_anchors import AssignedObject
     from yolox_jax.models.yolox import YOLOX
 
-Runs = list[tuple[str, "list[list[AssignedObject]]"]]
+ByWeights = list[tuple[str, "list[list[AssignedObject]]"]]
 """For each of the weights, their path and what the objects of each image get."""
 
 
@@ -42,10 +45,11 @@ class Shown(NamedTuple):
     """An image as the network gets it."""
 
     name: str
-    image: np.ndarray
-    boxes: np.ndarray
+    image: UInt8[np.ndarray, "H W 3"]
+    """BGR."""
+    boxes: Float[np.ndarray, "N 4"]
     """x1, y1, x2, y2 in px."""
-    classes: np.ndarray
+    classes: Int[np.ndarray, " N"]
     size: tuple[int, int]
     """Height and width in px of what is not padding."""
 
@@ -80,7 +84,7 @@ def main(argv: list[str]) -> None:
         if arguments.augmented
         else _whole(dataset, config, arguments.count)
     )
-    runs: Runs = []
+    runs: ByWeights = []
     for path in (arguments.weights, *([arguments.compare] if arguments.compare else [])):
         model, _ = read_model(fetch_if_published(path), config.model.variant)
         if model.num_classes != len(dataset.class_names):
@@ -96,10 +100,10 @@ def main(argv: list[str]) -> None:
     change = change_of(*everything.values()) if arguments.compare else None
     document = _document(shown, runs, summaries, change, dataset.class_names)
     path = arguments.output / "assignment.json"
-    path.write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(null_if_not_finite(document), ensure_ascii=False) + "\n", encoding="utf-8")
 
     _print_figures(summaries, change)
-    print(f"wrote {len(shown)} pictures and {path.name} to {arguments.output}")
+    print(f"wrote {counted(len(shown), 'picture')} and {path.name} to {arguments.output}")
 
 
 def _augmented(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
@@ -116,9 +120,11 @@ def _augmented(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
 def _whole(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
     """Images with objects from all over the training set, letterboxed; those that cannot be read are left out."""
     from yolox_jax.data.image import BrokenImage, load_image
-    from yolox_jax.data.letterbox import letterbox
+    from yolox_jax.data.letterbox import fitted_size, letterbox
 
     records = [record for record in dataset.records if len(record.boxes)]
+    if not records:
+        raise ConfigError(f"the training set {dataset.name} has no objects to assign anchors to")
     places = np.unique(np.linspace(0, len(records) - 1, count).round().astype(int)).tolist()
     shown: list[Shown] = []
     for record in (records[place] for place in places):
@@ -127,34 +133,24 @@ def _whole(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
         except BrokenImage as error:
             print(f"warning: {error.path}: {error.why}; left out", file=sys.stderr)
             continue
-        size = int(record.height * ratio), int(record.width * ratio)
+        size, _ = fitted_size((record.height, record.width), config.data.input_size)
         name = f"{len(shown):03d}_{record.path.stem}"
         shown.append(Shown(name, image, record.boxes * ratio, record.classes, size))
     if not shown:
-        raise ConfigError(f"none of {len(places)} images of the training set {dataset.name} can be read")
+        tried = counted(len(places), "image")
+        raise ConfigError(f"none of {tried} of the training set {dataset.name} can be read")
     return shown
 
 
 def _assigned(model: "YOLOX", shown: list[Shown], config: Config) -> "list[list[AssignedObject]]":
     """What the objects of each image get; image by image, so that any number fits the device."""
-    import jax.numpy as jnp
-
     from yolox_jax.evaluation.assigned_anchors import assigned_anchors
-    from yolox_jax.structures import Targets
+    from yolox_jax.evaluation.padded_targets import padded_targets
 
     most = max(1, *(len(one.boxes) for one in shown))
     found = []
     for one in shown:
-        count = len(one.boxes)
-        boxes, classes, valid = (
-            np.zeros((1, most, 4), np.float32),
-            np.zeros((1, most), np.int32),
-            np.arange(most) < count,
-        )
-        boxes[0, :count, :2] = (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
-        boxes[0, :count, 2:] = one.boxes[:, 2:] - one.boxes[:, :2]
-        classes[0, :count] = one.classes
-        targets = Targets(jnp.asarray(boxes), jnp.asarray(classes), jnp.asarray(valid[None]))
+        targets = padded_targets([one.boxes], [one.classes], most)
         found += assigned_anchors(model, one.image[None], targets, config.assignment)
     return found
 
@@ -176,7 +172,7 @@ def _print_figures(summaries: dict[str, dict[str, float]], change: dict[str, int
         )
 
 
-def _draw(folder: Path, shown: list[Shown], runs: Runs, class_names: tuple[str, ...]) -> None:
+def _draw(folder: Path, shown: list[Shown], runs: ByWeights, class_names: tuple[str, ...]) -> None:
     from yolox_jax.evaluation.assignment_pictures import dots_of, draw_assignment, draw_legend, scale_of
 
     for place, one in enumerate(shown):
@@ -194,16 +190,15 @@ def _draw(folder: Path, shown: list[Shown], runs: Runs, class_names: tuple[str, 
 
 def _document(
     shown: list[Shown],
-    runs: Runs,
+    runs: ByWeights,
     summaries: dict[str, dict[str, float]],
     change: dict[str, int] | None,
     class_names: tuple[str, ...],
 ) -> dict[str, Any]:
     """All numbers: for each image and object what it gets under each of the weights."""
-    from yolox_jax.evaluation.coco import without_nan
 
     def entry(thing: "AssignedObject") -> dict[str, Any]:
-        anchors = [without_nan(anchor._asdict()) for anchor in thing.anchors]
+        anchors = [anchor._asdict() for anchor in thing.anchors]
         return {"wanted": thing.wanted, "candidates": thing.candidates, "anchors": anchors}
 
     images = [
@@ -220,5 +215,4 @@ def _document(
         }
         for place, one in enumerate(shown)
     ]
-    summary = {path: without_nan(figures) for path, figures in summaries.items()}
-    return {"summary": summary, **({"change": change} if change else {}), "images": images}
+    return {"summary": summaries, **({"change": change} if change else {}), "images": images}

@@ -15,13 +15,14 @@ import numpy as np
 from yolox_jax.config import Config
 from yolox_jax.config_file import config_to_dict
 from yolox_jax.data.sources.dataset import Dataset
-from yolox_jax.evaluation.coco import IOU_THRESHOLDS, without_nan
+from yolox_jax.evaluation.coco import IOU_THRESHOLDS
 from yolox_jax.evaluation.coco_scorers import Accumulated
 from yolox_jax.evaluation.confusion import confusion_matrix
-from yolox_jax.evaluation.errors import sort_errors
+from yolox_jax.evaluation.errors import FOREGROUND_IOU, sort_errors
 from yolox_jax.evaluation.galleries import worst_images
-from yolox_jax.evaluation.operating_points import OperatingPoint, best_operating_points
+from yolox_jax.evaluation.operating_points import best_operating_points
 from yolox_jax.evaluation.runner import Evaluation
+from yolox_jax.json_values import null_if_not_finite
 
 VERSION = 1
 """Of the document; a reader refuses others."""
@@ -29,8 +30,8 @@ VERSION = 1
 LOWEST_SHOWN_SCORE = 0.05
 """Where no threshold is better than another, detections below this are not shown in pictures."""
 
-AREAS_PX = {"small": 32**2, "medium": 96**2, "large": math.inf}
-"""Upper limits of COCO's areas."""
+AREAS_PX2 = {"small": 32**2, "medium": 96**2, "large": math.inf}
+"""Upper limits of COCO's areas of objects."""
 
 PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "pycocotools", "faster-coco-eval", "opencv-python-headless")
 
@@ -57,25 +58,24 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     metrics = evaluation.metrics
     confusion = confusion_matrix(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
     galleries = worst_images(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
-    return {
+    document = {
         "version": VERSION,
         **metrics.to_json(),
-        "losses": None if evaluation.losses is None else without_nan(evaluation.losses),
-        "per_iou": without_nan(metrics.per_iou),
-        "per_class_figures": {name: without_nan(figures) for name, figures in metrics.per_class_figures.items()},
+        "losses": evaluation.losses,
+        "per_iou": metrics.per_iou,
+        "per_class_figures": metrics.per_class_figures,
         "curves": _curves(evaluation.accumulated, dataset),
         "operating_points": {
-            "all": _point(overall),
-            "per_class": {name: _point(point) for name, point in per_class.items()},
+            "all": overall._asdict(),
+            "per_class": {name: point._asdict() for name, point in per_class.items()},
         },
-        "confusion": {"score_threshold": threshold, "iou_threshold": 0.5, "matrix": confusion.tolist()},
+        "confusion": {"score_threshold": threshold, "iou_threshold": FOREGROUND_IOU, "matrix": confusion.tolist()},
         "errors": {
-            "AP50": None if math.isnan(errors.ap50) else errors.ap50,
+            "AP50": errors.ap50,
             "counts": {kind.value: count for kind, count in errors.counts().items()},
-            "costs": without_nan({kind.value: cost for kind, cost in errors.costs.items()}),
-            **without_nan(
-                {"false_positives": errors.cost_false_positives, "false_negatives": errors.cost_false_negatives}
-            ),
+            "costs": {kind.value: cost for kind, cost in errors.costs.items()},
+            "false_positives": errors.cost_false_positives,
+            "false_negatives": errors.cost_false_negatives,
         },
         "galleries": {kind.value: images for kind, images in galleries.items()},
         "data": _summary(dataset, image_ids),
@@ -84,6 +84,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
         "environment": _environment(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+    return null_if_not_finite(document)
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
@@ -92,9 +93,10 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
 
 
 def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
-    """Precision at the recalls 0, 0.01, ..., 1: the mean of the classes with objects at three IoUs, and of each class.
+    """Precision at the recalls 0, 0.01, ..., 1.
 
-    Values are rounded to four decimals, which no plot shows.
+    The mean of the classes with objects at IoU 0.5, at 0.75 and over all IoUs, and that of each class at 0.5. Values
+    are rounded to four decimals, which no plot shows.
     """
     column = {category: place for place, category in enumerate(accumulated.category_ids)}
     precision = accumulated.precision[..., 0, -1]  # IoU thresholds, recalls, classes
@@ -108,10 +110,6 @@ def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
     return {"per_iou": {iou: values.round(4).tolist() for iou, values in at.items()}, "per_class": per_class}
 
 
-def _point(point: OperatingPoint) -> dict[str, float | None]:
-    return without_nan(point._asdict())
-
-
 def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:
     """What the images that count hold."""
     wanted = set(image_ids)
@@ -119,7 +117,7 @@ def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:
     annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["image_id"] in wanted]
     objects = [entry for entry in annotations if not entry["iscrowd"]]
     of_class = Counter(name_of[entry["category_id"]] for entry in objects)
-    of_area = Counter(next(name for name, limit in AREAS_PX.items() if entry["area"] < limit) for entry in objects)
+    of_area = Counter(next(name for name, limit in AREAS_PX2.items() if entry["area"] < limit) for entry in objects)
     unreadable = [str(record.path) for record in dataset.records if record.image_id not in wanted]
     return {
         "name": dataset.name,
@@ -129,7 +127,7 @@ def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:
         "num_crowds": len(annotations) - len(objects),
         "num_empty_images": len(wanted - {entry["image_id"] for entry in objects}),
         "objects_per_class": {name: of_class[name] for name in dataset.class_names},
-        "objects_per_area": {name: of_area[name] for name in AREAS_PX},
+        "objects_per_area": {name: of_area[name] for name in AREAS_PX2},
         "unreadable_images": unreadable,
         "warnings": list(dataset.warnings),
     }

@@ -2,14 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int
 
 from yolox_jax.data.sources.dataset import DataError, Dataset
-from yolox_jax.evaluation.coco_scorers import Accumulated, Result, open_scorer
+from yolox_jax.evaluation.coco_scorers import Accumulated, Result
+from yolox_jax.json_values import null_if_not_finite
 from yolox_jax.structures import Detections
 
 FIGURES = (
@@ -49,17 +50,13 @@ class Metrics:
 
     def to_json(self) -> dict[str, Any]:
         """The COCO figures and AP of each class as plain JSON values, with null in place of NaN."""
-        return {
-            **without_nan(self.figures),
-            "per_class": without_nan(self.per_class),
+        values = {
+            **self.figures,
+            "per_class": self.per_class,
             "num_images": self.num_images,
             "num_detections": self.num_detections,
         }
-
-
-def without_nan(values: dict[str, float]) -> dict[str, float | None]:
-    """Numbers as JSON can hold them: None in place of NaN and infinity."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+        return null_if_not_finite(values)
 
 
 def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dataset) -> list[Result]:
@@ -95,7 +92,7 @@ def check_results(results: Sequence[Result], dataset: Dataset) -> None:
 
     Raises:
         DataError: naming the first result whose image or category is not in the data set, or whose box or score is no
-            finite number.
+            finite number, or whose box has a negative side.
     """
     image_ids, category_ids = {record.image_id for record in dataset.records}, set(dataset.category_ids)
     for place, result in enumerate(results):
@@ -107,31 +104,10 @@ def check_results(results: Sequence[Result], dataset: Dataset) -> None:
             raise DataError(f"{where}: the data set {dataset.name} has no such category; it has {known}")
         if not all(map(math.isfinite, (*result["bbox"], result["score"]))):
             raise DataError(f"{where}: box {result['bbox']}, score {result['score']}: all must be finite numbers")
-
-
-def score(
-    dataset: Dataset,
-    results: Sequence[Result],
-    *,
-    image_ids: Collection[int] | None = None,
-    fast: bool | None = None,
-) -> Metrics:
-    """Compute the COCO figures (SPEC A5).
-
-    Args:
-        dataset: holds the ground truth, crowds included.
-        results: from `to_coco`; neither they nor the ground truth are changed. May be empty.
-        image_ids: images to score on; all of the data set by default.
-        fast: as for `open_scorer`.
-
-    Raises:
-        DataError: see `check_results`.
-    """
-    check_results(results, dataset)
-    image_ids = [record.image_id for record in dataset.records] if image_ids is None else list(image_ids)
-    scorer = open_scorer(dataset.ground_truth, fast=fast)
-    scorer.add(image_ids, results)
-    return metrics_of(scorer.finish(), dataset, num_images=len(image_ids), num_detections=len(results))
+        if min(result["bbox"][2:]) < 0:
+            raise DataError(
+                f"{where}: box {result['bbox']} has a negative side; it is [x, y, width, height], not corners"
+            )
 
 
 def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> Metrics:

@@ -30,8 +30,6 @@ class Accumulated(NamedTuple):
     precision: Float64[np.ndarray, "T R K A M"]
     """The largest precision at this recall or a larger one."""
     recall: Float64[np.ndarray, "T K A M"]
-    scores: Float64[np.ndarray, "T R K A M"]
-    """The score of the detection that reaches this recall; 0 where none does."""
     category_ids: tuple[int, ...]
 
 
@@ -167,4 +165,4 @@ def _accumulated(evaluator: Any) -> Accumulated:
     of = evaluator.eval
     stats = np.asarray(evaluator.stats[:12], np.float64)
     category_ids = tuple(int(category) for category in evaluator.params.catIds)
-    return Accumulated(stats, of["precision"], of["recall"], of["scores"], category_ids)
+    return Accumulated(stats, of["precision"], of["recall"], category_ids)

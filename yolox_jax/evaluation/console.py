@@ -18,7 +18,7 @@ def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] |
     console.print(f"{found} in {images} of {dataset.name}")
     left_out = len(dataset.records) - metrics.num_images
     if left_out:
-        console.print(f"{left_out} unreadable images were left out of all figures")
+        console.print(f"{counted(left_out, 'unreadable image')} left out of all figures")
     figures = Table("figure", "value", title="COCO figures", title_justify="left")
     for name, value in metrics.figures.items():
         figures.add_row(name, _format(value))
@@ -30,8 +30,8 @@ def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] |
 
 def print_voc(per_class: dict[str, float], style: str) -> None:
     """Print the AP of Pascal VOC, its mean first."""
-    counted = [value for value in per_class.values() if not math.isnan(value)]
-    mean = sum(counted) / len(counted) if counted else math.nan
+    known = [value for value in per_class.values() if not math.isnan(value)]
+    mean = sum(known) / len(known) if known else math.nan
     title = f"AP as in VOC20{style}, IoU 0.5: mean {_format(mean)}"
     Console(highlight=False).print(_per_class_table(per_class, title))
 

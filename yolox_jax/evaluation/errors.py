@@ -15,6 +15,12 @@ from jaxtyping import Bool, Int64
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.evaluation.matching import Boxes, Matches, average_precision, best_first, gather, match_all
 
+FOREGROUND_IOU = 0.5
+"""From this IoU on, a detection is on an object."""
+
+BACKGROUND_IOU = 0.1
+"""From this IoU on, a detection is near an object."""
+
 
 class ErrorKind(enum.StrEnum):
     """How a detection, or the lack of one, is wrong."""
@@ -58,9 +64,10 @@ class Errors:
     missed: Int64[np.ndarray, " M"]
     """Indices of the missed objects in `ground_truth["annotations"]`, ascending."""
     ap50: float
-    """AP at the foreground IoU, 0.5 by default, with no error mended; NaN where no object counts."""
+    """AP at the foreground IoU with no error mended; NaN where no object counts."""
     costs: dict[ErrorKind, float]
-    """What `ap50` would gain were errors of this kind alone mended. NaN where no object counts, nor would after."""
+    """What `ap50` would gain were errors of this kind alone mended. NaN where no object counts, or none
+    would after."""
     cost_false_positives: float
     """The gain were every false positive removed."""
     cost_false_negatives: float
@@ -77,8 +84,8 @@ def sort_errors(
     results: Sequence[dict[str, Any]],
     *,
     image_ids: Collection[int] | None = None,
-    foreground_iou: float = 0.5,
-    background_iou: float = 0.1,
+    foreground_iou: float = FOREGROUND_IOU,
+    background_iou: float = BACKGROUND_IOU,
 ) -> Errors:
     """Sort the errors of an evaluation by kind, and find what each kind costs (TIDE, section 2).
 

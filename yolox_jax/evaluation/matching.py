@@ -132,14 +132,19 @@ def _match_image(
     for overlaps, largest, index in ((own, matches.own_iou, matches.own), (other, matches.other_iou, matches.other)):
         best = _last_argmax(overlaps)
         largest[rows], index[rows] = overlaps[np.arange(len(rows)), best], columns[best]
-    column = _take_in_turn(own, threshold)
+    column = take_in_turn(own, threshold)
     matches.matched[rows] = np.where(column >= 0, columns[column], -1)
     on_crowd = ((iou >= threshold) & same_class & crowd).any(axis=1)
     matches.counted[rows] = (column >= 0) | (matches.counted[rows] & ~on_crowd)
 
 
-def _take_in_turn(overlaps: Float64[np.ndarray, "D G"], threshold: float) -> Int64[np.ndarray, " D"]:
-    """The column that each row takes, of those that no row before has taken; -1 where it gets none."""
+def take_in_turn(overlaps: Float64[np.ndarray, "D G"], threshold: float) -> Int64[np.ndarray, " D"]:
+    """The column that each row takes, of those that no row before has taken; -1 where it gets none.
+
+    Args:
+        overlaps: IoU of each result, best first, with each object.
+        threshold: least IoU, above 0. Of equal ones the last object is taken, as pycocotools does.
+    """
     free = overlaps.copy()
     taken = np.full(len(overlaps), -1)
     for row in np.flatnonzero((overlaps >= threshold).any(axis=1)).tolist():

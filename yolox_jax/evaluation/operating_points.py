@@ -16,7 +16,7 @@ class OperatingPoint(NamedTuple):
     """What keeping the detections from a score up gives, at an IoU of 0.5."""
 
     threshold: float
-    """Lowest score that is kept; NaN where nothing is found or there is nothing to find."""
+    """Lowest score that is kept; NaN where nothing correct is found."""
     precision: float
     recall: float
     f1: float
@@ -24,7 +24,7 @@ class OperatingPoint(NamedTuple):
 
 
 NOWHERE = OperatingPoint(float("nan"), 0.0, 0.0, 0.0)
-"""Of a class without detections or objects."""
+"""Where nothing correct is found, no threshold is better than another."""
 
 
 def best_operating_points(
@@ -60,7 +60,7 @@ def best_operating_points(
 
 
 def _best(scores: Float[np.ndarray, " N"], correct: Bool[np.ndarray, " N"], num_objects: int) -> OperatingPoint:
-    if not len(scores) or not num_objects:
+    if not correct.any():
         return NOWHERE
     order = np.argsort(-scores, kind="stable")
     found: Int[np.ndarray, " N"] = np.cumsum(correct[order])

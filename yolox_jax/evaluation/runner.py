@@ -1,7 +1,7 @@
 """Runs a detector over a data set and scores what it finds."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -12,8 +12,8 @@ from yolox_jax.config import ConfigError, EvaluationConfig
 from yolox_jax.data.pipeline import Batch, evaluation_batches
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.detector import Detector
-from yolox_jax.evaluation.coco import Metrics, metrics_of, to_coco
-from yolox_jax.evaluation.coco_scorers import Accumulated, Result, open_scorer
+from yolox_jax.evaluation.coco import Metrics, check_results, metrics_of, to_coco
+from yolox_jax.evaluation.coco_scorers import Accumulated, Result, Scorer, open_scorer
 from yolox_jax.evaluation.gather import gather_rows
 from yolox_jax.evaluation.validation_loss import ValidationLoss, mean_losses
 from yolox_jax.structures import Detections
@@ -181,7 +181,7 @@ class _Tally:
         self._scorer = open_scorer(dataset.ground_truth)
         self._image_ids: list[int] = []
         self._results: list[Result] = []
-        self._losses: list[np.ndarray] = []
+        self._losses: list[Float[np.ndarray, "B 5"]] = []
 
     def add(self, rows: _Rows) -> None:
         results = to_coco(rows.detections, rows.detection_places, self._dataset)
@@ -193,15 +193,43 @@ class _Tally:
             self._losses.append(rows.losses)
 
     def finish(self) -> Evaluation:
-        accumulated = self._scorer.finish()
-        counts = {"num_images": len(self._image_ids), "num_detections": len(self._results)}
-        return Evaluation(
-            metrics=metrics_of(accumulated, self._dataset, **counts),
-            accumulated=accumulated,
-            image_ids=self._image_ids,
-            results=self._results,
-            losses=mean_losses(np.concatenate(self._losses)) if self._losses else None,
-        )
+        losses = mean_losses(np.concatenate(self._losses)) if self._losses else None
+        return _evaluation(self._scorer, self._dataset, self._image_ids, self._results, losses)
+
+
+def evaluate_results(
+    dataset: Dataset,
+    results: Sequence[Result],
+    *,
+    image_ids: Collection[int] | None = None,
+    fast: bool | None = None,
+) -> Evaluation:
+    """Score detections that are there already.
+
+    Args:
+        dataset: holds the ground truth, crowds included.
+        results: in any order; neither they nor the ground truth are changed. May be empty.
+        image_ids: images to score on; all of the data set by default.
+        fast: as for `open_scorer`.
+
+    Raises:
+        DataError: see `check_results`.
+    """
+    check_results(results, dataset)
+    place_of = {record.image_id: place for place, record in enumerate(dataset.records)}
+    ordered = sorted(results, key=lambda result: (place_of[result["image_id"]], -result["score"]))
+    scorer = open_scorer(dataset.ground_truth, fast=fast)
+    chosen = list(place_of if image_ids is None else image_ids)
+    scorer.add(chosen, ordered)
+    return _evaluation(scorer, dataset, chosen, ordered, losses=None)
+
+
+def _evaluation(
+    scorer: Scorer, dataset: Dataset, image_ids: list[int], results: list[Result], losses: dict[str, float] | None
+) -> Evaluation:
+    accumulated = scorer.finish()
+    metrics = metrics_of(accumulated, dataset, num_images=len(image_ids), num_detections=len(results))
+    return Evaluation(metrics, accumulated, image_ids, results, losses)
 
 
 def check_classes(detector: Detector, dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from yolox_jax.compiler_options import backend_options
 from yolox_jax.config import AssignmentConfig, LossConfig
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.detector import Detector
+from yolox_jax.evaluation.padded_targets import padded_targets
 from yolox_jax.losses import detection_loss
 from yolox_jax.structures import Targets
 
@@ -23,12 +24,14 @@ PARTS = ("iou", "objectness", "classification", "l1")
 SLOT_STEP = 8
 """The number of object slots is a multiple of this."""
 
+NO_BOXES, NO_CLASSES = np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+
 
 class ValidationLoss:
     """Sums the losses of batches of validation images under the present weights of a detector.
 
-    The images are seen without augmentation, by the network as it is used (averaged statistics, batch norm folded), so
-    the values lie below those of training from the start; what they tell is whether they still fall.
+    The images are seen without augmentation, by the network as it is used (averaged statistics, batch norm folded):
+    compare them with each other over a training rather than with those of its batches.
     """
 
     def __init__(self, detector: Detector, dataset: Dataset, loss: LossConfig, assignment: AssignmentConfig) -> None:
@@ -58,19 +61,12 @@ class ValidationLoss:
         return self._per_image(self._detector.network[1], *batch)
 
     def _targets(self, ratios: Float[np.ndarray, " B"], indices: Int[np.ndarray, " B"]) -> Targets:
-        boxes = np.zeros((len(indices), self._num_slots, 4), np.float32)
-        classes = np.zeros(boxes.shape[:2], np.int32)
-        valid = np.zeros(boxes.shape[:2], bool)
-        for row, (ratio, index) in enumerate(zip(ratios.tolist(), indices.tolist(), strict=True)):
-            if index < 0:
-                continue
-            record = self._records[index]
-            count = len(record.boxes)
-            corners = record.boxes * ratio
-            boxes[row, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
-            boxes[row, :count, 2:] = corners[:, 2:] - corners[:, :2]
-            classes[row, :count], valid[row, :count] = record.classes, True
-        return Targets(*map(jnp.asarray, (boxes, classes, valid)))
+        records = [self._records[index] if index >= 0 else None for index in indices.tolist()]
+        return padded_targets(
+            [NO_BOXES if one is None else one.boxes * ratio for one, ratio in zip(records, ratios, strict=True)],
+            [NO_CLASSES if one is None else one.classes for one in records],
+            self._num_slots,
+        )
 
 
 def mean_losses(sums: Float[np.ndarray, "N 5"]) -> dict[str, float]:

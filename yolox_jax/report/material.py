@@ -1,12 +1,12 @@
 """What a report is made of: the document of an evaluation, and the run that it is part of, if any."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.sources.json_file import read_json
 from yolox_jax.evaluation.analysis import VERSION
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
@@ -54,12 +54,7 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it is something else.
     """
-    try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{path} is no valid JSON: {error}. Was it copied whole?") from error
+    document = read_json(path)
     if not isinstance(document, dict) or "AP" not in document:
         raise DataError(f"{path} holds no figures of an evaluation: give a file that evaluate.py --output wrote")
     version = document.get("version")

@@ -11,12 +11,14 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from yolox_jax.data.image import BrokenImage
 from yolox_jax.evaluation.coco import FIGURES
-from yolox_jax.evaluation.errors import ErrorKind
+from yolox_jax.evaluation.errors import BACKGROUND_IOU, FOREGROUND_IOU, ErrorKind
 from yolox_jax.report import tables
 from yolox_jax.report.material import Material
 from yolox_jax.report.pictures import as_data_url, picture_of
 from yolox_jax.report.plots import plots
+from yolox_jax.text import counted
 
 TEXT_COLOUR = "#0a0b0c"
 """Stands for the text colour of the page in plots; no plot draws anything else in it."""
@@ -26,17 +28,18 @@ MOST_CONFUSIONS = 15
 
 WHAT_KINDS_MEAN = {
     ErrorKind.CLASSIFICATION: "on an object of another class",
-    ErrorKind.LOCALISATION: "near an object of its class, but not on it: IoU between 0.1 and 0.5",
+    ErrorKind.LOCALISATION: "near an object of its class, but not on it: IoU between "
+    f"{BACKGROUND_IOU} and {FOREGROUND_IOU}",
     ErrorKind.BOTH: "near an object of another class",
     ErrorKind.DUPLICATE: "on an object that a better detection has found already",
     ErrorKind.BACKGROUND: "near no object; look whether annotations are missing",
-    ErrorKind.MISSED: "an object that nothing was found near",
+    ErrorKind.MISSED: "an object that no detection is on, nor any of the first two kinds was meant for",
 }
 
 
 def render(material: Material) -> tuple[str, list[str]]:
-    """The page, and the paths of images that could not be shown."""
-    missing: list[str] = []
+    """The page, and the images that could not be shown, each with the reason."""
+    missing: dict[str, str] = {}
     document = material.document
     parts = [
         _headline(material),
@@ -50,15 +53,15 @@ def render(material: Material) -> tuple[str, list[str]]:
         _section("Environment", _table(["", ""], list(document["environment"].items()))),
     ]
     if missing:
-        note = f"<p class=note>{len(missing)} images could not be read, so their pictures are missing:</p>"
-        parts.insert(2, _section("Missing images", note + _list(missing)))
+        note = f"<p class=note>{counted(len(missing), 'image')} could not be read, and cannot be shown:</p>"
+        parts.insert(2, _section("Missing images", note + _list([f"{path} {why}" for path, why in missing.items()])))
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     title = html.escape(f"{material.title}: evaluation")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     icon = '<link rel="icon" href="data:,">'  # else browsers ask for one
     body = "\n".join(parts)
     page = f'<!doctype html>\n<html lang="en">\n<head>{head}{icon}\n<style>\n{style}</style></head>\n<body>\n{body}\n'
-    return page + "</body>\n</html>\n", missing
+    return page + "</body>\n</html>\n", [f"{path} {why}" for path, why in missing.items()]
 
 
 def _drawn(material: Material) -> Iterator[tuple[str, str, Figure]]:
@@ -102,7 +105,7 @@ def _figures(document: dict[str, Any]) -> str:
         if values:
             rows.append([f"AP as in VOC20{style}", sum(values) / len(values)])
     rows += [["gain without false positives", document["errors"]["false_positives"]]]
-    rows += [["gain without missed objects", document["errors"]["false_negatives"]]]
+    rows += [["gain without the objects that no detection is on", document["errors"]["false_negatives"]]]
     return f"<div class=columns>{whole}{_table(['', ''], rows)}</div>"
 
 
@@ -116,33 +119,23 @@ def _confusions(document: dict[str, Any]) -> str:
         if row != column and counts[row][column]
     ]
     pairs.sort(key=lambda pair: -pair[0])
-    threshold = document["confusion"]["score_threshold"]
-    note = f"<p class=note>Detections with a score of at least {threshold:.3f}, IoU at least 0.5.</p>"
+    threshold, iou = document["confusion"]["score_threshold"], document["confusion"]["iou_threshold"]
+    note = f"<p class=note>Detections with a score of at least {threshold:.3f}, IoU at least {iou}.</p>"
     if not pairs:
         return note + "<p>No object was taken for one of another class.</p>"
     rows = [[thing, taken, count, count / total] for count, thing, taken, total in pairs[:MOST_CONFUSIONS]]
     return note + _table(["object", "detected as", "times", "share of the objects"], rows)
 
 
-def _galleries(document: dict[str, Any], missing: list[str]) -> Iterator[str]:
+def _galleries(document: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:
     errors = document["errors"]
     for kind in ErrorKind:
         entries = document["galleries"][kind]
         if not entries:
             continue
-        pictures = []
-        for entry in entries:
-            jpeg = picture_of(entry, kind)
-            name = html.escape(Path(entry["path"]).name)
-            if jpeg is None:
-                if entry["path"] not in missing:
-                    missing.append(entry["path"])
-                pictures.append(f"<figure><div class=gone>cannot be read</div><figcaption>{name}</figcaption></figure>")
-            else:
-                source = as_data_url(jpeg)
-                pictures.append(f'<figure><img src="{source}" alt="{name}"><figcaption>{name}</figcaption></figure>')
+        pictures = [_figure(entry, kind, missing) for entry in entries]
         cost = errors["costs"][kind]
-        price = "" if cost is None else f"; without them AP50 would be {cost:.3f} higher"
+        price = "" if cost is None else f"; with these alone mended AP50 would be {cost:.3f} higher"
         keys = (("wrong", "these"), ("other", "other errors"), ("correct", "correct"), ("object", "annotated"))
         named = " ".join(f'<span><i class="key {colour}"></i> {name}</span>' for colour, name in keys)
         what = f"{kind.capitalize()}: {WHAT_KINDS_MEAN[kind]}. {errors['counts'][kind]} of them{price}."
@@ -150,12 +143,26 @@ def _galleries(document: dict[str, Any], missing: list[str]) -> Iterator[str]:
         yield _section(f"Worst images: {kind}", f"{legend}<div class=gallery>{''.join(pictures)}</div>")
 
 
+def _figure(entry: dict[str, Any], kind: ErrorKind, missing: dict[str, str]) -> str:
+    """The picture of an image, or why there is none, which is noted in `missing` where something is amiss."""
+    name = html.escape(entry["name"])
+    if entry["path"] is None:
+        shown = "<div class=gone>lies in an archive</div>"
+    else:
+        try:
+            shown = f'<img src="{as_data_url(picture_of(entry, kind))}" alt="{name}">'
+        except BrokenImage as error:
+            missing[str(error.path)] = error.why
+            shown = f"<div class=gone>{html.escape(error.why)}</div>"
+    return f"<figure>{shown}<figcaption>{name}</figcaption></figure>"
+
+
 def _data(data: dict[str, Any]) -> str:
     rows = [
         [key.replace("_", " ").removeprefix("num "), value] for key, value in data.items() if isinstance(value, int)
     ]
     rows += [[f"{size} objects", count] for size, count in data["objects_per_area"].items()]
-    whole = _table([html.escape(data["name"]), ""], rows)
+    whole = _table([data["name"], ""], rows)
     for heading, lines in (("Unreadable images", data["unreadable_images"]), ("Mended", data["warnings"])):
         if lines:
             whole += f"<h3>{heading}</h3>{_list(lines)}"

@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from yolox_jax.data.image import BrokenImage, decode_image
+from yolox_jax.data.letterbox import resize_to_fit
 from yolox_jax.draw import draw_boxes
 from yolox_jax.evaluation.errors import ErrorKind
 
@@ -22,30 +24,29 @@ CORRECT, WRONG, OTHER_WRONG, OBJECT = (90, 190, 60), (40, 40, 235), (0, 165, 255
 """BGR: green, red, orange, white."""
 
 
-def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes | None:
+def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
     """A JPEG of an image with its objects and detections; those of `kind` are red and drawn on top.
 
     Args:
-        entry: an image of the galleries of `analyse`.
+        entry: an image of the galleries of `analyse`, with a path.
         kind: the error that the picture is to show.
 
-    Returns:
-        None if the image cannot be read.
+    Raises:
+        BrokenImage: the image cannot be read, or is not the one that was evaluated.
     """
+    path = Path(entry["path"])
     try:
-        image = cv2.imdecode(np.fromfile(Path(entry["path"]), np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
-    if image is None:
-        return None
-    ratio = SIDE_PX / max(image.shape[:2])
-    image = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BrokenImage(path, f"cannot be read: {error.strerror}") from error
+    image, ratio = resize_to_fit(
+        decode_image(content, path, size=(entry["height"], entry["width"])), (SIDE_PX, SIDE_PX)
+    )
     marks = _marks(entry, kind)
     boxes = np.array([box for box, _, _ in marks], np.float64).reshape(-1, 4) * ratio
     labels, colours = [label for _, label, _ in marks], [colour for _, _, colour in marks]
     drawn = draw_boxes(image, boxes, labels, colours, magnification=MAGNIFICATION)
-    done, encoded = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return encoded.tobytes() if done else None
+    return cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def as_data_url(jpeg: bytes) -> str:

@@ -66,7 +66,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
 
 
 def precision_recall(document: dict[str, Any]) -> Figure:
-    """Precision at 101 recalls: the mean of the classes at three IoUs, and each class at 0.5."""
+    """Precision at 101 recalls: the mean of the classes at IoU 0.5, at 0.75 and over all, and each class at 0.5."""
     curves = document["curves"]
     recall = np.linspace(0, 1, 101)
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -144,7 +144,7 @@ def error_costs(document: dict[str, Any]) -> Figure:
 
 
 def confusion(document: dict[str, Any]) -> Figure:
-    """Each row adds up to 1: of the objects of a class, the share that was taken for each class."""
+    """Of the objects of a class (a row), the share that was taken for each class; last of what lies on no object."""
     counts = np.array(document["confusion"]["matrix"], np.float64)
     names = [*document["data"]["class_names"], "nothing"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

@@ -13,7 +13,7 @@ def write_report(material: Material, folder: Path) -> list[str]:
     """Write `report.html`, the plots and the tables into a folder, which is made where missing.
 
     Returns:
-        The paths of the images that could not be shown; the report names them too.
+        The images that could not be shown, each with the reason; the report names them too.
 
     Raises:
         ConfigError: the folder cannot be written.

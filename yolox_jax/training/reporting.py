@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from yolox_jax.json_values import null_if_not_finite
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.loggers import Logger
 from yolox_jax.training.run_directory import RunDirectory
@@ -84,16 +85,7 @@ def _drop_lines_after(path: Path, last_steps: dict[str, int]) -> None:
 
 
 def _to_line(record: dict[str, Any]) -> str:
-    return json.dumps(_null_if_not_finite(record)) + "\n"
-
-
-def _null_if_not_finite(value: Any) -> Any:
-    """`value` with null for NaN and infinities, which are no JSON."""
-    if isinstance(value, dict):
-        return {key: _null_if_not_finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_null_if_not_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(null_if_not_finite(record)) + "\n"
 
 
 def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
@@ -111,7 +103,9 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
         axes[0].plot(_column(train, "epoch"), _column(train, name), label=name, linewidth=1.5)
     if any("loss" in record for record in evaluations):
         style = {"color": "black", "linestyle": "--", "marker": "o", "markersize": 3}
-        axes[0].plot(_column(evaluations, "epoch"), _column(evaluations, "loss"), label="validation loss", **style)
+        axes[0].plot(
+            _column(evaluations, "epoch"), _column(evaluations, "loss"), label="validation loss, without L1", **style
+        )
     axes[0].set_title("losses")
     axes[0].set_yscale("symlog", linthresh=0.1)
     axes[1].plot(_column(train, "epoch"), _column(train, "lr"), color="tab:gray")

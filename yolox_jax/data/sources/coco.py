@@ -1,6 +1,5 @@
 """Reads data sets in COCO layout: one JSON file of annotations, one folder of images."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from yolox_jax.data.sources.dataset import (
     check_images_exist,
 )
 from yolox_jax.data.sources.ground_truth import coco_layout
+from yolox_jax.data.sources.json_file import read_json
 
 AREA_OF_BOX, REPEATED_ID = "annotations without an area of their own", "duplicate annotation ids"
 """Kinds of annotations that are mended."""
@@ -69,16 +69,7 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data", fault
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}. "
-            "Was it copied or downloaded whole?",
-            kind="invalid JSON",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no JSON text: {error}", kind="invalid JSON") from error
+    content = read_json(path)
     # Files of images that others annotate in secret, as COCO's test images, have no list of annotations.
     lists = (
         "images",
