@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from yolox_jax.data.image import BrokenImage, decode_image
-from yolox_jax.data.letterbox import resize_to_fit
+from yolox_jax.data.letterbox import fitted_size
 from yolox_jax.draw import draw_boxes
 from yolox_jax.evaluation.errors import ErrorKind
 
@@ -39,9 +39,10 @@ def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise BrokenImage(path, f"cannot be read: {error.strerror}") from error
-    image, ratio = resize_to_fit(
-        decode_image(content, path, size=(entry["height"], entry["width"])), (SIDE_PX, SIDE_PX)
-    )
+    whole = decode_image(content, path, size=(entry["height"], entry["width"]))
+    (height, width), ratio = fitted_size(whole.shape[:2], (SIDE_PX, SIDE_PX))
+    # Large images shrink many times over, where letterbox's bilinear weights would leave px out.
+    image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
     marks = _marks(entry, kind)
     boxes = np.array([box for box, _, _ in marks], np.float64).reshape(-1, 4) * ratio
     labels, colours = [label for _, label, _ in marks], [colour for _, _, colour in marks]
