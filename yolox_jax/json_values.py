@@ -1,6 +1,8 @@
-"""Values that JSON can hold."""
+"""Values as JSON can hold them, and files of them."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 
@@ -11,3 +13,12 @@ def null_if_not_finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [null_if_not_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Write a file of JSON, as `null_if_not_finite` has its numbers and in letters of all languages.
+
+    A name that is no text (a lone surrogate, from a file name that is not UTF-8) becomes an escape, which JSON has too.
+    """
+    text = json.dumps(null_if_not_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

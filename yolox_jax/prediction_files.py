@@ -35,7 +35,8 @@ class Listing(contextlib.AbstractContextManager["Listing"]):
 
     def __init__(self, path: Path) -> None:
         self._is_array = path.suffix == ".json"
-        self._file: IO[str] = path.open("w", encoding="utf-8")
+        # A name that is no text (a lone surrogate) becomes an escape, which JSON has too.
+        self._file: IO[str] = path.open("w", encoding="utf-8", errors="backslashreplace")
         self._is_empty = True
         if self._is_array:
             self._file.write("[")

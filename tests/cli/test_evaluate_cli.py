@@ -1,3 +1,4 @@
+import contextlib
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolox_jax.cli.main import main
-from yolox_jax.evaluation import analysis
+from yolox_jax.evaluation import analysis, console
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
 
@@ -89,6 +90,10 @@ def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, t
         ('[{"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "has no image of this id"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "must be finite"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, -3, 4], "score": 0.5}]', "negative side"),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, 1e9, 1%s], "score": 0.5}]' % ("0" * 400), "must be [x, y,"),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, 3, 4], "score": 1%s}]' % ("0" * 5000), "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ('["x"]', "detection 0 is 'x'; it must be an object with image_id"),
     ],
 )
 def test_detections_that_cannot_be_scored_are_refused_by_name(data, tmp_path, capfd, content, message):
@@ -99,16 +104,45 @@ def test_detections_that_cannot_be_scored_are_refused_by_name(data, tmp_path, ca
     assert message in error and str(path) in error
 
 
-def test_no_file_is_written_over_another(data, weights, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    saved = tmp_path / "detections.json"
+def test_no_file_is_written_over_one_that_is_read_or_written(data, weights, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(data)
+    saved, annotations = tmp_path / "detections.json", data / "instances.json"
     saved.write_text("[]")
-    for first, second in (("--results", "--output"), ("--results", "--detections"), ("--output", "--detections")):
-        source = [] if first == "--results" else ["--weights", weights]
-        assert evaluate(data, None, *source, first, saved, second, "./detections.json") == 2
+    before = annotations.read_text()
+    for source, first, second in (
+        (["--results", saved], ("--output", saved), ("--results", saved)),
+        (["--results", saved], ("--detections", "./instances.json"), ("--data.val.annotations", annotations)),
+        (["--weights", weights], ("--output", weights), ("--weights", weights)),
+        (["--weights", weights, "--detections", "m.json"], ("--output", data / "m.json"), ("--detections", "m.json")),
+    ):
+        assert evaluate(data, None, *source, *first) == 2
         error = capfd.readouterr().err
-        assert f"{first} {saved} and {second} detections.json are the same file" in error
-    assert saved.read_text() == "[]"
+        assert f"{first[0]} {Path(first[1])} would be written over {second[0]} {second[1]}" in error
+    assert (saved.read_text(), annotations.read_text()) == ("[]", before)
+
+
+def test_files_are_there_even_if_nothing_can_be_printed(data, weights, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(console, "print_metrics", fail)
+    output, detections = tmp_path / "metrics.json", tmp_path / "detections.json"
+    with contextlib.suppress(BrokenPipeError, SystemExit):
+        evaluate(data, weights, "--output", output, "--detections", detections)
+    assert json.loads(output.read_text())["num_detections"] == len(json.loads(detections.read_text())) == 15
+
+
+def test_names_with_brackets_are_printed_as_they_are(data, tmp_path, capfd):
+    content = json.loads((data / "instances.json").read_text())
+    for entry, name in zip(content["categories"], ("[/red]", "[bold]"), strict=True):
+        entry["name"] = name
+    odd = data / "[val].json"
+    odd.write_text(json.dumps(content))
+    (tmp_path / "detections.json").write_text("[]")
+    words = ["--results", tmp_path / "detections.json", "--data.val.annotations", odd]
+    assert evaluate(data, None, *words) == 0
+    printed = capfd.readouterr().out
+    assert "[/red]" in printed and "[bold]" in printed and "3 images of [val]" in printed
 
 
 def test_detections_are_kept_whatever_fails_after(data, weights, tmp_path, monkeypatch):

@@ -112,7 +112,9 @@ def test_costs_that_are_not_finite_are_null(shapes: Path, tmp_path: Path) -> Non
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    json.loads((tmp_path / "out" / "assignment.json").read_text(), parse_constant=refuse)
+    document = json.loads((tmp_path / "out" / "assignment.json").read_text(), parse_constant=refuse)
+    (summary,) = document["summary"].values()
+    assert summary["anchors"] == 0 and summary["mean_cost"] is summary["mean_iou"] is None
 
 
 def test_what_cannot_work_is_refused(shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,9 @@ def test_confusion_pairs_correct_detections_first_and_then_the_best_of_other_cla
 
 def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first(monkeypatch):
     box, far = [10.0, 10.0, 50.0, 50.0], [300.0, 300.0, 40.0, 40.0]
-    dataset = make_dataset({1: [(0, box)], 2: [(0, box), (1, far)], 3: [(0, box)], 4: []})
+    small, large = [100.0, 100.0, 9.0, 9.0], [200.0, 200.0, 90.0, 90.0]
+    missed = {2: [(0, box), (1, far)], 5: [(1, small)], 6: [(1, large)], 7: [(0, small), (1, small), (2, small)]}
+    dataset = make_dataset({1: [(0, box)], 3: [(0, box)], 4: [], **missed})
     results = [
         result_of(1, 1, box, 0.6),
         result_of(3, 1, box, 0.9),
@@ -98,9 +100,9 @@ def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first(monk
         result_of(4, 2, far, 0.1),
     ]
     errors = sort_errors(dataset, results)
-    shown = worst_images(dataset, results, errors, image_ids=ids(dataset), score_threshold=0.3)
+    shown = worst_images(dataset, results, errors, score_threshold=0.3)
     assert [image["image_id"] for image in shown[ErrorKind.CLASSIFICATION]] == [3, 1]
-    assert [image["image_id"] for image in shown[ErrorKind.MISSED]] == [2]
+    assert [image["image_id"] for image in shown[ErrorKind.MISSED]] == [7, 2, 6, 5]
     (background,) = shown[ErrorKind.BACKGROUND]
     assert background["detections"] == [
         {"box": [10, 10, 60, 60], "class": "owl", "score": 0.4, "kind": "background", "object": None}
@@ -110,7 +112,7 @@ def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first(monk
     assert first["objects"] == [{"box": [10, 10, 60, 60], "class": "cat", "missed": False}]
     assert first["detections"][0]["object"] == "cat"
     monkeypatch.setattr(galleries, "IMAGES_PER_KIND", 1)
-    one = worst_images(dataset, results, errors, image_ids=ids(dataset), score_threshold=0.3)
+    one = worst_images(dataset, results, errors, score_threshold=0.3)
     assert [image["image_id"] for image in one[ErrorKind.CLASSIFICATION]] == [3]
 
 
@@ -121,7 +123,7 @@ def test_detections_that_do_not_count_are_not_shown_as_correct():
     results = [result_of(1, 1, [210.0, 210.0, 50.0, 50.0], 0.9), result_of(1, 0, cat, 0.95)]
     results += [result_of(1, 0, [300.0, 10.0, 20.0, 20.0], 0.9 - 0.001 * rank) for rank in range(120)]
     errors = sort_errors(dataset, results)
-    ((entry,), *_) = filter(None, worst_images(dataset, results, errors, image_ids=[1], score_threshold=0.3).values())
+    ((entry,), *_) = filter(None, worst_images(dataset, results, errors, score_threshold=0.3).values())
     assert [thing["kind"] for thing in entry["detections"]] == [None] + [ErrorKind.BACKGROUND] * 99
     assert entry["detections"][0]["class"] == "cat"
 
@@ -134,7 +136,7 @@ def test_images_in_archives_have_a_name_but_no_path():
             raise NotImplementedError
 
     dataset = dataclasses.replace(dataset, records=(dataclasses.replace(dataset.records[0], archive=Archive()),))
-    shown = worst_images(dataset, [], sort_errors(dataset, []), image_ids=[1], score_threshold=0.3)
+    shown = worst_images(dataset, [], sort_errors(dataset, []), score_threshold=0.3)
     assert [(entry["path"], entry["name"]) for entry in shown[ErrorKind.MISSED]] == [(None, "1.jpg")]
 
 
@@ -151,7 +153,32 @@ def test_the_document_is_plain_json_whatever_there_is_to_say(seed):
     assert document["AP"] == (None if math.isnan(value := evaluation.metrics.figures["AP"]) else value)
     assert document["errors"]["AP50"] == (None if document["AP50"] is None else pytest.approx(document["AP50"]))
     for values in document["curves"]["per_iou"].values():
-        assert len(values) == 101
+        assert (values is None) == (document["AP50"] is None)
+        assert values is None or len(values) == 101
     if document["AP50"] is not None:
         assert np.mean(document["curves"]["per_iou"]["0.50"]) == pytest.approx(document["AP50"], abs=1e-3)
     assert document["data"]["num_objects"] == sum(document["data"]["objects_per_class"].values())
+
+
+def test_the_data_is_summed_up_over_the_images_that_count():
+    objects = [
+        (1, 0, [0.0, 0.0, 31.0, 33.0]),  # 1023 px squared
+        (1, 0, [0.0, 0.0, 32.0, 32.0]),
+        (1, 1, [0.0, 0.0, 96.0, 96.0]),
+        (1, 1, [0.0, 0.0, 300.0, 300.0]),
+        (3, 2, [0.0, 0.0, 10.0, 10.0]),
+    ]
+    dataset = dataset_of(objects, [1, 2, 3], crowds=[3])
+    evaluation = dataclasses.replace(evaluate_results(dataset, []), image_ids=[1, 2])
+    assert analyse(evaluation, dataset, config=Config(), weights="w")["data"] == {
+        "name": "test",
+        "class_names": list(NAMES),
+        "num_images": 2,
+        "num_objects": 3,
+        "num_crowds": 1,
+        "num_empty_images": 1,
+        "objects_per_class": {"cat": 2, "dog": 1, "owl": 0},
+        "objects_per_area": {"small": 1, "medium": 1, "large": 1},
+        "unreadable_images": ["3.jpg"],
+        "warnings": [],
+    }

@@ -11,6 +11,7 @@ from error_twin import Twin
 from scored_sets import CATEGORY_IDS, dataset_of, result_of
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.evaluation import errors as errors_module
 from yolox_jax.evaluation.errors import ErrorKind, sort_errors
 
 CAT, DOG, OWL = range(3)
@@ -172,15 +173,13 @@ def test_images_left_out_have_neither_errors_nor_missed_objects():
     assert errors.ap50 == pytest.approx(1.0)
 
 
-def test_other_limits_move_the_kinds():
+def test_other_limits_move_the_kinds(monkeypatch):
     dataset, results = dataset_of(TWO, [1]), [result_of(1, CAT, NEAR_CAT, 0.9)]  # IoU 1/3
-    assert sort_errors(dataset, results, foreground_iou=0.3).kinds == (None,)
-    assert sort_errors(dataset, results, background_iou=0.4).kinds == (ErrorKind.BACKGROUND,)
-
-
-def test_limits_in_the_wrong_order_are_refused():
-    with pytest.raises(ValueError, match="background_iou 0.6 and foreground_iou 0.5"):
-        sort_errors(dataset_of(TWO, [1]), [], background_iou=0.6)
+    with monkeypatch.context() as patch:
+        patch.setattr(errors_module, "FOREGROUND_IOU", 0.3)
+        assert sort_errors(dataset, results).kinds == (None,)
+    monkeypatch.setattr(errors_module, "BACKGROUND_IOU", 0.4)
+    assert sort_errors(dataset, results).kinds == (ErrorKind.BACKGROUND,)
 
 
 def test_sorting_changes_neither_ground_truth_nor_results():

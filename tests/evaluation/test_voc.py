@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from yolox_jax.data.sources.voc import read_voc
+from yolox_jax.evaluation import voc
 from yolox_jax.evaluation.voc import voc_ap
 
 
@@ -68,9 +69,10 @@ def twin(dataset, results, category: int, iou_threshold: float, style: str) -> f
 
 @pytest.mark.parametrize("style", ["07", "10"])
 @pytest.mark.parametrize("iou_threshold", [0.5, 0.75])
-def test_average_precision_is_that_of_the_definition(blood_cells, style, iou_threshold):
+def test_average_precision_is_that_of_the_definition(blood_cells, style, iou_threshold, monkeypatch):
+    monkeypatch.setattr(voc, "IOU_THRESHOLD", iou_threshold)
     dataset, results = blood_cells
-    found = voc_ap(dataset, results, style=style, iou_threshold=iou_threshold)
+    found = voc_ap(dataset, results, style=style)
     assert list(found) == list(dataset.class_names)
     for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
         assert found[name] == pytest.approx(twin(dataset, results, category, iou_threshold, style), abs=1e-12), name

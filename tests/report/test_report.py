@@ -1,7 +1,9 @@
 import csv
 import dataclasses
 import json
+import os
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from scored_sets import make_dataset, random_set
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config
 from yolox_jax.config_file import config_to_dict
-from yolox_jax.evaluation.analysis import analyse, write_document
+from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.evaluation.runner import evaluate_results
+from yolox_jax.json_values import write_json
 from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, _marks, picture_of
 from yolox_jax.training.run_directory import RunDirectory
 
@@ -55,7 +58,7 @@ def metrics_file(tmp_path: Path) -> Path:
         cv2.imwrite(str(record.path), np.full((record.height, record.width, 3), 90, np.uint8))
     dataset = dataclasses.replace(dataset, name="<b>cats</b>", records=tuple(records))
     document = analyse(evaluate_results(dataset, results), dataset, config=Config(), weights="w.pth")
-    write_document(tmp_path / "metrics.json", document)
+    write_json(tmp_path / "metrics.json", document)
     return tmp_path / "metrics.json"
 
 
@@ -150,8 +153,10 @@ def test_a_picture_of_one_column_is_drawn(tmp_path):
 def test_nothing_found_in_images_without_objects_can_be_reported(tmp_path):
     dataset = make_dataset({1: []})
     document = analyse(evaluate_results(dataset, []), dataset, config=Config(), weights="w")
-    write_document(tmp_path / "metrics.json", document)
-    assert "Figures" in report(tmp_path / "metrics.json").headings
+    write_json(tmp_path / "metrics.json", document)
+    page = report(tmp_path / "metrics.json")
+    assert "Figures" in page.headings
+    assert "cannot be told" in page.words
 
 
 def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
@@ -178,7 +183,7 @@ def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
     [
         ("{", "is no valid JSON"),
         ("[]", "holds no figures of an evaluation"),
-        ('{"AP": 0.5}', "is of version None, and this program reads version 1"),
+        ('{"AP": 0.5}', "is of version None, and this program reads version 2"),
         ('{"AP": 0.5, "version": 99}', "is of version 99"),
     ],
 )
@@ -224,3 +229,15 @@ def test_errors_of_the_kind_shown_are_red_and_named_and_above_all_others():
         ("", OBJECT),
     ]
     assert _marks(entry, ErrorKind.MISSED)[0] == ([1, 1, 2, 2], "missed cat", WRONG)
+
+
+def test_an_image_whose_name_is_no_text_is_shown(metrics_file):
+    document = json.loads(metrics_file.read_text())
+    entry = next(entry for entries in document["galleries"].values() for entry in entries)
+    odd = os.fsdecode(os.fsencode(metrics_file.parent) + b"/caf\xe9.png")
+    shutil.copy(entry["path"], odd)
+    entry["path"], entry["name"] = odd, Path(odd).name
+    write_json(metrics_file, document)
+    page = report(metrics_file)
+    assert "Missing images" not in page.headings
+    assert "caf\\udce9.png" in page.words

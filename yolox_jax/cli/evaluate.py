@@ -1,8 +1,6 @@
 """`yolox-jax evaluate`: scores weights on the validation images of a config."""
 
 import dataclasses
-import itertools
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,7 +10,7 @@ from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import null_if_not_finite
+from yolox_jax.json_values import write_json
 
 if TYPE_CHECKING:
     from yolox_jax.data.sources.dataset import Dataset
@@ -46,9 +44,7 @@ def main(argv: list[str]) -> None:
     )
     if (arguments.weights is None) == (arguments.results is None):
         raise ConfigError("give either --weights, to detect with, or --results, detections to score")
-    _check_apart({"--results": arguments.results, "--output": arguments.output, "--detections": arguments.detections})
-    _check_writable("--output", arguments.output)
-    _check_writable("--detections", arguments.detections)
+    _check_written(arguments, config)
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.data.sources import open_datasets
     from yolox_jax.evaluation.console import print_metrics, print_voc
@@ -64,20 +60,26 @@ def main(argv: list[str]) -> None:
             "is found in it, or the annotations with --data.val.annotations"
         )
     evaluation = _evaluate(arguments, config, dataset)
-    if arguments.detections is not None:  # first: nothing that fails later can lose them
-        text = json.dumps(evaluation.results, ensure_ascii=False)
-        arguments.detections.write_text(text + "\n", encoding="utf-8")
-        print(f"wrote {arguments.detections}")
+    # What cannot be had again first, and all files before anything is printed: whoever reads that may be gone.
+    if arguments.detections is not None:
+        write_json(arguments.detections, evaluation.results)
+    voc = None
+    if annotated and arguments.voc is not None:
+        voc = voc_ap(dataset, evaluation.results, style=arguments.voc, image_ids=evaluation.image_ids)
+    if annotated and arguments.output is not None:
+        _write_document(arguments.output, arguments, config, dataset, evaluation, voc)
+
     if annotated:
         print_metrics(evaluation.metrics, dataset, evaluation.losses)
-        voc = None
-        if arguments.voc is not None:
-            voc = voc_ap(dataset, evaluation.results, style=arguments.voc, image_ids=evaluation.image_ids)
-            print_voc(voc, arguments.voc)
-        if arguments.output is not None:
-            _write_document(arguments, config, dataset, evaluation, voc)
-    elif arguments.output is not None:
-        print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
+    if voc is not None:
+        print_voc(voc, style=str(arguments.voc))
+    if arguments.detections is not None:
+        print(f"wrote {arguments.detections}")
+    if arguments.output is not None:
+        if annotated:
+            print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
+        else:
+            print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
 
 
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
@@ -129,35 +131,40 @@ def _evaluate_saved(path: Path, dataset: "Dataset") -> "Evaluation":
 
 
 def _write_document(
+    path: Path,
     arguments: EvaluateArguments,
     config: Config,
     dataset: "Dataset",
     evaluation: "Evaluation",
     voc: dict[str, float] | None,
 ) -> None:
-    from yolox_jax.evaluation.analysis import analyse, write_document
+    from yolox_jax.evaluation.analysis import analyse
 
-    assert arguments.output is not None
     source = str(arguments.weights if arguments.weights is not None else arguments.results)
     document = analyse(evaluation, dataset, config=config, weights=source)
     if voc is not None:
-        document[f"voc{arguments.voc}"] = null_if_not_finite(voc)
-    write_document(arguments.output, document)
-    print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
+        document[f"voc{arguments.voc}"] = voc
+    write_json(path, document)
 
 
-def _check_apart(paths: dict[str, Path | None]) -> None:
-    """See that no file is to be written over another one that is read or written."""
-    given = [(flag, path) for flag, path in paths.items() if path is not None]
-    for (first, path), (second, other) in itertools.combinations(given, 2):
-        if path.resolve() == other.resolve():
-            raise ConfigError(f"{first} {path} and {second} {other} are the same file, which one would lose: give two")
+def _check_written(arguments: EvaluateArguments, config: Config) -> None:
+    """See that what is to be written can be, and is written over nothing that is read or written besides."""
+    written = {"--output": arguments.output, "--detections": arguments.detections}
+    annotations = {"--data.val.annotations": config.data.val.annotations}
+    annotations |= {f"data.more_val[{n}].annotations": more.annotations for n, more in enumerate(config.data.more_val)}
+    read = {"--weights": arguments.weights, "--results": arguments.results}
+    read |= {name: Path(path) for name, path in annotations.items() if path}
+    for flag, path in written.items():
+        if path is None:
+            continue
+        _check_writable(flag, path)
+        for other, others_path in (read | written).items():
+            if other != flag and others_path is not None and others_path.resolve() == path.resolve():
+                raise ConfigError(f"{flag} {path} would be written over {other} {others_path}: give another file")
 
 
-def _check_writable(flag: str, path: Path | None) -> None:
+def _check_writable(flag: str, path: Path) -> None:
     """Fail before the work rather than after it."""
-    if path is None:
-        return
     if path.is_dir():
         raise ConfigError(f"{flag} {path} is a folder: give the name of a JSON file")
     ensure_writable_folder(path.parent, f"the folder of {flag},")

@@ -1,7 +1,7 @@
 """`yolox-jax visualize-assignment`: draws which anchors the objects of training images get."""
 
 import dataclasses
-import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import null_if_not_finite
+from yolox_jax.json_values import write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> None:
     change = change_of(*everything.values()) if arguments.compare else None
     document = _document(shown, runs, summaries, change, dataset.class_names)
     path = arguments.output / "assignment.json"
-    path.write_text(json.dumps(null_if_not_finite(document), ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, document)
 
     _print_figures(summaries, change)
     print(f"wrote {counted(len(shown), 'picture')} and {path.name} to {arguments.output}")
@@ -157,12 +157,14 @@ def _assigned(model: "YOLOX", shown: list[Shown], config: Config) -> "list[list[
 
 def _print_figures(summaries: dict[str, dict[str, float]], change: dict[str, int] | None) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("", *summaries)
+    table = Table("", *map(escape, summaries))
     for key in next(iter(summaries.values())):
         values = [summary[key] for summary in summaries.values()]
-        table.add_row(key.replace("_", " "), *(f"{v:.3f}" if isinstance(v, float) else str(v) for v in values))
+        cells = ("-" if math.isnan(v) else f"{v:.3f}" if isinstance(v, float) else str(v) for v in values)
+        table.add_row(key.replace("_", " "), *cells)
     Console(highlight=False).print(table)
     if change:
         print(

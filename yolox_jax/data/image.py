@@ -63,16 +63,17 @@ def load_reduced(record: Record, zoom: float) -> Pixels:
     return Pixels(image, (1 / reduction, 1 / reduction))
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
+def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """Read an image as 8-bit BGR, turned upright as its EXIF orientation says.
 
     Args:
         path: the file, of any format that OpenCV reads.
+        size: height and width it must have, where annotations tell them.
 
     Raises:
-        BrokenImage: the file is missing, is no image, or ends early.
+        BrokenImage: the file is missing, is no image, ends early, or has another size.
     """
-    return decode_image(_content(path, path.read_bytes), path)
+    return decode_image(_content(path, path.read_bytes), path, size=size)
 
 
 def _content(path: Path, read: Callable[[], bytes]) -> bytes:

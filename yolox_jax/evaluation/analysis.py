@@ -2,15 +2,12 @@
 
 import datetime
 import importlib.metadata
-import json
 import math
 import platform
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from yolox_jax.config import Config
 from yolox_jax.config_file import config_to_dict
@@ -24,7 +21,7 @@ from yolox_jax.evaluation.operating_points import best_operating_points
 from yolox_jax.evaluation.runner import Evaluation
 from yolox_jax.json_values import null_if_not_finite
 
-VERSION = 1
+VERSION = 2
 """Of the document; a reader refuses others."""
 
 LOWEST_SHOWN_SCORE = 0.05
@@ -57,7 +54,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     threshold = LOWEST_SHOWN_SCORE if math.isnan(overall.threshold) else overall.threshold
     metrics = evaluation.metrics
     confusion = confusion_matrix(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
-    galleries = worst_images(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
+    galleries = worst_images(dataset, results, errors, score_threshold=threshold)
     document = {
         "version": VERSION,
         **metrics.to_json(),
@@ -87,27 +84,25 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     return null_if_not_finite(document)
 
 
-def write_document(path: Path, document: dict[str, Any]) -> None:
-    """Write it as JSON."""
-    path.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
     """Precision at the recalls 0, 0.01, ..., 1.
 
-    The mean of the classes with objects at IoU 0.5, at 0.75 and over all IoUs, and that of each class at 0.5. Values
-    are rounded to four decimals, which no plot shows.
+    The mean of the classes with objects at IoU 0.5, at 0.75 and over all IoUs, and that of each class at 0.5; None
+    where there are no objects. Values are rounded to four decimals, which no plot shows.
     """
     column = {category: place for place, category in enumerate(accumulated.category_ids)}
     precision = accumulated.precision[..., 0, -1]  # IoU thresholds, recalls, classes
     counted = precision[0, 0] > -1
-    mean = precision[:, :, counted].mean(axis=2) if counted.any() else np.zeros(precision.shape[:2])
-    at = {f"{iou:.2f}": mean[IOU_THRESHOLDS.index(iou)] for iou in (0.5, 0.75)} | {"0.50:0.95": mean.mean(axis=0)}
+    per_iou: dict[str, list[float] | None] = {"0.50": None, "0.75": None, "0.50:0.95": None}
+    if counted.any():
+        mean = precision[:, :, counted].mean(axis=2)
+        at = [mean[IOU_THRESHOLDS.index(0.5)], mean[IOU_THRESHOLDS.index(0.75)], mean.mean(axis=0)]
+        per_iou = {name: values.round(4).tolist() for name, values in zip(per_iou, at, strict=True)}
     per_class = {
         name: precision[0, :, column[category]].round(4).tolist() if counted[column[category]] else None
         for name, category in zip(dataset.class_names, dataset.category_ids, strict=True)
     }
-    return {"per_iou": {iou: values.round(4).tolist() for iou, values in at.items()}, "per_class": per_class}
+    return {"per_iou": per_iou, "per_class": per_class}
 
 
 def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Label assignment as plain data: which anchors each object of some images gets, and at what cost."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -96,7 +97,10 @@ def assigned_anchors(
 
 
 def summary_of(objects: Sequence[AssignedObject]) -> dict[str, float]:
-    """Numbers of objects, of those without anchors and of anchors of each level; mean IoU and cost of anchors."""
+    """Numbers of objects, of those without anchors and of anchors of each level; mean IoU and cost of anchors.
+
+    The means are NaN where there are no anchors.
+    """
     anchors = [anchor for thing in objects for anchor in thing.anchors]
     per_level = {f"stride_{stride}": sum(anchor.stride == stride for anchor in anchors) for stride in STRIDES}
     return {
@@ -105,8 +109,8 @@ def summary_of(objects: Sequence[AssignedObject]) -> dict[str, float]:
         "anchors": len(anchors),
         "anchors_per_object": len(anchors) / max(len(objects), 1),
         **per_level,
-        "mean_iou": sum(anchor.iou for anchor in anchors) / max(len(anchors), 1),
-        "mean_cost": sum(anchor.cost for anchor in anchors) / max(len(anchors), 1),
+        "mean_iou": float(np.mean([anchor.iou for anchor in anchors])) if anchors else math.nan,
+        "mean_cost": float(np.mean([anchor.cost for anchor in anchors])) if anchors else math.nan,
     }
 
 

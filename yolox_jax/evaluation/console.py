@@ -3,6 +3,7 @@
 import math
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from yolox_jax.data.sources.dataset import Dataset
@@ -13,7 +14,7 @@ from yolox_jax.text import counted
 
 def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
     """Print the COCO figures, the losses where they are known, and a table with the AP of each class."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     found, images = counted(metrics.num_detections, "detection"), counted(metrics.num_images, "image")
     console.print(f"{found} in {images} of {dataset.name}")
     left_out = len(dataset.records) - metrics.num_images
@@ -51,7 +52,7 @@ def name_mismatch(class_names: tuple[str, ...], dataset: Dataset) -> list[str]:
 
 def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) -> Table:
     table = Table(*("class", "AP") * columns, title=title, title_justify="left")
-    cells = [cell for name, value in per_class.items() for cell in (name, _format(value))]
+    cells = [cell for name, value in per_class.items() for cell in (escape(name), _format(value))]
     for start in range(0, len(cells), 2 * columns):
         table.add_row(*cells[start : start + 2 * columns])
     return table

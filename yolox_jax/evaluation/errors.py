@@ -84,8 +84,6 @@ def sort_errors(
     results: Sequence[dict[str, Any]],
     *,
     image_ids: Collection[int] | None = None,
-    foreground_iou: float = FOREGROUND_IOU,
-    background_iou: float = BACKGROUND_IOU,
 ) -> Errors:
     """Sort the errors of an evaluation by kind, and find what each kind costs (TIDE, section 2).
 
@@ -113,23 +111,13 @@ def sort_errors(
         dataset: holds the ground truth, crowds included.
         results: from `to_coco`; may be empty. Their ids and numbers are not checked.
         image_ids: images to look at; all of the data set by default.
-        foreground_iou: from this IoU on, a detection is on an object.
-        background_iou: from this IoU on, a detection is near an object.
-
-    Raises:
-        ValueError: the IoUs are not in ascending order between 0 and 1.
     """
-    if not 0 < background_iou < foreground_iou < 1:
-        raise ValueError(
-            f"background_iou {background_iou} and foreground_iou {foreground_iou}: "
-            "the first must be above 0 and below the second, and this below 1"
-        )
     chosen = [record.image_id for record in dataset.records] if image_ids is None else list(image_ids)
     images = np.unique(np.array(chosen, np.int64))
     objects, found = gather(dataset.ground_truth["annotations"]), gather(results)
     order = best_first(found, np.array([result["score"] for result in results], np.float64), images)
-    matches = match_all(found, objects, order, images, foreground_iou)
-    codes, object_of = _sort(matches, foreground_iou, background_iou)
+    matches = match_all(found, objects, order, images, FOREGROUND_IOU)
+    codes, object_of = _sort(matches)
 
     countable = np.isin(objects.images, images) & ~objects.crowd
     unmatched = countable & ~_among(matches.matched, objects)
@@ -153,16 +141,14 @@ def sort_errors(
     )
 
 
-def _sort(
-    matches: Matches, foreground: float, background: float
-) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
+def _sort(matches: Matches) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
     """Code of the kind, and the object that it speaks of, for each result; the first kind that fits."""
     own, other, correct = matches.own_iou, matches.other_iou, matches.matched >= 0
     kinds = {
-        ErrorKind.LOCALISATION: (background <= own) & (own < foreground),
-        ErrorKind.CLASSIFICATION: other >= foreground,
-        ErrorKind.DUPLICATE: own >= foreground,
-        ErrorKind.BACKGROUND: np.maximum(own, other) < background,
+        ErrorKind.LOCALISATION: (own >= BACKGROUND_IOU) & (own < FOREGROUND_IOU),
+        ErrorKind.CLASSIFICATION: other >= FOREGROUND_IOU,
+        ErrorKind.DUPLICATE: own >= FOREGROUND_IOU,
+        ErrorKind.BACKGROUND: np.maximum(own, other) < BACKGROUND_IOU,
     }
     conditions, choices = [correct | ~matches.counted, *kinds.values()], [_NO_ERROR, *(_CODES[kind] for kind in kinds)]
     codes = np.select(conditions, choices, _CODES[ErrorKind.BOTH]).astype(np.int64)

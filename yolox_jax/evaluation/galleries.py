@@ -1,7 +1,7 @@
 """Which images to look at first: those with the worst errors of each kind."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yolox_jax.data.sources.dataset import Dataset, Record
@@ -17,7 +17,6 @@ def worst_images(
     results: Sequence[Result],
     errors: Errors,
     *,
-    image_ids: Collection[int],
     score_threshold: float,
 ) -> dict[ErrorKind, list[dict[str, Any]]]:
     """The `IMAGES_PER_KIND` images with the worst errors of each kind, worst first.
@@ -29,7 +28,6 @@ def worst_images(
         dataset: images and ground truth.
         results: the detections.
         errors: what is wrong with each of them, from `sort_errors`.
-        image_ids: the images that count.
         score_threshold: detections below this are not shown, nor are those that do not count.
 
     Returns:
@@ -47,7 +45,7 @@ def worst_images(
         kind: sorted(badness, key=badness.__getitem__, reverse=True)[:IMAGES_PER_KIND]
         for kind, badness in _badness(dataset, results, errors, shown).items()
     }
-    wanted = {image_id for images in chosen.values() for image_id in images} & set(image_ids)
+    wanted = {image_id for images in chosen.values() for image_id in images}
     objects: defaultdict[int, list[int]] = defaultdict(list)
     for place, annotation in enumerate(dataset.ground_truth["annotations"]):
         if annotation["image_id"] in wanted and not annotation["iscrowd"]:

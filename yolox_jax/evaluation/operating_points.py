@@ -45,7 +45,7 @@ def best_operating_points(
     categories = np.array([result["category_id"] for result in results], np.int64)
     wrong = np.array([kind is not None for kind in errors.kinds], bool)
     correct = ~wrong & (np.asarray(errors.object_of) >= 0)
-    counted = wrong | correct  # all but those on crowds
+    counted = wrong | correct  # all but those left out, see `Errors.kinds`
     wanted = set(image_ids)
     num_objects = Counter(
         annotation["category_id"]

@@ -1,7 +1,7 @@
 """Runs a detector over a data set and scores what it finds."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -201,15 +201,13 @@ def evaluate_results(
     dataset: Dataset,
     results: Sequence[Result],
     *,
-    image_ids: Collection[int] | None = None,
     fast: bool | None = None,
 ) -> Evaluation:
-    """Score detections that are there already.
+    """Score detections that are there already, on all images of a data set.
 
     Args:
         dataset: holds the ground truth, crowds included.
         results: in any order; neither they nor the ground truth are changed. May be empty.
-        image_ids: images to score on; all of the data set by default.
         fast: as for `open_scorer`.
 
     Raises:
@@ -219,9 +217,8 @@ def evaluate_results(
     place_of = {record.image_id: place for place, record in enumerate(dataset.records)}
     ordered = sorted(results, key=lambda result: (place_of[result["image_id"]], -result["score"]))
     scorer = open_scorer(dataset.ground_truth, fast=fast)
-    chosen = list(place_of if image_ids is None else image_ids)
-    scorer.add(chosen, ordered)
-    return _evaluation(scorer, dataset, chosen, ordered, losses=None)
+    scorer.add(list(place_of), ordered)
+    return _evaluation(scorer, dataset, list(place_of), ordered, losses=None)
 
 
 def _evaluation(

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from yolox_jax.data.sources.dataset import DataError
-from yolox_jax.data.sources.json_file import read_json
+from yolox_jax.data.sources.json_file import is_number, read_json
 from yolox_jax.evaluation.coco_scorers import Result
 
-KEYS: dict[str, tuple[type, ...]] = {"image_id": (int,), "category_id": (int,), "bbox": (list,), "score": (int, float)}
+KEYS = ("image_id", "category_id", "bbox", "score")
 
 
 def read_results(path: Path) -> list[Result]:
@@ -23,11 +23,14 @@ def read_results(path: Path) -> list[Result]:
 
 
 def _result(entry: Any, where: str) -> Result:
-    for key, kind in KEYS.items():
-        value = entry.get(key) if isinstance(entry, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise DataError(f"{where}: {key} is {value!r}, which is missing or of the wrong type")
-    box = entry["bbox"]
-    if len(box) != 4 or not all(isinstance(side, int | float) and not isinstance(side, bool) for side in box):
+    if not isinstance(entry, dict):
+        raise DataError(f"{where} is {entry!r}; it must be an object with {', '.join(KEYS)}")
+    image_id, category_id, box, score = (entry.get(key) for key in KEYS)
+    for key, value in (("image_id", image_id), ("category_id", category_id)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise DataError(f"{where}: {key} is {value!r}; it must be a whole number")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise DataError(f"{where}: bbox is {box!r}; it must be [x, y, width, height] in px")
-    return {key: entry[key] for key in KEYS}
+    if not is_number(score):
+        raise DataError(f"{where}: score is {score!r}; it must be a number")
+    return {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}

@@ -20,12 +20,11 @@ def voc_ap(
     *,
     style: Literal["07", "10"],
     image_ids: Collection[int] | None = None,
-    iou_threshold: float = IOU_THRESHOLD,
 ) -> dict[str, float]:
     """AP of each class as the development kits of the challenges compute it.
 
     A detection, best first, goes to the object of its class and image that it overlaps most. It is correct if that
-    overlap reaches the threshold and no better one went there. One that goes to an object which does not count (a
+    overlap reaches `IOU_THRESHOLD` and no better one went there. One that goes to an object which does not count (a
     crowd here: `difficult` of VOC, if the settings say `ignore`) counts neither way. Corners are pixels that belong to
     the box, so that a side is one longer than their difference.
 
@@ -35,7 +34,6 @@ def voc_ap(
         style: `07` for the mean of the largest precision at the recalls 0, 0.1, ..., 1, as in VOC2007; `10` for the
             area below that envelope of precision, as from VOC2010 on.
         image_ids: the images that count; all of the data set by default.
-        iou_threshold: least overlap of a correct detection.
 
     Returns:
         AP by the name of the class; NaN for a class without objects that count.
@@ -54,14 +52,12 @@ def voc_ap(
     for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
         own = {image: found for (of, image), found in objects.items() if of == category}
         count = sum(not crowd for found in own.values() for _, crowd in found)
-        correct = _correct(sorted(of_class[category], key=lambda result: -result["score"]), own, iou_threshold)
+        correct = _correct(sorted(of_class[category], key=lambda result: -result["score"]), own)
         figures[name] = _average(correct, count, style) if count else float("nan")
     return figures
 
 
-def _correct(
-    results: list[Result], objects: dict[int, list[tuple[list[float], bool]]], iou_threshold: float
-) -> Bool[np.ndarray, " N"]:
+def _correct(results: list[Result], objects: dict[int, list[tuple[list[float], bool]]]) -> Bool[np.ndarray, " N"]:
     """Whether each result that counts is correct."""
     boxes = {image: np.array([box for box, _ in found], np.float64) for image, found in objects.items()}
     taken: set[tuple[int, int]] = set()
@@ -73,7 +69,7 @@ def _correct(
             continue
         overlaps = _iou_of_pixels(np.array(result["bbox"], np.float64), boxes[image])
         best = int(overlaps.argmax())
-        if overlaps[best] < iou_threshold:
+        if overlaps[best] < IOU_THRESHOLD:
             correct.append(False)
         elif not objects[image][best][1]:
             correct.append((image, best) not in taken)

@@ -33,7 +33,7 @@ WHAT_KINDS_MEAN = {
     ErrorKind.BOTH: "near an object of another class",
     ErrorKind.DUPLICATE: "on an object that a better detection has found already",
     ErrorKind.BACKGROUND: "near no object; look whether annotations are missing",
-    ErrorKind.MISSED: "an object that no detection is on, nor any of the first two kinds was meant for",
+    ErrorKind.MISSED: "an object that no detection matches, nor any of the first two kinds was meant for",
 }
 
 
@@ -99,13 +99,16 @@ def _figures(document: dict[str, Any]) -> str:
     point = document["operating_points"]["all"]
     more = [[f"{key} at the best threshold", value] for key, value in point.items() if key != "threshold"]
     rows = [["score threshold of the largest F1", point["threshold"]], *more]
-    rows += [[f"validation {name}", value] for name, value in (document["losses"] or {}).items()]
+    rows += [
+        ["validation loss, without l1" if name == "loss" else f"validation {name}", value]
+        for name, value in (document["losses"] or {}).items()
+    ]
     for style in ("07", "10"):
         values = [value for value in document.get(f"voc{style}", {}).values() if value is not None]
         if values:
             rows.append([f"AP as in VOC20{style}", sum(values) / len(values)])
     rows += [["gain without false positives", document["errors"]["false_positives"]]]
-    rows += [["gain without the objects that no detection is on", document["errors"]["false_negatives"]]]
+    rows += [["gain without the objects that no detection matches", document["errors"]["false_negatives"]]]
     return f"<div class=columns>{whole}{_table(['', ''], rows)}</div>"
 
 

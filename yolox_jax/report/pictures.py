@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolox_jax.data.image import BrokenImage, decode_image
+from yolox_jax.data.image import read_image
 from yolox_jax.data.letterbox import fitted_size
 from yolox_jax.draw import draw_boxes
 from yolox_jax.evaluation.errors import ErrorKind
@@ -34,12 +34,7 @@ def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
     Raises:
         BrokenImage: the image cannot be read, or is not the one that was evaluated.
     """
-    path = Path(entry["path"])
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BrokenImage(path, f"cannot be read: {error.strerror}") from error
-    whole = decode_image(content, path, size=(entry["height"], entry["width"]))
+    whole = read_image(Path(entry["path"]), size=(entry["height"], entry["width"]))
     (height, width), ratio = fitted_size(whole.shape[:2], (SIDE_PX, SIDE_PX))
     # Large images shrink many times over, where letterbox's bilinear weights would leave px out.
     image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)

@@ -1,6 +1,5 @@
 """The plots of a report, each as a matplotlib figure that a page and a PNG file are made from."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from yolox_jax.training.reporting import column_of
+
 MOST_BARS = 40
 """Classes in a plot of bars: more cannot be read."""
 
 MOST_NAMED = 100
 """Classes of a confusion matrix whose names are written beside it."""
 
-LOSSES = ("loss", "iou", "objectness", "classification")
+LOSSES = ("loss", "iou", "objectness", "classification", "l1")
 
 
 def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[tuple[str, str, Figure]]:
@@ -44,20 +45,21 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
     axes = figure.subplots(2, 2).ravel()
     for number, name in enumerate(LOSSES):
         colour = f"C{number}"
-        axes[0].plot(_column(train, "epoch"), _column(train, name), color=colour, label=name, linewidth=1)
+        axes[0].plot(column_of(train, "epoch"), column_of(train, name), color=colour, label=name, linewidth=1)
         if any(name in record for record in evaluations):
-            axes[1].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", color=colour, label=name)
+            label = "loss, without l1" if name == "loss" else name
+            axes[1].plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", color=colour, label=label)
     for axis, title in ((axes[0], "losses of training"), (axes[1], "losses of validation")):
         axis.set_title(title)
         axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the legend
         if axis.lines:
             axis.legend(frameon=False, loc="upper right", ncols=2)
     for name in ("AP", "AP50", "AP75"):
-        axes[2].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", label=name)
+        axes[2].plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", label=name)
     axes[2].set_title("AP of the averaged weights")
     axes[2].set_ylim(0, 1)
     axes[2].legend(frameon=False)
-    axes[3].plot(_column(train, "epoch"), _column(train, "lr"))
+    axes[3].plot(column_of(train, "epoch"), column_of(train, "lr"))
     axes[3].set_title("learning rate")
     for axis in axes:
         axis.set_xlabel("epoch")
@@ -72,9 +74,11 @@ def precision_recall(document: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     mean, classes = figure.subplots(1, 2, sharey=True)
     for iou, precision in curves["per_iou"].items():
-        mean.plot(recall, precision, label=f"IoU {iou}")
+        if precision is not None:
+            mean.plot(recall, precision, label=f"IoU {iou}")
     mean.set_title("mean of the classes")
-    mean.legend(frameon=False)
+    if mean.lines:
+        mean.legend(frameon=False)
     known = {name: values for name, values in curves["per_class"].items() if values is not None}
     few = len(known) <= 10
     for name, values in known.items():
@@ -133,9 +137,9 @@ def error_costs(document: dict[str, Any]) -> Figure:
     kinds = list(errors["costs"])
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axis = figure.subplots()
-    costs = [errors["costs"][kind] or 0 for kind in kinds]
-    bars = axis.bar(range(len(kinds)), costs)
-    axis.bar_label(bars, [f"{cost:.3f}" for cost in costs])
+    costs = [errors["costs"][kind] for kind in kinds]
+    bars = axis.bar(range(len(kinds)), [cost or 0 for cost in costs])
+    axis.bar_label(bars, ["cannot be told" if cost is None else f"{cost:.3f}" for cost in costs])
     axis.set_xticks(range(len(kinds)), [f"{kind}\n{errors['counts'][kind]} times" for kind in kinds])
     axis.set_ylabel("AP50 to gain")
     axis.margins(y=0.15)
@@ -163,11 +167,6 @@ def confusion(document: dict[str, Any]) -> Figure:
             axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour)
     axis.set(xlabel="detected as", ylabel="object")
     return figure
-
-
-def _column(records: list[dict[str, Any]], name: str) -> list[float]:
-    """One figure of all records, with NaN, which is not drawn, where it is missing."""
-    return [math.nan if record.get(name) is None else record[name] for record in records]
 
 
 def _tidy(axis: Axes) -> None:

@@ -22,7 +22,7 @@ def tables(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[
     yield "per_class", per_class(document)
     yield "per_iou", (["iou", "AP"], [list(row) for row in document["per_iou"].items()])
     curves = document["curves"]
-    columns = {f"IoU {iou}": values for iou, values in curves["per_iou"].items()}
+    columns = {f"IoU {iou}": values for iou, values in curves["per_iou"].items() if values is not None}
     columns |= {name: values for name, values in curves["per_class"].items() if values is not None}
     rows = zip(*columns.values(), strict=True)
     yield "precision_recall", (["recall", *columns], [[recall / 100, *row] for recall, row in enumerate(rows)])
@@ -63,7 +63,7 @@ def errors(document: dict[str, Any]) -> Table:
 def write_csv(path: Path, table: Table) -> None:
     """Write a table; what is missing becomes an empty cell."""
     header, rows = table
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

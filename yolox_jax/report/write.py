@@ -20,7 +20,7 @@ def write_report(material: Material, folder: Path) -> list[str]:
     """
     ensure_writable_folder(folder, "the folder of the report")
     page, missing = render(material)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
     for name, _, figure in plots(material.document, material.records):
         figure.savefig(folder / f"{name}.png", dpi=130)
     for name, table in tables(material.document, material.records):

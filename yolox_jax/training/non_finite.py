@@ -1,6 +1,5 @@
 """What happens at a loss or gradient that is not finite."""
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 
 from yolox_jax.config import Config
+from yolox_jax.json_values import write_json
 from yolox_jax.text import shortened
 from yolox_jax.training.meter import Step
 
@@ -80,5 +80,5 @@ class NonFiniteGuard:
         self._folder.mkdir(exist_ok=True)
         np.savez_compressed(self._folder / f"{stem}.npz", allow_pickle=False, **batch)
         about = {"step": step + 1, "metrics": {name: str(value) for name, value in metrics.items()}, "images": names}
-        (self._folder / f"{stem}.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+        write_json(self._folder / f"{stem}.json", about, indent=2)
         return f"Its batch is kept in {self._folder / stem}.npz; images: {shortened(names, 4)}."

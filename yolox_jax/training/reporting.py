@@ -100,18 +100,17 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
     for name in ("loss", "iou", "objectness", "classification", "l1"):
-        axes[0].plot(_column(train, "epoch"), _column(train, name), label=name, linewidth=1.5)
+        axes[0].plot(column_of(train, "epoch"), column_of(train, name), label=name, linewidth=1.5)
     if any("loss" in record for record in evaluations):
         style = {"color": "black", "linestyle": "--", "marker": "o", "markersize": 3}
-        axes[0].plot(
-            _column(evaluations, "epoch"), _column(evaluations, "loss"), label="validation loss, without L1", **style
-        )
+        style["label"] = "validation loss, without l1"
+        axes[0].plot(column_of(evaluations, "epoch"), column_of(evaluations, "loss"), **style)
     axes[0].set_title("losses")
     axes[0].set_yscale("symlog", linthresh=0.1)
-    axes[1].plot(_column(train, "epoch"), _column(train, "lr"), color="tab:gray")
+    axes[1].plot(column_of(train, "epoch"), column_of(train, "lr"), color="tab:gray")
     axes[1].set_title("learning rate")
     for name in ("AP", "AP50", "AP75"):
-        axes[2].plot(_column(evaluations, "epoch"), _column(evaluations, name), "o-", label=name, markersize=3)
+        axes[2].plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", label=name, markersize=3)
     axes[2].set_title("validation AP of the averaged weights")
     axes[2].set_ylim(0, 1)
     for axis in axes:
@@ -123,6 +122,6 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _column(records: list[dict[str, Any]], name: str) -> list[float]:
+def column_of(records: list[dict[str, Any]], name: str) -> list[float]:
     """One figure of all records, with NaN, which is not drawn, where it is null or missing."""
     return [math.nan if record.get(name) is None else record[name] for record in records]

@@ -19,9 +19,10 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.detector import Detector
 from yolox_jax.draw import draw_detections
-from yolox_jax.evaluation.analysis import analyse, write_document
+from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.runner import Evaluation, evaluate
 from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.json_values import write_json
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.console import TrainingConsole
@@ -99,7 +100,7 @@ class Validator:
                     save_for_use(path, model, self._dataset.class_names, size)
                 if better:
                     document = analyse(evaluation, self._dataset, config=self._config, weights=f"epoch {epoch}")
-                    write_document(self._run.best_metrics, document)
+                    write_json(self._run.best_metrics, document)
                 self._draw(evaluation, epoch, step, self._log)
             except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
                 logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)

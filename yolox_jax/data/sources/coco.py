@@ -16,7 +16,7 @@ from yolox_jax.data.sources.dataset import (
     check_images_exist,
 )
 from yolox_jax.data.sources.ground_truth import coco_layout
-from yolox_jax.data.sources.json_file import read_json
+from yolox_jax.data.sources.json_file import is_number, read_json
 
 AREA_OF_BOX, REPEATED_ID = "annotations without an area of their own", "duplicate annotation ids"
 """Kinds of annotations that are mended."""
@@ -174,7 +174,7 @@ def _annotation(
         )
     box = _box(entry, where, rows[image].get("file_name"))
     area = entry.get("area")
-    if area is not None and not (_is_number(area) and math.isfinite(area)):
+    if area is not None and not (is_number(area) and math.isfinite(area)):
         raise DataError(f"{where}: area is {area!r}; it must be a number of px", kind="areas that are no number")
     return {
         # Ids are given anew, because pycocotools takes an id of 0 for "no match". The old one serves messages.
@@ -221,20 +221,9 @@ def _corners(box: list[float]) -> list[float]:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a number, and small enough for a float."""
-    if not isinstance(value, int | float):
-        return False
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
-
-
 def _box(entry: dict[str, Any], where: str, file_name: str | None) -> list[float]:
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise DataError(
             f"{where} ({file_name}): bbox is {box!r}; it must be [x, y, width, height] in px", kind="malformed boxes"
         )

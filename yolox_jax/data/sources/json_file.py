@@ -25,3 +25,16 @@ def read_json(path: Path) -> Any:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no JSON text: {error}", kind="invalid JSON") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits; brackets nested as deep
+        raise DataError(f"{path} holds JSON that cannot be read: {error}", kind="invalid JSON") from error
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number, and small enough for a float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
