@@ -14,10 +14,12 @@ from lively import lively_model
 from videos import write_video
 from yolox_jax.coco_names import COCO_NAMES
 from yolox_jax.config import ConfigError
+from yolox_jax.data.given import as_array
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.detector import Detector
 from yolox_jax.models import create_model
 from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.setting_checks import check_input_size
 from yolox_jax.weights import export_state_dict, save_weights
 
 SIZE = (64, 96)
@@ -213,6 +215,7 @@ def test_other_thresholds_and_a_second_detector_compile_nothing(model, detector,
     second = Detector(
         model=lively_model(seed=2), input_size=SIZE, score_threshold=0.9, iou_threshold=0.2, max_detections=20
     )
+    assert second._detect is detector._detect
     assert len(second(images[0])) == 0
     batch = np.zeros((2, *SIZE, 3), np.uint8)
     detector.detect_batch(batch, np.ones(2, np.float32), score_threshold=0.5, iou_threshold=0.3)
@@ -293,6 +296,24 @@ def test_a_file_that_is_no_image_is_named(detector, tmp_path):
         detector(path)
 
 
+def test_a_pil_image_that_breaks_off_is_named_and_the_others_are_done(detector, images, tmp_path):
+    path = tmp_path / "cut.jpg"
+    content = cv2.imencode(".jpg", images[1])[1].tobytes()
+    path.write_bytes(content[: len(content) // 2])
+    with PIL.Image.open(path) as cut:
+        whole, broken = detector([images[0], cut])
+    assert whole.error is None and f"{path} cannot be decoded" in broken.error
+
+
+def test_pil_images_of_16_bits_are_seen_as_files_of_them_are(tmp_path):
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16)
+    with PIL.Image.open(path) as image:
+        np.testing.assert_array_equal(as_array(image), as_array(path))
+    with pytest.raises(ValueError, match="of mode F has numbers of any range"):
+        as_array(PIL.Image.new("F", (4, 4)))
+
+
 def test_published_weights_find_the_objects_of_a_photograph(shared: Path):
     detector = Detector("yolox_nano", weights=shared / "weights/yolox_nano.pth")
     assert detector.input_size == (416, 416)
@@ -301,3 +322,9 @@ def test_published_weights_find_the_objects_of_a_photograph(shared: Path):
     # The first row of the reference for this image.
     np.testing.assert_allclose(found.boxes[0], [5.86, 165.78, 155.77, 264.61], atol=0.3)
     assert found.scores[0] == pytest.approx(0.8996, abs=2e-3)
+
+
+@pytest.mark.parametrize("size", [640, (640,), (640, 640, 3)])
+def test_a_size_that_is_no_pair_is_named(size):
+    with pytest.raises(ConfigError, match=r"give height and width, such as \(640, 640\)"):
+        check_input_size(size)

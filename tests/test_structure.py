@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {
         *("config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text", "top_k"),
-        *("image_detections", "compiler_options", "json_values"),
+        *("image_detections", "compiler_options", "json_values", "setting_checks", "version"),
     },
     {"data", "models", "assignment", "losses", "postprocess"},
     {"weights", "inference", "detector_settings"},

@@ -1,5 +1,6 @@
 """Small videos for tests."""
 
+import time
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,9 @@ def left_edge(image: np.ndarray) -> float:
 
 
 class Camera:
-    """In place of `cv2.VideoCapture`: frames without end, each as soon as it is asked for."""
+    """In place of `cv2.VideoCapture`: frames without end, one in 2 ms, of a camera that does not tell its rate."""
+
+    rate = 0.0
 
     def __init__(self, source: int | str) -> None:
         self.is_open, self.number = source in (0, "rtsp://here"), 0
@@ -42,9 +45,10 @@ class Camera:
         return self.is_open
 
     def get(self, _: int) -> float:
-        return 0.0
+        return self.rate
 
     def read(self) -> tuple[bool, np.ndarray]:
+        time.sleep(0.002)
         self.number += 1
         return True, frame(self.number % 30)
 

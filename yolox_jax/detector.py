@@ -20,19 +20,12 @@ from yolox_jax.data.frames import Frame, Frames, holds_several, is_endless, open
 from yolox_jax.data.given import Image, as_array
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
-from yolox_jax.detector_settings import (
-    check_precision,
-    check_scales,
-    check_thresholds,
-    chosen_names,
-    chosen_size,
-    class_indices,
-)
+from yolox_jax.detector_settings import chosen_names, chosen_network, chosen_size, class_indices
 from yolox_jax.image_detections import ImageDetections, no_detections, unpacked
 from yolox_jax.inference import Thresholds, compiled, prepared, views_of
 from yolox_jax.models.yolox import YOLOX
+from yolox_jax.setting_checks import check_counts, check_precision, check_scales, check_thresholds
 from yolox_jax.structures import Detections
-from yolox_jax.weights import published_weights, read_model
 
 logger = logging.getLogger(__name__)
 
@@ -94,20 +87,11 @@ class Detector:
             ConfigError: if the variant contradicts the weights, the names do not fit their number of classes, or a
                 size, class or threshold cannot work.
         """
-        metadata: dict[str, str] = {}
-        if weights is None and model is None and variant is not None:
-            weights = published_weights(variant)
-        if weights is not None and model is None:
-            model, metadata = read_model(weights, variant)
-        elif weights is not None or model is None:
-            raise ValueError("a Detector needs one of these: the name of a variant, weights=PATH, or model=MODEL")
-        elif variant not in (None, model.variant):
-            raise ConfigError(f"the model is a {model.variant}, not a {variant}")
         check_thresholds(score_threshold, iou_threshold)
-        if batch_size < 1 or max_detections < 1:
-            raise ConfigError(f"batch size {batch_size}, most detections {max_detections}: both must be at least 1")
+        check_counts(batch_size, max_detections)
         check_precision(precision)
         check_scales(scales)
+        model, metadata = chosen_network(variant, weights, model)
         self.variant = model.variant
         self.class_names = chosen_names(class_names, metadata, model.num_classes)
         self.input_size = chosen_size(input_size, metadata, model.variant)
@@ -230,7 +214,8 @@ class Detector:
         Raises:
             ValueError: if an array is no such image.
             yolox_jax.data.image.BrokenImage: if a single file cannot be read.
-            ConfigError: if there is no such file, or what was given has no end, as a camera.
+            ConfigError: if a folder holds no images, a pattern matches none, a video cannot be opened, or what was
+                given has no end, as a camera.
         """
         if isinstance(images, int) or (isinstance(images, str | Path) and is_endless(images)):
             raise ConfigError(f"{images} has no end: go through detector.stream({images!r}) instead")

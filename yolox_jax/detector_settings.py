@@ -2,38 +2,43 @@
 
 import difflib
 import json
-import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from yolox_jax.coco_names import COCO_NAMES
-from yolox_jax.config import STRIDE, ConfigError
-from yolox_jax.models.yolox import VARIANTS
+from yolox_jax.config import ConfigError
+from yolox_jax.models.yolox import VARIANTS, YOLOX
+from yolox_jax.setting_checks import check_class_names, check_input_size
 from yolox_jax.text import shortened
+from yolox_jax.weights import published_weights, read_model
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-"""What a network can compute in."""
 MOST_NAMES = 10
 """Class names that a message lists."""
 
 
-def check_thresholds(score_threshold: float, iou_threshold: float) -> None:
-    """Raise ConfigError where a threshold cannot work."""
-    if not 0 <= score_threshold <= 1:
-        raise ConfigError(f"score threshold {score_threshold}: it lies between 0 and 1")
-    if not 0 < iou_threshold <= 1:
-        raise ConfigError(f"IoU threshold {iou_threshold}: it lies above 0 and up to 1")
+def chosen_network(
+    variant: str | None, weights: str | Path | None, model: YOLOX | None
+) -> tuple[YOLOX, dict[str, str]]:
+    """The network of a detector, from exactly one of weights and a live model, and the metadata of the weights.
 
+    Args:
+        variant: fetches its published weights where nothing else is given; otherwise it has to agree with that.
+        weights: as for `yolox_jax.weights.read_weights`.
+        model: taken as it is; it has no metadata.
 
-def check_precision(precision: str) -> None:
-    """Raise ConfigError where a network cannot compute so."""
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-
-
-def check_scales(scales: Sequence[float]) -> None:
-    """Raise ConfigError where an image cannot be seen at these factors of the input size."""
-    if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
-        raise ConfigError(f"scales {list(scales)}: give one or more factors above 0, such as 1.0 and 1.25")
+    Raises:
+        ConfigError: the variant contradicts the weights or the model.
+        ValueError: nothing is given, or both.
+    """
+    if weights is None and model is None and variant is not None:
+        weights = published_weights(variant)
+    if weights is not None and model is None:
+        return read_model(weights, variant)
+    if weights is not None or model is None:
+        raise ValueError("a Detector needs one of these: the name of a variant, weights=PATH, or model=MODEL")
+    if variant not in (None, model.variant):
+        raise ConfigError(f"the model is a {model.variant}, not a {variant}")
+    return model, {}
 
 
 def numbered_classes(num_classes: int) -> tuple[str, ...]:
@@ -51,8 +56,7 @@ def chosen_names(given: Sequence[str] | None, metadata: dict[str, str], num_clas
         given = json.loads(metadata["class_names"])
     if given is None:
         given = COCO_NAMES if num_classes == len(COCO_NAMES) else numbered_classes(num_classes)
-    if len(given) != num_classes:
-        raise ConfigError(f"{len(given)} class names for a network with {num_classes} classes")
+    check_class_names(given, num_classes)
     return tuple(given)
 
 
@@ -64,9 +68,8 @@ def chosen_size(given: tuple[int, int] | None, metadata: dict[str, str], variant
     """
     if given is None:
         given = json.loads(metadata["input_size"]) if "input_size" in metadata else VARIANTS[variant].input_size
+    check_input_size(given)
     height, width = given
-    if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
-        raise ConfigError(f"input size {height} x {width}: height and width must be multiples of {STRIDE} px")
     return height, width
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from yolox_jax.config import ConfigError
 from yolox_jax.data.frames import Frame, Frames
 from yolox_jax.detector import Detector
 from yolox_jax.draw import draw_detections
@@ -94,7 +95,8 @@ class _Writer(contextlib.ExitStack):
             self.enter_context(Listing(output / f"detections.{name}")) for name in ("json", "jsonl") if name in save
         ]
         self._video: Video | None = None
-        self._waiting: collections.deque[tuple[Video | None, Future[np.ndarray | None]]] = collections.deque()
+        self._waiting: collections.deque[tuple[int | None, Future[np.ndarray | None]]] = collections.deque()
+        """Number of the frame of a video, and its drawing."""
         self.callback(self._finish)
 
     def begin(self, source: Frames) -> None:
@@ -109,40 +111,48 @@ class _Writer(contextlib.ExitStack):
         entry = entry_of(frame, detections)
         for listing in self._listings:
             listing.add(entry)
-        task = self._pool.submit(self._work, frame, frame.image, detections, self._video is not None)
-        self._waiting.append((self._video, task))
+        task = self._pool.submit(self._work, frame, frame.image, detections)
+        self._waiting.append((frame.number, task))
         while len(self._waiting) > WAITING or (self._waiting and self._waiting[0][1].done()):
             self._take()
 
     def _work(
-        self, frame: Frame, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections, is_video: bool
+        self, frame: Frame, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections
     ) -> UInt8[np.ndarray, "H W 3"] | None:
         """Everything that needs no order; returns the drawing of a video's frame."""
-        if "yolo" in self._save:
-            save_yolo(self._output / "labels" / f"{_stem(frame)}.txt", image, detections)
-        if "crops" in self._save:
-            save_crops(self._output / "crops", _stem(frame), image, detections)
-        if "drawings" not in self._save:
-            return None
-        drawn = draw_detections(image, detections.boxes, detections.scores, detections.classes, detections.class_names)
-        if not is_video:
+        try:
+            if "yolo" in self._save:
+                save_yolo(self._output / "labels" / f"{_stem(frame)}.txt", image, detections)
+            if "crops" in self._save:
+                save_crops(self._output / "crops", _stem(frame), image, detections)
+            if "drawings" not in self._save:
+                return None
+            drawn = draw_detections(
+                image, detections.boxes, detections.scores, detections.classes, detections.class_names
+            )
+            if frame.number is not None:
+                return drawn
             save_image(self._output / frame.name, drawn)
-            return None
-        return drawn
+        except OSError as error:  # a full disk names no file
+            raise ConfigError(f"what is found in {frame.name} cannot be written to {self._output}: {error}") from error
+        return None
 
     def _take(self) -> None:
-        video, task = self._waiting.popleft()
+        number, task = self._waiting.popleft()
         drawn = task.result()
-        if video is not None and drawn is not None:
-            video.add(drawn)
+        if self._video is not None and number is not None and drawn is not None:
+            self._video.add(drawn, number)
 
     def _finish(self) -> None:
-        """Wait for what is still being drawn, and close the video."""
-        while self._waiting:
-            self._take()
-        if self._video is not None:
-            self._video.close()
-            self._video = None
+        """Wait for what is still being drawn, and close the video, whatever fails."""
+        try:
+            while self._waiting:
+                self._take()
+        finally:
+            self._waiting.clear()
+            if self._video is not None:
+                self._video.close()
+                self._video = None
 
 
 def _stem(frame: Frame) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +13,8 @@ from jaxtyping import UInt8
 from yolox_jax.config import ConfigError
 from yolox_jax.data.frames import Frame
 from yolox_jax.image_detections import ImageDetections
+
+logger = logging.getLogger(__name__)
 
 VIDEO_CODEC = "mp4v"
 """MPEG-4, which OpenCV's own build writes everywhere; H.264 needs a library of the system."""
@@ -64,9 +67,16 @@ class Video:
         self._partial = path.with_name(f"{path.stem}.partial.mp4")
         self._writer: Any = None
         self._size = (0, 0)
+        self._last: UInt8[np.ndarray, "H W 3"] | None = None
+        self._next_number = 0
 
-    def add(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
+    def add(self, image: UInt8[np.ndarray, "H W 3"], number: int) -> None:
         """Append a frame; all have the size of the first.
+
+        Args:
+            image: the frame.
+            number: of all frames that the source gave. For those left out since the last one, as of a camera, that one
+                stays, so that the video takes the time that it took.
 
         Raises:
             ConfigError: OpenCV cannot write videos here.
@@ -74,15 +84,19 @@ class Video:
         if self._writer is None:
             self._size = image.shape[1], image.shape[0]
             code = cv2.VideoWriter_fourcc(*VIDEO_CODEC)  # type: ignore[attr-defined]
-            self._writer = cv2.VideoWriter(str(self._partial), code, self._rate, self._size)
-            if not self._writer.isOpened():
+            writer = cv2.VideoWriter(str(self._partial), code, self._rate, self._size)
+            if not writer.isOpened():
                 raise ConfigError(
-                    f"{self._path} cannot be written: this OpenCV cannot encode {VIDEO_CODEC}. Leave drawings out: "
-                    "--save json"
+                    f"{self._path} cannot be written: this OpenCV cannot encode {VIDEO_CODEC} with "
+                    f"{self._size[0]}x{self._size[1]} px and {self._rate:g} frames/s. Leave drawings out: --save json"
                 )
+            self._writer = writer
         if (image.shape[1], image.shape[0]) != self._size:  # a stream may change
             image = cv2.resize(image, self._size)
+        for _ in range(number - self._next_number if self._last is not None else 0):
+            self._writer.write(self._last)
         self._writer.write(image)
+        self._last, self._next_number = image, number + 1
 
     def close(self) -> None:
         """Complete the file."""
@@ -92,8 +106,12 @@ class Video:
 
 
 def save_image(path: Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
-    """Write an image in the format that its ending names."""
-    _, encoded = cv2.imencode(path.suffix.lower(), image)
+    """Write an image in the format that its ending names; one too large for that is logged and left out."""
+    done, encoded = cv2.imencode(path.suffix.lower(), image)
+    if not done:
+        height, width = image.shape[:2]
+        logger.warning("%s is not written: %dx%d px do not fit its format", path, width, height)
+        return
     path.write_bytes(encoded.tobytes())
 
 

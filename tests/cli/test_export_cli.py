@@ -86,3 +86,31 @@ def test_what_cannot_work_is_named_and_nothing_is_written(weights, tmp_path, mon
     error = capfd.readouterr().err
     assert re.search(message, error), error
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "--runner is for --format onnx alone"),
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"], "--opset is for --format onnx alone"),
+        (["--format", "onnx", "--output", "m.onnx", "--platforms", "cpu"], "--platforms is for --format stablehlo"),
+    ],
+)
+def test_flags_of_the_other_format_are_refused(tmp_path, monkeypatch, capfd, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert export("--weights", "none.pth", *words) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_an_older_opset_is_written(weights, tmp_path):
+    words = ["--format", "onnx", "--output", tmp_path / "m.onnx", "--opset", "14"]
+    assert export("--weights", weights, *words) == 0
+    assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == 14
+
+
+def test_a_runner_that_was_changed_is_not_replaced(tmp_path, capfd):
+    beside = tmp_path / "onnx_runner.py"
+    beside.write_text("mine")
+    assert export("--weights", "none.pth", "--format", "onnx", "--output", tmp_path / "m.onnx", "--runner") == 2
+    assert f"{beside} is there already" in capfd.readouterr().err
+    assert beside.read_text() == "mine"

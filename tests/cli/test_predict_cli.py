@@ -1,4 +1,8 @@
+import contextlib
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -8,9 +12,10 @@ import pytest
 from videos import SIZE, Camera, frame, write_video
 from yolox_jax import prediction
 from yolox_jax.cli.main import main
-from yolox_jax.data.frames import open_frames
+from yolox_jax.config import ConfigError
+from yolox_jax.data.frames import USUAL_RATE, open_frames
 from yolox_jax.models import create_model
-from yolox_jax.prediction_files import entry_of
+from yolox_jax.prediction_files import Video, entry_of, save_image
 from yolox_jax.weights import export_state_dict, save_weights
 
 
@@ -69,7 +74,7 @@ def test_if_no_image_can_be_read_the_command_fails(weights, tmp_path, capfd):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     assert predict(broken, "--weights", weights, "--output", tmp_path / "out") == 2
-    assert "none of the 1 images" in capfd.readouterr().err
+    assert "no image could be read, of 1" in capfd.readouterr().err
 
 
 def test_originals_are_never_overwritten(weights, folder, capfd):
@@ -164,7 +169,7 @@ def test_labels_and_crops_are_those_of_the_list(weights, folder, tmp_path):
 def test_only_the_classes_asked_for_are_listed(weights, folder, tmp_path, capfd):
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--classes", "blue") == 0
     entries = json.loads((tmp_path / "out/detections.json").read_text())
-    assert {found["class"] for entry in entries for found in entry["detections"]} <= {"blue"}
+    assert {found["class"] for entry in entries for found in entry["detections"]} == {"blue"}
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--classes", "blu") == 2
     assert "did you mean 'blue'" in capfd.readouterr().err
 
@@ -185,13 +190,101 @@ def test_ctrl_c_ends_a_camera_with_whole_files(weights, tmp_path, monkeypatch, c
     monkeypatch.undo()
     assert len(json.loads((output / "detections.json").read_text())) == 2
     assert len((output / "detections.jsonl").read_text().splitlines()) == 2
-    assert len(list(open_frames(output / "camera_0.mp4").frames)) == 2
+    first, last = (entry["frame"] for entry in json.loads((output / "detections.json").read_text()))
+    assert len(list(open_frames(output / "camera_0.mp4").frames)) == last - first + 1, "it takes the time that it took"
     assert "2 images" in capfd.readouterr().out
     assert not Camera.last.is_open
 
 
-@pytest.mark.parametrize("flag", ["--score-threshold", "--iou-threshold"])
-def test_thresholds_beyond_one_are_refused_before_the_weights_are_read(folder, tmp_path, capfd, flag):
-    words = ["predict", str(folder), "--weights", "none.pth", "--output", str(tmp_path / "out"), flag, "45"]
-    assert main(words) == 2
-    assert f"{flag} 45.0: it lies between 0 and 1" in capfd.readouterr().err
+def test_ctrl_c_before_the_first_frame_is_no_error(weights, tmp_path, monkeypatch, capfd):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(prediction, "predict", interrupted)
+    assert predict("0", "--weights", weights, "--output", tmp_path / "out") == 0
+    assert "0 images" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--score-threshold", "45"], "score threshold 45.0: it lies between 0 and 1"),
+        (["--iou-threshold", "0"], "IoU threshold 0.0: it lies above 0"),
+        (["--batch-size", "0"], "batch size 0"),
+        (["--max-detections", "0"], "most detections 0"),
+        (["--scales", "0"], "scales [0.0]"),
+        (["--input-size", "100", "64"], "input size 100 x 64"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_the_weights_are_read(folder, tmp_path, capfd, words, message):
+    assert main(["predict", str(folder), "--weights", "none.pth", "--output", str(tmp_path / "out"), *words]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_images_told_apart_by_their_endings_alone_are_refused_where_one_would_replace_another(
+    weights, folder, tmp_path, capfd
+):
+    cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    for save in ("yolo", "crops"):
+        assert predict(folder, "--weights", "none.pth", "--output", tmp_path / "out", "--save", save) == 2
+        assert "such as a, appear more than once" in capfd.readouterr().err
+    assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--save", "drawings", "json") == 0
+
+
+def test_lists_alone_may_lie_beside_the_images_and_name_several_of_one_name(weights, folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    assert predict(folder, other, "--weights", weights, "--output", folder, "--save", "jsonl") == 0
+    assert len((folder / "detections.jsonl").read_text().splitlines()) == 4
+
+
+def test_labels_never_replace_the_annotations_of_the_images(weights, folder, tmp_path, capfd):
+    annotations = tmp_path / "labels" / "a.txt"
+    annotations.parent.mkdir()
+    annotations.write_text("0 0.5 0.5 0.1 0.1\n")
+    assert predict(folder, "--weights", weights, "--output", tmp_path, "--save", "yolo") == 2
+    assert f"would overwrite {annotations}, the annotations of" in capfd.readouterr().err
+    assert annotations.read_text() == "0 0.5 0.5 0.1 0.1\n"
+
+
+def test_names_that_are_no_text_are_listed(weights, folder, tmp_path):
+    odd = os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg")
+    shutil.copy(folder / "a.jpg", odd)
+    assert predict(folder, "--weights", weights, "--output", tmp_path / "out") == 0
+    assert [entry["file"] for entry in json.loads((tmp_path / "out/detections.json").read_text())][-1] == odd
+
+
+def test_a_rate_that_is_none_does_not_stop_the_drawing(weights, tmp_path, monkeypatch):
+    """Streams tell the ticks of their clock, for which OpenCV writes no video."""
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "rate", 90_000.0)
+    with contextlib.closing(open_frames(0)) as camera:
+        assert camera.rate == USUAL_RATE
+
+
+def test_a_video_holds_what_was_done_before_a_failure(weights, tmp_path, monkeypatch, capfd):
+    def save(path: Path, *_: object) -> None:
+        if "000006" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prediction, "save_yolo", save)
+    film, output = write_video(tmp_path / "film.mp4", 9), tmp_path / "out"
+    assert predict(film, "--weights", weights, "--output", output, "--save", "drawings", "yolo") == 2
+    assert f"what is found in film_000006 cannot be written to {output}" in capfd.readouterr().err
+    assert len(list(open_frames(output / "film.mp4").frames)) == 6
+
+
+def test_a_video_that_cannot_be_written_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False)
+    video = Video(tmp_path / "film.mp4", 25.0)
+    with pytest.raises(ConfigError, match="cannot encode mp4v with 96x64 px and 25 frames/s"):
+        video.add(frame(0), 0)
+    video.close()
+
+
+def test_an_image_too_large_for_its_format_is_left_out(tmp_path, caplog):
+    save_image(tmp_path / "wide.jpg", np.zeros((1, 70_000, 3), np.uint8))
+    assert "wide.jpg is not written" in caplog.text
+    assert not (tmp_path / "wide.jpg").exists()

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -106,3 +107,11 @@ def test_what_cannot_be_opened_is_named(tmp_path, monkeypatch, source, message):
     (tmp_path / "broken.mp4").write_bytes(write_video(tmp_path / "whole.mp4", 30).read_bytes()[:1000])
     with pytest.raises(ConfigError, match=message):
         open_frames(source)
+
+
+def test_a_folder_named_with_digits_is_no_camera(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("2024").mkdir()
+    cv2.imwrite("2024/a.png", np.zeros((4, 4, 3), np.uint8))
+    assert [one.name for one in open_frames("2024").frames] == ["a.png"]
+    assert not is_endless("2024") and is_endless("2025")

@@ -171,7 +171,7 @@ def test_broken_training_image_is_replaced_named_once_and_counted(
 
 def test_broken_training_image_stops_the_run_if_told_to(dataset: Dataset) -> None:
     _break(dataset, 1)
-    with pytest.raises(BrokenImage, match=r"sub/1\.jpg: ends early"):
+    with pytest.raises(BrokenImage, match=r"sub/1\.jpg: ends early.*--data\.broken-images skip"):
         _run(dataset, _with(CONFIG, broken_images="stop"))
 
 

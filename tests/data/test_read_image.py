@@ -61,7 +61,7 @@ def test_bytes_after_the_end_of_a_jpeg_are_accepted(tmp_path: Path) -> None:
 def test_broken_image_is_named_with_its_fault(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(content)
-    with pytest.raises(BrokenImage, match=rf"broken\.jpg: .*{why}.*--data\.broken-images skip"):
+    with pytest.raises(BrokenImage, match=rf"broken\.jpg: .*{why}"):
         read_image(path)
 
 

@@ -72,12 +72,19 @@ def test_a_copy_runs_without_jax_and_the_package(kind, request, tmp_path):
     assert drawn.shape == image.shape and not np.array_equal(drawn, image)
 
 
-@pytest.mark.parametrize("arguments", [["m.onnx", "missing.png"], ["missing.onnx", "image.png"]])
-def test_a_file_that_is_missing_is_named_without_a_traceback(arguments, tmp_path):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["m.onnx", "missing.png"], "missing.png is missing"),
+        (["missing.onnx", "image.png"], "no file missing.onnx"),
+        (["m.onnx", "image.png", "--output", "drawn"], "--output drawn: give the name of an image file"),
+    ],
+)
+def test_what_cannot_work_is_named_without_a_traceback(arguments, message, tmp_path):
     cv2.imwrite(str(tmp_path / "image.png"), noise(8, 8))
     done = run_alone(tmp_path, *arguments)
     assert done.returncode == 2
-    assert "missing" in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (200, 100), (31, 1000), (48, 64)])

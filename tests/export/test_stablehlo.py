@@ -112,14 +112,15 @@ def test_it_is_made_for_every_platform_and_says_what_it_holds(exported):
 
 
 def test_without_suppression_it_gives_the_decoded_predictions(model, tmp_path):
-    path = tmp_path / "raw.stablehlo"
-    export_stablehlo(model, path, ExportSettings(NAMES, SMALL, batch=1, nms=False), platforms=["cpu"])
+    path = tmp_path / "new" / "raw.stablehlo"
+    settings = ExportSettings(NAMES, SMALL, batch=1, nms=False)
+    assert export_stablehlo(model, str(path), settings, platforms=["cpu"]) == path
     images = np.random.default_rng(0).integers(0, 255, (1, *SMALL, 3), np.uint8)
     found = load(path).call(images)["predictions"]
     model.eval()
     expected = np.asarray(decode(nnx.jit(lambda model, x: model(x))(model, jnp.float32(images)), image_size=SMALL))
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-    assert list(tmp_path.iterdir()) == [path], "nothing half written is left"
+    assert list(path.parent.iterdir()) == [path], "nothing half written is left"
 
 
 @pytest.mark.parametrize(

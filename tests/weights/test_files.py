@@ -63,3 +63,38 @@ def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path):
         read_weights(tmp_path / "w.onnx")
     with pytest.raises(WeightsError, match=r"written to \.safetensors or \.npz"):
         save_weights(tmp_path / "w.pth", ARRAYS, {})
+
+
+def test_files_that_only_look_like_npz_are_named(tmp_path: Path):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    damaged, good = tmp_path / "damaged.npz", tmp_path / "good.npz"
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    np.savez(good, weight=np.zeros(3))
+    damaged.write_bytes(good.read_bytes().replace(b"'descr'", b"(((scr'"))
+    for path in (tmp_path / "one.npz", damaged):
+        with pytest.raises(WeightsError, match=rf"{path.name} is damaged or no \.npz file"):
+            read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("class_names", "person,dog"), ("class_names", "[1, 2]"), ("input_size", "640"), ("input_size", "[640]")],
+)
+def test_metadata_of_other_programs_is_named(tmp_path: Path, key: str, value: str):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, {"weight": np.zeros(3, np.float32)}, {key: value})
+    with pytest.raises(WeightsError, match=rf"w\.safetensors: its metadata has {key} .*which is not a JSON list"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, suffix: str, monkeypatch):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(b"content")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        read_weights(path)

@@ -42,8 +42,10 @@ class ExportArguments:
     """Let boxes of different classes suppress each other."""
     max_detections: int = 1000
     """Most detections an image; the outputs are padded to this many."""
-    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] = ("cpu", "cuda", "tpu")
-    """What a stablehlo file can run on."""
+    platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] | None = None
+    """stablehlo: what the file can run on; not given: all three."""
+    opset: int | None = None
+    """onnx: version of its operators, 13 or newer; an older one is read by older runtimes. Not given: 17."""
     runner: bool = False
     """onnx: copy onnx_runner.py beside it, which runs it with numpy, OpenCV and onnxruntime alone."""
 
@@ -72,13 +74,13 @@ def main(argv: list[str]) -> None:
         max_detections=arguments.max_detections,
     )
     if arguments.format == "stablehlo":
-        from yolox_jax.export.stablehlo import export_stablehlo
+        from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
 
-        export_stablehlo(model, arguments.output, settings, platforms=arguments.platforms)
+        export_stablehlo(model, arguments.output, settings, platforms=arguments.platforms or PLATFORMS)
     else:
-        from yolox_jax.export.onnx import export_onnx
+        from yolox_jax.export.onnx import OPSET, export_onnx
 
-        export_onnx(model, arguments.output, settings)
+        export_onnx(model, arguments.output, settings, opset=arguments.opset or OPSET)
         if arguments.runner:
             print(f"wrote {shutil.copy(RUNNER, arguments.output.parent)}")
     height, width = settings.input_size
@@ -96,3 +98,13 @@ def _check(arguments: ExportArguments) -> None:
         raise ConfigError(f"--output {arguments.output}: the name of a {arguments.format} file ends in {suffix}")
     if arguments.output.is_dir():
         raise ConfigError(f"--output {arguments.output} is a folder: give the name of a file")
+    for flag, value, of in (
+        ("--platforms", arguments.platforms, "stablehlo"),
+        ("--opset", arguments.opset, "onnx"),
+        ("--runner", arguments.runner, "onnx"),
+    ):
+        if value and arguments.format != of:
+            raise ConfigError(f"{flag} is for --format {of} alone: leave it out")
+    beside = arguments.output.with_name(RUNNER.name)
+    if arguments.runner and beside.exists() and beside.read_bytes() != RUNNER.read_bytes():
+        raise ConfigError(f"{beside} is there already, and is another one: remove it first, or leave out --runner")

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.training.interruption import Interrupted
+from yolox_jax.version import package_version
 
 COMMANDS = {
     "train": "train a detector as a config says",
@@ -97,15 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"commands:\n{commands}\n\nyolox-jax COMMAND --help shows the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"yolox-jax {_version()}")
+    parser.add_argument("--version", action="version", version=f"yolox-jax {package_version()}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
     return parser
-
-
-def _version() -> str:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version("yolox-jax")
-    return "(not installed)"
 
 
 def _is_for_user(error: Exception) -> bool:

@@ -11,11 +11,12 @@ import tyro
 from yolox_jax.cli.progress import show_rate
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.setting_checks import check_counts, check_input_size, check_scales, check_thresholds
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.frames import Frames
-    from yolox_jax.prediction import Outcome
+    from yolox_jax.prediction import Outcome, Save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> None:
     from yolox_jax.data.frames import is_endless, open_frames
 
     sources = [open_frames(source) for source in arguments.sources]
-    _prepare_output(arguments.output, sources)
+    _prepare_output(arguments.output, sources, arguments.save)
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.detector import Detector
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> None:
         batch_size=min(arguments.batch_size, max(1, sum(total or arguments.batch_size for total in totals))),
     )
     detector.warm_up(1 if any(source.is_live for source in sources) else detector.batch_size)
-    outcome = Outcome()
+    outcome, is_ended = Outcome(), False
     try:
         with show_rate("images") as on_progress:
             predict(detector, sources, arguments.output, save=arguments.save, on_progress=on_progress, outcome=outcome)
@@ -98,36 +99,57 @@ def main(argv: list[str]) -> None:
         if not any(is_endless(source) for source in arguments.sources):
             _report(outcome, arguments)
             raise
+        is_ended = True
     _report(outcome, arguments)
-    if not outcome.images:
-        raise ConfigError(f"none of the {outcome.unreadable} images could be read; each is named above")
+    if not outcome.images and outcome.unreadable:
+        raise ConfigError(f"no image could be read, of {outcome.unreadable}; each is named above")
+    if not outcome.images and not is_ended:
+        raise ConfigError(f"{', '.join(arguments.sources)}: there was no frame to look at")
 
 
 def _check(arguments: PredictArguments) -> None:
     """What can be refused before anything is loaded."""
     if not arguments.sources:
         raise ConfigError("give at least one image, folder, video or camera")
-    for flag, value in (("--score-threshold", arguments.score_threshold), ("--iou-threshold", arguments.iou_threshold)):
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{flag} {value}: it lies between 0 and 1")
+    check_thresholds(arguments.score_threshold, arguments.iou_threshold)
+    check_counts(arguments.batch_size, arguments.max_detections)
+    check_scales(arguments.scales)
+    if arguments.input_size is not None:
+        check_input_size(arguments.input_size)
 
 
-def _prepare_output(folder: Path, sources: Sequence["Frames"]) -> None:
-    """Make the output folder and see that it can be written to without touching an original."""
-    originals = [path for source in sources for path in source.paths]
-    names = [path.name for source in sources if source.rate is None for path in source.paths]
-    names += [f"{source.name}.mp4" for source in sources if source.rate is not None]
+def _prepare_output(folder: Path, sources: Sequence["Frames"], save: Sequence["Save"]) -> None:
+    """Make the output folder and see that it can be written to without touching what is there of the sources."""
+    from yolox_jax.data.sources.yolo_txt import label_path
+
+    images = [path for source in sources if source.rate is None for path in source.paths]
+    videos = [source.name for source in sources if source.rate is not None]
+    # What is saved, each under the name of its image, of which some are told apart by their endings alone.
+    if "drawings" in save:
+        _check_names([path.name for path in images] + [f"{name}.mp4" for name in videos])
+    if "yolo" in save or "crops" in save:
+        _check_names([path.stem for path in images] + videos)
+    originals = {path.resolve(): path for source in sources for path in source.paths}
+    drawings = [path.name for path in images] + [f"{name}.mp4" for name in videos] if "drawings" in save else []
+    for name in drawings:
+        if (original := originals.get((folder / name).resolve())) is not None:
+            raise ConfigError(f"--output {folder} would overwrite the original {original}: choose another folder")
+    for path in images if "yolo" in save else []:
+        labels = folder / "labels" / f"{path.stem}.txt"
+        if labels.exists() and labels.resolve() == label_path(path.resolve()):
+            raise ConfigError(
+                f"--output {folder} would overwrite {labels}, the annotations of {path}: choose another folder"
+            )
+    ensure_writable_folder(folder, "--output")
+
+
+def _check_names(names: Sequence[str]) -> None:
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
         raise ConfigError(
-            f"{len(repeated)} names, such as {repeated[0]}, appear more than once among the sources, but the output "
-            "holds one file a name: give these sources in separate runs"
+            f"{counted(len(repeated), 'name')}, such as {repeated[0]}, appear more than once among the sources, but "
+            "the output holds one file a name: give these sources in separate runs"
         )
-    resolved = {path.resolve(): path for path in originals}
-    for name in names:
-        if (original := resolved.get((folder / name).resolve())) is not None:
-            raise ConfigError(f"--output {folder} would overwrite the original {original}: choose another folder")
-    ensure_writable_folder(folder, "--output")
 
 
 def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
@@ -137,4 +159,4 @@ def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
     print(f"{found} in {images}, {rate:.1f} images/s; {saved}")
     if outcome.unreadable:
         total = outcome.images + outcome.unreadable
-        print(f"{outcome.unreadable} of {total} images could not be read and were left out")
+        print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read and left out")

@@ -29,6 +29,8 @@ WHAT_IS_READ = (
 )
 USUAL_RATE = 25.0
 """Frames a second where a video or camera does not tell."""
+HIGHEST_RATE = 1000.0
+"""Above it a rate is none: streams tell the ticks of their clock, often 90,000."""
 READERS = 4
 """Threads that decode images."""
 AHEAD = 16
@@ -88,11 +90,11 @@ def open_frames(source: str | Path | int) -> Frames:
         ConfigError: there is nothing of that name, no image in it, or the video, camera or stream cannot be opened.
     """
     text = str(source)
-    if isinstance(source, int) or text.isdecimal():
+    if _is_camera(source):
         return _live(int(text), f"camera {text}")
     if text.startswith(STREAM_STARTS):
         return _live(text, text)
-    path = Path(source)
+    path = Path(text)
     if path.is_file() and path.suffix.lower() in VIDEO_ENDINGS:
         return _video(path)
     paths = find_images(path)
@@ -101,7 +103,13 @@ def open_frames(source: str | Path | int) -> Frames:
 
 def is_endless(source: str | Path | int) -> bool:
     """Whether a source is a camera or a stream."""
-    return str(source).isdecimal() or str(source).startswith(STREAM_STARTS)
+    return _is_camera(source) or str(source).startswith(STREAM_STARTS)
+
+
+def _is_camera(source: str | Path | int) -> bool:
+    """A file or folder may be named with digits too."""
+    text = str(source)
+    return isinstance(source, int) or (text.isdecimal() and not Path(text).exists())
 
 
 def holds_several(source: str | Path) -> bool:
@@ -162,12 +170,18 @@ def _video(path: Path) -> Frames:
     capture = _opened(str(path))
     if capture is None:
         raise ConfigError(f"{path} cannot be opened as a video: it is damaged, ends early, or has an unknown codec")
-    count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+    count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), _rate(capture)
     frames = _video_frames(capture, path, count, rate)
-    return Frames(frames, count if count > 0 else None, path.stem, (path,), rate=rate if rate > 0 else USUAL_RATE)
+    return Frames(frames, count if count > 0 else None, path.stem, (path,), rate=rate or USUAL_RATE)
 
 
-def _video_frames(capture: Any, path: Path, count: int, rate: float) -> Iterator[Frame]:
+def _rate(capture: Any) -> float | None:
+    """Frames a second, where the source tells."""
+    rate: float = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate <= HIGHEST_RATE else None
+
+
+def _video_frames(capture: Any, path: Path, count: int, rate: float | None) -> Iterator[Frame]:
     waiting: queue.Queue[np.ndarray | None] = queue.Queue(AHEAD)
     stopped = threading.Event()
 
@@ -187,7 +201,7 @@ def _video_frames(capture: Any, path: Path, count: int, rate: float) -> Iterator
                 if number < count - 1:
                     logger.warning("%s breaks off after frame %d of %d: the rest is missing", path, number, count)
                 return
-            time_s = number / rate if rate > 0 else None
+            time_s = None if rate is None else number / rate
             yield Frame(f"{path.stem}_{number:06d}", image, path, number=number, time_s=time_s)
     finally:
         stopped.set()
@@ -210,10 +224,9 @@ def _live(device: int | str, name: str) -> Frames:
             "is it connected, and free?" if isinstance(device, int) else "is the address right, and its server up?"
         )
         raise ConfigError(f"{name} cannot be opened: {way_out}")
-    rate = capture.get(cv2.CAP_PROP_FPS)
     label = "".join(letter if letter.isalnum() else "_" for letter in name)
     frames = _live_frames(capture, name, label)
-    return Frames(frames, None, label, is_live=True, rate=rate if rate > 0 else USUAL_RATE)
+    return Frames(frames, None, label, is_live=True, rate=_rate(capture) or USUAL_RATE)
 
 
 def _live_frames(capture: Any, name: str, label: str) -> Iterator[Frame]:

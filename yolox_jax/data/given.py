@@ -7,7 +7,7 @@ import PIL.Image
 import PIL.ImageOps
 from jaxtyping import UInt8
 
-from yolox_jax.data.image import read_image
+from yolox_jax.data.image import BrokenImage, read_image
 
 Image = np.ndarray | PIL.Image.Image | str | Path
 """A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path of an image file."""
@@ -17,11 +17,11 @@ def as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
     """The pixels of an image in BGR order.
 
     Raises:
-        ValueError: an array is no image.
+        ValueError: an array is no image, or a PIL image is of a mode whose numbers have no agreed range.
         BrokenImage: a file cannot be read.
     """
     if isinstance(image, PIL.Image.Image):
-        return np.ascontiguousarray(np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1])
+        return _of_pil(image)
     if not isinstance(image, np.ndarray):
         return read_image(Path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
@@ -30,3 +30,17 @@ def as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
             f"{image.dtype} {list(image.shape)}. Give several images as a list"
         )
     return image
+
+
+def _of_pil(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    if image.mode in ("I", "F"):
+        raise ValueError(f"a PIL image of mode {image.mode} has numbers of any range: convert it to RGB first")
+    try:
+        upright = PIL.ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError) as error:  # what PIL, which reads pixels this late, raises at damaged files
+        path = Path(getattr(image, "filename", "") or "a PIL image")
+        raise BrokenImage(path, f"cannot be decoded ({error})") from error
+    if upright.mode.startswith("I;16"):  # 16 bits, which `convert` would cut off at 255
+        grey = (np.asarray(upright) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[..., ::-1])

@@ -30,10 +30,10 @@ class Pixels(NamedTuple):
 
 
 class BrokenImage(ValueError):
-    """An image file that cannot be used; the message names it and says what to do."""
+    """An image file that cannot be used; the message names it and says why, and where it can, what to do."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path}: {why}. Replace the file, or set --data.broken-images skip to go on without it.")
+    def __init__(self, path: Path, why: str, *, way_out: str = "") -> None:
+        super().__init__(f"{path}: {why}. {way_out}".rstrip())
         self.path = path
         self.why = why
 

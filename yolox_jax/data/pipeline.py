@@ -221,7 +221,8 @@ def _exit_with_the_run() -> None:
 
 def _report_broken(error: BrokenImage, policy: Literal["skip", "stop"], seen: dict[str, str]) -> None:
     if policy == "stop":
-        raise error
+        way_out = "Replace the file, or set --data.broken-images skip to go on without it."
+        raise BrokenImage(error.path, error.why, way_out=way_out) from error
     if str(error.path) not in seen:
         seen[str(error.path)] = error.why
         logger.warning("%s: %s; skipped", error.path, error.why)

@@ -17,8 +17,9 @@ except ModuleNotFoundError as error:
 from yolox_jax.export.onnx_graph import Graph, Value
 from yolox_jax.export.onnx_network import write_network
 from yolox_jax.export.onnx_output import write_detections, write_predictions
-from yolox_jax.export.settings import ExportSettings, package_version
+from yolox_jax.export.settings import ExportSettings
 from yolox_jax.models import YOLOX, fold_batch_norm
+from yolox_jax.version import package_version
 
 OPSET = 17
 """Read by ONNX Runtime from 1.12 (2022), TensorRT from 8.6 and OpenVINO from 2022.3 on."""

@@ -203,6 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("image", help="an image file")
     parser.add_argument("--output", help="where to save the image with the detections drawn")
     options = parser.parse_args(arguments)
+    if options.output is not None and not cv2.haveImageWriter(options.output):
+        print(f"--output {options.output}: give the name of an image file, such as drawn.jpg", file=sys.stderr)
+        return 2
     image = cv2.imread(options.image)
     if image is None:
         print(f"{options.image} is missing or no image that OpenCV can read", file=sys.stderr)

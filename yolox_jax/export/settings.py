@@ -1,14 +1,14 @@
 """What an exported network is set to, the same for every format."""
 
 import dataclasses
-import importlib.metadata
 import json
 from typing import NamedTuple
 
-from yolox_jax.config import STRIDE, ConfigError
+from yolox_jax.config import ConfigError
 from yolox_jax.data.letterbox import PADDING
-from yolox_jax.detector_settings import check_precision, check_thresholds
 from yolox_jax.models.yolox import YOLOX
+from yolox_jax.setting_checks import check_class_names, check_input_size, check_precision, check_thresholds
+from yolox_jax.version import package_version
 
 
 class Suppression(NamedTuple):
@@ -48,9 +48,7 @@ class ExportSettings:
     """Most detections an image, K: what the outputs are padded to."""
 
     def __post_init__(self) -> None:
-        height, width = self.input_size
-        if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
-            raise ConfigError(f"input size {height} x {width}: height and width must be multiples of {STRIDE} px")
+        check_input_size(self.input_size)
         check_precision(self.precision)
         check_thresholds(self.score_threshold, self.iou_threshold)
         if self.batch is not None and self.batch < 1:
@@ -65,8 +63,7 @@ class ExportSettings:
 
     def check(self, model: YOLOX) -> None:
         """Raise ConfigError where they do not belong to a network."""
-        if len(self.class_names) != model.num_classes:
-            raise ConfigError(f"{len(self.class_names)} class names for a network with {model.num_classes} classes")
+        check_class_names(self.class_names, model.num_classes)
 
     def metadata(self, model: YOLOX) -> dict[str, str]:
         """What a program that runs the file has to know, as it is stored there: plain text or JSON.
@@ -85,11 +82,3 @@ class ExportSettings:
             "precision": self.precision,
             "producer": f"yolox_jax {package_version()}",
         }
-
-
-def package_version() -> str:
-    """The version of this package, where it is installed."""
-    try:
-        return importlib.metadata.version("yolox-jax")
-    except importlib.metadata.PackageNotFoundError:  # a checkout on the path
-        return "(not installed)"

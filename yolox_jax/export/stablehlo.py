@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,14 +27,14 @@ METADATA = "metadata.json"
 
 def export_stablehlo(
     model: YOLOX,
-    path: Path,
+    path: str | Path,
     settings: ExportSettings,
     *,
     platforms: Sequence[str] = PLATFORMS,
-) -> jax.export.Exported:
+) -> Path:
     """Write one file that holds the function from images to detections, its weights, and what it was made with.
 
-    The file is a zip archive of `detect.bin` and `metadata.json`, and needs jax and NumPy alone:
+    The file is a zip archive of `detect.bin` and `metadata.json`, and needs jax, NumPy and flatbuffers alone:
 
         with zipfile.ZipFile("yolox.stablehlo") as file:
             detect = jax.export.deserialize(bytearray(file.read("detect.bin"))).call
@@ -44,6 +45,15 @@ def export_stablehlo(
     px of the original images. `found` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
     int32 [B, K] (-1 beyond the last) and `count` int32 [B], best first. Without suppression it takes images alone and
     holds `predictions` [B, A, 5 + C]: centre x, centre y, width, height in px of the input, objectness and classes.
+
+    Args:
+        model: left as it is.
+        path: where to; its folder is made. An existing file is replaced once the new one is complete.
+        settings: shapes, precision and suppression.
+        platforms: what it can run on, of `PLATFORMS`.
+
+    Returns:
+        `path`.
 
     Raises:
         ConfigError: there is no such platform, or the package flatbuffers is missing.
@@ -64,8 +74,7 @@ def export_stablehlo(
             *((images, ratios) if settings.nms else (images,))
         )
     metadata = settings.metadata(model) | {"platforms": json.dumps(list(platforms))}
-    _write(path, exported.serialize(), metadata)
-    return exported
+    return _write(Path(path), exported.serialize(), metadata)
 
 
 def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Array]]:
@@ -95,11 +104,16 @@ def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Arra
     return function
 
 
-def _write(path: Path, program: bytearray, metadata: Mapping[str, str]) -> None:
+def _write(path: Path, program: bytearray, metadata: Mapping[str, str]) -> Path:
     """The archive, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    # Fixed dates, so that the same network gives the same file.
-    with zipfile.ZipFile(partial, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
-        archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
-    partial.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        # Fixed dates, so that the same network gives the same file.
+        with zipfile.ZipFile(partial, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
+            archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,9 +45,9 @@ def read_weights(path: str | Path) -> WeightsFile:
     if path.suffix in (".pth", ".pt"):
         return WeightsFile(read_pth(path), {})
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _with_checked_metadata(path, _read_safetensors(path))
     if path.suffix == ".npz":
-        return _read_npz(path)
+        return _with_checked_metadata(path, _read_npz(path))
     raise WeightsError(f"{path}: weights are read from .pth, .pt, .safetensors, .npz or a run directory")
 
 
@@ -88,6 +87,31 @@ def _weights_of_run(directory: Path) -> Path:
     )
 
 
+def _with_checked_metadata(path: Path, file: WeightsFile) -> WeightsFile:
+    """Other programs may have written the keys that ours have."""
+    for key, is_right, what in (
+        ("class_names", _is_list_of_names, "a JSON list of names"),
+        ("input_size", _is_size, "a JSON list of height and width in px"),
+    ):
+        if key in file.metadata:
+            value = file.metadata[key]
+            try:
+                right = is_right(json.loads(value))
+            except (TypeError, ValueError):
+                right = False
+            if not right:
+                raise WeightsError(f"{path}: its metadata has {key} {value!r}, which is not {what}")
+    return file
+
+
+def _is_list_of_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value)
+
+
 def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -98,10 +122,11 @@ def _read_safetensors(path: Path) -> WeightsFile:
 
 
 def _read_npz(path: Path) -> WeightsFile:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = dict(file)
-        metadata = json.loads(str(arrays.pop(_METADATA_KEY, "{}")))
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is damaged or no .npz file of arrays: {error}") from error
+    with path.open("rb") as opened:
+        try:
+            with np.load(opened, allow_pickle=False) as file:
+                arrays = dict(file)
+            metadata = json.loads(str(arrays.pop(_METADATA_KEY, "{}")))
+        except Exception as error:  # a damaged header can fail in any way
+            raise WeightsError(f"{path} is damaged or no .npz file of arrays: {error}") from error
     return WeightsFile(arrays, metadata)

@@ -49,6 +49,8 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
             content = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+    except OSError:  # such as a file that this user may not read: nothing is wrong with it
+        raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise WeightsError(
             f"{path} is damaged or no file of torch.save ({type(error).__name__}: {error}); download or copy it again"
