@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from videos import SIZE, Camera, frame, write_video
+from videos import SIZE, Camera, frame, left_edge, write_video
 from yolox_jax import prediction
 from yolox_jax.cli.main import main
 from yolox_jax.config import ConfigError
@@ -274,6 +274,15 @@ def test_a_video_holds_what_was_done_before_a_failure(weights, tmp_path, monkeyp
     assert predict(film, "--weights", weights, "--output", output, "--save", "drawings", "yolo") == 2
     assert f"what is found in film_000006 cannot be written to {output}" in capfd.readouterr().err
     assert len(list(open_frames(output / "film.mp4").frames)) == 6
+
+
+def test_a_frame_stays_for_those_that_were_left_out(tmp_path):
+    video = Video(tmp_path / "film.mp4", 10.0)
+    for number in (7, 8, 12):
+        video.add(frame(number), number)
+    video.close()
+    shown = [left_edge(one.image) for one in open_frames(tmp_path / "film.mp4").frames]
+    np.testing.assert_allclose(shown, [14, 16, 16, 16, 16, 24], atol=1)
 
 
 def test_a_video_that_cannot_be_written_says_so(tmp_path, monkeypatch):
