@@ -139,9 +139,13 @@ class _Writer(contextlib.ExitStack):
 
     def _take(self) -> None:
         number, task = self._waiting.popleft()
-        drawn = task.result()
-        if self._video is not None and number is not None and drawn is not None:
-            self._video.add(drawn, number)
+        try:
+            drawn = task.result()
+            if self._video is not None and number is not None and drawn is not None:
+                self._video.add(drawn, number)
+        except BaseException:
+            self._waiting.clear()  # what comes after a frame that is lost would stand in its place
+            raise
 
     def _finish(self) -> None:
         """Wait for what is still being drawn, and close the video, whatever fails."""
@@ -149,7 +153,6 @@ class _Writer(contextlib.ExitStack):
             while self._waiting:
                 self._take()
         finally:
-            self._waiting.clear()
             if self._video is not None:
                 self._video.close()
                 self._video = None
