@@ -143,7 +143,7 @@ class _Writer(contextlib.ExitStack):
             drawn = task.result()
             if self._video is not None and number is not None and drawn is not None:
                 self._video.add(drawn, number)
-        except BaseException:
+        except Exception:
             self._waiting.clear()  # what comes after a frame that is lost would stand in its place
             raise
 
