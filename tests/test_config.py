@@ -2,21 +2,16 @@ import copy
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from yolox_jax.config import Config, ConfigError, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
-from yolox_jax.config_file import (
-    check_config,
-    check_multiscale_range,
-    config_from_dict,
-    config_to_dict,
-    flag,
-    load_config,
-    shipped_configs,
-)
+from yolox_jax.config_checks import check_config, check_multiscale_range
+from yolox_jax.config_file import load_config, shipped_configs
+from yolox_jax.config_json import config_from_dict, config_to_dict, flag
 
 SHIPPED = [
     "bccd_nano",
@@ -242,3 +237,24 @@ def test_lists_of_any_length_survive_json(loggers: Any, freeze: tuple[str, ...])
 def test_json_that_is_no_config_is_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config_from_dict(values)
+
+
+def test_the_settings_of_a_run_are_a_config(tmp_path: Path) -> None:
+    config = dataclasses.replace(load_config("yolox_s"), seed=7)
+    (tmp_path / "config.json").write_text(json.dumps(config_to_dict(config)))
+    assert load_config(tmp_path) == load_config(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no valid JSON"),
+        ("[]", "holds no settings of a run"),
+        ('{"sed": 1}', "there is no setting sed; did you mean seed?"),
+        ('{"train": {"batch_size": 0}}', "--train.batch-size 0 cannot work"),
+    ],
+)
+def test_settings_of_a_run_that_cannot_be_read_are_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=f"{re.escape(str(tmp_path))}/config.json:? .*{re.escape(message)}"):
+        load_config(tmp_path)

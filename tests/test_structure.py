@@ -14,8 +14,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up; a room may import its own layer and those below. `data` has a rule of its own besides.
 LAYERS = [
     {
-        *("config", "config_file", "structures", "boxes", "anchors", "coco_names", "draw", "files", "text", "top_k"),
-        *("image_detections", "compiler_options", "json_values", "setting_checks", "version"),
+        *("config", "config_checks", "config_file", "config_json", "setting_checks", "version", "json_values"),
+        *("structures", "boxes", "anchors", "coco_names", "draw", "files", "text", "top_k"),
+        *("image_detections", "compiler_options"),
     },
     {"data", "models", "assignment", "losses", "postprocess"},
     {"weights", "inference", "detector_settings"},

@@ -84,7 +84,10 @@ class ImageDetections:
         Raises:
             ModuleNotFoundError: the package supervision is not installed.
         """
-        import supervision
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("this needs the package supervision: pip install supervision") from error
 
         return supervision.Detections(
             xyxy=self.boxes.astype(np.float32),

@@ -156,6 +156,15 @@ def test_detections_are_kept_whatever_fails_after(data, weights, tmp_path, monke
     assert len(json.loads(detections.read_text())) == 15
 
 
+def test_some_of_the_classes_of_saved_detections_are_scored(data, tmp_path, capfd):
+    path = tmp_path / "detections.json"
+    boxes = [{"image_id": n, "category_id": 1 + n % 2, "bbox": [5, 5, 20, 30], "score": 0.5} for n in range(3)]
+    path.write_text(json.dumps(boxes))
+    assert evaluate(data, None, "--results", path, "--data.classes", "red") == 0
+    printed = capfd.readouterr().out
+    assert "1 detection of classes beyond --data.classes left out" in printed and "2 detections in 3 images" in printed
+
+
 def test_no_detections_at_all_score_zero(data, tmp_path):
     path, output = tmp_path / "detections.json", tmp_path / "metrics.json"
     path.write_text("[]")

@@ -12,7 +12,8 @@ import pytest
 
 from opened import open_dataset
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
-from yolox_jax.config_file import check_config, config_from_dict, config_to_dict
+from yolox_jax.config_checks import check_config
+from yolox_jax.config_json import config_from_dict, config_to_dict
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError
 

@@ -14,7 +14,7 @@ import pytest
 from scored_sets import make_dataset, random_set
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config
-from yolox_jax.config_file import config_to_dict
+from yolox_jax.config_json import config_to_dict
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.evaluation.runner import evaluate_results
@@ -185,6 +185,7 @@ def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
         ("[]", "holds no figures of an evaluation"),
         ('{"AP": 0.5}', "is of version None, and this program reads version 2"),
         ('{"AP": 0.5, "version": 99}', "is of version 99"),
+        ('{"AP": 0.5, "version": 2, "AP50": 0.5}', "lacks AP75, AP_small"),
     ],
 )
 def test_other_files_are_refused(tmp_path, capfd, content, message):
@@ -202,7 +203,7 @@ def test_folders_without_an_evaluation_are_refused_with_the_way_out(tmp_path, ca
     assert "is no run directory" in capfd.readouterr().err
     (tmp_path / "config.json").write_text("{}")
     assert main(["report", str(tmp_path)]) == 2
-    assert "evaluate.py --weights" in capfd.readouterr().err
+    assert "evaluate.py --config" in capfd.readouterr().err
 
 
 def test_errors_of_the_kind_shown_are_red_and_named_and_above_all_others():

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from yolox_jax.config import Config, ConfigError, TrainConfig
-from yolox_jax.config_file import config_to_dict
+from yolox_jax.config_json import config_to_dict
 from yolox_jax.training.loggers import Logger, check_loggers, open_loggers
 from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import RunDirectory, flatten

@@ -1,5 +1,7 @@
 """Files of weights: round trips and what is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +100,17 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, suffi
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(PermissionError):
         read_weights(path)
+
+
+def test_the_same_weights_make_the_same_file(tmp_path: Path):
+    """Saved by several processes, since the order of some maps is drawn anew in each."""
+    program = (
+        "import sys, numpy as np; from pathlib import Path; from yolox_jax.weights import save_weights; "
+        "save_weights(Path(sys.argv[1]), {'a': np.arange(3.0), 'b': np.ones((2, 2), np.float32)}, "
+        "{name: name for name in 'pqrstuvw'})"
+    )
+    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    for path in paths:
+        subprocess.run([sys.executable, "-c", program, path], check=True)
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert read_weights(paths[0]).metadata == {name: name for name in "pqrstuvw"}

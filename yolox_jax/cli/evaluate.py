@@ -11,6 +11,7 @@ from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.json_values import write_json
+from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.sources.dataset import Dataset
@@ -25,7 +26,8 @@ class EvaluateArguments:
     """Weights to score: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as yolox_s,
     which are fetched at their first use."""
     results: Path | None = None
-    """In place of weights: score detections that were saved, a JSON file of COCO results."""
+    """In place of weights: score detections that were saved, a JSON file of COCO results. All of them count, whatever
+    --evaluation says of thresholds."""
     output: Path | None = None
     """JSON file for the figures and all that `yolox-jax report` shows of them."""
     detections: Path | None = None
@@ -84,7 +86,7 @@ def main(argv: list[str]) -> None:
 
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
     if arguments.results is not None:
-        return _evaluate_saved(arguments.results, dataset)
+        return _evaluate_saved(arguments.results, dataset, some_classes=bool(config.data.classes))
     assert arguments.weights is not None
     import jax
 
@@ -118,12 +120,17 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
         )
 
 
-def _evaluate_saved(path: Path, dataset: "Dataset") -> "Evaluation":
+def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "Evaluation":
     from yolox_jax.data.sources.dataset import DataError
     from yolox_jax.evaluation.runner import evaluate_results
     from yolox_jax.evaluation.saved_results import read_results
 
     results = read_results(path)
+    if some_classes:
+        kept = [result for result in results if result["category_id"] in dataset.category_ids]
+        if len(kept) < len(results):
+            print(f"{counted(len(results) - len(kept), 'detection')} of classes beyond --data.classes left out")
+        results = kept
     try:
         return evaluate_results(dataset, results)
     except DataError as error:

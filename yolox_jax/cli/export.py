@@ -95,7 +95,7 @@ def _check(arguments: ExportArguments) -> None:
     """What can be refused before jax is loaded."""
     suffix = SUFFIXES[arguments.format]
     if arguments.output.suffix != suffix:
-        raise ConfigError(f"--output {arguments.output}: the name of a {arguments.format} file ends in {suffix}")
+        raise ConfigError(f"--output {arguments.output}: a file of {arguments.format} has a name that ends in {suffix}")
     if arguments.output.is_dir():
         raise ConfigError(f"--output {arguments.output} is a folder: give the name of a file")
     for flag, value, of in (

@@ -12,7 +12,7 @@ class MemoryArguments:
     """What to compare with."""
 
     limit_gib: float | None = None
-    """Memory of a device in GiB. Not given: what programs may use of the first one, or of this machine on a CPU."""
+    """Memory of a device in GiB. Not given: what programs may use of the first one."""
     num_classes: int = 80
     """Classes that the network tells apart."""
 
@@ -47,6 +47,8 @@ def main(argv: list[str]) -> None:
 
     shares = jax.device_count() * config.train.accumulation_steps
     batch, found = largest_batch(needed_at, limit, shares)
+    if (asked := config.train.batch_size) not in found:
+        found[asked] = needed_at(asked)
     device = jax.devices()[0].device_kind
     print(
         f"{config.model.variant} in {config.train.precision} at {size[0]}x{size[1]} px, "

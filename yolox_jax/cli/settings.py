@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import check_config, load_config, shipped_configs
+from yolox_jax.config_checks import check_config
+from yolox_jax.config_file import load_config, shipped_configs
 
 Extra = TypeVar("Extra")
 
@@ -60,7 +61,7 @@ def requested_config(argv: list[str]) -> str | None:
 
 
 def _config_help() -> str:
-    return f"the path of a config file or a shipped name: {', '.join(shipped_configs())}"
+    return f"the path of a config file or of a run, or a shipped name: {', '.join(shipped_configs())}"
 
 
 def _arguments_type(extra_type: type, config: Config) -> type:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from yolox_jax.cli.settings import parse_with_config, requested_config
+from yolox_jax.config_file import RUN_SETTINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,7 +12,8 @@ class TrainArguments:
     """Where the run lies."""
 
     workdir: Path | None = None
-    """Folder for weights, metrics, logs and pictures; runs/ and the name of the config if not given."""
+    """Folder for weights, metrics, logs and pictures; if not given, runs/ and the name of the config, or the run that
+    --config names."""
     resume: bool = False
     """Go on where the run in the folder stopped."""
     distributed: bool = False
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> None:
     arguments, config = parse_with_config(
         TrainArguments, argv, prog="yolox-jax train", description="Train a detector as a config says."
     )
-    workdir = arguments.workdir or Path("runs") / Path(requested_config(argv) or "").stem
+    workdir = arguments.workdir or _usual_workdir(Path(requested_config(argv) or ""))
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
@@ -48,3 +50,9 @@ def main(argv: list[str]) -> None:
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
+
+
+def _usual_workdir(config: Path) -> Path:
+    if config.name == RUN_SETTINGS:
+        return config.parent
+    return config if config.is_dir() else Path("runs") / config.stem

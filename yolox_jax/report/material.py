@@ -8,8 +8,16 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.json_file import read_json
 from yolox_jax.evaluation.analysis import VERSION
+from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.training.reporting import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
+
+KEYS = (
+    *FIGURES,
+    *("losses", "per_class", "per_iou", "per_class_figures", "curves", "operating_points", "confusion", "errors"),
+    *("galleries", "data", "settings", "weights", "environment", "date"),
+)
+"""What a report shows of an evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +47,8 @@ def read_material(path: Path) -> Material:
         if not run.best_metrics.exists():
             raise ConfigError(
                 f"{path} has no {run.best_metrics.relative_to(path)}, which the first evaluation of a run writes; "
-                f"score its weights with evaluate.py --weights {path} --output metrics.json and report on that file"
+                f"score its weights with evaluate.py --config {path} --weights {path} --output metrics.json and report "
+                "on that file"
             )
         document = read_document(run.best_metrics)
         return Material(path.resolve().name, document, read_metrics(run.metrics), path / "report")
@@ -63,4 +72,7 @@ def read_document(path: Path) -> dict[str, Any]:
             f"{path} is of version {version}, and this program reads version {VERSION}: write it anew with "
             "evaluate.py --output"
         )
+    missing = [key for key in KEYS if key not in document]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}: write it anew with evaluate.py --output")
     return document

@@ -107,6 +107,7 @@ def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
         by_size.bar(places + shift, [document[f"{name}_{size}"] or 0 for size in sizes], 0.38, label=name)
     counts = document["data"]["objects_per_area"]
     by_size.set_xticks(places, [f"{size}\n{counts[size]} objects" for size in sizes])
+    by_size.set_ylabel("AP, AR")
     by_size.legend(frameon=False, loc="upper left")
     for axis in (by_iou, by_size):
         _tidy(axis)

@@ -90,6 +90,8 @@ class CompiledSteps:
         except Exception as error:
             self._compiled[size].set_exception(error)
             return
+        if self._closed.is_set():  # nobody waits for it, and the log of the run may be closed
+            return
         logger.info("compiled the step for %dx%d px in %.0f s", *size, time.perf_counter() - start)
         self._compiled[size].set_result(compiled)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import psutil
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.training.state import TrainState
@@ -21,8 +22,11 @@ def needed_bytes(compiled: jax.stages.Compiled) -> int:
 
 
 def limit_bytes() -> int | None:
-    """What programs may use of this process's first device; None where it does not say, as a CPU."""
-    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    """What programs may use of this process's first device; of a CPU its share of the memory of this machine."""
+    first = jax.local_devices()[0]
+    if first.platform == "cpu":
+        return psutil.virtual_memory().total // jax.local_device_count()
+    return (first.memory_stats() or {}).get("bytes_limit")
 
 
 def lasting_bytes(state: TrainState) -> int:

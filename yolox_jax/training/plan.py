@@ -43,7 +43,9 @@ class Plan:
         )
 
     def sizes_from(self, step: int) -> list[tuple[int, int]]:
-        """Every input size from `step` on, in the order in which they are first needed."""
+        """Every input size from `step` on, in the order in which they are first needed; none after the last step."""
+        if step >= self.total_steps:
+            return []
         interval, range_px = self.config.train.multiscale_interval, self.config.train.multiscale_px
         most = 1 if range_px is None else (range_px[1] - range_px[0]) // STRIDE + 1
         sizes: dict[tuple[int, int], None] = {}

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import config_from_dict, config_to_dict, flag, rules_of
+from yolox_jax.config_checks import rules_of
+from yolox_jax.config_file import RUN_SETTINGS
+from yolox_jax.config_json import config_from_dict, config_to_dict, flag
 from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import shortened
@@ -53,7 +55,7 @@ class RunDirectory:
     @property
     def config(self) -> Path:
         """Every setting, as JSON."""
-        return self.root / "config.json"
+        return self.root / RUN_SETTINGS
 
     @property
     def data(self) -> Path:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import check_config, check_multiscale_range, config_to_dict
+from yolox_jax.config_checks import check_config, check_multiscale_range
+from yolox_jax.config_json import config_to_dict
 from yolox_jax.data.cache import PixelCache, open_cache
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
@@ -226,6 +227,14 @@ def _announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dat
         logger.info("%s: %d images, %d boxes, %d classes", which, len(dataset.records), boxes, len(dataset.class_names))
         for warning in dataset.warnings:
             logger.warning("%s: %s", which, warning)
+    if config.train.batch_size > len(train_set.records):
+        logger.warning(
+            "--train.batch-size %d is more than the %d training images: each batch holds images several times, and the "
+            "learning rate grows with it, to %.3g. A batch of at most the images there are is likely meant",
+            config.train.batch_size,
+            len(train_set.records),
+            config.optimizer.lr_per_image * config.train.batch_size,
+        )
     for finding in cheap_findings(train_set, val_set, config.data):
         if finding.level != "note":
             logger.warning("%s", finding.sentence())

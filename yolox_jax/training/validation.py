@@ -18,7 +18,7 @@ from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.dataset import Dataset, Record
 from yolox_jax.detector import Detector
-from yolox_jax.draw import draw_detections
+from yolox_jax.draw import FONT, draw_detections
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.runner import Evaluation, evaluate
 from yolox_jax.evaluation.validation_loss import ValidationLoss
@@ -74,6 +74,8 @@ class Validator:
             on_progress()
 
         start, step = time.perf_counter(), int(state.step)
+        if self._detector is None:
+            logger.info("epoch %d: evaluating for the first time, which compiles; this can take minutes", epoch)
         model = averaged_model(self._graphdef, state)
         detector = self._detector_of(model)
         evaluation = evaluate(
@@ -153,7 +155,7 @@ def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_s
 
 
 def draw_sheet(dataset: Dataset, evaluation: Evaluation, count: int) -> UInt8[np.ndarray, "H W 3"] | None:
-    """Draws `count` images spread over the data set (BGR), annotated objects above and predicted ones below."""
+    """Draws `count` images spread over the data set (BGR), annotated objects above and predicted ones below each."""
     places = np.unique(np.linspace(0, len(dataset.records) - 1, count).astype(int))
     drawn = (_column(dataset, dataset.records[place], evaluation) for place in places)
     columns = [column for column in drawn if column is not None]
@@ -184,5 +186,12 @@ def _column(
     names = [[dataset.class_names[index] for index in indices] for indices in (record.classes, classes)]
     truth = draw_detections(small, record.boxes * ratio, None, record.classes, names[0])
     predicted = draw_detections(small, boxes * ratio, scores, classes, names[1])
-    pair = np.concatenate([truth, predicted])
+    what = f"{'predicted' if found else 'nothing predicted'} with a score from {PICTURE_SCORE:g}"
+    pair = np.concatenate([_captioned(truth, "annotated"), _captioned(predicted, what)])
     return cv2.copyMakeBorder(pair, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+
+
+def _captioned(image: UInt8[np.ndarray, "h w 3"], text: str, height_px: int = 18) -> UInt8[np.ndarray, "H w 3"]:
+    strip = np.full((height_px, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, text, (2, height_px - 5), FONT, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([strip, image])

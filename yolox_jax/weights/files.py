@@ -72,10 +72,20 @@ def save_weights(
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     if path.suffix == ".safetensors":
         # Not save_file, whose files nobody but their owner may read.
-        partial.write_bytes(safetensors.numpy.save(arrays, dict(metadata)))
+        partial.write_bytes(_in_order(safetensors.numpy.save(arrays, dict(metadata))))
     else:
         np.savez(partial, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
     partial.replace(path)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata in order, which otherwise differs from file to file of the same weights."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # arrays begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def _weights_of_run(directory: Path) -> Path:

@@ -84,7 +84,8 @@ def published_weights(variant: str, *, on_progress: OnProgress | None = None) ->
         WeightsError: there are none of that name, or they cannot be had, are not what was recorded, or cannot be kept.
     """
     if variant not in VARIANTS:
-        raise WeightsError(f"there are no published weights {variant!r}; choose one of {_names()}")
+        hint = f"; for a file, Detector(weights={variant!r})" if Path(variant).suffix or Path(variant).exists() else ""
+        raise WeightsError(f"there are no published weights {variant!r}; choose one of {_names()}{hint}")
     place = _Place(user_cache() / "weights", variant)
     try:
         if not _is_whole(place):

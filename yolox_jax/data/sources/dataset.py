@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32
+
+MOST_NAMES = 10
+"""Class names that a message lists."""
 
 CLIP_TOLERANCE_PX = 0.05
 """A box that reaches over the border by less is rounding, and is not reported (COCO writes two decimals)."""
@@ -205,10 +209,16 @@ def check_same_classes(train_set: Dataset, val_set: Dataset) -> None:
         DataError: with both lists.
     """
     if train_set.class_names != val_set.class_names:
+        train, val = Counter(train_set.class_names), Counter(val_set.class_names)
+        parts = [
+            f"only {where} has {', '.join(names[:MOST_NAMES])}" + " and more" * (len(names) > MOST_NAMES)
+            for where, names in (("train", list(train - val)), ("val", list(val - train)))
+            if names
+        ]
+        difference = "; ".join(parts) or "they are in another order"
         raise DataError(
-            f"--data.train and --data.val differ in their classes: {', '.join(train_set.class_names)} against "
-            f"{', '.join(val_set.class_names)}; give both the same list of categories, "
-            "or name the classes that are wanted with --data.classes",
+            f"--data.train and --data.val differ in their classes: {difference}. Name the classes that are "
+            "wanted with --data.classes, or give both the same list of categories",
             kind="different class lists",
         )
 
