@@ -1,6 +1,6 @@
 """How long label assignment takes, and how much memory, over the number of objects and of images.
 
-SimOTA on the outputs of an untrained network at 640 px, for as many slots as there are objects.
+SimOTA on noise in place of the outputs of a network at 640 px, for as many slots as there are objects.
 """
 
 import argparse

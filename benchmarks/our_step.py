@@ -17,6 +17,7 @@ from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model, summarize
 from yolox_jax.structures import Targets
 from yolox_jax.training.fake_batch import fake_batch
+from yolox_jax.training.memory import needed_bytes
 from yolox_jax.training.mesh import create_mesh, split_over_devices, to_devices
 from yolox_jax.training.optimizer import sgd, warmup_cosine
 from yolox_jax.training.state import TrainState, create_train_state
@@ -111,12 +112,10 @@ class OurStep:
 def _finish(lowered: Any, start: float) -> tuple[Any, dict[str, Any]]:
     traced = time.perf_counter()
     compiled = lowered.compile()
-    memory = compiled.memory_analysis()
-    needed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return compiled, {
         "trace_s": traced - start,
         "compile_s": time.perf_counter() - traced,
-        "memory_bytes": needed + memory.temp_size_in_bytes,
+        "memory_bytes": needed_bytes(compiled),
     }
 
 

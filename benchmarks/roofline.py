@@ -22,8 +22,8 @@ from rich.table import Table
 from our_step import matrix_tflops
 from yolox_jax.models import VARIANTS, create_model, summarize
 from yolox_jax.models.convolution import plain_convolutions
+from yolox_jax.training.utilization import TRAINING_PASSES
 
-PASSES = 3
 INPUT_TRAFFIC, OUTPUT_TRAFFIC = 3, 11
 
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     for variant in arguments.variants:
         size = VARIANTS[variant].input_size
         model = create_model(variant)
-        gflop = PASSES * summarize(model, size).gflops
+        gflop = TRAINING_PASSES * summarize(model, size).gflops
         megabytes = _feature_values(model, size) * jnp.dtype(arguments.precision).itemsize / 1e6
         computing, moving = gflop / tflops, megabytes / bandwidth
         table.add_row(

@@ -179,3 +179,9 @@ def largest_array_in_text(hlo):
     bits = {"pred": 8, "s8": 8, "u8": 8, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64}
     shapes = re.findall(r"\b(pred|[suf]\d+)\[([\d,]+)\]", hlo)
     return max(bits[kind] // 8 * int(np.prod([int(n) for n in dims.split(",")])) for kind, dims in shapes)
+
+
+def test_targets_without_slots_are_refused():
+    empty = Targets(jnp.zeros((1, 0, 4)), jnp.zeros((1, 0), jnp.int32), jnp.zeros((1, 0), bool))
+    with pytest.raises(ValueError, match="no slots: give at least one"):
+        assign(jnp.zeros((1, NUM_ANCHORS, 8)), empty, image_size=SIZE)

@@ -47,8 +47,10 @@ def assign(
         Foreground mask, slot of the matched object and IoU with it, for each anchor.
 
     Raises:
-        ValueError: the number of anchors does not belong to `image_size`.
+        ValueError: the number of anchors does not belong to `image_size`, or there is not one slot.
     """
+    if targets.boxes.shape[1] == 0:
+        raise ValueError("targets have no slots: give at least one, which need not be valid")
     eligible, iou, cost, wanted = match_costs(raw, targets, image_size=image_size, config=config)
     num_slots = iou.shape[1]
     taken = _cheapest(cost, wanted, config.max_dynamic_k) & eligible

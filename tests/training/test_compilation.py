@@ -2,12 +2,13 @@
 
 import dataclasses
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from yolox_jax.config import Config, DataConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config import Config, DataConfig, EvaluationConfig, ScheduleConfig, TrainConfig
 from yolox_jax.training.compilation import CompiledSteps
 from yolox_jax.training.plan import Plan
 from yolox_jax.training.utilization import peak_tflops, utilization
@@ -21,16 +22,22 @@ def step(state, batch, l1_weight, size):
     return state + batch["images"].sum() + size[0], {"l1": l1_weight}
 
 
-def test_every_size_is_compiled_before_it_is_asked_for_and_errors_come_to_who_asks():
+def test_every_size_is_compiled_before_it_is_asked_for():
     state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
-    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES) as steps:
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES[:2]) as steps:
         for size in SIZES[:2]:
             compiled = steps.wait(size, timeout_s=60)
             assert compiled is not None and float(compiled(state, batch, jnp.float32(0))[0]) == 6 + size[0]
-        with pytest.raises(ValueError, match="no memory"):
-            while steps.wait(SIZES[2], timeout_s=1) is None:
-                pass
         assert steps.num_left == 0
+
+
+def test_an_error_of_any_size_comes_to_whoever_waits():
+    state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES) as steps:
+        deadline = time.monotonic() + 60
+        with pytest.raises(ValueError, match="no memory"):
+            while time.monotonic() < deadline:
+                steps.wait(SIZES[0], timeout_s=1)
 
 
 def test_what_is_not_ready_is_waited_for_in_short_and_dropped_when_the_run_ends():
@@ -65,7 +72,9 @@ def test_sizes_come_in_the_order_of_need_and_only_those_needed():
         needed = list(dict.fromkeys(plan.size_at(step) for step in range(start, plan.total_steps)))
         assert plan.sizes_from(start) == needed
     assert len(plan.sizes_from(0)) == 11 and len(plan.sizes_from(3990)) == 1
-    assert plan.sizes_from(4000) == []
+    assert plan.sizes_from(4000) == plan.sizes_to_compile(4000) == []
+    order = plan.sizes_to_compile(0)
+    assert order[:2] == [plan.size_at(0), (640, 640)] and sorted(order) == sorted(plan.sizes_from(0))
     single = dataclasses.replace(config, train=TrainConfig(multiscale_px=None))
     assert Plan(single, 100).sizes_from(0) == [(416, 416)]
 
@@ -89,3 +98,14 @@ def test_peaks_are_known_by_the_kind_of_device_and_precision(kind, precision, pe
 
 def test_utilization_counts_three_passes_over_all_devices():
     assert utilization(100.0, 1000.0, 150.0, 4) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("no_aug_epochs", [0, 2])
+def test_evaluations_follow_every_few_epochs_and_each_of_the_last(no_aug_epochs):
+    config = Config(
+        schedule=ScheduleConfig(epochs=8, warmup_epochs=1, no_aug_epochs=no_aug_epochs),
+        evaluation=EvaluationConfig(interval=3),
+    )
+    plan = Plan(config, steps_per_epoch=5)
+    evaluated = [step for step in range(-1, plan.total_steps) if plan.evaluates_after(step)]
+    assert evaluated == [5 * epoch - 1 for epoch in ((3, 6, 8) if no_aug_epochs == 0 else (3, 6, 7, 8))]

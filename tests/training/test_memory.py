@@ -34,6 +34,18 @@ def test_the_largest_batch_is_found_with_few_compilations(step: int, limit: int,
         assert bend or found == max(fits)
 
 
+@pytest.mark.parametrize("bend_at", [3, 8, 40])
+@pytest.mark.parametrize("limit", [900, 5000, 20_000])
+def test_memory_that_grows_slower_further_on_is_used_too(bend_at: int, limit: int):
+    def needed_at(batch: int) -> int:
+        return 300 + 60 * min(batch, bend_at) + 25 * max(batch - bend_at, 0)
+
+    found, needs = largest_batch(needed_at, limit, 1)
+    best = max(batch for batch in range(1, limit) if needed_at(batch) <= limit)
+    assert needs[found] <= limit and best <= memory.WORTH_ASKING * found + 1
+    assert len(needs) <= 8
+
+
 def test_a_step_that_does_not_fit_is_refused_with_what_fits_and_what_helps(monkeypatch: pytest.MonkeyPatch):
     compiled = jax.jit(lambda x: jnp.sin(x) @ x).lower(jnp.ones((256, 256))).compile()
     needed = needed_bytes(compiled)
@@ -59,6 +71,8 @@ def test_running_out_of_memory_is_explained_and_other_errors_are_left_alone():
     assert "--train.rematerialise" not in str(explained.value)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), out_of_memory_explained(used):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+    with pytest.raises(ConfigError, match="--evaluation.batch-size"), out_of_memory_explained(used, evaluating=True):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5 bytes.")
 
 
 @pytest.mark.slow

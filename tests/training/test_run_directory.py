@@ -52,6 +52,14 @@ def test_a_run_that_never_reached_a_checkpoint_may_start_over_with_other_setting
     assert open_run_directory(tmp_path, Config(seed=3), resume=True).root == tmp_path
 
 
+def test_a_run_whose_checkpoints_were_removed_is_not_started_over(tmp_path):
+    run = start_run(tmp_path, Config())
+    run.last_weights.parent.mkdir()
+    run.last_weights.write_bytes(b"weights")
+    with pytest.raises(ConfigError, match=f"weights but no checkpoints.*--model.weights {tmp_path}"):
+        open_run_directory(tmp_path, Config(), resume=True)
+
+
 def test_resuming_with_more_workers_is_allowed_and_recorded(tmp_path):
     start_run(tmp_path, Config())
     (tmp_path / "checkpoints" / "100").mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Whole runs, small: what they leave behind, that they resume exactly, and that they learn."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -28,15 +29,18 @@ from yolox_jax.config import (
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
+from yolox_jax.evaluation.runner import evaluate
 from yolox_jax.models.summary import Summary
-from yolox_jax.report.material import read_material
+from yolox_jax.report.material import read_document, read_material
+from yolox_jax.training import memory, validation
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.meter import Meter
 from yolox_jax.training.non_finite import TrainingError
 from yolox_jax.training.reporting import read_metrics
-from yolox_jax.training.run_directory import RunDirectory
+from yolox_jax.training.run_directory import RunDirectory, saved_steps
 from yolox_jax.training.trainer import _announce, train
+from yolox_jax.training.validation import save_for_use
 from yolox_jax.weights import read_weights
 
 
@@ -226,6 +230,53 @@ def test_a_run_whose_loss_is_not_finite_stops_or_goes_on_without_such_steps(smal
     assert [record["skipped"] for record in records] == [0, 2, 2, 2, 2, 2] and records[-1]["loss"] is None
     state = saved_state(skipping, 4, tmp_path)
     assert int(state.skipped_steps) == 10 and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.slow
+def test_the_best_weights_are_those_that_were_written_and_their_checkpoint_is_kept(small_config, tmp_path, monkeypatch):
+    aps = iter([0.9, 0.5, 0.4])
+
+    def worse_each_time(*arguments, **settings):
+        found = evaluate(*arguments, **settings)
+        figures = found.metrics.figures | {"AP": next(aps)}
+        return dataclasses.replace(found, metrics=dataclasses.replace(found.metrics, figures=figures))
+
+    def on_a_full_disk_at_first(path, model, class_names, size):
+        if not RunDirectory(tmp_path).metrics.read_text().count('"evaluation"') > 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_for_use(path, model, class_names, size)
+
+    monkeypatch.setattr(validation, "evaluate", worse_each_time)
+    monkeypatch.setattr(validation, "save_for_use", on_a_full_disk_at_first)
+    config = dataclasses.replace(
+        small_config,
+        train=dataclasses.replace(small_config.train, keep_checkpoints=1),
+        evaluation=dataclasses.replace(small_config.evaluation, interval=1),
+    )
+    progress = train(config, workdir=tmp_path)
+    assert (progress.best_ap, progress.best_epoch, progress.best_step) == (0.5, 2, 8)
+    run = RunDirectory(tmp_path)
+    assert "of epoch 1 could not be written" in run.log.read_text()
+    assert saved_steps(run.checkpoints) == [8, 12]
+    assert read_document(run.best_metrics)["AP"] == 0.5
+
+
+@pytest.mark.slow
+def test_a_step_that_does_not_fit_ends_the_run_before_it_and_an_evaluation_says_what_helps(
+    small_config, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match="the step needs .* GiB on each device"):
+        patch.setattr(memory, "limit_bytes", lambda: 1)
+        train(small_config, workdir=tmp_path / "small")
+    assert not RunDirectory(tmp_path / "small").metrics.read_text()
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5 bytes.")
+
+    monkeypatch.setattr(validation, "evaluate", exhausted)
+    with pytest.raises(ConfigError, match="while evaluating.*--evaluation.batch-size"):
+        train(small_config, workdir=tmp_path / "large")
+    assert saved_steps(RunDirectory(tmp_path / "large").checkpoints)[-1] == 8
 
 
 @pytest.mark.slow

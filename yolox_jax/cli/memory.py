@@ -1,6 +1,7 @@
 """`yolox-jax memory`: what a training step needs, and the largest batch that fits, asked of the compiler."""
 
 import dataclasses
+import math
 import sys
 
 from yolox_jax.cli.settings import parse_with_config
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> None:
 
     shares = jax.device_count() * config.train.accumulation_steps
     batch, found = largest_batch(needed_at, limit, shares)
-    if (asked := config.train.batch_size) not in found:
+    if (asked := config.train.batch_size) not in found and asked % shares == 0:
         found[asked] = needed_at(asked)
     device = jax.devices()[0].device_kind
     print(
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> None:
             f"not even a batch of {shares} fits; --train.rematerialise stage, half precision or a smaller input help"
         )
     power = 1 << (batch.bit_length() - 1)
-    print(f"largest batch that fits: {batch}; largest power of two: {power}")
+    print(f"largest batch that fits: {batch}" + f"; largest power of two: {power}" * (power % shares == 0))
 
 
 def _limit_bytes(limit_gib: float | None) -> int:
@@ -71,6 +72,6 @@ def _limit_bytes(limit_gib: float | None) -> int:
 
     from yolox_jax.training.memory import GIB, limit_bytes
 
-    if limit_gib is not None and not limit_gib > 0:
+    if limit_gib is not None and not 0 < limit_gib < math.inf:
         raise ConfigError(f"--limit-gib {limit_gib} is no size of a memory; give a number above 0")
     return int(limit_gib * GIB) if limit_gib is not None else limit_bytes() or psutil.virtual_memory().total

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +29,8 @@ class ProfileArguments:
     top: int = 20
     """Operations in the table."""
     output: Path | None = None
-    """Folder of the trace; runs/profile and the name of the config if not given. An earlier trace in it is replaced."""
+    """Folder of the trace; runs/profile and the name of the config if not given. Earlier traces in it stay; its
+    operations.csv is replaced."""
     num_classes: int = 80
     """Classes that the network tells apart."""
 
@@ -69,7 +69,6 @@ def main(argv: list[str]) -> None:
     start = time.perf_counter()
     jax.block_until_ready([run() for _ in range(arguments.steps)])
     step_ms = 1000 * (time.perf_counter() - start) / arguments.steps
-    shutil.rmtree(folder / "plugins", ignore_errors=True)
     with jax.profiler.trace(str(folder)):
         jax.block_until_ready([run() for _ in range(arguments.steps)])
 

@@ -28,7 +28,7 @@ MOST_AT_ONCE = 4
 
 
 class CompiledSteps:
-    """Compiles in the background, in the order in which the sizes are needed; use it in a `with`."""
+    """Compiles in the background, one size after another; use it in a `with`."""
 
     def __init__(
         self,
@@ -44,8 +44,8 @@ class CompiledSteps:
             step: to compile.
             state: on the devices.
             batch: on the devices, or `batch_like` one.
-            sizes: height and width in px, in the order of need.
-            check: is given each compiled step; what it raises comes to who waits for that size.
+            sizes: height and width in px, in the order in which to compile them.
+            check: is given each compiled step; what it raises comes to who waits.
         """
         self._check = check
         self._arguments = jax.tree.map(_abstract, (state, batch))
@@ -60,8 +60,14 @@ class CompiledSteps:
         return sum(not future.done() for future in self._compiled.values())
 
     def wait(self, size: Size, timeout_s: float) -> CompiledStep | None:
-        """The step for `size`; None if it is not ready within `timeout_s`. Raises what compiling raised."""
+        """The step for `size`; None if it is not ready within `timeout_s`.
+
+        Raises what compiling any size has raised so far: the run would come to it in the end.
+        """
         wait_for([self._compiled[size]], timeout_s)
+        for future in self._compiled.values():
+            if future.done() and (error := future.exception()) is not None:
+                raise error
         return self._compiled[size].result() if self._compiled[size].done() else None
 
     def _compile_all(self) -> None:

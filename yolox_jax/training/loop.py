@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
+from yolox_jax.config import ConfigError
 from yolox_jax.data.cache import PixelCache
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.pipeline import Batch, TrainingBatches, training_batches
@@ -66,7 +67,7 @@ class Loop:
         like, lasting = batch_like(plan.config, self.sharding), lasting_bytes(state)
         check = lambda compiled, size: check_fits(compiled, lasting, plan.config, size)  # noqa: E731
         with (
-            CompiledSteps(train_step, state, like, plan.sizes_from(start), check) as compiled,
+            CompiledSteps(train_step, state, like, plan.sizes_to_compile(start), check) as compiled,
             training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
             _counted_losses(batches, plan.config.data.max_boxes),
         ):
@@ -114,21 +115,24 @@ class Loop:
         try:
             return next(batches)
         except (BrokenImage, DataError):
-            # Several processes save together, and the others may still have their images.
-            if jax.process_count() == 1:
-                self._save(state, progress, meter)
-                self.checkpoints.wait()
-                logger.info("saved after step %d: --resume goes on from there", state.step)
+            self._save_before_the_end(state, progress, meter)
             raise
+
+    def _save_before_the_end(self, state: TrainState, progress: Progress, meter: Meter) -> None:
+        """Saves what an error would lose; several processes save together, and the others may have none."""
+        if jax.process_count() == 1 and state.step:
+            self._save(state, progress, meter)
+            self.checkpoints.wait()
+            logger.info("saved after step %d: --resume goes on from there", state.step)
 
     def _after(self, step: int, state: TrainState, progress: Progress, meter: Meter) -> Progress:
         """What follows `step`: a line of metrics, a checkpoint, the stop that was asked for, an evaluation."""
-        if self.plan.logs_after(step):
-            with out_of_memory_explained(self.plan.config):  # of a step before, which only now is waited for
+        with out_of_memory_explained(self.plan.config):  # of a step before, which only now is waited for
+            if self.plan.logs_after(step):
                 self.reporter.report(step, meter)
-        signal_number, save_is_due = self._wanted(step)
-        if self.plan.saves_after(step) or save_is_due or signal_number:
-            self._save(state, progress, meter)
+            signal_number, save_is_due = self._wanted(step)
+            if self.plan.saves_after(step) or save_is_due or signal_number:
+                self._save(state, progress, meter)
         if signal_number:
             raise self._stopped(step + 1, signal_number)
         if self.plan.evaluates_after(step):
@@ -140,11 +144,15 @@ class Loop:
     ) -> CompiledStep:
         """The step for the size of `step`, waited for so that a signal is still heard."""
         size = self.plan.size_at(step)
-        while (take_step := compiled.wait(size, timeout_s=0.5)) is None:
-            self.console.show(f"compiling for {size[0]}x{size[1]} px, {compiled.num_left} sizes to go")
-            if self.stop.received and jax.process_count() == 1:
-                self._save(state, progress, meter)
-                raise self._stopped(step, self.stop.received)
+        try:
+            while (take_step := compiled.wait(size, timeout_s=0.5)) is None:
+                self.console.show(f"compiling for {size[0]}x{size[1]} px, {compiled.num_left} sizes to go")
+                if self.stop.received and jax.process_count() == 1:
+                    self._save(state, progress, meter)
+                    raise self._stopped(step, self.stop.received)
+        except ConfigError:  # a size that does not fit
+            self._save_before_the_end(state, progress, meter)
+            raise
         return take_step
 
     def _wanted(self, step: int) -> tuple[int, bool]:
@@ -176,7 +184,9 @@ class Loop:
                 raise self._stopped(step, self.stop.received)
 
         step = int(state.step)
-        progress = self.validator.validate(state, step // self.plan.steps_per_epoch, progress, on_progress=give_way)
+        epoch = step // self.plan.steps_per_epoch
+        with out_of_memory_explained(self.plan.config, evaluating=True):
+            progress = self.validator.validate(state, epoch, progress, on_progress=give_way)
         self.checkpoints.keep_best(progress.best_step)
         meter.restart()
         return progress

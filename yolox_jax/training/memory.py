@@ -13,6 +13,9 @@ from yolox_jax.training.state import TrainState
 
 GIB = 2**30
 
+WORTH_ASKING = 1.1
+"""How much larger a batch has to be to be compiled for."""
+
 
 def needed_bytes(compiled: jax.stages.Compiled) -> int:
     """What a program holds on each device while it runs: arguments, results and all between."""
@@ -60,15 +63,19 @@ def check_fits(compiled: jax.stages.Compiled, lasting: int, config: Config, size
 
 
 @contextlib.contextmanager
-def out_of_memory_explained(config: Config) -> Iterator[None]:
-    """Around training: where a device runs out of memory after all, an error that says what helps."""
+def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iterator[None]:
+    """Around training or evaluating: where a device runs out of memory after all, an error that says what helps."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"a device ran out of memory with {_asked(config)}. {_help(config)} ({reason})") from error
+        what = f"a device ran out of memory with {_asked(config)}. {_help(config)}"
+        if evaluating:
+            size = config.evaluation.batch_size
+            what = f"a device ran out of memory while evaluating. A smaller --evaluation.batch-size than {size} helps"
+        raise ConfigError(f"{what} ({reason})") from error
 
 
 def largest_batch(needed_at: Callable[[int], int], limit: int, step: int) -> tuple[int, dict[int, int]]:
@@ -87,15 +94,21 @@ def largest_batch(needed_at: Callable[[int], int], limit: int, step: int) -> tup
     if first > limit:
         return 0, found
     per_step = max((second - first) / 3, 1.0)
-    batch = step * (1 + int((limit - first) / per_step))
+    guess = step * (1 + int((limit - first) / per_step))
     while True:
-        if batch not in found:
-            found[batch] = needed_at(batch)
-        if found[batch] <= limit:
-            return batch, found
-        # What does not fit is an eighth too much at most, by the line through what was found.
-        over = math.ceil((found[batch] - limit) / per_step)
-        batch = max(batch - step * over, step)
+        if guess not in found:
+            found[guess] = needed_at(guess)
+        fitting = sorted(batch for batch, needed in found.items() if needed <= limit)
+        best = fitting[-1]
+        if found[guess] > limit:
+            # What does not fit is an eighth too much at most, by the line through what was found.
+            guess -= step * math.ceil((found[guess] - limit) / per_step)
+        elif len(fitting) > 1:
+            # Memory may grow slower further on, as where a fast algorithm needs its room once.
+            slope = max((found[best] - found[fitting[-2]]) * step / (best - fitting[-2]), 1.0)
+            guess = best + step * int((limit - found[best]) / slope)
+        if guess in found or guess <= WORTH_ASKING * best:
+            return best, found
 
 
 def _asked(config: Config) -> str:

@@ -55,6 +55,12 @@ class Plan:
                 break
         return list(sizes)
 
+    def sizes_to_compile(self, step: int) -> list[tuple[int, int]]:
+        """Those of `sizes_from`, the largest of them early: if it does not fit, that is known before much is done."""
+        sizes = self.sizes_from(step)
+        largest = sorted(sizes, key=lambda size: size[0] * size[1])[-1:]
+        return list(dict.fromkeys([*sizes[:1], *largest, *sizes]))
+
     def l1_weight_at(self, step: int) -> float:
         """1 where the L1 loss is on, else 0."""
         return float(step >= self.no_aug_from)

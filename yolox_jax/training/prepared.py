@@ -11,6 +11,7 @@ from yolox_jax.config import Config
 from yolox_jax.models import create_model
 from yolox_jax.training.compilation import batch_like
 from yolox_jax.training.fake_batch import fake_batch
+from yolox_jax.training.freezing import freeze
 from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices, to_devices
 from yolox_jax.training.multiscale import size_of
 from yolox_jax.training.optimizer import sgd
@@ -33,6 +34,8 @@ class PreparedStep:
             config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision)
         )
         model.train()
+        if config.model.freeze:
+            freeze(model, config.model.freeze)
         self._mesh = create_mesh(config.train)
         optimizer = sgd(config.optimizer, Plan(config, STEPS_PER_EPOCH).learning_rate)
         graphdef, state = create_train_state(model, optimizer, config.train)

@@ -149,6 +149,11 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
             )
         if saved:  # before the first checkpoint there is nothing to agree with
             _check_same_settings(run, config)
+        elif run.best_weights.exists() or run.last_weights.exists():  # which follow a checkpoint: they were removed
+            raise ConfigError(
+                f"--resume: the run in {root} has weights but no checkpoints, which it would need to go on: starting "
+                f"over would replace them. Choose another --workdir; --model.weights {root} starts from what was learnt"
+            )
     ensure_writable_folder(run.checkpoints, "--workdir: the folder of checkpoints")
     return run
 

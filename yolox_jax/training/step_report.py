@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax
+import numpy as np
 
 from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.meter import Meter
@@ -40,8 +41,8 @@ class StepReporter:
         figures["input_height"], figures["input_width"] = self.plan.size_at(step)
         peak = peak_tflops(jax.devices()[0].device_kind, self.plan.config.train.precision)
         if peak is not None:
-            base_height, base_width = self.plan.config.data.input_size
-            gflops = self.gflops * figures["input_height"] * figures["input_width"] / (base_height * base_width)
+            sizes = [self.plan.size_at(taken) for taken in range(step + 1 - len(steps), step + 1)]
+            gflops = self.gflops * float(np.mean(np.prod(sizes, axis=1))) / math.prod(self.plan.config.data.input_size)
             rate = figures["images_per_second"]
             figures["utilization"] = utilization(gflops, rate, peak, jax.device_count())
         done = step + 1

@@ -26,6 +26,7 @@ from yolox_jax.json_values import write_json
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training.distributed import agree
 from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 from yolox_jax.training.state import TrainState
@@ -94,6 +95,7 @@ class Validator:
         logger.info("epoch %d: AP %.4f, AP50 %.4f, %sin %.1f s", epoch, ap, metrics["AP50"] or 0.0, loss, seconds)
 
         better = progress.best_ap is None or ap > progress.best_ap
+        failed = False
         if self._log is not None:
             size = self._config.data.input_size
             self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
@@ -106,6 +108,9 @@ class Validator:
                 self._draw(evaluation, epoch, step, self._log)
             except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
                 logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
+                failed = True
+        # Weights that are not there cannot be the best: a later evaluation, when there is room again, gets its chance.
+        better = better and not agree(failed)
         if better:
             progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
         since_best = 0 if better else progress.evaluations_since_best + 1
@@ -131,7 +136,7 @@ class Validator:
         if sheet is not None:
             path = self._run.predictions(epoch)
             path.parent.mkdir(exist_ok=True)
-            cv2.imwrite(str(path), sheet)
+            path.write_bytes(cv2.imencode(path.suffix, sheet)[1].tobytes())  # which tells of a full disk
             log.write_image("predictions", np.ascontiguousarray(sheet[..., ::-1]), step)
 
 

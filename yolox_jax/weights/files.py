@@ -70,12 +70,15 @@ def save_weights(
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {key: np.ascontiguousarray(array) for key, array in state_dict.items()}
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    if path.suffix == ".safetensors":
-        # Not save_file, whose files nobody but their owner may read.
-        partial.write_bytes(_in_order(safetensors.numpy.save(arrays, dict(metadata))))
-    else:
-        np.savez(partial, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
-    partial.replace(path)
+    try:
+        if path.suffix == ".safetensors":
+            # Not save_file, whose files nobody but their owner may read.
+            partial.write_bytes(_in_order(safetensors.numpy.save(arrays, dict(metadata))))
+        else:
+            np.savez(partial, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _in_order(content: bytes) -> bytes:
