@@ -245,6 +245,16 @@ def test_the_settings_of_a_run_are_a_config(tmp_path: Path) -> None:
     assert load_config(tmp_path) == load_config(tmp_path / "config.json") == config
 
 
+def test_a_shipped_name_is_that_config_whatever_lies_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("yolox_s").mkdir()
+    (tmp_path / "yolox_s" / "config.json").write_text(json.dumps(config_to_dict(Config(seed=7))))
+    assert load_config("yolox_s").seed == 0
+    assert load_config("./yolox_s").seed == 7
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

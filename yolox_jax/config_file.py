@@ -3,6 +3,7 @@
 import json
 import runpy
 from pathlib import Path
+from typing import Any
 
 import yolox_jax
 from yolox_jax.config import Config, ConfigError
@@ -31,28 +32,25 @@ def load_config(path_or_name: str | Path) -> Config:
         ConfigError: There is no such file or name, the file fails (its own error is the cause), or its settings cannot
             work.
     """
-    path = _find_config(str(path_or_name))
-    config = _read(path) if path.suffix == ".json" else _run(path)
+    path = find_config(str(path_or_name))
+    values = _read(path) if path.suffix == ".json" else config_to_dict(_run(path))
     try:
-        config = config_from_dict(config_to_dict(config))  # a list becomes a tuple, and 5 epochs of warm-up 5.0
+        # A list becomes a tuple, 5 epochs of warm-up 5.0, and what is newer than a run has its default.
+        config = config_from_dict(values)
         check_config(config)
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
     return config
 
 
-def _read(path: Path) -> Config:
-    """The settings of a run; those that are newer than it have their defaults."""
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except ValueError as error:
         raise ConfigError(f"config file {path} is no valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"config file {path} holds no settings of a run")
-    try:
-        return config_from_dict(values)
-    except ConfigError as error:
-        raise ConfigError(f"config file {path}: {error}") from None
+    return values
 
 
 def _run(path: Path) -> Config:
@@ -72,15 +70,22 @@ def _run(path: Path) -> Config:
     return config
 
 
-def _find_config(path_or_name: str) -> Path:
+def find_config(path_or_name: str) -> Path:
+    """The file that `load_config` takes.
+
+    A shipped name stands for that config even where a run of this name lies in the current folder: `./NAME` is the run.
+
+    Raises:
+        ConfigError: There is none.
+    """
     shipped = shipped_configs()
     path = Path(path_or_name)
     if path.is_file():
         return path
-    if (path / RUN_SETTINGS).is_file():
-        return path / RUN_SETTINGS
     if path_or_name in shipped:
         return shipped[path_or_name]
+    if (path / RUN_SETTINGS).is_file():
+        return path / RUN_SETTINGS
     raise ConfigError(
         f"there is no config {path_or_name}{nearest(path.stem, shipped)} "
         f"Give the path of a config file or of a run, or one of the shipped names: {', '.join(shipped)}"

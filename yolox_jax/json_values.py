@@ -16,9 +16,12 @@ def null_if_not_finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
-    """Write a file of JSON, as `null_if_not_finite` has its numbers and in letters of all languages.
+    """Write a file of JSON, in letters of all languages.
 
     A name that is no text (a lone surrogate, from a file name that is not UTF-8) becomes an escape, which JSON has too.
+
+    Raises:
+        ValueError: a number is not finite (see `null_if_not_finite`); nothing is written.
     """
-    text = json.dumps(null_if_not_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -102,6 +102,16 @@ def test_flags_of_the_other_format_are_refused(tmp_path, monkeypatch, capfd, wor
     assert message in capfd.readouterr().err
 
 
+def test_settings_without_sense_are_refused_rather_than_replaced(weights, tmp_path, capfd):
+    onnx_words = ["--format", "onnx", "--output", tmp_path / "m.onnx", "--opset", "0"]
+    assert export("--weights", weights, *onnx_words) == 2
+    assert "opset 0" in capfd.readouterr().err
+    assert (
+        export("--weights", weights, "--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms") == 2
+    )
+    assert "platforms []" in capfd.readouterr().err
+
+
 def test_an_older_opset_is_written(weights, tmp_path):
     words = ["--format", "onnx", "--output", tmp_path / "m.onnx", "--opset", "14"]
     assert export("--weights", weights, *words) == 0

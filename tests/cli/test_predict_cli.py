@@ -1,4 +1,3 @@
-import contextlib
 import errno
 import json
 import os
@@ -13,7 +12,7 @@ from videos import SIZE, Camera, frame, left_edge, write_video
 from yolox_jax import prediction
 from yolox_jax.cli.main import main
 from yolox_jax.config import ConfigError
-from yolox_jax.data.frames import USUAL_RATE, open_frames
+from yolox_jax.data.frames import open_frames
 from yolox_jax.models import create_model
 from yolox_jax.prediction_files import Video, entry_of, save_image
 from yolox_jax.weights import export_state_dict, save_weights
@@ -211,6 +210,7 @@ def test_ctrl_c_before_the_first_frame_is_no_error(weights, tmp_path, monkeypatc
     [
         (["--score-threshold", "45"], "score threshold 45.0: it lies between 0 and 1"),
         (["--iou-threshold", "0"], "IoU threshold 0.0: it lies above 0"),
+        (["--iou-threshold", "45"], "IoU threshold 45.0: it lies above 0 and up to 1"),
         (["--batch-size", "0"], "batch size 0"),
         (["--max-detections", "0"], "most detections 0"),
         (["--scales", "0"], "scales [0.0]"),
@@ -228,7 +228,7 @@ def test_images_told_apart_by_their_endings_alone_are_refused_where_one_would_re
     cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
     for save in ("yolo", "crops"):
         assert predict(folder, "--weights", "none.pth", "--output", tmp_path / "out", "--save", save) == 2
-        assert "such as a, appear more than once" in capfd.readouterr().err
+        assert "names appear more than once among the sources, such as a," in capfd.readouterr().err
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--save", "drawings", "json") == 0
 
 
@@ -254,14 +254,6 @@ def test_names_that_are_no_text_are_listed(weights, folder, tmp_path):
     shutil.copy(folder / "a.jpg", odd)
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out") == 0
     assert [entry["file"] for entry in json.loads((tmp_path / "out/detections.json").read_text())][-1] == odd
-
-
-def test_a_rate_that_is_none_does_not_stop_the_drawing(weights, tmp_path, monkeypatch):
-    """Streams tell the ticks of their clock, for which OpenCV writes no video."""
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    monkeypatch.setattr(Camera, "rate", 90_000.0)
-    with contextlib.closing(open_frames(0)) as camera:
-        assert camera.rate == USUAL_RATE
 
 
 def test_a_video_holds_what_was_done_before_a_failure(weights, tmp_path, monkeypatch, capfd):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from yolox_jax.cli import train as cli_train
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config_file import load_config, shipped_configs
+from yolox_jax.config_json import config_to_dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +160,24 @@ def test_train_runs_in_the_folder_asked_for_or_one_named_after_the_config(
     path = str(shipped_configs()["yolox_nano"])
     assert cli_main.main(["train", "--config", path, *words.split()]) == 0
     assert calls == [(load_config("yolox_nano"), {"workdir": Path(workdir), "resume": resume})]
+
+
+def test_train_goes_on_in_the_run_that_its_config_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trainer = pytest.importorskip("yolox_jax.training.trainer")
+    calls = []
+    monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append((config, keywords)))
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "yolox_nano"):
+        Path(name).mkdir()
+        (Path(name) / "config.json").write_text(json.dumps(config_to_dict(dataclasses.replace(Config(), seed=7))))
+    for name, seed, workdir in (
+        ("mine", 7, "mine"),
+        ("mine/config.json", 7, "mine"),
+        ("yolox_nano", 0, "runs/yolox_nano"),  # the shipped one
+    ):
+        assert cli_main.main(["train", "--config", name, "--resume"]) == 0
+        config, keywords = calls.pop()
+        assert (config.seed, keywords["workdir"]) == (seed, Path(workdir))
 
 
 def test_help_does_not_wait_for_jax() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from videos import RATE, Camera, left_edge, write_video
 from yolox_jax.config import ConfigError
-from yolox_jax.data.frames import is_endless, open_frames
+from yolox_jax.data.frames import USUAL_RATE, is_endless, open_frames
 
 
 @pytest.fixture
@@ -115,3 +115,11 @@ def test_a_folder_named_with_digits_is_no_camera(tmp_path, monkeypatch):
     cv2.imwrite("2024/a.png", np.zeros((4, 4, 3), np.uint8))
     assert [one.name for one in open_frames("2024").frames] == ["a.png"]
     assert not is_endless("2024") and is_endless("2025")
+
+
+def test_the_ticks_of_a_clock_are_no_rate(monkeypatch):
+    """OpenCV writes no video of so many frames a second."""
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "rate", 90_000.0)
+    with contextlib.closing(open_frames(0)) as camera:
+        assert camera.rate == USUAL_RATE

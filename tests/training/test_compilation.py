@@ -40,6 +40,17 @@ def test_an_error_of_any_size_comes_to_whoever_waits():
                 steps.wait(SIZES[0], timeout_s=1)
 
 
+def test_of_several_processes_each_stops_where_the_size_is_needed(monkeypatch):
+    """They hear of an error at different steps, and would wait for each other if one stopped before."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES[::2]) as steps:
+        with pytest.raises(ValueError, match="no memory"):
+            while steps.wait(SIZES[2], timeout_s=60) is None:
+                pass
+        assert steps.wait(SIZES[0], timeout_s=60) is not None
+
+
 def test_what_is_not_ready_is_waited_for_in_short_and_dropped_when_the_run_ends():
     go_on, traced = threading.Event(), []
     jitted = jax.jit(step, static_argnames="size")

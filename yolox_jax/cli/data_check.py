@@ -19,7 +19,7 @@ from yolox_jax.cli.settings import parse_with_config, requested_config
 from yolox_jax.data.doctor.examine import Report, examine
 from yolox_jax.data.doctor.finding import Finding
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import write_json
+from yolox_jax.json_values import null_if_not_finite, write_json
 
 CASES_SHOWN = 3
 """Cases of a finding that are printed; report.json has the others."""
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
         "splits": {split: dataclasses.asdict(figures) for split, figures in report.statistics.items()},
         "findings": [_as_json(*entry) for entry in zip(report.findings, pictures, strict=True)],
     }
-    write_json(path, content, indent=1)
+    write_json(path, null_if_not_finite(content), indent=1)
     _print_report(report, pictures, path)
     return 1 if report.reasons_to_fail else 0
 

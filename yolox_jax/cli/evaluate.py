@@ -10,7 +10,7 @@ from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import write_json
+from yolox_jax.json_values import null_if_not_finite, write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ def main(argv: list[str]) -> None:
     _check_written(arguments, config)
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.data.sources import open_datasets
-    from yolox_jax.evaluation.console import print_metrics, print_voc
-    from yolox_jax.evaluation.voc import voc_ap
 
     dataset = open_datasets(config.data, "val")
     for warning in dataset.warnings:
@@ -65,23 +63,12 @@ def main(argv: list[str]) -> None:
     # What cannot be had again first, and all files before anything is printed: whoever reads that may be gone.
     if arguments.detections is not None:
         write_json(arguments.detections, evaluation.results)
-    voc = None
-    if annotated and arguments.voc is not None:
-        voc = voc_ap(dataset, evaluation.results, style=arguments.voc, image_ids=evaluation.image_ids)
-    if annotated and arguments.output is not None:
-        _write_document(arguments.output, arguments, config, dataset, evaluation, voc)
-
     if annotated:
-        print_metrics(evaluation.metrics, dataset, evaluation.losses)
-    if voc is not None:
-        print_voc(voc, style=str(arguments.voc))
+        _score(arguments, config, dataset, evaluation)
+    elif arguments.output is not None:
+        print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
     if arguments.detections is not None:
         print(f"wrote {arguments.detections}")
-    if arguments.output is not None:
-        if annotated:
-            print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
-        else:
-            print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
 
 
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
@@ -137,21 +124,27 @@ def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "E
         raise DataError(f"{path}: {error}") from error
 
 
-def _write_document(
-    path: Path,
-    arguments: EvaluateArguments,
-    config: Config,
-    dataset: "Dataset",
-    evaluation: "Evaluation",
-    voc: dict[str, float] | None,
-) -> None:
+def _score(arguments: EvaluateArguments, config: Config, dataset: "Dataset", evaluation: "Evaluation") -> None:
+    """Write what was found out, then print it."""
     from yolox_jax.evaluation.analysis import analyse
+    from yolox_jax.evaluation.console import print_metrics, print_voc
+    from yolox_jax.evaluation.voc import voc_ap
 
-    source = str(arguments.weights if arguments.weights is not None else arguments.results)
-    document = analyse(evaluation, dataset, config=config, weights=source)
-    if voc is not None:
-        document[f"voc{arguments.voc}"] = voc
-    write_json(path, document)
+    style, voc = arguments.voc, {}
+    if style is not None:
+        voc = voc_ap(dataset, evaluation.results, style=style, image_ids=evaluation.image_ids)
+    if arguments.output is not None:
+        source = str(arguments.weights if arguments.weights is not None else arguments.results)
+        document = analyse(evaluation, dataset, config=config, weights=source)
+        if style is not None:
+            document[f"voc{style}"] = null_if_not_finite(voc)
+        write_json(arguments.output, document)
+
+    print_metrics(evaluation.metrics, dataset, evaluation.losses)
+    if style is not None:
+        print_voc(voc, style)
+    if arguments.output is not None:
+        print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
 
 
 def _check_written(arguments: EvaluateArguments, config: Config) -> None:

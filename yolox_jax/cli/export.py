@@ -76,11 +76,12 @@ def main(argv: list[str]) -> None:
     if arguments.format == "stablehlo":
         from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
 
-        export_stablehlo(model, arguments.output, settings, platforms=arguments.platforms or PLATFORMS)
+        platforms = PLATFORMS if arguments.platforms is None else arguments.platforms
+        export_stablehlo(model, arguments.output, settings, platforms=platforms)
     else:
         from yolox_jax.export.onnx import OPSET, export_onnx
 
-        export_onnx(model, arguments.output, settings, opset=arguments.opset or OPSET)
+        export_onnx(model, arguments.output, settings, opset=OPSET if arguments.opset is None else arguments.opset)
         if arguments.runner:
             print(f"wrote {shutil.copy(RUNNER, arguments.output.parent)}")
     height, width = settings.input_size
@@ -101,9 +102,9 @@ def _check(arguments: ExportArguments) -> None:
     for flag, value, of in (
         ("--platforms", arguments.platforms, "stablehlo"),
         ("--opset", arguments.opset, "onnx"),
-        ("--runner", arguments.runner, "onnx"),
+        ("--runner", arguments.runner or None, "onnx"),
     ):
-        if value and arguments.format != of:
+        if value is not None and arguments.format != of:
             raise ConfigError(f"{flag} is for --format {of} alone: leave it out")
     beside = arguments.output.with_name(RUNNER.name)
     if arguments.runner and beside.exists() and beside.read_bytes() != RUNNER.read_bytes():

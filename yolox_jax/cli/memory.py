@@ -68,10 +68,13 @@ def main(argv: list[str]) -> None:
 
 
 def _limit_bytes(limit_gib: float | None) -> int:
-    import psutil
-
     from yolox_jax.training.memory import GIB, limit_bytes
 
-    if limit_gib is not None and not 0 < limit_gib < math.inf:
-        raise ConfigError(f"--limit-gib {limit_gib} is no size of a memory; give a number above 0")
-    return int(limit_gib * GIB) if limit_gib is not None else limit_bytes() or psutil.virtual_memory().total
+    if limit_gib is not None:
+        if not 0 < limit_gib < math.inf:
+            raise ConfigError(f"--limit-gib {limit_gib} is no size of a memory; give a number above 0")
+        return int(limit_gib * GIB)
+    limit = limit_bytes()
+    if limit is None:
+        raise ConfigError("the device does not say how much memory it has: give --limit-gib")
+    return limit

@@ -124,13 +124,12 @@ def _prepare_output(folder: Path, sources: Sequence["Frames"], save: Sequence["S
 
     images = [path for source in sources if source.rate is None for path in source.paths]
     videos = [source.name for source in sources if source.rate is not None]
-    # What is saved, each under the name of its image, of which some are told apart by their endings alone.
-    if "drawings" in save:
-        _check_names([path.name for path in images] + [f"{name}.mp4" for name in videos])
-    if "yolo" in save or "crops" in save:
-        _check_names([path.stem for path in images] + videos)
-    originals = {path.resolve(): path for source in sources for path in source.paths}
+    # Labels and crops have the names of their images without the endings.
     drawings = [path.name for path in images] + [f"{name}.mp4" for name in videos] if "drawings" in save else []
+    stems = [path.stem for path in images] + videos if "yolo" in save or "crops" in save else []
+    _check_names(drawings)
+    _check_names(stems)
+    originals = {path.resolve(): path for source in sources for path in source.paths}
     for name in drawings:
         if (original := originals.get((folder / name).resolve())) is not None:
             raise ConfigError(f"--output {folder} would overwrite the original {original}: choose another folder")
@@ -147,8 +146,8 @@ def _check_names(names: Sequence[str]) -> None:
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
         raise ConfigError(
-            f"{counted(len(repeated), 'name')}, such as {repeated[0]}, appear more than once among the sources, but "
-            "the output holds one file a name: give these sources in separate runs"
+            f"names appear more than once among the sources, such as {repeated[0]}, but the output holds one file a "
+            "name: give these sources in separate runs"
         )
 
 
@@ -159,4 +158,4 @@ def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
     print(f"{found} in {images}, {rate:.1f} images/s; {saved}")
     if outcome.unreadable:
         total = outcome.images + outcome.unreadable
-        print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read and left out")
+        print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read; left out")

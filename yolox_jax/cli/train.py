@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from yolox_jax.cli.settings import parse_with_config, requested_config
-from yolox_jax.config_file import RUN_SETTINGS
+from yolox_jax.config_file import RUN_SETTINGS, find_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,9 @@ def main(argv: list[str]) -> None:
     arguments, config = parse_with_config(
         TrainArguments, argv, prog="yolox-jax train", description="Train a detector as a config says."
     )
-    workdir = arguments.workdir or _usual_workdir(Path(requested_config(argv) or ""))
+    config_path = find_config(str(requested_config(argv)))
+    is_run = config_path.name == RUN_SETTINGS
+    workdir = arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem)
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
@@ -50,9 +52,3 @@ def main(argv: list[str]) -> None:
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
-
-
-def _usual_workdir(config: Path) -> Path:
-    if config.name == RUN_SETTINGS:
-        return config.parent
-    return config if config.is_dir() else Path("runs") / config.stem

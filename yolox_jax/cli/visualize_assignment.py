@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import write_json
+from yolox_jax.json_values import null_if_not_finite, write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def main(argv: list[str]) -> None:
     change = change_of(*everything.values()) if arguments.compare else None
     document = _document(shown, runs, summaries, change, dataset.class_names)
     path = arguments.output / "assignment.json"
-    write_json(path, document)
+    write_json(path, null_if_not_finite(document))
 
     _print_figures(summaries, change)
     print(f"wrote {counted(len(shown), 'picture')} and {path.name} to {arguments.output}")

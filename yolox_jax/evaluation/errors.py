@@ -66,8 +66,7 @@ class Errors:
     ap50: float
     """AP at the foreground IoU with no error mended; NaN where no object counts."""
     costs: dict[ErrorKind, float]
-    """What `ap50` would gain were errors of this kind alone mended. NaN where no object counts, or none
-    would after."""
+    """What `ap50` would gain were errors of this kind alone mended. NaN where no object counts, or none would after."""
     cost_false_positives: float
     """The gain were every false positive removed."""
     cost_false_negatives: float

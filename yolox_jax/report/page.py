@@ -52,16 +52,17 @@ def render(material: Material) -> tuple[str, list[str]]:
         _section("Settings", _folded(json.dumps(document["settings"], indent=2))),
         _section("Environment", _table(["", ""], list(document["environment"].items()))),
     ]
-    if missing:
-        note = f"<p class=note>{counted(len(missing), 'image')} could not be read, and cannot be shown:</p>"
-        parts.insert(2, _section("Missing images", note + _list([f"{path} {why}" for path, why in missing.items()])))
+    named = [f"{path} {why}" for path, why in missing.items()]
+    if named:
+        note = f"<p class=note>{counted(len(named), 'image')} could not be read, and cannot be shown:</p>"
+        parts.insert(2, _section("Missing images", note + _list(named)))
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     title = html.escape(f"{material.title}: evaluation")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     icon = '<link rel="icon" href="data:,">'  # else browsers ask for one
     body = "\n".join(parts)
     page = f'<!doctype html>\n<html lang="en">\n<head>{head}{icon}\n<style>\n{style}</style></head>\n<body>\n{body}\n'
-    return page + "</body>\n</html>\n", [f"{path} {why}" for path, why in missing.items()]
+    return page + "</body>\n</html>\n", named
 
 
 def _drawn(material: Material) -> Iterator[tuple[str, str, Figure]]:

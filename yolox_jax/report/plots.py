@@ -8,15 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from yolox_jax.training.reporting import column_of
+from yolox_jax.training.reporting import LOSSES, column_of
 
 MOST_BARS = 40
 """Classes in a plot of bars: more cannot be read."""
 
 MOST_NAMED = 100
 """Classes of a confusion matrix whose names are written beside it."""
-
-LOSSES = ("loss", "iou", "objectness", "classification", "l1")
 
 
 def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[tuple[str, str, Figure]]:

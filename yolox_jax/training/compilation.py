@@ -62,10 +62,11 @@ class CompiledSteps:
     def wait(self, size: Size, timeout_s: float) -> CompiledStep | None:
         """The step for `size`; None if it is not ready within `timeout_s`.
 
-        Raises what compiling any size has raised so far: the run would come to it in the end.
+        Raises what compiling any size has raised so far: the run would come to it in the end. Several processes, which
+        hear of it at different steps but have to stop at the same one, raise it where they need that size.
         """
         wait_for([self._compiled[size]], timeout_s)
-        for future in self._compiled.values():
+        for future in self._compiled.values() if jax.process_count() == 1 else ():
             if future.done() and (error := future.exception()) is not None:
                 raise error
         return self._compiled[size].result() if self._compiled[size].done() else None

@@ -34,8 +34,7 @@ class PreparedStep:
             config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision)
         )
         model.train()
-        if config.model.freeze:
-            freeze(model, config.model.freeze)
+        freeze(model, config.model.freeze)
         self._mesh = create_mesh(config.train)
         optimizer = sgd(config.optimizer, Plan(config, STEPS_PER_EPOCH).learning_rate)
         graphdef, state = create_train_state(model, optimizer, config.train)

@@ -19,6 +19,9 @@ from yolox_jax.training.run_directory import RunDirectory
 
 log = logging.getLogger("yolox_jax.training")
 
+LOSSES = ("loss", "iou", "objectness", "classification", "l1")
+"""Those of a step: their sum, and its parts."""
+
 
 class MetricsLog:
     """Writes each record as a line of JSON and hands its numbers to the loggers, which it closes at the end.
@@ -99,7 +102,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     train = [record for record in records if record["kind"] == "train"]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
-    for name in ("loss", "iou", "objectness", "classification", "l1"):
+    for name in LOSSES:
         axes[0].plot(column_of(train, "epoch"), column_of(train, name), label=name, linewidth=1.5)
     if any("loss" in record for record in evaluations):
         style = {"color": "black", "linestyle": "--", "marker": "o", "markersize": 3}

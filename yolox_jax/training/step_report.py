@@ -10,10 +10,8 @@ from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.meter import Meter
 from yolox_jax.training.non_finite import NonFiniteGuard
 from yolox_jax.training.plan import Plan
-from yolox_jax.training.reporting import MetricsLog
+from yolox_jax.training.reporting import LOSSES, MetricsLog
 from yolox_jax.training.utilization import peak_tflops, utilization
-
-SHOWN_LOSSES = ("loss", "iou", "objectness", "classification", "l1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +51,7 @@ class StepReporter:
 
     def _line(self, step: int, figures: dict[str, float]) -> str:
         epochs, steps = self.plan.config.schedule.epochs, self.plan.total_steps
-        losses = " ".join(f"{name} {figures[name]:.3g}" for name in SHOWN_LOSSES)
+        losses = " ".join(f"{name} {figures[name]:.3g}" for name in LOSSES)
         parts = [
             f"epoch {step // self.plan.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
             "every step was skipped" if math.isnan(figures["loss"]) else losses,

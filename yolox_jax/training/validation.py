@@ -95,26 +95,34 @@ class Validator:
         logger.info("epoch %d: AP %.4f, AP50 %.4f, %sin %.1f s", epoch, ap, metrics["AP50"] or 0.0, loss, seconds)
 
         better = progress.best_ap is None or ap > progress.best_ap
-        failed = False
+        is_kept = True
         if self._log is not None:
-            size = self._config.data.input_size
             self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
-            try:
-                for path in (self._run.last_weights, *([self._run.best_weights] if better else [])):
-                    save_for_use(path, model, self._dataset.class_names, size)
-                if better:
-                    document = analyse(evaluation, self._dataset, config=self._config, weights=f"epoch {epoch}")
-                    write_json(self._run.best_metrics, document)
-                self._draw(evaluation, epoch, step, self._log)
-            except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
-                logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
-                failed = True
+            is_kept = self._write(self._log, evaluation, model, epoch, step, better=better)
         # Weights that are not there cannot be the best: a later evaluation, when there is room again, gets its chance.
-        better = better and not agree(failed)
+        better = better and not agree(not is_kept)
         if better:
             progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
         since_best = 0 if better else progress.evaluations_since_best + 1
         return progress._replace(evaluated_step=step, evaluations_since_best=since_best)
+
+    def _write(
+        self, log: MetricsLog, evaluation: Evaluation, model: YOLOX, epoch: int, step: int, *, better: bool
+    ) -> bool:
+        """Keeps weights, figures and pictures; returns whether the best weights are there, if these are the best."""
+        names, size = self._dataset.class_names, self._config.data.input_size
+        is_kept = not better
+        try:
+            if better:
+                save_for_use(self._run.best_weights, model, names, size)
+                is_kept = True
+                document = analyse(evaluation, self._dataset, config=self._config, weights=f"epoch {epoch}")
+                write_json(self._run.best_metrics, document)
+            save_for_use(self._run.last_weights, model, names, size)
+            self._draw(evaluation, epoch, step, log)
+        except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
+            logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
+        return is_kept
 
     def _detector_of(self, model: YOLOX) -> Detector:
         if self._detector is None:
