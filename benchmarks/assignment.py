@@ -23,7 +23,7 @@ from plots import plot_assignment
 from yolox_jax.assignment import assign
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.structures import Assignment, Targets
-from yolox_jax.training.fake_batch import fake_batch
+from yolox_jax.training.profiling.fake_batch import fake_batch
 
 SIZE = (640, 640)
 NUM_CLASSES = 80

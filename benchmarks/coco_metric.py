@@ -18,7 +18,7 @@ from rich.table import Table
 
 from common import describe_run, write_json
 from yolox_jax.config import Config
-from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.runner import evaluate_results
 

@@ -26,10 +26,10 @@ from original_yolox import open_original, original_stages
 from stage_times import OPENCV_STAGES, Stage
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache.pixel_cache import open_cache
+from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import DataError, Dataset, Record
 
 PACKAGES = (
     "yolox-jax",

@@ -12,7 +12,7 @@ import numpy as np
 
 from original_package import stand_in_for_torchvision
 from step_spec import Side, StepSpec
-from yolox_jax.training.fake_batch import fake_batch
+from yolox_jax.training.profiling.fake_batch import fake_batch
 
 
 def original_step(spec: StepSpec, side: Side) -> Callable[[], Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from original_package import stand_in_for_torchvision
 from stage_times import OPENCV_STAGES, Stage
 from yolox_jax.config import Config
-from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.dataset import Dataset, Record
 
 
 def open_original(dataset: Dataset, config: Config, folder: Path, *, ram_cache: bool) -> Iterator[Any]:

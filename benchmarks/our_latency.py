@@ -13,11 +13,11 @@ from flax import nnx
 from latency_spec import IOU_THRESHOLD, MAX_DETECTIONS, LatencySpec, frames
 from our_step import peak_memory_bytes
 from serving import Built
-from yolox_jax.compiler_options import backend_options
 from yolox_jax.data.letterbox import letterbox
-from yolox_jax.detector import Detector
-from yolox_jax.inference import View, predictions, prepared
+from yolox_jax.inference.detect import View, predictions, prepared
+from yolox_jax.inference.detector import Detector
 from yolox_jax.models import summarize
+from yolox_jax.models.compiler_options import backend_options
 from yolox_jax.postprocess import postprocess
 from yolox_jax.weights import read_model
 

@@ -11,17 +11,17 @@ import numpy as np
 from flax import nnx
 
 from step_spec import StepSpec
-from yolox_jax.compiler_options import compiler_options
 from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model, summarize
+from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.structures import Targets
-from yolox_jax.training.fake_batch import fake_batch
-from yolox_jax.training.memory import needed_bytes
-from yolox_jax.training.mesh import create_mesh, split_over_devices, to_devices
-from yolox_jax.training.optimizer import sgd, warmup_cosine
-from yolox_jax.training.state import TrainState, create_train_state
-from yolox_jax.training.step import make_train_step
+from yolox_jax.training.profiling.fake_batch import fake_batch
+from yolox_jax.training.profiling.memory import needed_bytes
+from yolox_jax.training.step.mesh import create_mesh, split_over_devices, to_devices
+from yolox_jax.training.step.optimizer import sgd, warmup_cosine
+from yolox_jax.training.step.state import TrainState, create_train_state
+from yolox_jax.training.step.step import make_train_step
 
 NUM_CLASSES = 80
 
@@ -103,7 +103,7 @@ class OurStep:
         return jax.value_and_grad(lambda raw: detection_loss(raw, targets, image_size=self.spec.size)[0])(raw)
 
     def _gradients(self, state: TrainState, batch: Any) -> Any:
-        from yolox_jax.training.gradients import make_gradients
+        from yolox_jax.training.step.gradients import make_gradients
 
         gradients_of = make_gradients(self.graphdef, self.config, self.mesh)
         return gradients_of(state, batch, jnp.float32(0), self.spec.size)

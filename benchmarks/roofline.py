@@ -22,7 +22,7 @@ from rich.table import Table
 from our_step import matrix_tflops
 from yolox_jax.models import VARIANTS, create_model, summarize
 from yolox_jax.models.convolution import plain_convolutions
-from yolox_jax.training.utilization import TRAINING_PASSES
+from yolox_jax.training.reporting.utilization import TRAINING_PASSES
 
 INPUT_TRAFFIC, OUTPUT_TRAFFIC = 3, 11
 

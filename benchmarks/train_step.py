@@ -23,7 +23,7 @@ from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_steps
 from step_spec import StepSpec
 from yolox_jax.cli.huge_pages import TUNABLES as HUGE_PAGES
-from yolox_jax.training.utilization import TRAINING_PASSES
+from yolox_jax.training.reporting.utilization import TRAINING_PASSES
 
 PACKAGES = ("yolox-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pixeltable-yolox", "torch")
 SIDES = ("eager", "channels_last", "compile")

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.errors import ErrorKind
 
 FOREGROUND, BACKGROUND = 0.5, 0.1

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from yolox_jax.config import DataConfig, DatasetConfig
+from yolox_jax.data.dataset import STOP_AT_FIRST, Dataset, Faults
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import STOP_AT_FIRST, Dataset, Faults
 
 
 def open_dataset(config: DatasetConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:

@@ -10,10 +10,10 @@ from yolox_jax.config import Config
 from yolox_jax.models.yolox import create_model
 from yolox_jax.training.checkpoints import Checkpoints
 from yolox_jax.training.freezing import freeze
-from yolox_jax.training.optimizer import sgd
-from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
-from yolox_jax.training.state import TrainState, create_train_state
+from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.state import TrainState, create_train_state
 
 VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "utilization"}
 """Figures that no two runs share."""

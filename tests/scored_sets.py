@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.evaluation.coco import Metrics
 from yolox_jax.evaluation.runner import evaluate_results
 

@@ -20,9 +20,9 @@ from yolox_jax.data.augment.affine import (
 )
 from yolox_jax.data.augment.colour import draw_shifts
 from yolox_jax.data.augment.mosaic import draw_centre, place_tile
+from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import load_image
 from yolox_jax.data.letterbox import letterbox, resize_to_fit
-from yolox_jax.data.sources.dataset import Record
 
 
 class LabelledImage(NamedTuple):

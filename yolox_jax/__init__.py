@@ -8,14 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from yolox_jax.detector import Detector as Detector
+    from yolox_jax.inference.detector import Detector as Detector
     from yolox_jax.models import create_model as create_model
     from yolox_jax.weights import load_weights as load_weights
 
     __version__: str
 
 _HOME = {
-    "Detector": "yolox_jax.detector",
+    "Detector": "yolox_jax.inference.detector",
     "create_model": "yolox_jax.models",
     "load_weights": "yolox_jax.weights",
 }

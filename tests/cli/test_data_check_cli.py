@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from bad_datasets import EXPECTED, GOOD, HEIGHT, WIDTH, CocoWriter, encoded, write_bad_coco, write_good_coco
-from yolox_jax.cli.contact_sheets import draw_contact_sheet
 from yolox_jax.cli.main import main
 from yolox_jax.config import DataConfig
+from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.finding import Case, Finding
-from yolox_jax.data.sources.dataset import Record
+from yolox_jax.report.contact_sheets import draw_contact_sheet
 
 
 def check(data: DataConfig, output: Path, *words: str) -> int:

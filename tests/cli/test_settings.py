@@ -10,8 +10,8 @@ from yolox_jax.cli import main as cli_main
 from yolox_jax.cli import train as cli_train
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_file import load_config, shipped_configs
-from yolox_jax.config_json import config_to_dict
+from yolox_jax.config.files import load_config, shipped_configs
+from yolox_jax.config.serialization import config_to_dict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,12 @@ import pytest
 
 from opened import open_dataset
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data import cache_file, room
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache import disk_file as cache_file
+from yolox_jax.data.cache import free_space as room
+from yolox_jax.data.cache.pixel_cache import open_cache
+from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import resize_to_fit
-from yolox_jax.data.sources.dataset import Record
 
 RAM = DataConfig(input_size=(96, 96), cache="ram")
 

@@ -11,11 +11,11 @@ import pytest
 
 from bad_datasets import EXPECTED, GOOD, HEIGHT, WIDTH, CocoWriter, encoded, write_bad_coco, write_good_coco
 from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.doctor.examine import Report, examine
 from yolox_jax.data.doctor.finding import Finding
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
 
 

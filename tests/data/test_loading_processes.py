@@ -16,7 +16,7 @@ import pytest
 
 from opened import open_dataset
 from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import shapes
 
@@ -34,7 +34,7 @@ ENDINGS = {
 PROGRAM = """
 import os, signal, sys, time, psutil
 from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_datasets
 

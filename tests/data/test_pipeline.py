@@ -11,11 +11,11 @@ import pytest
 
 from opened import open_dataset
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache.pixel_cache import open_cache
+from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, read_image
 from yolox_jax.data.letterbox import evaluation_image, letterbox
 from yolox_jax.data.pipeline import evaluation_batches, load_training_batch, steps_per_epoch, training_batches
-from yolox_jax.data.sources.dataset import DataError, Dataset
 
 CONFIG = Config(
     data=DataConfig(input_size=(64, 64), max_boxes=6, num_threads=2),

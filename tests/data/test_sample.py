@@ -16,13 +16,13 @@ from two_step import two_step_sample
 from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
 from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
 from yolox_jax.data.augment.paint import Placement, paint, seen_part
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache.pixel_cache import open_cache
+from yolox_jax.data.dataset import DataError, Record
 from yolox_jax.data.image import Pixels, read_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.plan import Targets
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sources.dataset import DataError, Record
+from yolox_jax.data.sample_plan import Targets
 
 PLAIN = AugmentConfig(hsv_probability=0.0, flip_probability=0.0)
 

@@ -12,7 +12,7 @@ import pytest
 
 from opened import open_dataset
 from yolox_jax.config import ConfigError, DatasetConfig
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.dataset import DataError
 
 Writer = Callable[[dict[str, Any]], DatasetConfig]
 

@@ -12,10 +12,10 @@ import pytest
 
 from opened import open_dataset
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
-from yolox_jax.config_checks import check_config
-from yolox_jax.config_json import config_from_dict, config_to_dict
+from yolox_jax.config.checks import check_config
+from yolox_jax.config.serialization import config_from_dict, config_to_dict
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import DataError
 
 
 @pytest.fixture

@@ -22,14 +22,14 @@ from opened import open_dataset
 from prepared_tfds import example, picture, prepare, without
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
-from yolox_jax.data.cache import open_cache
+from yolox_jax.data.cache.pixel_cache import open_cache
+from yolox_jax.data.dataset import DataError, Faults, fingerprint
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import tfds_index
-from yolox_jax.data.sources.dataset import DataError, Faults, fingerprint
 from yolox_jax.data.sources.shapes import draw_scene
 from yolox_jax.data.sources.tfds_records import read_tfds
-from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 
 WITHOUT_TENSORFLOW = """

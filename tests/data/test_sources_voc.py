@@ -10,7 +10,7 @@ import pytest
 from opened import open_dataset
 from scored_sets import score
 from yolox_jax.config import ConfigError, DatasetConfig
-from yolox_jax.data.sources.dataset import DataError, Dataset
+from yolox_jax.data.dataset import DataError, Dataset
 
 OBJECT = (
     "<object><name>{}</name>{}<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"

@@ -14,9 +14,9 @@ import yaml
 from opened import open_dataset
 from scored_sets import score
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data.dataset import PARTLY_OUTSIDE, DataError, Dataset, Faults
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import PARTLY_OUTSIDE, DataError, Dataset, Faults
 from yolox_jax.data.sources.yolo_txt import label_path
 
 WIDTH, HEIGHT = 64, 48

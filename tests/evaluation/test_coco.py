@@ -9,8 +9,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from scored_sets import make_dataset, random_set, result_of, score
+from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.evaluation import coco_scorers
 from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, to_coco
 from yolox_jax.structures import Detections

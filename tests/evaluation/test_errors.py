@@ -9,8 +9,8 @@ from pycocotools.cocoeval import COCOeval
 
 from error_twin import Twin
 from scored_sets import CATEGORY_IDS, dataset_of, result_of
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import Dataset
 from yolox_jax.evaluation import errors as errors_module
 from yolox_jax.evaluation.errors import ErrorKind, sort_errors
 

@@ -155,7 +155,7 @@ def update_with_fresh_weights(detector) -> dict:
 def in_one_process(shared: Path) -> dict:
     import jax
 
-    from yolox_jax.detector import Detector
+    from yolox_jax.inference.detector import Detector
 
     model, (dataset, broken, _) = trained_model(shared), open_images(shared)
     size = (SIDE_PX, SIDE_PX)
@@ -187,7 +187,7 @@ def in_two_processes(shared: Path, port: str, number: str) -> dict:
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(number))
-    from yolox_jax.detector import Detector
+    from yolox_jax.inference.detector import Detector
 
     model, (dataset, broken, one_image) = trained_model(shared), open_images(shared)
     size = (SIDE_PX, SIDE_PX)

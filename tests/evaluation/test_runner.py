@@ -13,15 +13,15 @@ import pytest
 
 from yolox_jax.config import AssignmentConfig, ConfigError, EvaluationConfig, LossConfig
 from yolox_jax.data import pipeline
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import Dataset, Record
-from yolox_jax.detector import Detector
 from yolox_jax.evaluation import gather, runner
 from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.evaluation.runner import Evaluation, evaluate
 from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.inference.detector import Detector
 from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model
 from yolox_jax.structures import Targets

@@ -13,11 +13,11 @@ from flax import nnx
 
 from exported import export_onnx
 from reference import procedural
-from yolox_jax.coco_names import COCO_NAMES
 from yolox_jax.config import ConfigError
 from yolox_jax.export.onnx import LOWEST_OPSET, OPSET
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, load_state_dict
+from yolox_jax.weights.coco_names import COCO_NAMES
 
 SIZE = (64, 96)
 NAMES = ("red", "green", "blue")

@@ -9,16 +9,16 @@ import pytest
 
 from exported import export_onnx
 from scored_sets import score
-from yolox_jax.coco_names import COCO_NAMES
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.pipeline import evaluation_batches
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import Dataset
-from yolox_jax.detector import Detector
 from yolox_jax.evaluation.coco import to_coco
 from yolox_jax.export.onnx_runner import OnnxDetector
+from yolox_jax.inference.detector import Detector
 from yolox_jax.models import YOLOX, create_model
 from yolox_jax.structures import Detections
 from yolox_jax.weights import load_weights
+from yolox_jax.weights.coco_names import COCO_NAMES
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "coco_val2017_100_nano_detections.npz")
 SIZE = (416, 416)

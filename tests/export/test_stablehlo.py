@@ -23,9 +23,9 @@ from published_nano import (
     detections_on_coco,
 )
 from yolox_jax.config import ConfigError
-from yolox_jax.detector import Detector
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.export.stablehlo import export_stablehlo
+from yolox_jax.inference.detector import Detector
 from yolox_jax.postprocess import decode
 from yolox_jax.weights import read_model
 

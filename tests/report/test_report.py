@@ -14,7 +14,7 @@ import pytest
 from scored_sets import make_dataset, random_set
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config
-from yolox_jax.config_json import config_to_dict
+from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.evaluation.runner import evaluate_results

@@ -16,8 +16,8 @@ from flax import nnx
 
 from saved_runs import differing_parts
 from yolox_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
-from yolox_jax.training.precision import LossScale
-from yolox_jax.training.state import TrainState
+from yolox_jax.training.step.loss_scale import LossScale
+from yolox_jax.training.step.state import TrainState
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 PROGRESS = Progress(best_ap=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)

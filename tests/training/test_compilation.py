@@ -10,8 +10,8 @@ import pytest
 
 from yolox_jax.config import Config, DataConfig, EvaluationConfig, ScheduleConfig, TrainConfig
 from yolox_jax.training.compilation import CompiledSteps
-from yolox_jax.training.plan import Plan
-from yolox_jax.training.utilization import peak_tflops, utilization
+from yolox_jax.training.reporting.utilization import peak_tflops, utilization
+from yolox_jax.training.run_schedule import Plan
 
 SIZES = [(32, 32), (64, 64), (96, 96)]
 

@@ -113,9 +113,9 @@ def expected_step(graphdef, state, batch, num_devices):
     import jax.numpy as jnp
     from flax import nnx
 
-    from yolox_jax.compiler_options import compiler_options
     from yolox_jax.config import TrainConfig
     from yolox_jax.losses import detection_loss
+    from yolox_jax.models.compiler_options import compiler_options
     from yolox_jax.structures import Targets
 
     # The step's own options: other kernels round otherwise, which batch norm over four values makes a thousandth.
@@ -161,10 +161,10 @@ def start(learning_rate: float, **settings):
     from reference import procedural
     from yolox_jax.config import Config, OptimizerConfig, TrainConfig
     from yolox_jax.models.yolox import create_model
-    from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices, to_devices
-    from yolox_jax.training.optimizer import sgd
-    from yolox_jax.training.state import create_train_state
-    from yolox_jax.training.step import make_train_step
+    from yolox_jax.training.step.mesh import create_mesh, replicated, split_over_devices, to_devices
+    from yolox_jax.training.step.optimizer import sgd
+    from yolox_jax.training.step.state import create_train_state
+    from yolox_jax.training.step.step import make_train_step
     from yolox_jax.weights import export_state_dict, load_state_dict
 
     # Without decay, the momentum after one step is the gradient.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data.dataset import Dataset, Record, fingerprint
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import Dataset, Record, fingerprint
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.training.distributed import agree, launched_as_several, on_first_process, start_distributed
 from yolox_jax.training.interruption import Interrupted, StopSignals

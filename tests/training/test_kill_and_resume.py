@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from saved_runs import differing_parts, lasting_metrics, saved_state
-from yolox_jax.config_file import load_config
+from yolox_jax.config.files import load_config
 from yolox_jax.data.sources.shapes import generate_shapes
-from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 from yolox_jax.weights import read_weights
 

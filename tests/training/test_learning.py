@@ -13,11 +13,11 @@ from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, M
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.models.yolox import create_model
 from yolox_jax.postprocess import decode, postprocess
-from yolox_jax.training.mesh import create_mesh, replicated, split_over_devices
-from yolox_jax.training.optimizer import sgd
-from yolox_jax.training.plan import Plan
-from yolox_jax.training.state import create_train_state
-from yolox_jax.training.step import make_train_step
+from yolox_jax.training.run_schedule import Plan
+from yolox_jax.training.step.mesh import create_mesh, replicated, split_over_devices
+from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.state import create_train_state
+from yolox_jax.training.step.step import make_train_step
 from yolox_jax.training.validation import averaged_model
 
 pytestmark = pytest.mark.slow

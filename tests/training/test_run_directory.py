@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig
-from yolox_jax.data.sources.dataset import Dataset, Record
-from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
+from yolox_jax.data.dataset import Dataset, Record
+from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,

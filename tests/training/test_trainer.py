@@ -26,18 +26,19 @@ from yolox_jax.config import (
     ScheduleConfig,
     TrainConfig,
 )
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.evaluation.runner import evaluate
 from yolox_jax.models.summary import Summary
 from yolox_jax.report.material import read_document, read_material
-from yolox_jax.training import memory, validation
-from yolox_jax.training.console import TrainingConsole
+from yolox_jax.training import validation
 from yolox_jax.training.interruption import Interrupted
-from yolox_jax.training.meter import Meter
-from yolox_jax.training.non_finite import TrainingError
-from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.profiling import memory
+from yolox_jax.training.reporting.console import TrainingConsole
+from yolox_jax.training.reporting.meter import Meter
+from yolox_jax.training.reporting.metrics_log import read_metrics
+from yolox_jax.training.reporting.non_finite import TrainingError
 from yolox_jax.training.run_directory import RunDirectory, saved_steps
 from yolox_jax.training.trainer import _announce, train
 from yolox_jax.training.validation import save_for_use
@@ -304,7 +305,7 @@ def test_a_folder_with_another_run_is_refused_before_work(small_config, finished
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused():
     code = (
-        "from yolox_jax.training.mesh import create_mesh\n"
+        "from yolox_jax.training.step.mesh import create_mesh\n"
         "from yolox_jax.config import ConfigError, TrainConfig\n"
         "try: create_mesh(TrainConfig(batch_size=7))\n"
         "except ConfigError as error: print(error)\n"

@@ -16,10 +16,10 @@ import pytest
 
 from reference import procedural
 from saved_runs import differing_parts, lasting_metrics, saved_state
-from yolox_jax.config_file import load_config
+from yolox_jax.config.files import load_config
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.models.yolox import create_model
-from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.weights import export_state_dict, save_weights
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,7 @@ import pytest
 
 from pth_files import pth_of
 from weights_server import Server, file, serve, status
-from yolox_jax.coco_names import COCO_NAMES
-from yolox_jax.detector import Detector
+from yolox_jax.inference.detector import Detector
 from yolox_jax.models import create_model
 from yolox_jax.weights import (
     WeightsError,
@@ -27,6 +26,7 @@ from yolox_jax.weights import (
     read_weights,
     resolve,
 )
+from yolox_jax.weights.coco_names import COCO_NAMES
 
 FETCH = "import sys; from yolox_jax.weights import published_weights; print(published_weights(sys.argv[1]))"
 

@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from yolox_jax.cli.contact_sheets import draw_contact_sheet
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config, requested_config
 from yolox_jax.data.doctor.examine import Report, examine
 from yolox_jax.data.doctor.finding import Finding
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.json_values import null_if_not_finite, write_json
+from yolox_jax.report.contact_sheets import draw_contact_sheet
 
 CASES_SHOWN = 3
 """Cases of a finding that are printed; report.json has the others."""

@@ -13,9 +13,9 @@ from jaxtyping import Float32, Int32, UInt8
 
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.data.sources.dataset import Dataset
-from yolox_jax.draw import FONT, draw_detections
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.inference.draw import FONT, draw_detections
 
 SHEET_WIDTH_PX = 1600
 TILE_SIDES_PX = (160, 640)

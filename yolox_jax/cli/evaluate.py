@@ -14,7 +14,7 @@ from yolox_jax.json_values import null_if_not_finite, write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
-    from yolox_jax.data.sources.dataset import Dataset
+    from yolox_jax.data.dataset import Dataset
     from yolox_jax.evaluation.runner import Evaluation
 
 
@@ -79,10 +79,10 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
 
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.detector import Detector
     from yolox_jax.evaluation.console import name_mismatch
     from yolox_jax.evaluation.runner import check_classes, evaluate
     from yolox_jax.evaluation.validation_loss import ValidationLoss
+    from yolox_jax.inference.detector import Detector
 
     keep_compiled()
     detector = Detector(
@@ -108,7 +108,7 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
 
 
 def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "Evaluation":
-    from yolox_jax.data.sources.dataset import DataError
+    from yolox_jax.data.dataset import DataError
     from yolox_jax.evaluation.runner import evaluate_results
     from yolox_jax.evaluation.saved_results import read_results
 

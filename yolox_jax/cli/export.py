@@ -57,8 +57,8 @@ def main(argv: list[str]) -> None:
     ensure_writable_folder(arguments.output.parent, "the folder of --output,")
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.detector_settings import chosen_names, chosen_size
     from yolox_jax.export.settings import ExportSettings
+    from yolox_jax.inference.options import chosen_names, chosen_size
     from yolox_jax.weights import read_model
 
     model, metadata = read_model(fetch_if_published(arguments.weights))

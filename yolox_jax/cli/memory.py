@@ -33,8 +33,8 @@ def main(argv: list[str]) -> None:
     from rich.table import Table
 
     from yolox_jax.cli.compilation import keep_compiled
-    from yolox_jax.training.memory import GIB, largest_batch, needed_bytes
-    from yolox_jax.training.prepared import PreparedStep, largest_size
+    from yolox_jax.training.profiling.memory import GIB, largest_batch, needed_bytes
+    from yolox_jax.training.profiling.prepared_step import PreparedStep, largest_size
 
     keep_compiled()
     limit = _limit_bytes(arguments.limit_gib)
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
 
 
 def _limit_bytes(limit_gib: float | None) -> int:
-    from yolox_jax.training.memory import GIB, limit_bytes
+    from yolox_jax.training.profiling.memory import GIB, limit_bytes
 
     if limit_gib is not None:
         if not 0 < limit_gib < math.inf:

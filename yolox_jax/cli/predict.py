@@ -15,8 +15,8 @@ from yolox_jax.setting_checks import check_counts, check_input_size, check_scale
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
-    from yolox_jax.data.frames import Frames
-    from yolox_jax.prediction import Outcome, Save
+    from yolox_jax.inference.input.frames import Frames
+    from yolox_jax.inference.predict import Outcome, Save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +66,14 @@ def main(argv: list[str]) -> None:
     arguments = tyro.cli(PredictArguments, args=argv, prog="yolox-jax predict", config=(tyro.conf.FlagCreatePairsOff,))
     _check(arguments)
     # Here, so that the help and wrong flags are answered before OpenCV and jax are loaded.
-    from yolox_jax.data.frames import is_endless, open_frames
+    from yolox_jax.inference.input.frames import is_endless, open_frames
 
     sources = [open_frames(source) for source in arguments.sources]
     _prepare_output(arguments.output, sources, arguments.save)
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.detector import Detector
-    from yolox_jax.prediction import Outcome, predict
+    from yolox_jax.inference.detector import Detector
+    from yolox_jax.inference.predict import Outcome, predict
 
     keep_compiled()
     totals = [source.total for source in sources]

@@ -13,7 +13,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
 
 if TYPE_CHECKING:
-    from yolox_jax.training.profiling import Operation
+    from yolox_jax.training.profiling.trace import Operation
 
 WARM_UP = 2
 NO_GRAPHS = "--xla_gpu_enable_command_buffer="
@@ -54,8 +54,8 @@ def main(argv: list[str]) -> None:
     # Here, so that the help and wrong flags are answered before jax is loaded, and jax sees the flags.
     import jax
 
-    from yolox_jax.training import profiling
-    from yolox_jax.training.prepared import PreparedStep
+    from yolox_jax.training.profiling import trace
+    from yolox_jax.training.profiling.prepared_step import PreparedStep
 
     height, width = config.data.input_size
     print(f"compiling the step for {height}x{width} px; this can take minutes", file=sys.stderr, flush=True)
@@ -72,16 +72,14 @@ def main(argv: list[str]) -> None:
     with jax.profiler.trace(str(folder)):
         jax.block_until_ready([run() for _ in range(arguments.steps)])
 
-    found = profiling.operations(
-        profiling.read_trace(folder), profiling.sources(compiled.as_text() or ""), arguments.steps
-    )
-    profiling.write_csv(found, folder / "operations.csv")
+    found = trace.operations(trace.read_trace(folder), trace.sources(compiled.as_text() or ""), arguments.steps)
+    trace.write_csv(found, folder / "operations.csv")
     rate = 1000 * config.train.batch_size / step_ms
     print(
         f"{config.model.variant} in {config.train.precision}, batch {config.train.batch_size} at {height}x{width} px, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}: {step_ms:.1f} ms a step, {rate:.4g} images/s"
     )
-    _print_tables(found, profiling.by_kind(found), arguments.top)
+    _print_tables(found, trace.by_kind(found), arguments.top)
     print(
         f"all operations: {folder / 'operations.csv'}; the trace: `tensorboard --logdir {folder}` (with the plugin "
         f"xprof), or open {folder}/plugins/profile/*/*.trace.json.gz at https://ui.perfetto.dev"

@@ -7,8 +7,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_checks import check_config
-from yolox_jax.config_file import load_config, shipped_configs
+from yolox_jax.config.checks import check_config
+from yolox_jax.config.files import load_config, shipped_configs
 
 Extra = TypeVar("Extra")
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from yolox_jax.cli.settings import parse_with_config, requested_config
-from yolox_jax.config_file import RUN_SETTINGS, find_config
+from yolox_jax.config.files import RUN_SETTINGS, find_config
 
 
 @dataclasses.dataclass(frozen=True)

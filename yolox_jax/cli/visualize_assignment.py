@@ -17,9 +17,9 @@ from yolox_jax.json_values import null_if_not_finite, write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
-    from yolox_jax.data.sources.dataset import Dataset
-    from yolox_jax.evaluation.assigned_anchors import AssignedObject
+    from yolox_jax.data.dataset import Dataset
     from yolox_jax.models.yolox import YOLOX
+    from yolox_jax.report.assigned_anchors import AssignedObject
 
 ByWeights = list[tuple[str, "list[list[AssignedObject]]"]]
 """For each of the weights, their path and what the objects of each image get."""
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.data.sources import open_datasets
-    from yolox_jax.evaluation.assigned_anchors import change_of, summary_of
+    from yolox_jax.report.assigned_anchors import change_of, summary_of
     from yolox_jax.weights import read_model
 
     keep_compiled()
@@ -144,8 +144,8 @@ def _whole(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
 
 def _assigned(model: "YOLOX", shown: list[Shown], config: Config) -> "list[list[AssignedObject]]":
     """What the objects of each image get; image by image, so that any number fits the device."""
-    from yolox_jax.evaluation.assigned_anchors import assigned_anchors
     from yolox_jax.evaluation.padded_targets import padded_targets
+    from yolox_jax.report.assigned_anchors import assigned_anchors
 
     most = max(1, *(len(one.boxes) for one in shown))
     found = []
@@ -175,7 +175,7 @@ def _print_figures(summaries: dict[str, dict[str, float]], change: dict[str, int
 
 
 def _draw(folder: Path, shown: list[Shown], runs: ByWeights, class_names: tuple[str, ...]) -> None:
-    from yolox_jax.evaluation.assignment_pictures import dots_of, draw_assignment, draw_legend, scale_of
+    from yolox_jax.report.assignment_pictures import dots_of, draw_assignment, draw_legend, scale_of
 
     for place, one in enumerate(shown):
         image = one.image[: one.size[0], : one.size[1]]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from yolox_jax.data.sources.dataset import Record
+from yolox_jax.data.dataset import Record
 
 JPEG_START = b"\xff\xd8"
 

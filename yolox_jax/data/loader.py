@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from yolox_jax.data.augment.paint import Placement
-from yolox_jax.data.cache import PixelCache
+from yolox_jax.data.cache.pixel_cache import PixelCache
+from yolox_jax.data.dataset import DataError, Record
 from yolox_jax.data.image import BrokenImage, Pixels, load_image, load_reduced
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
-from yolox_jax.data.sources.dataset import DataError, Record
 
 MOST_BROKEN = 100
 """Broken images met for one sample at which a run gives up: then it is not the images, but what they lie on."""

@@ -25,12 +25,12 @@ from absl import flags
 from jaxtyping import Int64
 
 from yolox_jax.config import Config
-from yolox_jax.data.cache import PixelCache
+from yolox_jax.data.cache.pixel_cache import PixelCache
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import PADDING, evaluation_image
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sources.dataset import Dataset, Record
 
 Batch = dict[str, np.ndarray]
 

@@ -13,7 +13,7 @@ from yolox_jax.data.augment.paint import Placement, paint
 from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.plan import Plan, Targets, plan_sample
+from yolox_jax.data.sample_plan import Plan, Targets, plan_sample
 
 
 class Canvases(NamedTuple):

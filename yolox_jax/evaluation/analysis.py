@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from yolox_jax.config import Config
-from yolox_jax.config_json import config_to_dict
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.config.serialization import config_to_dict
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.coco import IOU_THRESHOLDS
 from yolox_jax.evaluation.coco_scorers import Accumulated
 from yolox_jax.evaluation.confusion import confusion_matrix

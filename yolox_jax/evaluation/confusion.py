@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int
 from pycocotools import mask
 
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import FOREGROUND_IOU, Errors
 from yolox_jax.evaluation.matching import take_in_turn

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from yolox_jax.data.sources.dataset import Dataset
-from yolox_jax.detector_settings import numbered_classes
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.coco import Metrics
+from yolox_jax.inference.options import numbered_classes
 from yolox_jax.text import counted
 
 

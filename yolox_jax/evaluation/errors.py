@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.matching import Boxes, Matches, average_precision, best_first, gather, match_all
 
 FOREGROUND_IOU = 0.5

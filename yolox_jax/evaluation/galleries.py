@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import ErrorKind, Errors
 

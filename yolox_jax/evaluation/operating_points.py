@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import Errors
 

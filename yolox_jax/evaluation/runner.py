@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from yolox_jax.config import ConfigError, EvaluationConfig
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.pipeline import Batch, evaluation_batches
-from yolox_jax.data.sources.dataset import Dataset
-from yolox_jax.detector import Detector
 from yolox_jax.evaluation.coco import Metrics, check_results, metrics_of, to_coco
 from yolox_jax.evaluation.coco_scorers import Accumulated, Result, Scorer, open_scorer
 from yolox_jax.evaluation.gather import gather_rows
 from yolox_jax.evaluation.validation_loss import ValidationLoss, mean_losses
+from yolox_jax.inference.detector import Detector
 from yolox_jax.structures import Detections
 from yolox_jax.text import shortened
 

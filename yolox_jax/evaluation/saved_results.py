@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.json_file import is_number, read_json
 from yolox_jax.evaluation.coco_scorers import Result
 

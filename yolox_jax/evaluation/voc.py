@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.coco_scorers import Result
 
 IOU_THRESHOLD = 0.5

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
-from yolox_jax.inference import Thresholds, View, detect, predictions, prepared
+from yolox_jax.inference.detect import Thresholds, View, detect, predictions, prepared
 from yolox_jax.models.convolution import convolutions_for_any_platform
 from yolox_jax.models.yolox import YOLOX
 

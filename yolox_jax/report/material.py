@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.json_file import read_json
 from yolox_jax.evaluation.analysis import VERSION
 from yolox_jax.evaluation.coco import FIGURES
-from yolox_jax.training.reporting import read_metrics
+from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 
 KEYS = (

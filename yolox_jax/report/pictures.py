@@ -9,8 +9,8 @@ import numpy as np
 
 from yolox_jax.data.image import read_image
 from yolox_jax.data.letterbox import fitted_size
-from yolox_jax.draw import draw_boxes
 from yolox_jax.evaluation.errors import ErrorKind
+from yolox_jax.inference.draw import draw_boxes
 
 SIDE_PX = 520
 """Longer side of a picture: boxes and labels can be seen, and fifty pictures stay below 5 MB."""

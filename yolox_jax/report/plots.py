@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from yolox_jax.training.reporting import LOSSES, column_of
+from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
 
 MOST_BARS = 40
 """Classes in a plot of bars: more cannot be read."""

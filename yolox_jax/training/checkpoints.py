@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from yolox_jax.text import shortened
 from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.run_directory import saved_steps
-from yolox_jax.training.state import TrainState
+from yolox_jax.training.step.state import TrainState
 
 logger = logging.getLogger("yolox_jax.training")
 

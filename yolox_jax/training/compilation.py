@@ -14,9 +14,9 @@ from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from yolox_jax.config import Config
-from yolox_jax.training.gradients import Batch, Metrics
-from yolox_jax.training.state import TrainState
-from yolox_jax.training.step import TrainStep
+from yolox_jax.training.step.gradients import Batch, Metrics
+from yolox_jax.training.step.state import TrainState
+from yolox_jax.training.step.step import TrainStep
 
 logger = logging.getLogger("yolox_jax.training")
 

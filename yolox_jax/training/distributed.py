@@ -15,8 +15,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from yolox_jax.config import ConfigError
-from yolox_jax.config_json import flag
-from yolox_jax.training.mesh import split_over_devices, to_devices
+from yolox_jax.config.serialization import flag
+from yolox_jax.training.step.mesh import split_over_devices, to_devices
 
 Outcome = TypeVar("Outcome")
 

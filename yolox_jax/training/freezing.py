@@ -8,7 +8,7 @@ from flax import nnx
 from yolox_jax.config import ConfigError
 from yolox_jax.models import YOLOX
 from yolox_jax.models.normalization import BatchNorm
-from yolox_jax.training.state import Frozen
+from yolox_jax.training.step.state import Frozen
 from yolox_jax.weights.names import named_variables, original_name
 
 

@@ -12,22 +12,22 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.cache import PixelCache
+from yolox_jax.data.cache.pixel_cache import PixelCache
+from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.pipeline import Batch, TrainingBatches, training_batches
-from yolox_jax.data.sources.dataset import DataError, Dataset
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_like
-from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.distributed import agree
 from yolox_jax.training.interruption import Interrupted, StopSignals
-from yolox_jax.training.memory import check_fits, lasting_bytes, out_of_memory_explained
-from yolox_jax.training.mesh import to_devices
-from yolox_jax.training.meter import Meter
-from yolox_jax.training.plan import Plan
-from yolox_jax.training.state import TrainState
-from yolox_jax.training.step import TrainStep
-from yolox_jax.training.step_report import StepReporter
+from yolox_jax.training.profiling.memory import check_fits, lasting_bytes, out_of_memory_explained
+from yolox_jax.training.reporting.console import TrainingConsole
+from yolox_jax.training.reporting.meter import Meter
+from yolox_jax.training.reporting.step_report import StepReporter
+from yolox_jax.training.run_schedule import Plan
+from yolox_jax.training.step.mesh import to_devices
+from yolox_jax.training.step.state import TrainState
+from yolox_jax.training.step.step import TrainStep
 from yolox_jax.training.validation import Validator
 
 logger = logging.getLogger("yolox_jax.training")

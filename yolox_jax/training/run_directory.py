@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import IO
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_checks import rules_of
-from yolox_jax.config_file import RUN_SETTINGS
-from yolox_jax.config_json import config_from_dict, config_to_dict, flag
-from yolox_jax.data.sources.dataset import Dataset
+from yolox_jax.config.checks import rules_of
+from yolox_jax.config.files import RUN_SETTINGS
+from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import shortened
 

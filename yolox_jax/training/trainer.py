@@ -11,28 +11,26 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config_checks import check_config, check_multiscale_range
-from yolox_jax.config_json import config_to_dict
-from yolox_jax.data.cache import PixelCache, open_cache
+from yolox_jax.config.checks import check_config, check_multiscale_range
+from yolox_jax.config.serialization import config_to_dict
+from yolox_jax.data.cache.pixel_cache import PixelCache, open_cache
+from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
 from yolox_jax.data.sources import open_datasets
-from yolox_jax.data.sources.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.models.summary import Summary, summarize
 from yolox_jax.models.yolox import YOLOX, create_model
 from yolox_jax.text import shortened
 from yolox_jax.training.checkpoints import Checkpoints, Progress
-from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.distributed import check_same_settings, connect, on_every_process, on_first_process
 from yolox_jax.training.freezing import freeze
 from yolox_jax.training.interruption import Interrupted, StopSignals
-from yolox_jax.training.loggers import check_loggers, open_loggers
 from yolox_jax.training.loop import Loop
-from yolox_jax.training.mesh import create_mesh, replicated, rows_of_this_process, split_over_devices
-from yolox_jax.training.non_finite import NonFiniteGuard
-from yolox_jax.training.optimizer import sgd
-from yolox_jax.training.plan import Plan
-from yolox_jax.training.reporting import MetricsLog
+from yolox_jax.training.reporting.console import TrainingConsole
+from yolox_jax.training.reporting.metric_writers import check_loggers, open_loggers
+from yolox_jax.training.reporting.metrics_log import MetricsLog
+from yolox_jax.training.reporting.non_finite import NonFiniteGuard
+from yolox_jax.training.reporting.step_report import StepReporter
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,
@@ -41,9 +39,11 @@ from yolox_jax.training.run_directory import (
     record_settings,
     settings_of_the_run,
 )
-from yolox_jax.training.state import TrainState, create_train_state
-from yolox_jax.training.step import make_train_step
-from yolox_jax.training.step_report import StepReporter
+from yolox_jax.training.run_schedule import Plan
+from yolox_jax.training.step.mesh import create_mesh, replicated, rows_of_this_process, split_over_devices
+from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.state import TrainState, create_train_state
+from yolox_jax.training.step.step import make_train_step
 from yolox_jax.training.validation import Validator
 from yolox_jax.weights import describe, load_state_dict, read_weights, resolve
 

@@ -14,22 +14,22 @@ from flax import nnx
 from jaxtyping import UInt8
 
 from yolox_jax.config import Config
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import letterbox
-from yolox_jax.data.sources.dataset import Dataset, Record
-from yolox_jax.detector import Detector
-from yolox_jax.draw import FONT, draw_detections
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.runner import Evaluation, evaluate
 from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.draw import FONT, draw_detections
 from yolox_jax.json_values import write_json
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
-from yolox_jax.training.console import TrainingConsole
 from yolox_jax.training.distributed import agree
-from yolox_jax.training.reporting import MetricsLog, draw_curves, read_metrics
+from yolox_jax.training.reporting.console import TrainingConsole
+from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import RunDirectory
-from yolox_jax.training.state import TrainState
+from yolox_jax.training.step.state import TrainState
 from yolox_jax.weights import export_state_dict, save_weights
 
 logger = logging.getLogger("yolox_jax.training")

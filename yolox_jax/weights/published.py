@@ -32,9 +32,9 @@ from pathlib import Path
 
 import numpy as np
 
-from yolox_jax.coco_names import COCO_NAMES
 from yolox_jax.data.user_cache import user_cache
 from yolox_jax.models import VARIANTS
+from yolox_jax.weights.coco_names import COCO_NAMES
 from yolox_jax.weights.download import OnProgress, download
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import save_weights

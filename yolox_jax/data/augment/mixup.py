@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from yolox_jax.data.augment.matrix import mirroring, scaling
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
+from yolox_jax.data.dataset import Record
 from yolox_jax.data.letterbox import PADDING, fitted_size
-from yolox_jax.data.sources.dataset import Record
 
 
 class Partner(NamedTuple):

@@ -7,8 +7,8 @@ import numpy as np
 from yolox_jax.data.augment.matrix import scaling
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
+from yolox_jax.data.dataset import Record
 from yolox_jax.data.letterbox import fitted_size
-from yolox_jax.data.sources.dataset import Record
 
 PxWindow = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole px."""

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from yolox_jax.config import DataConfig
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.doctor.finding import BOTH, MOST_CASES, Case, Finding, Level, Split, found
-from yolox_jax.data.sources.dataset import Dataset, Record
 
 FINEST_STRIDE_PX = 8
 """Side of a cell of the finest grid."""

@@ -7,6 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.config import DataConfig
+from yolox_jax.data.dataset import (
+    NO_AREA,
+    OUTSIDE,
+    PARTLY_OUTSIDE,
+    DataError,
+    Dataset,
+    Faults,
+    Mended,
+    Record,
+    check_same_classes,
+)
 from yolox_jax.data.doctor.annotations import (
     FINEST_STRIDE_PX,
     count_boxes,
@@ -18,17 +29,6 @@ from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, fou
 from yolox_jax.data.doctor.images import image_findings, look_at_images
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.coco import AREA_OF_BOX, REPEATED_ID
-from yolox_jax.data.sources.dataset import (
-    NO_AREA,
-    OUTSIDE,
-    PARTLY_OUTSIDE,
-    DataError,
-    Dataset,
-    Faults,
-    Mended,
-    Record,
-    check_same_classes,
-)
 
 SIZE_BOUNDS_PX = {"below 8 px": FINEST_STRIDE_PX, "stride 8": 64, "stride 16": 128, "stride 32": np.inf}
 """Upper bounds of box sizes, the root of the area at the input size: roughly the stride that an object falls to, eight

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from yolox_jax.data.sources.dataset import Record
+from yolox_jax.data.dataset import Record
 
 Split = Literal["train", "val"]
 Level = Literal["error", "warning", "note"]

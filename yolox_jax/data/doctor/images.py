@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
+from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.annotations import SHARED, SHARED_ADVICE, same_image
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, found
 from yolox_jax.data.header import no_warnings_of_headers, read_header
 from yolox_jax.data.image import BrokenImage, decode_image
-from yolox_jax.data.sources.dataset import Record
 
 CHUNK = 512
 """Images under way at a time: what waits takes memory."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data.dataset import STOP_AT_FIRST, DataError, Dataset, Faults
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.data.sources.dataset import STOP_AT_FIRST, DataError, Dataset, Faults
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
 from yolox_jax.data.user_cache import user_cache

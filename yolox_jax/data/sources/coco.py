@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from yolox_jax.data.sources.dataset import (
+from yolox_jax.data.dataset import (
     STOP_AT_FIRST,
     BoxTally,
     DataError,

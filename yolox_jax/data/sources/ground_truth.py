@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolox_jax.data.sources.dataset import Record
+from yolox_jax.data.dataset import Record
 
 
 def ground_truth_of(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import Dataset, Record
+from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.sources.ground_truth import coco_layout
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.dataset import DataError
 
 
 def read_json(path: Path) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import DataError
+from yolox_jax.data.dataset import DataError
 
 FORMAT = "array_record"
 ExampleParser = Callable[[bytes], Mapping[str, Any]]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.header import read_header
 from yolox_jax.data.image import BrokenImage, decode_image
-from yolox_jax.data.sources.dataset import DataError
 from yolox_jax.data.sources.tfds_files import describe_files, example_parser, stored_examples
 from yolox_jax.data.user_cache import user_cache
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
 from yolox_jax.data.sources.ground_truth import coco_layout, rows_of
 from yolox_jax.data.sources.tfds_files import (
     TfdsArchive,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import (
+from yolox_jax.data.dataset import (
     STOP_AT_FIRST,
     BoxTally,
     DataError,

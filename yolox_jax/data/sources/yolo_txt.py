@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from yolox_jax.data.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
 from yolox_jax.data.header import image_sizes
-from yolox_jax.data.sources.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 from yolox_jax.data.sources.yolo_yaml import Layout, read_layout
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.dataset import DataError, Faults, check_images_exist
+from yolox_jax.data.dataset import DataError, Faults, check_images_exist
 
 IMAGE_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 """What is taken for an image in a folder; what of it cannot be decoded is named when it is read."""

@@ -1,0 +1,270 @@
+import copy
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolox_jax.config import Config, ConfigError, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config.checks import check_config, check_multiscale_range
+from yolox_jax.config.files import load_config, shipped_configs
+from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
+
+SHIPPED = [
+    "bccd_nano",
+    "quickstart",
+    "yolox_darknet53",
+    "yolox_l",
+    "yolox_m",
+    "yolox_nano",
+    "yolox_s",
+    "yolox_tiny",
+    "yolox_x",
+]
+
+
+def settings(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    found = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        name = prefix + field.name
+        found.update(settings(value, name + ".") if dataclasses.is_dataclass(value) else {name: value})
+    return found
+
+
+def replaced(section: Any, name: str, value: Any) -> Any:
+    """The section with one setting changed by its dotted name, to a value of any type."""
+    first, _, rest = name.partition(".")
+    changed = copy.copy(section)
+    # Not through __init__, whose types are checked here but not in use (see conftest).
+    object.__setattr__(changed, first, replaced(getattr(section, first), rest, value) if rest else value)
+    return changed
+
+
+def is_number(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(map(is_number, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+NUMBERS = {name: value for name, value in settings(Config()).items() if is_number(value)}
+
+
+def write_config(folder: Path, text: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return path
+
+
+def test_nine_configs_are_shipped() -> None:
+    assert list(shipped_configs()) == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_config_loads_by_name_and_by_path_and_documents_itself(name: str) -> None:
+    path = shipped_configs()[name]
+    config = load_config(name)
+    assert config == load_config(path)
+    assert config.model.variant == name or name in ("bccd_nano", "quickstart")
+    for part in ("Reproduces:", "Expected:", "Cost:", f"configs/{name}.py"):
+        assert part in path.read_text()
+
+
+def test_small_variants_have_the_published_augmentation_and_sizes() -> None:
+    nano, tiny, small = (load_config(name) for name in ("yolox_nano", "yolox_tiny", "yolox_s"))
+    for config in (nano, tiny):
+        assert config.data.input_size == (416, 416)
+        assert config.train.multiscale_px == (320, 640)
+        assert config.data.augment.mosaic_scale == (0.5, 1.5)
+        assert config.data.augment.mixup_probability == 0
+    assert nano.data.augment.mosaic_probability == 0.5
+    assert tiny.data.augment.mosaic_probability == 1
+    assert small.data.input_size == (640, 640)
+    assert small.train.multiscale_px == (480, 800)
+    assert small.data.augment.mosaic_scale == (0.1, 2)
+    assert small.data.augment.mixup_probability == 1
+
+
+def test_unknown_name_tells_the_nearest_and_all_names() -> None:
+    with pytest.raises(ConfigError, match=r"no config yolo_nano; did you mean yolox_nano\?.*quickstart"):
+        load_config("yolo_nano")
+
+
+def test_missing_path_tells_the_path() -> None:
+    with pytest.raises(ConfigError, match=r"no config configs/yolox_ss\.py; did you mean"):
+        load_config("configs/yolox_ss.py")
+
+
+def test_error_inside_a_config_file_is_shown_with_its_line_and_chained(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "def get_config():\n    return 1 / 0\n")
+    with pytest.raises(ConfigError, match=r"mine\.py failed: ZeroDivisionError: .* \(line 2\)") as caught:
+        load_config(path)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_syntax_error_in_a_config_file_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"SyntaxError: .*line 1"):
+        load_config(write_config(tmp_path, "def get_config(:\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", r"has no function get_config\(\)"),
+        ("def get_config():\n    return {}\n", "must return a yolox_jax.config.Config, not dict"),
+    ],
+)
+def test_file_that_is_no_config_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(tmp_path, text))
+
+
+def test_config_file_can_build_on_a_shipped_config(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path,
+        "import dataclasses\nfrom yolox_jax.config.files import load_config\n"
+        "def get_config():\n    return dataclasses.replace(load_config('yolox_s'), seed=7)\n",
+    )
+    assert load_config(path) == dataclasses.replace(Config(), seed=7)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_out_of_range_is_named_as_on_the_command_line(name: str) -> None:
+    value = NUMBERS[name]
+    wrong = [-64.0, math.nan] if isinstance(value, float) else [-64]
+    if isinstance(value, tuple):
+        wrong = [(type(value[0])(-64), *value[1:])]
+    for bad in wrong:
+        with pytest.raises(ConfigError, match=f"{flag(name)} .*cannot work"):
+            check_config(replaced(Config(), name, bad))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_of_a_wrong_type_is_named_as_on_the_command_line(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{flag(name)} many .*it must be .*(number|values)"):
+        check_config(replaced(Config(), name, "many"))
+
+
+def test_input_size_off_the_stride_tells_the_nearest_multiples() -> None:
+    with pytest.raises(ConfigError, match=r"--data\.input-size 650 40 .*nearest are --data\.input-size 640 32$"):
+        check_config(Config(data=DataConfig(input_size=(650, 40))))
+
+
+def test_multiscale_range_is_checked_unless_it_is_off() -> None:
+    check_config(Config(train=TrainConfig(multiscale_px=None)))
+    check_config(Config(train=TrainConfig(multiscale_px=(640, 640))))
+    with pytest.raises(ConfigError, match="--train.multiscale-px 800 480 .*the smaller comes first"):
+        check_config(Config(train=TrainConfig(multiscale_px=(800, 480))))
+    with pytest.raises(ConfigError, match="--train.multiscale-px 500 800 .*--train.multiscale-px 512 800"):
+        check_config(Config(train=TrainConfig(multiscale_px=(500, 800))))
+
+
+def test_multiscale_range_without_the_evaluation_size_is_refused_with_one_that_has_it() -> None:
+    with pytest.raises(ConfigError, match="leaves out the input height 416 .*--train.multiscale-px 256 576"):
+        check_multiscale_range(Config(data=DataConfig(input_size=(416, 416))))
+    data = DataConfig(input_size=(416, 416))
+    check_multiscale_range(Config(data=data, train=TrainConfig(multiscale_px=(256, 576))))
+    check_multiscale_range(Config(data=data, train=TrainConfig(multiscale_px=None)))
+    check_config(Config(data=data))  # evaluation at another size is sound
+
+
+@pytest.mark.parametrize(("epochs", "warmup", "no_aug"), [(20, 5.0, 15), (5, 0.0, 5), (2, 5.0, 0)])
+def test_schedule_that_leaves_no_main_phase_is_refused_with_one_that_works(
+    epochs: int, warmup: float, no_aug: int
+) -> None:
+    schedule = ScheduleConfig(epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug)
+    with pytest.raises(ConfigError, match=f"of --schedule.epochs {epochs}:") as caught:
+        check_config(Config(schedule=schedule))
+    words = str(caught.value).split(" try ")[1].split()
+    better = dataclasses.replace(schedule, warmup_epochs=float(words[1]), no_aug_epochs=int(words[3]))
+    check_config(Config(schedule=better))
+
+
+def test_one_epoch_without_extra_phases_is_allowed() -> None:
+    config = Config(schedule=ScheduleConfig(epochs=1, warmup_epochs=0.0, no_aug_epochs=0))
+    check_config(config)
+    assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_all_wrong_settings_are_told_at_once() -> None:
+    config = Config(data=DataConfig(max_boxes=0), train=TrainConfig(batch_size=0), seed=-1)
+    with pytest.raises(ConfigError, match="3 settings") as caught:
+        check_config(config)
+    assert all(name in str(caught.value) for name in ("--data.max-boxes 0", "--train.batch-size 0", "--seed -1"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_config_survives_json(name: str) -> None:
+    config = load_config(name)
+    back = config_from_dict(json.loads(json.dumps(config_to_dict(config))))
+    assert back == config
+    assert hash(back) == hash(config)  # lists in place of tuples would not hash
+
+
+def test_settings_that_json_leaves_out_have_their_defaults() -> None:
+    assert config_from_dict({"data": {"max_boxes": 7}}) == Config(data=DataConfig(max_boxes=7))
+
+
+@pytest.mark.parametrize("loggers", [(), ("wandb",), ("wandb", "tensorboard", "mlflow")])
+@pytest.mark.parametrize("freeze", [(), ("backbone", "head.stems.*")])
+def test_lists_of_any_length_survive_json(loggers: Any, freeze: tuple[str, ...]) -> None:
+    config = Config(model=ModelConfig(freeze=freeze), train=TrainConfig(loggers=loggers))
+    check_config(config)
+    assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data": {"input_sise": [640, 640]}}, r"no setting data\.input_sise; did you mean data\.input_size\?"),
+        ({"data": {"input_size": [640]}}, "--data.input-size 640 .*2 values"),
+        (
+            {"train": {"loggers": "wandb"}},
+            "--train.loggers wandb .*a list, of any length, of one of tensorboard, wandb",
+        ),
+        ({"train": {"loggers": ["wandb", "csv"]}}, r"--train.loggers csv \(str\) .*one of tensorboard, wandb, mlflow"),
+        ({"model": {"freeze": ["head", 3]}}, r"--model.freeze 3 \(int\) .*it must be text"),
+        ({"data": {"train": {"format": "cocoo"}}}, "--data.train.format cocoo .*one of coco, voc, yolo, tfds, shapes"),
+        ({"schedule": {"epochs": 3.5}}, "--schedule.epochs 3.5 .*whole number"),
+        ({"train": {"batch_size": True}}, "--train.batch-size True .*whole number"),
+        ({"train": 3}, "--train 3"),
+    ],
+)
+def test_json_that_is_no_config_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_from_dict(values)
+
+
+def test_the_settings_of_a_run_are_a_config(tmp_path: Path) -> None:
+    config = dataclasses.replace(load_config("yolox_s"), seed=7)
+    (tmp_path / "config.json").write_text(json.dumps(config_to_dict(config)))
+    assert load_config(tmp_path) == load_config(tmp_path / "config.json") == config
+
+
+def test_a_shipped_name_is_that_config_whatever_lies_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("yolox_s").mkdir()
+    (tmp_path / "yolox_s" / "config.json").write_text(json.dumps(config_to_dict(Config(seed=7))))
+    assert load_config("yolox_s").seed == 0
+    assert load_config("./yolox_s").seed == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no valid JSON"),
+        ("[]", "holds no settings of a run"),
+        ('{"sed": 1}', "there is no setting sed; did you mean seed?"),
+        ('{"train": {"batch_size": 0}}', "--train.batch-size 0 cannot work"),
+    ],
+)
+def test_settings_of_a_run_that_cannot_be_read_are_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=f"{re.escape(str(tmp_path))}/config.json:? .*{re.escape(message)}"):
+        load_config(tmp_path)

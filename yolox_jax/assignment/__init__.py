@@ -1,0 +1,3 @@
+"""Label assignment: which object each anchor is trained to predict."""
+
+from yolox_jax.assignment.simota import assign as assign

@@ -1,0 +1,16 @@
+"""The settings of a run: what they mean, which values they take, and the files that hold them."""
+
+from yolox_jax.config.settings import STRIDE as STRIDE
+from yolox_jax.config.settings import AssignmentConfig as AssignmentConfig
+from yolox_jax.config.settings import AugmentConfig as AugmentConfig
+from yolox_jax.config.settings import Config as Config
+from yolox_jax.config.settings import ConfigError as ConfigError
+from yolox_jax.config.settings import DataConfig as DataConfig
+from yolox_jax.config.settings import DatasetConfig as DatasetConfig
+from yolox_jax.config.settings import EvaluationConfig as EvaluationConfig
+from yolox_jax.config.settings import LossConfig as LossConfig
+from yolox_jax.config.settings import ModelConfig as ModelConfig
+from yolox_jax.config.settings import OptimizerConfig as OptimizerConfig
+from yolox_jax.config.settings import ScheduleConfig as ScheduleConfig
+from yolox_jax.config.settings import TrainConfig as TrainConfig
+from yolox_jax.config.settings import Variant as Variant

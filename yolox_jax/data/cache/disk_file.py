@@ -1,0 +1,153 @@
+"""The cache of decoded images as a file on disk: its name, and the trailer that says when it is whole.
+
+A file is named after the images that it was made from, so that another state of them has another file.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from yolox_jax.config import ConfigError
+from yolox_jax.data.cache.free_space import check_room
+from yolox_jax.data.dataset import Record
+from yolox_jax.data.image import BrokenImage, load_image
+
+MAGIC = b"yolox_jax pixels"
+VERSION = 1
+
+Broken = dict[int, tuple[str, str]]
+"""Path and fault of images that could not be read, by the index of their record."""
+
+logger = logging.getLogger("yolox_jax.data")
+
+
+@contextlib.contextmanager
+def open_cache_file(
+    folder: Path, records: Sequence[Record], size: tuple[int, int], num_bytes: int, fill: Callable[[int], Broken]
+) -> Iterator[tuple[int, Path, Broken]]:
+    """Find the file of these images, or make it.
+
+    Args:
+        folder: where files are kept.
+        records: the images.
+        size: height and width in px that they are resized to fit.
+        num_bytes: of all of them together.
+        fill: writes them to a file descriptor, and returns the broken ones.
+
+    Yields:
+        A descriptor, the path, and the broken images.
+
+    Raises:
+        ConfigError: the folder cannot be written to, or is full.
+    """
+    names = hashlib.sha256("\n".join(f"{record.path} {record.position}" for record in records).encode()).hexdigest()
+    path = folder / f"{names[:16]}-{size[0]}x{size[1]}-{_digest_of_source(records)[:16]}.pixels"
+    try:
+        broken = _broken_in(path, records, num_bytes)
+        if broken is None:
+            broken = _make(path, records, size, num_bytes, fill)
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(
+            f"--data.cache-dir {folder} cannot be used: {error.strerror or error}; name another, or set --data.cache "
+            "none"
+        ) from error
+    try:
+        yield descriptor, path, broken
+    finally:
+        os.close(descriptor)
+
+
+def _make(
+    path: Path,
+    records: Sequence[Record],
+    size: tuple[int, int],
+    num_bytes: int,
+    fill: Callable[[int], Broken],
+) -> Broken:
+    folder, stem = path.parent, path.stem.rpartition("-")[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    # Of several processes, one makes the file and the others wait for it.
+    with (folder / f"{stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        broken = _broken_in(path, records, num_bytes)
+        if broken is not None:
+            return broken
+        for left in folder.glob(f".{stem}-*"):  # by a process that was killed
+            left.unlink()
+        check_room(num_bytes, len(records), size, folder)
+        descriptor, name = tempfile.mkstemp(prefix=f".{stem}-", dir=folder)
+        try:
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                # So that a full disk is found now, and not when the last image is written.
+                os.posix_fallocate(descriptor, 0, max(num_bytes, 1))
+            broken = fill(descriptor)
+            trailer = json.dumps({"version": VERSION, "bytes": num_bytes, "broken": broken}).encode()
+            os.pwrite(descriptor, trailer + len(trailer).to_bytes(8, "little") + MAGIC, max(num_bytes, 1))
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        for other in folder.glob(f"{stem}-*.pixels"):
+            if other != path:  # of the same images in an earlier state; who still reads it has it open
+                other.unlink()
+    logger.info("images are kept decoded in %s, for later runs; delete it when it is of no more use", path)
+    return broken
+
+
+def _broken_in(path: Path, records: Sequence[Record], num_bytes: int) -> Broken | None:
+    """The broken images of a file that can be used; None if there is none, or an image can be read by now."""
+    trailer = _read_trailer(path)
+    if trailer is None or trailer["version"] != VERSION or trailer["bytes"] != num_bytes:
+        return None
+    broken = {int(index): (str(why[0]), str(why[1])) for index, why in trailer["broken"].items()}
+    for index in broken:
+        with contextlib.suppress(BrokenImage):
+            load_image(records[index])
+            return None
+    logger.info("images come from %s", path)
+    return broken
+
+
+def _read_trailer(path: Path) -> dict[str, Any] | None:
+    """What stands at the end of a file that is whole."""
+    ending = 8 + len(MAGIC)
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - ending, 0))
+            end = file.read()
+            length = int.from_bytes(end[:8], "little")
+            if end[8:] != MAGIC or length + ending > size:
+                return None
+            file.seek(size - ending - length)
+            trailer: dict[str, Any] = json.loads(file.read(length))
+    except (OSError, ValueError):
+        return None
+    return trailer if size == max(trailer["bytes"], 1) + length + ending else None
+
+
+def _digest_of_source(records: Sequence[Record]) -> str:
+    """Of the names, sizes and times of all image files and archives, and of the annotated sizes."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(f"{record.path} {record.position} {record.height} {record.width}".encode())
+        if record.archive is not None:
+            digest.update(repr(record.archive).encode())
+        else:
+            with contextlib.suppress(OSError):
+                status = record.path.stat()
+                digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""Training images decoded and resized to fit the input once, in memory or a file that all loading processes share.
+
+Images lie one after the other as bytes, in the order of the records; their sizes follow from the annotations.
+"""
+
+import contextlib
+import errno
+import logging
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from yolox_jax.config import DataConfig
+from yolox_jax.data.cache.disk_file import Broken, open_cache_file
+from yolox_jax.data.cache.free_space import check_room, for_people
+from yolox_jax.data.dataset import Record
+from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.letterbox import fitted_size, resize_to_fit
+from yolox_jax.data.user_cache import user_cache
+
+logger = logging.getLogger("yolox_jax.data")
+
+
+class PixelCache:
+    """Images by the index of their record. Can be sent to another process, which then reads the same memory."""
+
+    def __init__(self, path: str, sizes: Int64[np.ndarray, "N 2"], broken: Broken) -> None:
+        """Opens a cache that is whole.
+
+        Args:
+            path: of the file, or of the memory as a file.
+            sizes: height and width of each image.
+            broken: images that could not be read.
+        """
+        self._path, self._sizes, self._broken = path, sizes, broken
+        self._offsets = _offsets(sizes)
+        with Path(path).open("rb") as file:
+            pages = mmap.mmap(file.fileno(), max(int(self._offsets[-1]), 1), prot=mmap.PROT_READ)
+        self._bytes = np.frombuffer(pages, np.uint8)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PixelCache, (self._path, self._sizes, self._broken)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The image of a record, resized to fit the input; read-only.
+
+        Raises:
+            BrokenImage: it could not be read when the cache was made.
+        """
+        if index in self._broken:
+            path, why = self._broken[index]
+            raise BrokenImage(Path(path), why)
+        height, width = self._sizes[index].tolist()
+        return self._bytes[self._offsets[index] : self._offsets[index + 1]].reshape(height, width, 3)
+
+
+@contextlib.contextmanager
+def open_cache(
+    records: Sequence[Record], config: DataConfig, *, on_image: Callable[[], None] = lambda: None
+) -> Iterator[PixelCache | None]:
+    """The cache that a config asks for, filled; None if it asks for none.
+
+    Memory is given back at the end of the context, once the loading processes are gone too.
+
+    Args:
+        records: the images.
+        config: kind of cache, and input size.
+        on_image: called after each image while the cache is filled; what it raises ends that, and leaves nothing.
+
+    Raises:
+        ConfigError: there is not enough memory or disk space for it, or its folder cannot be written to.
+    """
+    if config.cache == "none":
+        yield None
+        return
+    heights_widths = [fitted_size((record.height, record.width), config.input_size)[0] for record in records]
+    sizes = np.array(heights_widths, np.int64).reshape(-1, 2)
+    num_bytes = int(_offsets(sizes)[-1])
+
+    def fill(descriptor: int) -> Broken:
+        return _fill(descriptor, records, config.input_size, sizes, on_image)
+
+    if config.cache == "ram":
+        check_room(num_bytes, len(records), config.input_size, "memory")
+        with _shared_memory() as (descriptor, path):
+            os.ftruncate(descriptor, max(num_bytes, 1))
+            broken = fill(descriptor)
+            yield PixelCache(_path_for_others(descriptor, path), sizes, broken)
+        return
+    folder = Path(config.cache_dir).expanduser() if config.cache_dir else user_cache() / "images"
+    with open_cache_file(folder, records, config.input_size, num_bytes, fill) as (descriptor, path, broken):
+        yield PixelCache(_path_for_others(descriptor, path), sizes, broken)
+
+
+@contextlib.contextmanager
+def _shared_memory() -> Iterator[tuple[int, Path]]:
+    """Memory that other processes open as a file, and that is gone with the last of them, however they end."""
+    if not hasattr(os, "memfd_create"):  # other systems than Linux
+        with tempfile.NamedTemporaryFile(prefix="yolox_jax-") as file:
+            yield file.fileno(), Path(file.name)
+        return
+    descriptor = os.memfd_create("yolox_jax-images")
+    try:
+        yield descriptor, Path()
+    finally:
+        os.close(descriptor)
+
+
+def _path_for_others(descriptor: int, path: Path) -> str:
+    """Where other processes open what this one has open: on Linux the very same, even if it is replaced by then."""
+    opened = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    return str(opened if opened.exists() else path)
+
+
+def _fill(
+    descriptor: int,
+    records: Sequence[Record],
+    size: tuple[int, int],
+    sizes: Int64[np.ndarray, "N 2"],
+    on_image: Callable[[], None],
+) -> Broken:
+    """Write all images; returns the broken ones."""
+    offsets = _offsets(sizes)
+    broken: Broken = {}
+
+    def write(index: int) -> tuple[str, str] | None:
+        try:
+            image, _ = resize_to_fit(load_image(records[index]), size)
+        except BrokenImage as error:
+            return str(error.path), error.why
+        if os.pwrite(descriptor, np.ascontiguousarray(image).data, int(offsets[index])) < image.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return None
+
+    logger.info("decoding %d images into the cache, %s", len(records), for_people(int(offsets[-1])))
+    step = max(len(records) // 10, 1)
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for index, fault in enumerate(pool.map(write, range(len(records)))):
+            if fault is not None:
+                broken[index] = fault
+            if (index + 1) % step == 0 and len(records) >= 1000:
+                logger.info("%d of %d images are in the cache", index + 1, len(records))
+            on_image()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return broken
+
+
+def _offsets(sizes: Int64[np.ndarray, "N 2"]) -> Int64[np.ndarray, " M"]:
+    """Where each image begins, and where the last ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(3 * sizes.prod(axis=1))])

@@ -1,0 +1,140 @@
+"""What a training sample will be: every random choice, where each image goes, and the boxes (SPEC A3).
+
+Nothing here looks at pixels, so images that turn out to be out of view are never read.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int16, Int32
+
+from yolox_jax.config import AugmentConfig, DataConfig
+from yolox_jax.data.augment.affine import apply_affine, draw_affine
+from yolox_jax.data.augment.colour import draw_shifts
+from yolox_jax.data.augment.matrix import from_middles
+from yolox_jax.data.augment.mixup import Partner, draw_partner
+from yolox_jax.data.augment.mosaic import draw_centre, place_tiles
+from yolox_jax.data.augment.objects import Objects
+from yolox_jax.data.augment.paint import Placement
+from yolox_jax.data.dataset import Record
+from yolox_jax.data.letterbox import fitted_size
+
+
+class Targets(NamedTuple):
+    """The objects of a sample in G slots, of which the first are filled."""
+
+    boxes: Float32[np.ndarray, "G 4"]
+    """Centre x, centre y, width, height in px; zeros where not valid."""
+    classes: Int32[np.ndarray, " G"]
+    valid: Bool[np.ndarray, " G"]
+    num_dropped: int
+    """Objects that found no slot."""
+
+
+class Plan(NamedTuple):
+    """How to draw a sample."""
+
+    record_index: int
+    """Whose image the sample is made around."""
+    tiles: tuple[Placement, ...]
+    """The images of a mosaic, in the order they are drawn in; none if the one image is shown whole."""
+    partner: Partner | None
+    """The image that MixUp blends in."""
+    shifts: Int16[np.ndarray, "3"] | None
+    """Of hue, saturation and value; None leaves the colour alone."""
+    mirrored: bool
+    """Whether the sample is mirrored left to right; in `tiles` and `partner` it is already."""
+    targets: Targets
+
+
+def plan_sample(
+    index: int,
+    find: Callable[[int], tuple[int, Record]],
+    num_images: int,
+    with_objects: Int[np.ndarray, " M"],
+    *,
+    mosaic: bool,
+    config: DataConfig,
+    rng: np.random.Generator,
+) -> Plan:
+    """Draw the training sample around one image.
+
+    Args:
+        index: the image.
+        find: gives the record at an index, or the one that stands in for it, and its index.
+        num_images: partners of a mosaic are drawn from this many.
+        with_objects: indices of the images that have objects, to draw the partner of MixUp from.
+        mosaic: False in the last epochs: no mosaic, and so no MixUp.
+        config: sizes and augmentation.
+        rng: every random choice is drawn from it.
+    """
+    augment, size = config.augment, config.input_size
+    partner = None
+    if mosaic and rng.random() < augment.mosaic_probability:
+        tiles, objects = _plan_mosaic(index, find, num_images, config, rng)
+        if len(objects.boxes) and len(with_objects) and rng.random() < augment.mixup_probability:
+            found = find(int(rng.choice(with_objects)))
+            partner, others = draw_partner(*found, size, augment.mixup_scale, rng)
+            objects = objects.joined(others)
+        shifts, mirrored = _draw_finish(objects, augment, rng)
+        if mirrored:
+            objects = objects.mirrored(size[1])
+            tiles = [tile.mirrored(size[1]) for tile in tiles]
+            partner = partner and partner.mirrored(size[1])
+        return Plan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _targets(objects, config))
+
+    index, record = find(index)
+    fitted, ratio = fitted_size((record.height, record.width), size)
+    objects = Objects(record.boxes * np.float32(ratio), record.classes)
+    shifts, mirrored = _draw_finish(objects, augment, rng)
+    if mirrored:
+        objects = objects.mirrored(fitted[1])
+    # Where truncation made the image one px too small for the input, letterboxing stretches it again.
+    objects = objects._replace(boxes=objects.boxes * np.float32(fitted_size(fitted, size)[1]))
+    return Plan(index, (), None, shifts, mirrored, _targets(objects, config))
+
+
+def _plan_mosaic(
+    index: int,
+    find: Callable[[int], tuple[int, Record]],
+    num_images: int,
+    config: DataConfig,
+    rng: np.random.Generator,
+) -> tuple[list[Placement], Objects]:
+    """Four images on a canvas, and the canvas under a random geometry."""
+    centre = draw_centre(rng, config.input_size)
+    partners = [int(partner) for partner in rng.integers(num_images, size=3)]
+    indices, records = zip(*(find(tile) for tile in (index, *partners)), strict=True)
+    tiles, objects = place_tiles(indices, records, centre, config.input_size)
+    matrix, objects = apply_affine(objects, draw_affine(rng, config.augment), config.input_size, config.augment)
+    # The original moves boxes, which count from the corner of an image, and px, which OpenCV counts from the middle of
+    # the first, by the same matrix.
+    to_output = from_middles(matrix.tolist())
+    return [tile._replace(matrix=to_output.after(tile.matrix)) for tile in tiles], objects
+
+
+def _draw_finish(
+    objects: Objects, augment: AugmentConfig, rng: np.random.Generator
+) -> tuple[Int16[np.ndarray, "3"] | None, bool]:
+    """Shifts of the colour, and whether to mirror. The original leaves images without objects as they are."""
+    if not len(objects.boxes):
+        return None, False
+    shifts = draw_shifts(rng, augment.hsv_gains) if rng.random() < augment.hsv_probability else None
+    return shifts, bool(rng.random() < augment.flip_probability)
+
+
+def _targets(objects: Objects, config: DataConfig) -> Targets:
+    """The objects that are large enough, in their slots (SPEC A3.4); of too many, the largest."""
+    boxes, classes = objects
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = np.flatnonzero(sides.min(axis=1, initial=np.inf) > config.augment.min_final_side_px)
+    num_dropped = max(len(kept) - config.max_boxes, 0)
+    if num_dropped:
+        largest_first = np.argsort(-sides[kept].prod(axis=1), kind="stable")
+        kept = np.sort(kept[largest_first[: config.max_boxes]])
+    slot_boxes, slot_classes = np.zeros((config.max_boxes, 4), np.float32), np.zeros(config.max_boxes, np.int32)
+    slot_boxes[: len(kept), :2] = (boxes[kept, :2] + boxes[kept, 2:]) * np.float32(0.5)
+    slot_boxes[: len(kept), 2:] = sides[kept]
+    slot_classes[: len(kept)] = classes[kept]
+    return Targets(slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept), num_dropped)

@@ -1,0 +1,1 @@
+"""Inference: images and videos in, detections out."""

@@ -1,0 +1,1 @@
+"""What inference takes: images, folders, videos, cameras."""

@@ -1,0 +1,152 @@
+"""Label assignment as plain data: which anchors each object of some images gets, and at what cost."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, UInt8
+
+from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.assignment.simota import MatchCosts, assign, match_costs
+from yolox_jax.config import AssignmentConfig
+from yolox_jax.models.yolox import YOLOX
+from yolox_jax.structures import Assignment, Targets
+
+
+class AssignedAnchor(NamedTuple):
+    """An anchor that is trained to predict an object."""
+
+    place: int
+    """Its place among all anchors."""
+    stride: int
+    """Of its level: 8, 16 or 32 px."""
+    row: int
+    """Of its cell in the grid of its level."""
+    column: int
+    x: float
+    """Centre of its cell in px of the network input."""
+    y: float
+    iou: float
+    """Of the box that it predicts with the object."""
+    cost: float
+
+
+class AssignedObject(NamedTuple):
+    """An object and the anchors it gets."""
+
+    class_index: int
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in px of the network input."""
+    wanted: int
+    """Anchors that it would take: about the sum of its best IoUs."""
+    candidates: int
+    """Anchors that it could take: those near any object of the image, the same for all of them."""
+    anchors: tuple[AssignedAnchor, ...]
+    """Cheapest first; none where its candidates are cheaper for other objects, or where it has no candidates."""
+
+
+def assigned_anchors(
+    model: YOLOX, images: UInt8[np.ndarray, "B H W 3"], targets: Targets, config: AssignmentConfig
+) -> list[list[AssignedObject]]:
+    """Assign the anchors of a batch of images.
+
+    Args:
+        model: in evaluation mode, so that what an image gets does not depend on the others of its batch; training
+            assigns by the predictions under the statistics of the batch, which differ a little.
+        images: BGR.
+        targets: their objects, in px of these images.
+        config: settings of SimOTA.
+
+    Returns:
+        For each image its valid objects, in the order of their slots.
+    """
+    graphdef, state = nnx.split(model)
+    assignment, costs = jax.device_get(_compiled(graphdef, config)(state, jnp.asarray(images), targets))
+    grid, stride = anchor_points((images.shape[1], images.shape[2]))
+    centres = (grid + 0.5) * stride[:, None]
+
+    def anchor(image: int, slot: int, index: int) -> AssignedAnchor:
+        x, y = centres[index].tolist()
+        column, row = grid[index].astype(int).tolist()
+        iou, cost = (float(array[image, slot, index]) for array in (costs.iou, costs.cost))
+        return AssignedAnchor(index, int(stride[index]), row, column, x, y, iou, cost)
+
+    found = []
+    for image in range(len(images)):
+        objects = []
+        for slot in np.flatnonzero(np.asarray(targets.valid[image])).tolist():
+            taken = np.flatnonzero(assignment.matched_gt[image] == slot).tolist()
+            anchors = sorted((anchor(image, slot, index) for index in taken), key=lambda one: one.cost)
+            x, y, width, height = np.asarray(targets.boxes[image, slot]).tolist()
+            objects.append(
+                AssignedObject(
+                    class_index=int(targets.classes[image, slot]),
+                    box=(x - width / 2, y - height / 2, x + width / 2, y + height / 2),
+                    wanted=int(costs.wanted[image, slot]),
+                    candidates=int(costs.eligible[image, slot].sum()),
+                    anchors=tuple(anchors),
+                )
+            )
+        found.append(objects)
+    return found
+
+
+def summary_of(objects: Sequence[AssignedObject]) -> dict[str, float]:
+    """Numbers of objects, of those without anchors and of anchors of each level; mean IoU and cost of anchors.
+
+    The means are NaN where there are no anchors.
+    """
+    anchors = [anchor for thing in objects for anchor in thing.anchors]
+    per_level = {f"stride_{stride}": sum(anchor.stride == stride for anchor in anchors) for stride in STRIDES}
+    return {
+        "objects": len(objects),
+        "without_anchors": sum(not thing.anchors for thing in objects),
+        "anchors": len(anchors),
+        "anchors_per_object": len(anchors) / max(len(objects), 1),
+        **per_level,
+        "mean_iou": float(np.mean([anchor.iou for anchor in anchors])) if anchors else math.nan,
+        "mean_cost": float(np.mean([anchor.cost for anchor in anchors])) if anchors else math.nan,
+    }
+
+
+def change_of(before: Sequence[AssignedObject], after: Sequence[AssignedObject]) -> dict[str, int]:
+    """What other weights make of the assignment of the same objects.
+
+    Args:
+        before: objects of one or several images.
+        after: the same ones, in the same order, under the other weights.
+
+    Returns:
+        Matches of an anchor with an object that are kept, gained and lost; objects with other anchors than before,
+        those that no longer get any, and those that did not get any before.
+    """
+    pairs = [
+        ({anchor.place for anchor in old.anchors}, {anchor.place for anchor in new.anchors})
+        for old, new in zip(before, after, strict=True)
+    ]
+    return {
+        "kept": sum(len(old & new) for old, new in pairs),
+        "gained": sum(len(new - old) for old, new in pairs),
+        "lost": sum(len(old - new) for old, new in pairs),
+        "objects_changed": sum(old != new for old, new in pairs),
+        "objects_left_without": sum(bool(old) and not new for old, new in pairs),
+        "objects_no_longer_without": sum(not old and bool(new) for old, new in pairs),
+    }
+
+
+@functools.cache
+def _compiled(graphdef: nnx.GraphDef, config: AssignmentConfig) -> Callable[..., tuple[Assignment, MatchCosts]]:
+    def both(state: Any, images: UInt8[Array, "B H W 3"], targets: Targets) -> tuple[Assignment, MatchCosts]:
+        raw = nnx.merge(graphdef, state)(images.astype(jnp.float32))
+        size = images.shape[1], images.shape[2]
+        return (
+            assign(raw, targets, image_size=size, config=config),
+            match_costs(raw, targets, image_size=size, config=config),
+        )
+
+    return jax.jit(both)

@@ -1,0 +1,224 @@
+"""Draws label assignment: dots where the anchors are, in the colour of the object that gets them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from yolox_jax.anchors import STRIDES
+from yolox_jax.inference.draw import FONT, class_colour, draw_boxes
+from yolox_jax.report.assigned_anchors import AssignedObject
+
+SIDE_PX = 960
+"""Longer side of a panel: dots of neighbouring cells of the finest level stay apart."""
+
+MAGNIFICATION = 0.55
+"""Of letters and lines: small, because it is the dots that matter."""
+
+DIMMED = 0.6
+"""What is left of the brightness of the image, so that dots stand out."""
+
+DARKEST = 0.35
+"""Brightness of the costliest anchor of an object, of the cheapest's."""
+
+LEAST_LUMINANCE = 110
+"""Of the colours of objects, of 255: darker ones, with shades of their own, would be lost in a dimmed image."""
+
+LEGEND_COLOUR = (200, 230, 120)
+RED, WHITE, BLACK, GREY = (40, 40, 235), (255, 255, 255), (0, 0, 0), (48, 48, 48)
+CAPTION_PX = 40
+RED_DASH_PX, WHITE_DASH_PX = 9, 4
+LEGEND_ROW_PX = 50
+LEGEND_GAP_PX = 12
+NO_ANCHOR_PX = 30
+TEXT_SCALE = 0.6
+
+
+class Dot(NamedTuple):
+    """A mark for an anchor, in px of the network input."""
+
+    x: float
+    y: float
+    stride: int
+    object_index: int
+    brightness: float
+    """1 for the cheapest anchor of an object."""
+    change: str
+    """`kept`, or against an assignment it is compared with, `gained` or `lost`."""
+
+
+def dots_of(objects: Sequence[AssignedObject], before: Sequence[AssignedObject] | None = None) -> list[Dot]:
+    """The marks of an image.
+
+    Args:
+        objects: what each object gets.
+        before: what the same objects got by other weights, to compare with.
+    """
+    dots = []
+    for number, thing in enumerate(objects):
+        old = None if before is None else {anchor.place: anchor for anchor in before[number].anchors}
+        for rank, anchor in enumerate(thing.anchors):
+            brightness = 1 - (1 - DARKEST) * rank / max(len(thing.anchors) - 1, 1)
+            change = "kept" if old is None or anchor.place in old else "gained"
+            dots.append(Dot(anchor.x, anchor.y, anchor.stride, number, brightness, change))
+        now = {anchor.place for anchor in thing.anchors}
+        lost = [] if old is None else [anchor for place, anchor in old.items() if place not in now]
+        dots += [Dot(anchor.x, anchor.y, anchor.stride, number, 1.0, "lost") for anchor in lost]
+    return dots
+
+
+def draw_assignment(
+    image: UInt8[np.ndarray, "H W 3"],
+    objects: Sequence[AssignedObject],
+    dots: Sequence[Dot],
+    class_names: Sequence[str],
+    caption: str,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the objects of an image and the anchors they get.
+
+    The size of a dot tells its level, its shade how cheap it is for the object, and a line leads to the middle of the
+    object. A ring is white where the anchor was gained, a cross stands where one was lost. An object that gets no
+    anchor has a dashed box in red and white.
+
+    Args:
+        image: BGR, as the network gets it.
+        objects: what each object gets.
+        dots: from `dots_of`.
+        class_names: all of them.
+        caption: what to write above.
+    """
+    scale = scale_of(image)
+    canvas = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    canvas = (canvas * DIMMED).astype(np.uint8)
+    boxes = np.array([thing.box for thing in objects], np.float64).reshape(-1, 4) * scale
+    colours = [_object_colour(number) if thing.anchors else RED for number, thing in enumerate(objects)]
+    labels = [f"{class_names[thing.class_index]} {len(thing.anchors) or 'none'}" for thing in objects]
+    for dot in dots:
+        _draw_link(canvas, dot, boxes[dot.object_index], _object_colour(dot.object_index), scale)
+    # Those without anchors first: their labels get the best places.
+    order = sorted(range(len(objects)), key=lambda number: bool(objects[number].anchors))
+    ordered = [labels[number] for number in order], [colours[number] for number in order]
+    canvas = draw_boxes(canvas, boxes[order], *ordered, magnification=MAGNIFICATION, avoid=_dot_boxes(dots, scale))
+    for number, thing in enumerate(objects):
+        if not thing.anchors:
+            _draw_dashes(canvas, boxes[number])
+    for dot in sorted(dots, key=lambda dot: -dot.stride):  # the small ones on top
+        _draw_dot(canvas, dot, _object_colour(dot.object_index), scale)
+    return np.concatenate([_caption(caption, canvas.shape[1]), canvas])
+
+
+def scale_of(image: UInt8[np.ndarray, "H W 3"]) -> float:
+    """How much larger an image is drawn."""
+    return SIDE_PX / max(image.shape[:2])
+
+
+def draw_legend(width: int, scale: float, *, compared: bool) -> UInt8[np.ndarray, "h w 3"]:
+    """What the marks mean, in as many rows as it takes.
+
+    Args:
+        width: of the strip in px.
+        scale: of the pictures it is for, from `scale_of`.
+        compared: explain the marks of changes as well.
+    """
+    rows, x, middle = [np.full((LEGEND_ROW_PX, width, 3), GREY, np.uint8)], LEGEND_GAP_PX, LEGEND_ROW_PX // 2
+    for marks, text in _legend_entries(compared):
+        text_width = cv2.getTextSize(text, FONT, TEXT_SCALE, 1)[0][0]
+        steps = [2 * _radius(mark.stride, scale) + 6 for mark in marks] or [NO_ANCHOR_PX]
+        if x + sum(steps) + text_width + 2 * LEGEND_GAP_PX > width and x > LEGEND_GAP_PX:
+            rows.append(np.full_like(rows[0], GREY))
+            x = LEGEND_GAP_PX
+        if not marks:
+            _draw_dashes(rows[-1], np.array([x, middle - 11, x + NO_ANCHOR_PX - 6, middle + 11], np.float64))
+        for mark, left in zip(marks, np.cumsum([x, *steps]).tolist(), strict=False):
+            place = mark._replace(x=(left + steps[0] / 2) / scale, y=middle / scale)
+            _draw_dot(rows[-1], place, LEGEND_COLOUR, scale)
+        origin = x + sum(steps) + LEGEND_GAP_PX // 2, middle + 6
+        cv2.putText(rows[-1], text, origin, FONT, TEXT_SCALE, WHITE, 1, cv2.LINE_AA)
+        x = origin[0] + text_width + 2 * LEGEND_GAP_PX
+    return np.concatenate(rows)
+
+
+def _legend_entries(compared: bool) -> list[tuple[list[Dot], str]]:
+    """Marks and what they mean; no marks where it is a dashed box."""
+
+    def mark(stride: int, brightness: float = 1.0, change: str = "kept") -> Dot:
+        return Dot(0.0, 0.0, stride, 0, brightness, change)
+
+    shades = [mark(STRIDES[0], 1 - (1 - DARKEST) * step / 3) for step in range(4)]
+    entries = [([mark(stride)], f"stride {stride}") for stride in STRIDES]
+    entries += [(shades, "cheap to costly"), ([], "gets no anchor")]
+    if compared:
+        entries += [([mark(STRIDES[1], change="gained")], "gained")]
+        entries += [([mark(STRIDES[1], change="lost")], "lost against the first")]
+    return entries
+
+
+def _object_colour(number: int) -> tuple[int, int, int]:
+    """BGR."""
+    blue, green, red = class_colour(number)
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    white = max(0.0, (LEAST_LUMINANCE - luminance) / (255 - luminance))
+    blue, green, red = (round(part + white * (255 - part)) for part in (blue, green, red))
+    return blue, green, red
+
+
+def _radius(stride: int, scale: float) -> int:
+    """A fifth of the cell, so that neighbours stay apart; not so large, nor so small, that nothing else can be seen."""
+    return round(max(3.0, min(0.2 * stride * scale, 6 + stride / 2)))
+
+
+def _dot_boxes(dots: Sequence[Dot], scale: float) -> Float[np.ndarray, "M 4"]:
+    """x1, y1, x2, y2 in px of the picture."""
+    centres = np.array([(dot.x, dot.y) for dot in dots], np.float64).reshape(-1, 2) * scale
+    radii = np.array([_radius(dot.stride, scale) + 1 for dot in dots], np.float64)[:, None]
+    return np.concatenate([centres - radii, centres + radii], axis=1)
+
+
+def _draw_link(
+    canvas: UInt8[np.ndarray, "h w 3"],
+    dot: Dot,
+    box: Float[np.ndarray, "4"],
+    colour: tuple[int, int, int],
+    scale: float,
+) -> None:
+    x, y = round(float(box[0] + box[2]) / 2), round(float(box[1] + box[3]) / 2)
+    cv2.line(canvas, (round(dot.x * scale), round(dot.y * scale)), (x, y), colour, 1, cv2.LINE_AA)
+
+
+def _draw_dot(canvas: UInt8[np.ndarray, "h w 3"], dot: Dot, colour: tuple[int, int, int], scale: float) -> None:
+    centre = round(dot.x * scale), round(dot.y * scale)
+    radius = _radius(dot.stride, scale)
+    if dot.change == "lost":
+        cv2.drawMarker(canvas, centre, WHITE, cv2.MARKER_TILTED_CROSS, 2 * radius + 2, 3)
+        cv2.drawMarker(canvas, centre, colour, cv2.MARKER_TILTED_CROSS, 2 * radius, 2)
+        return
+    shade = tuple(round(part * dot.brightness) for part in colour)
+    cv2.circle(canvas, centre, radius + 1, BLACK, cv2.FILLED, cv2.LINE_AA)
+    cv2.circle(canvas, centre, radius, shade, cv2.FILLED, cv2.LINE_AA)
+    # Whatever the shade, the rim tells whose it is.
+    cv2.circle(canvas, centre, radius, colour, 1, cv2.LINE_AA)
+    if dot.change == "gained":
+        cv2.circle(canvas, centre, radius + 2, WHITE, 2, cv2.LINE_AA)
+
+
+def _draw_dashes(canvas: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, "4"]) -> None:
+    height, width = canvas.shape[:2]
+    x1, y1, x2, y2 = np.clip(box, 0, [width - 1, height - 1] * 2).round().astype(int).tolist()
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), RED, 2)
+    period = RED_DASH_PX + WHITE_DASH_PX
+    for x in range(x1 + RED_DASH_PX, x2 - WHITE_DASH_PX, period):
+        for y in (y1, y2):
+            cv2.line(canvas, (x, y), (x + WHITE_DASH_PX, y), WHITE, 2)
+    for y in range(y1 + RED_DASH_PX, y2 - WHITE_DASH_PX, period):
+        for x in (x1, x2):
+            cv2.line(canvas, (x, y), (x, y + WHITE_DASH_PX), WHITE, 2)
+
+
+def _caption(text: str, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    strip = np.full((CAPTION_PX, width, 3), 255, np.uint8)
+    (full_width, _), _ = cv2.getTextSize(text, FONT, 1.0, 1)
+    scale = min(TEXT_SCALE, (width - 16) / full_width)
+    cv2.putText(strip, text, (8, 27), FONT, scale, BLACK, 1, cv2.LINE_AA)
+    return strip

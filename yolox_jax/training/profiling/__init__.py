@@ -1,0 +1,1 @@
+"""What a training step costs: its time, operation by operation, and its memory."""

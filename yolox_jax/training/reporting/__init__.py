@@ -1,0 +1,1 @@
+"""What a run tells: the console, the metrics log, and metric writers."""

@@ -1,0 +1,94 @@
+"""What each step and each epoch of a run does, from the settings alone."""
+
+import dataclasses
+
+import optax
+
+from yolox_jax.config import STRIDE, Config
+from yolox_jax.training.step.multiscale import input_size_at
+from yolox_jax.training.step.optimizer import warmup_cosine
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The course of a run. Steps and epochs count from 0."""
+
+    config: Config
+    steps_per_epoch: int
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.schedule.epochs * self.steps_per_epoch
+
+    @property
+    def no_aug_from(self) -> int:
+        """First step of the last epochs, without mosaic and with L1."""
+        return (self.config.schedule.epochs - self.config.schedule.no_aug_epochs) * self.steps_per_epoch
+
+    @property
+    def learning_rate(self) -> optax.Schedule:
+        """Learning rate of a step."""
+        peak = self.config.optimizer.lr_per_image * self.config.train.batch_size
+        return warmup_cosine(peak, self.config.schedule, self.steps_per_epoch)
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Height and width of the network input at `step`, in px."""
+        return input_size_at(
+            step,
+            base=self.config.data.input_size,
+            range_px=self.config.train.multiscale_px,
+            interval=self.config.train.multiscale_interval,
+            seed=self.config.seed,
+        )
+
+    def sizes_from(self, step: int) -> list[tuple[int, int]]:
+        """Every input size from `step` on, in the order in which they are first needed; none after the last step."""
+        if step >= self.total_steps:
+            return []
+        interval, range_px = self.config.train.multiscale_interval, self.config.train.multiscale_px
+        most = 1 if range_px is None else (range_px[1] - range_px[0]) // STRIDE + 1
+        sizes: dict[tuple[int, int], None] = {}
+        for start in range(step // interval * interval, self.total_steps, interval):
+            sizes[self.size_at(start)] = None
+            if len(sizes) == most:  # long before the end of a run of many epochs
+                break
+        return list(sizes)
+
+    def sizes_to_compile(self, step: int) -> list[tuple[int, int]]:
+        """Those of `sizes_from`, the largest of them early: if it does not fit, that is known before much is done."""
+        sizes = self.sizes_from(step)
+        largest = sorted(sizes, key=lambda size: size[0] * size[1])[-1:]
+        return list(dict.fromkeys([*sizes[:1], *largest, *sizes]))
+
+    def l1_weight_at(self, step: int) -> float:
+        """1 where the L1 loss is on, else 0."""
+        return float(step >= self.no_aug_from)
+
+    def logs_after(self, step: int) -> bool:
+        """Whether a line of metrics follows `step`: at each interval, and at the end of each epoch."""
+        return (step + 1) % self.config.train.log_interval == 0 or self.ends_epoch(step)
+
+    def saves_after(self, step: int) -> bool:
+        """Whether a checkpoint follows `step`: at the end of each epoch, and every `train.checkpoint_steps`."""
+        every = self.config.train.checkpoint_steps
+        return self.ends_epoch(step) or (every > 0 and (step + 1) % every == 0)
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether `step` is the last of its epoch."""
+        return (step + 1) % self.steps_per_epoch == 0
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether an evaluation follows `step`: after every few epochs, and after each of the last."""
+        if step < 0 or not self.ends_epoch(step):
+            return False
+        done, schedule = (step + 1) // self.steps_per_epoch, self.config.schedule
+        return (
+            done % self.config.evaluation.interval == 0
+            or done >= schedule.epochs - schedule.no_aug_epochs + 1
+            or (done == schedule.epochs)
+        )
+
+    def stops_early(self, evaluations_since_best: int) -> bool:
+        """Whether `evaluation.patience` has run out."""
+        return 0 < self.config.evaluation.patience <= evaluations_since_best

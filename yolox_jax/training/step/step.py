@@ -1,0 +1,81 @@
+"""One training step, compiled once for each input size: a pure function of the state and the batch."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from yolox_jax.config import Config
+from yolox_jax.models.compiler_options import compiler_options
+from yolox_jax.training.step.gradients import Batch, Metrics, make_gradients
+from yolox_jax.training.step.loss_scale import adjusted
+from yolox_jax.training.step.optimizer import ema_decay
+from yolox_jax.training.step.state import TrainState
+
+TrainStep = Callable[..., tuple[TrainState, Metrics]]
+
+
+def make_train_step(
+    graphdef: nnx.GraphDef, optimizer: optax.GradientTransformationExtraArgs, config: Config, mesh: Mesh
+) -> TrainStep:
+    """Builds `step(state, batch, l1_weight, size) -> (state, metrics)`.
+
+    Each device computes its share of the loss, normalised by the positives of the whole batch; gradients, losses and
+    statistics are then reduced together. A loss or gradient that is not finite changes nothing but the number of the
+    step, the count of skipped steps and the loss scale. `state` is donated.
+
+    Args:
+        graphdef: structure of the model in training mode, from `create_train_state`.
+        optimizer: from `sgd`.
+        config: losses, assignment, precision and decay of the average.
+        mesh: the devices.
+
+    Returns:
+        The step. `l1_weight` is a scalar, so that switching L1 on compiles nothing; `size` (height, width) is static.
+        `metrics` holds `loss`, its parts, `num_foreground`, `gradient_norm` (before clipping), `skipped` (1 where the
+        step changed nothing, else 0) and `loss_scale`, as scalars on the device.
+    """
+    gradients_of = make_gradients(graphdef, config, mesh)
+
+    options = compiler_options(config.train)
+
+    @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
+    def step(
+        state: TrainState, batch: Batch, l1_weight: Float[Array, ""] | float, size: tuple[int, int]
+    ) -> tuple[TrainState, Metrics]:
+        found = gradients_of(state, batch, jnp.asarray(l1_weight, jnp.float32), size)
+        gradients, batch_stats, metrics = found
+        if config.train.precision == "float16":
+            gradients = jax.tree.map(lambda x: x / state.loss_scale.value, gradients)
+        norm = optax.tree.norm(gradients)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
+
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, step=state.step)
+        params = optax.apply_updates(state.params, updates)
+        decay = ema_decay(state.step + 1, config.train.ema_decay, config.train.ema_ramp_steps)
+        average = functools.partial(jax.tree.map, lambda old, new: decay * old + (1 - decay) * new)
+        after = state._replace(
+            params=params,
+            batch_stats=batch_stats,
+            ema_params=average(state.ema_params, params),
+            ema_batch_stats=average(state.ema_batch_stats, batch_stats),
+            opt_state=opt_state,
+        )
+        after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+        metrics |= {
+            "gradient_norm": norm,
+            "skipped": (~finite).astype(jnp.float32),
+            "loss_scale": state.loss_scale.value,
+        }
+        return after._replace(
+            step=state.step + 1,
+            skipped_steps=state.skipped_steps + ~finite,
+            loss_scale=adjusted(state.loss_scale, finite, config.train),
+        ), metrics
+
+    return step
