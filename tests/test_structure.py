@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up; a room may import its own layer and those below. `data` has a rule of its own besides.
 LAYERS = [
-    {"config", "structures", "boxes", "anchors", "top_k", "files", "text", "version", "json_values", "setting_checks"},
+    {"config", "structures", "boxes", "anchors", "top_k", "files", "text"},
     {"data", "models", "assignment", "losses", "postprocess"},
     {"weights"},
     {"inference", "export"},

@@ -25,7 +25,7 @@ __all__ = ["Detector", "__version__", "create_model", "load_weights"]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module("importlib.metadata").version("yolox-jax")
+        return _installed_version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -33,3 +33,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _installed_version() -> str:
+    """The version of the installed package; "unknown" for a checkout that is merely on the path."""
+    metadata = import_module("importlib.metadata")
+    try:
+        version: str = metadata.version("yolox-jax")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+    return version

@@ -1,7 +1,10 @@
-"""Finds out whether a folder can be written to before any work is done for it."""
+"""Files that the package writes: JSON, and folders that can be written to."""
 
+import json
+import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from yolox_jax.config import ConfigError
 
@@ -24,3 +27,24 @@ def ensure_writable_folder(folder: Path, setting: str) -> None:
             pass
     except OSError as error:
         raise ConfigError(f"{setting} {folder} cannot be written to: {error.strerror}") from error
+
+
+def null_if_not_finite(value: Any) -> Any:
+    """`value` with null for NaN and infinities, which are no JSON; tuples become lists."""
+    if isinstance(value, dict):
+        return {key: null_if_not_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [null_if_not_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Write a file of JSON, in letters of all languages.
+
+    A name that is no text (a lone surrogate, from a file name that is not UTF-8) becomes an escape, which JSON has too.
+
+    Raises:
+        ValueError: a number is not finite (see `null_if_not_finite`); nothing is written.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -13,12 +13,12 @@ from flax import nnx
 from lively import lively_model
 from videos import write_video
 from yolox_jax.config import ConfigError
+from yolox_jax.config.checks import check_input_size
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.input.images import as_array
 from yolox_jax.models import create_model
 from yolox_jax.postprocess import decode, postprocess
-from yolox_jax.setting_checks import check_input_size
 from yolox_jax.weights import export_state_dict, save_weights
 from yolox_jax.weights.coco_names import COCO_NAMES
 

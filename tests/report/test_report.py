@@ -18,7 +18,7 @@ from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.evaluation.runner import evaluate_results
-from yolox_jax.json_values import write_json
+from yolox_jax.files import write_json
 from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, _marks, picture_of
 from yolox_jax.training.run_directory import RunDirectory
 

@@ -17,8 +17,7 @@ from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config, requested_config
 from yolox_jax.data.doctor.examine import Report, examine
 from yolox_jax.data.doctor.finding import Finding
-from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import null_if_not_finite, write_json
+from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
 from yolox_jax.report.contact_sheets import draw_contact_sheet
 
 CASES_SHOWN = 3

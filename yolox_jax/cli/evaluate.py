@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import null_if_not_finite, write_json
+from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:

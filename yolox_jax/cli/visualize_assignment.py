@@ -12,8 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.files import ensure_writable_folder
-from yolox_jax.json_values import null_if_not_finite, write_json
+from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
@@ -144,8 +143,8 @@ def _whole(dataset: "Dataset", config: Config, count: int) -> list[Shown]:
 
 def _assigned(model: "YOLOX", shown: list[Shown], config: Config) -> "list[list[AssignedObject]]":
     """What the objects of each image get; image by image, so that any number fits the device."""
-    from yolox_jax.evaluation.padded_targets import padded_targets
     from yolox_jax.report.assigned_anchors import assigned_anchors
+    from yolox_jax.structures import padded_targets
 
     most = max(1, *(len(one.boxes) for one in shown))
     found = []

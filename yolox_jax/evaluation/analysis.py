@@ -19,7 +19,7 @@ from yolox_jax.evaluation.errors import FOREGROUND_IOU, sort_errors
 from yolox_jax.evaluation.galleries import worst_images
 from yolox_jax.evaluation.operating_points import best_operating_points
 from yolox_jax.evaluation.runner import Evaluation
-from yolox_jax.json_values import null_if_not_finite
+from yolox_jax.files import null_if_not_finite
 
 VERSION = 2
 """Of the document; a reader refuses others."""

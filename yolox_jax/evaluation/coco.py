@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int
 
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.evaluation.coco_scorers import Accumulated, Result
-from yolox_jax.json_values import null_if_not_finite
+from yolox_jax.files import null_if_not_finite
 from yolox_jax.structures import Detections
 
 FIGURES = (

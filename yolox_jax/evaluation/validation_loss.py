@@ -12,11 +12,10 @@ from jaxtyping import Array, Float, Int, UInt8
 
 from yolox_jax.config import AssignmentConfig, LossConfig
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.padded_targets import padded_targets
 from yolox_jax.inference.detector import Detector
 from yolox_jax.losses import detection_loss
 from yolox_jax.models.compiler_options import backend_options
-from yolox_jax.structures import Targets
+from yolox_jax.structures import Targets, padded_targets
 
 PARTS = ("iou", "objectness", "classification", "l1")
 """The parts of the loss, in the order of the columns of `ValidationLoss.sums`."""

@@ -4,11 +4,11 @@ import dataclasses
 import json
 from typing import NamedTuple
 
+import yolox_jax
 from yolox_jax.config import ConfigError
+from yolox_jax.config.checks import check_class_names, check_input_size, check_precision, check_thresholds
 from yolox_jax.data.letterbox import PADDING
 from yolox_jax.models.yolox import YOLOX
-from yolox_jax.setting_checks import check_class_names, check_input_size, check_precision, check_thresholds
-from yolox_jax.version import package_version
 
 
 class Suppression(NamedTuple):
@@ -80,5 +80,5 @@ class ExportSettings:
             "padding": json.dumps(PADDING),
             **{name: json.dumps(value) for name, value in self.suppression._asdict().items()},
             "precision": self.precision,
-            "producer": f"yolox_jax {package_version()}",
+            "producer": f"yolox_jax {yolox_jax.__version__}",
         }

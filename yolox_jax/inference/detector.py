@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
+from yolox_jax.config.checks import check_counts, check_precision, check_scales, check_thresholds
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, compiled, prepared, views_of
@@ -24,7 +25,6 @@ from yolox_jax.inference.input.frames import Frame, Frames, holds_several, is_en
 from yolox_jax.inference.input.images import Image, as_array
 from yolox_jax.inference.options import chosen_names, chosen_network, chosen_size, class_indices
 from yolox_jax.models.yolox import YOLOX
-from yolox_jax.setting_checks import check_counts, check_precision, check_scales, check_thresholds
 from yolox_jax.structures import Detections
 
 logger = logging.getLogger(__name__)

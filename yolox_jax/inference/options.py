@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox_jax.config import ConfigError
+from yolox_jax.config.checks import check_class_names, check_input_size
 from yolox_jax.models.yolox import VARIANTS, YOLOX
-from yolox_jax.setting_checks import check_class_names, check_input_size
 from yolox_jax.text import shortened
 from yolox_jax.weights import published_weights, read_model
 from yolox_jax.weights.coco_names import COCO_NAMES

@@ -20,9 +20,9 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.runner import Evaluation, evaluate
 from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.files import write_json
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.draw import FONT, draw_detections
-from yolox_jax.json_values import write_json
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.distributed import agree

@@ -10,12 +10,12 @@ import pytest
 from jax.sharding import NamedSharding
 
 from yolox_jax.config import Config, DataConfig, ModelConfig, TrainConfig
-from yolox_jax.training import step_report
 from yolox_jax.training.checkpoints import Checkpoints
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loop import Loop
 from yolox_jax.training.profiling.prepared_step import PreparedStep
 from yolox_jax.training.reporting import meter as meter_module
+from yolox_jax.training.reporting import step_report
 from yolox_jax.training.reporting.console import TrainingConsole
 from yolox_jax.training.reporting.meter import Meter
 from yolox_jax.training.reporting.metrics_log import MetricsLog

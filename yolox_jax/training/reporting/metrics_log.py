@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from yolox_jax.json_values import null_if_not_finite
+from yolox_jax.files import null_if_not_finite
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.reporting.metric_writers import Logger
 from yolox_jax.training.run_directory import RunDirectory

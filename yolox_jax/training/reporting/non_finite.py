@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from yolox_jax.config import Config
-from yolox_jax.json_values import write_json
+from yolox_jax.files import write_json
 from yolox_jax.text import shortened
 from yolox_jax.training.reporting.meter import Step
 
