@@ -1,4 +1,4 @@
-"""The training step, compiled for every input size before it is needed."""
+"""Compiling the training step for every input size before it is needed."""
 
 import logging
 import threading
@@ -27,11 +27,11 @@ Size = tuple[int, int]
 CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, Metrics]]
 
 MOST_AT_ONCE = 4
-"""Sizes compiled at the same time; each takes some GB of host memory."""
+"""Sizes compiled in parallel; each takes a few GB of host memory."""
 
 
 class CompiledSteps:
-    """Compiles in the background, one size after another; use it in a `with`."""
+    """Compiles the step in the background for one size after another. Use it in a `with`."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class CompiledSteps:
         sizes: Iterable[Size],
         check: Callable[[jax.stages.Compiled, Size], None] = lambda compiled, size: None,
     ) -> None:
-        """Takes what is compiled, and in which order.
+        """Prepares compilation; entering the context starts it.
 
         Args:
-            step: to compile.
-            state: on the devices.
-            batch: on the devices, or `batch_like` one.
-            sizes: height and width in px, in the order in which to compile them.
-            check: is given each compiled step; what it raises comes to who waits.
+            step: the jitted step.
+            state: the train state, on the devices.
+            batch: a batch on the devices, or the abstract one of `batch_like`.
+            sizes: heights and widths in px, in the order in which to compile them.
+            check: called with each compiled step. `wait` raises what it raises.
         """
         self._check = check
         self._arguments = jax.tree.map(_abstract, (state, batch))
@@ -59,14 +59,15 @@ class CompiledSteps:
 
     @property
     def num_left(self) -> int:
-        """Sizes that are not compiled yet."""
+        """Number of sizes that are not compiled yet."""
         return sum(not future.done() for future in self._compiled.values())
 
     def wait(self, size: Size, timeout_s: float) -> CompiledStep | None:
-        """The step for `size`; None if it is not ready within `timeout_s`.
+        """The compiled step for `size`; None if it is not ready within `timeout_s`.
 
-        Raises what compiling any size has raised so far: the run would come to it in the end. Several processes, which
-        hear of it at different steps but have to stop at the same one, raise it where they need that size.
+        Raises what compiling any size has raised so far, because the run would reach that size eventually. With
+        several processes, which notice it at different steps but must stop at the same one, an error is raised only
+        when its size is needed.
         """
         wait_for([self._compiled[size]], timeout_s)
         for future in self._compiled.values() if jax.process_count() == 1 else ():
@@ -75,12 +76,12 @@ class CompiledSteps:
         return self._compiled[size].result() if self._compiled[size].done() else None
 
     def _compile_all(self) -> None:
-        # Python traces one size at a time anyway; XLA compiles several beside each other.
+        # Tracing in Python is serial anyway; XLA compiles several sizes in parallel.
         with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="compile") as pool:
             for size in self._compiled:
                 if self._closed.is_set():
                     break
-                logger.info("compiling the step for %dx%d px; this can take minutes", *size)
+                logger.info("compiling the training step for %dx%d px; this can take minutes", *size)
                 pool.submit(self._compile, size, time.perf_counter(), self._trace(size))
 
     def _trace(self, size: Size) -> jax.stages.Lowered | Exception:
@@ -100,9 +101,9 @@ class CompiledSteps:
         except Exception as error:
             self._compiled[size].set_exception(error)
             return
-        if self._closed.is_set():  # nobody waits for it, and the log of the run may be closed
+        if self._closed.is_set():  # the run has ended, and its log may be closed
             return
-        logger.info("compiled the step for %dx%d px in %.0f s", *size, time.perf_counter() - start)
+        logger.info("compiled the training step for %dx%d px in %.0f s", *size, time.perf_counter() - start)
         self._compiled[size].set_result(compiled)
 
     def __enter__(self) -> "CompiledSteps":
@@ -129,7 +130,7 @@ def compile_steps(training: Training, state: TrainState) -> CompiledSteps:
 
 
 def batch_like(config: Config, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes and types of a batch on the devices."""
+    """Shapes, types and sharding of a batch on the devices."""
     images, slots = config.train.batch_size, config.data.max_boxes
 
     def array(shape: tuple[int, ...], dtype: type) -> jax.ShapeDtypeStruct:

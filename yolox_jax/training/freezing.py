@@ -1,4 +1,4 @@
-"""Parts of a network that are not trained."""
+"""Freezing parts of a network."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -13,20 +13,20 @@ from yolox_jax.weights.names import named_variables, original_name
 
 
 def freeze(model: YOLOX, patterns: Sequence[str]) -> int:
-    """Makes the weights that a pattern names `Frozen`; their batch norm keeps to its running statistics.
+    """Turns the weights that match a pattern into `Frozen` variables. Their batch norm uses its running statistics.
 
     Args:
-        model: in training mode; changed in place, and no longer to be switched to it.
-        patterns: names of weights, or of parts that hold them, as in the original's state dict; `*` stands for any
+        model: in training mode; modified in place. Do not call `model.train()` on it afterwards.
+        patterns: names of weights, or of modules that contain them, as in the original's state dict; `*` matches any
             text.
 
     Returns:
         The number of weights and statistics frozen.
 
     Raises:
-        ConfigError: a pattern names nothing, or nothing is left to train.
+        ConfigError: a pattern matches nothing, or nothing is left to train.
     """
-    # Statistics are frozen with the factors of their batch norm, not by their own names.
+    # Statistics are frozen together with the scale of their batch norm, not by their own names.
     names = [name for name in named_variables(model) if "running" not in name]
     frozen = set()
     for pattern in patterns:
@@ -34,14 +34,14 @@ def freeze(model: YOLOX, patterns: Sequence[str]) -> int:
         if not matched:
             parts = sorted({".".join(name.split(".")[: pattern.count(".") + 1]) for name in names})
             raise ConfigError(
-                f"--model.freeze {pattern} names no part of {model.variant}; parts at this depth are "
+                f"--model.freeze {pattern} matches no part of {model.variant}. Parts at this depth: "
                 f"{', '.join(parts[:12])}{', ...' if len(parts) > 12 else ''}"
             )
         frozen |= matched
     num_frozen = 0
     for path, module in nnx.iter_modules(model):
         if isinstance(module, BatchNorm) and original_name((*path, "scale")) in frozen:
-            # With the factors, the statistics that they were trained with.
+            # The statistics that the scale was trained with.
             frozen |= {original_name((*path, "mean")), original_name((*path, "var"))}
             module.use_running_average = True
         for attribute, variable in list(vars(module).items()):
@@ -49,5 +49,7 @@ def freeze(model: YOLOX, patterns: Sequence[str]) -> int:
                 setattr(module, attribute, Frozen(variable[...]))
                 num_frozen += 1
     if not nnx.to_flat_state(nnx.state(model, nnx.Param)):
-        raise ConfigError(f"--model.freeze {' '.join(patterns)} leaves nothing of {model.variant} to train")
+        raise ConfigError(
+            f"--model.freeze {' '.join(patterns)} freezes all of {model.variant}: nothing is left to train"
+        )
     return num_frozen

@@ -18,17 +18,17 @@ class RunSchedule:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
+        """Steps in the whole run."""
         return self.config.schedule.epochs * self.steps_per_epoch
 
     @property
     def no_aug_from(self) -> int:
-        """First step of the last epochs, without mosaic and with L1."""
+        """First step of the last `no_aug_epochs`, without mosaic and with the L1 loss."""
         return (self.config.schedule.epochs - self.config.schedule.no_aug_epochs) * self.steps_per_epoch
 
     @property
     def learning_rate(self) -> optax.Schedule:
-        """Learning rate of a step."""
+        """Learning rate as a function of the step."""
         peak = self.config.optimizer.lr_per_image * self.config.train.batch_size
         return warmup_cosine(peak, self.config.schedule, self.steps_per_epoch)
 
@@ -43,7 +43,7 @@ class RunSchedule:
         )
 
     def sizes_from(self, step: int) -> list[tuple[int, int]]:
-        """Every input size from `step` on, in the order in which they are first needed; none after the last step."""
+        """All input sizes from `step` on, in the order in which they are first needed; empty after the last step."""
         if step >= self.total_steps:
             return []
         interval, range_px = self.config.train.multiscale_interval, self.config.train.multiscale_px
@@ -51,12 +51,12 @@ class RunSchedule:
         sizes: dict[tuple[int, int], None] = {}
         for start in range(step // interval * interval, self.total_steps, interval):
             sizes[self.size_at(start)] = None
-            if len(sizes) == most:  # long before the end of a run of many epochs
+            if len(sizes) == most:  # usually after a few epochs
                 break
         return list(sizes)
 
     def sizes_to_compile(self, step: int) -> list[tuple[int, int]]:
-        """Those of `sizes_from`, the largest of them early: if it does not fit, that is known before much is done."""
+        """`sizes_from` with the largest size second, so that running out of memory is noticed early."""
         sizes = self.sizes_from(step)
         largest = sorted(sizes, key=lambda size: size[0] * size[1])[-1:]
         return list(dict.fromkeys([*sizes[:1], *largest, *sizes]))
@@ -66,20 +66,20 @@ class RunSchedule:
         return float(step >= self.no_aug_from)
 
     def logs_after(self, step: int) -> bool:
-        """Whether a line of metrics follows `step`: at each interval, and at the end of each epoch."""
+        """Whether metrics are reported after `step`: every `train.log_interval` steps and at the end of each epoch."""
         return (step + 1) % self.config.train.log_interval == 0 or self.ends_epoch(step)
 
     def saves_after(self, step: int) -> bool:
-        """Whether a checkpoint follows `step`: at the end of each epoch, and every `train.checkpoint_steps`."""
+        """Whether a checkpoint is written after `step`: at the end of each epoch and every `train.checkpoint_steps`."""
         every = self.config.train.checkpoint_steps
         return self.ends_epoch(step) or (every > 0 and (step + 1) % every == 0)
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether `step` is the last of its epoch."""
+        """Whether `step` is the last one of its epoch."""
         return (step + 1) % self.steps_per_epoch == 0
 
     def evaluates_after(self, step: int) -> bool:
-        """Whether an evaluation follows `step`: after every few epochs, and after each of the last."""
+        """Whether an evaluation follows `step`: every `evaluation.interval` epochs, and after each of the last ones."""
         if step < 0 or not self.ends_epoch(step):
             return False
         done, schedule = (step + 1) // self.steps_per_epoch, self.config.schedule
@@ -90,5 +90,5 @@ class RunSchedule:
         )
 
     def stops_early(self, evaluations_since_best: int) -> bool:
-        """Whether `evaluation.patience` has run out."""
+        """Whether `evaluation.patience` is exhausted."""
         return 0 < self.config.evaluation.patience <= evaluations_since_best

@@ -1,4 +1,4 @@
-"""Made-up training batches: noise for images, and objects of all sizes."""
+"""Random training batches: noise images, and objects of all sizes."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ SMALLEST_PX, LARGEST_PX = 10.0, 300.0
 def fake_batch(
     images: int, size: tuple[int, int], *, objects: int, num_classes: int = 80, slots: int = 120
 ) -> dict[str, Any]:
-    """A batch as the loader gives it, always the same.
+    """A batch as the data pipeline returns it, always the same.
 
     Args:
         images: number of images.
         size: height and width in px.
-        objects: of each image.
-        num_classes: of the objects.
-        slots: for objects, of each image; more where `objects` needs more.
+        objects: number of objects per image.
+        num_classes: number of classes.
+        slots: object slots per image; at least `objects`.
     """
     rng = np.random.default_rng(0)
     slots = max(slots, objects)

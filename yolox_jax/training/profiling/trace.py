@@ -1,4 +1,4 @@
-"""Reads the traces of jax's profiler and sums up what each operation of a compiled program took."""
+"""Reads traces of the jax profiler and sums up the time of each operation of a compiled program."""
 
 import csv
 import dataclasses
@@ -14,41 +14,41 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """An operation of a compiled program, or several of one name."""
+    """An operation of a compiled program, or several with the same name."""
 
     name: str
     source: str
-    """What it comes from: whether forward, backward or update, and the operation of jax."""
+    """Where it comes from: forward, backward or update, and the jax primitive."""
     kind: str
     calls: float
-    """A step."""
+    """Per step."""
     ms: float
-    """A step, without what other operations took inside it."""
+    """Per step, without operations nested inside it."""
 
 
 def read_trace(folder: Path) -> list[dict[str, Any]]:
-    """Events of the newest trace that `jax.profiler.trace` has written into `folder`."""
+    """Events of the newest trace that `jax.profiler.trace` wrote to `folder`."""
     files = sorted(folder.glob("plugins/profile/*/*.trace.json.gz"))
     if not files:
-        raise FileNotFoundError(f"{folder}: the profiler has left no trace here")
+        raise FileNotFoundError(f"{folder} contains no profiler trace")
     with gzip.open(files[-1], "rt", encoding="utf-8") as file:
         events: list[dict[str, Any]] = json.load(file)["traceEvents"]
     return events
 
 
 def sources(program: str) -> dict[str, str]:
-    """Where jax says that each operation of a program comes from; `program` is the text of its HLO."""
+    """The jax primitive behind each operation of a program; `program` is its HLO text."""
     lines = re.finditer(r"^\s*(?:ROOT )?%?([\w.\-]+) = .*?op_name=\"([^\"]*)\"", program, re.MULTILINE)
     return {line[1]: line[2] for line in lines}
 
 
 def operations(events: Iterable[Mapping[str, Any]], origins: Mapping[str, str], steps: int) -> list[Operation]:
-    """What each operation took, the costliest first.
+    """The time of each operation, most expensive first.
 
     Args:
         events: from `read_trace`.
         origins: from `sources`.
-        steps: of the program in the trace.
+        steps: number of steps in the trace.
     """
     microseconds: dict[str, float] = defaultdict(float)
     calls: dict[str, int] = defaultdict(int)
@@ -75,7 +75,7 @@ def by_kind(found: Sequence[Operation]) -> list[tuple[str, float]]:
 
 
 def write_csv(found: Sequence[Operation], path: Path) -> None:
-    """All operations, one a line."""
+    """Writes all operations, one per line."""
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(field.name for field in dataclasses.fields(Operation))
@@ -83,7 +83,7 @@ def write_csv(found: Sequence[Operation], path: Path) -> None:
 
 
 def _operation_events(events: Iterable[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], bool]:
-    """Events of operations, and whether they ran on a GPU or TPU; then, not those of the host that started them."""
+    """Events of operations, and whether they ran on a GPU or TPU; if so, without the host events that launched them."""
     events = list(events)
     processes = {
         event["pid"]: event["args"]["name"]
@@ -96,9 +96,10 @@ def _operation_events(events: Iterable[Mapping[str, Any]]) -> tuple[list[Mapping
 
 
 def _gaps(events: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """Microseconds in which no event runs, and the operation that was the last to begin before them.
+    """Microseconds in which no event runs, each with the last operation that started before them.
 
-    On a CPU, convolutions and matrix products only begin in their event; threads that the trace does not show end them.
+    On a CPU, the event of a convolution or matrix product only covers its start; the rest runs in threads that the
+    trace does not show.
     """
     found, last, busy_until = [], "", math.inf
     for event in sorted(events, key=lambda event: event["ts"]):
@@ -111,7 +112,7 @@ def _gaps(events: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
 
 
 def _own_times(events: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """The operation of each event, and its microseconds without those of events inside it."""
+    """The operation of each event, and its microseconds without nested events."""
     threads: dict[tuple[Any, Any], list[Mapping[str, Any]]] = defaultdict(list)
     for event in events:
         threads[event["pid"], event.get("tid")].append(event)

@@ -1,4 +1,4 @@
-"""Figures of the steps since the last report, gathered without stalling the device."""
+"""Metrics and rates of the steps since the last report, collected without stalling the device."""
 
 import contextlib
 import resource
@@ -13,23 +13,23 @@ import numpy as np
 from yolox_jax.training.step.gradients import Metrics
 
 MOST_IN_FLIGHT = 2
-"""Steps handed to the device and not yet done: one that runs and one that waits, so that it never stands still. More
+"""Steps dispatched to the device but not finished: one running and one queued, so that the device is never idle. More
 would fill its memory with batches, and hide whether the run waits for data or for the device."""
 
 Step = dict[str, float]
 
 
 class Meter:
-    """Collects the metrics of steps and what the host waited for meanwhile."""
+    """Collects the metrics of steps, and how long the host waited for what."""
 
     def __init__(self, batch_size: int, earlier: list[Step]) -> None:
-        """`earlier`: metrics of steps since the last report that a run took before it was resumed."""
+        """`earlier`: metrics of steps since the last report, taken before the run was resumed."""
         self._batch_size = batch_size
         self.restart()
         self._steps += earlier
 
     def restart(self) -> None:
-        """Begins a new interval."""
+        """Starts a new interval."""
         self._steps: list[Metrics | Step] = []
         self._waited = {"data": 0.0, "transfer": 0.0, "pause": 0.0}
         self._num_timed = 0
@@ -37,13 +37,13 @@ class Meter:
 
     @contextlib.contextmanager
     def waiting(self, what: Literal["data", "transfer", "pause"]) -> Iterator[None]:
-        """Counts the time inside as waiting for data or its transfer, or, with `pause`, as no part of training."""
+        """Counts the time inside as waiting for data or its transfer; `pause` excludes it from the rates."""
         start = time.perf_counter()
         yield
         self._waited[what] += time.perf_counter() - start
 
     def add(self, metrics: Metrics) -> None:
-        """Notes the metrics of a step, and waits until few enough steps are in flight."""
+        """Adds the metrics of a step, and waits while too many steps are in flight."""
         self._steps.append(metrics)
         self._num_timed += 1
         if self._num_timed > MOST_IN_FLIGHT:
@@ -56,29 +56,30 @@ class Meter:
         return steps
 
     def report(self) -> dict[str, float]:
-        """Figures since the last report, and begins a new interval.
+        """Metrics since the last report; starts a new interval.
 
         Returns:
-            Means of the metrics over the steps that were not skipped (NaN without one), but for `skipped`, their
-            number, and `loss_scale`, the last. Images a second. Shares of the time that the host waited for data
-            (`data_wait`) and handed them to the device (`transfer_wait`); the rest went into computing. Peak memory.
+            The mean of each metric over the steps that were not skipped (NaN if all were), except `skipped`, a count,
+            and `loss_scale`, the last value. In addition `images_per_second`; `data_wait` and `transfer_wait`, the
+            fractions of time spent waiting for data and for its transfer to the device (the rest is computation); and
+            the peak memory, `memory_mib`.
         """
         steps = self.steps()
         elapsed = max(time.perf_counter() - self._start - self._waited["pause"], 1e-9)
         counted = [step for step in steps if not step["skipped"]]
-        figures = {name: float(np.mean([step[name] for step in counted])) if counted else np.nan for name in steps[0]}
-        figures["skipped"] = sum(step["skipped"] for step in steps)
-        figures["loss_scale"] = steps[-1]["loss_scale"]
-        figures["images_per_second"] = self._num_timed * self._batch_size / elapsed
-        figures["data_wait"] = self._waited["data"] / elapsed
-        figures["transfer_wait"] = self._waited["transfer"] / elapsed
-        figures["memory_mib"] = _peak_memory_mib()
+        metrics = {name: float(np.mean([step[name] for step in counted])) if counted else np.nan for name in steps[0]}
+        metrics["skipped"] = sum(step["skipped"] for step in steps)
+        metrics["loss_scale"] = steps[-1]["loss_scale"]
+        metrics["images_per_second"] = self._num_timed * self._batch_size / elapsed
+        metrics["data_wait"] = self._waited["data"] / elapsed
+        metrics["transfer_wait"] = self._waited["transfer"] / elapsed
+        metrics["memory_mib"] = _peak_memory_mib()
         self.restart()
-        return figures
+        return metrics
 
 
 def _peak_memory_mib() -> float:
-    """Most memory used so far: of the first device where it tells, of this process otherwise."""
+    """Peak memory so far: of the first device if it reports that, otherwise of this process."""
     device = jax.local_devices()[0].memory_stats()
     if device and "peak_bytes_in_use" in device:
         return device["peak_bytes_in_use"] / 2**20

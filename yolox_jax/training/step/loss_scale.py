@@ -1,4 +1,4 @@
-"""The loss scale of float16 training, whose small gradients would otherwise vanish (SPEC A2.4)."""
+"""Dynamic loss scaling for float16, which keeps small gradients from underflowing (docs/yolox.md, 6)."""
 
 from typing import NamedTuple
 
@@ -9,23 +9,23 @@ from yolox_jax.config import TrainConfig
 
 
 class LossScale(NamedTuple):
-    """Factor of the loss during the backward pass; 1 in the other precisions, where it never changes."""
+    """Factor of the loss in the backward pass; always 1 in the other precisions."""
 
     value: Float[Array, ""]
     good_steps: Int[Array, ""]
-    """Steps without an overflow since it last changed."""
+    """Steps without an overflow since the last change."""
 
 
 def initial_loss_scale(config: TrainConfig) -> LossScale:
-    """The loss scale that a run starts with."""
+    """The loss scale at the start of a run."""
     value = config.loss_scale if config.precision == "float16" else 1.0
     return LossScale(jnp.asarray(value, jnp.float32), jnp.zeros((), jnp.int32))
 
 
 def adjusted(scale: LossScale, finite: Bool[Array, ""], config: TrainConfig) -> LossScale:
-    """The loss scale after a step: halved by an overflow, doubled after `loss_scale_growth_steps` without one.
+    """The loss scale after a step: halved on overflow, doubled after `loss_scale_growth_steps` without one.
 
-    It never falls below 1: gradients that overflow even there are not the scale's fault.
+    It never drops below 1, because gradients that overflow at 1 do so without scaling too.
     """
     if config.precision != "float16":
         return scale

@@ -1,4 +1,4 @@
-"""The devices of a run as one axis, `data`, over which each batch is split."""
+"""The device mesh of a run: one axis, `data`, over which each batch is sharded."""
 
 import jax
 import numpy as np
@@ -11,10 +11,10 @@ DATA_AXIS = "data"
 
 
 def create_mesh(config: TrainConfig) -> Mesh:
-    """All devices of all processes in a row, those of one process side by side.
+    """All devices of all processes on one axis, the devices of each process next to each other.
 
     Raises:
-        ConfigError: the devices, with the parts that each splits its images into, do not divide the batch.
+        ConfigError: the batch size is not divisible by the number of devices times `accumulation_steps`.
     """
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     shares = len(devices) * config.accumulation_steps
@@ -25,29 +25,29 @@ def create_mesh(config: TrainConfig) -> Mesh:
         if config.accumulation_steps > 1:
             over += f" times --train.accumulation-steps {config.accumulation_steps}"
         raise ConfigError(
-            f"--train.batch-size {config.batch_size} cannot be split evenly over {over}; "
-            f"use a batch size of {' or '.join(map(str, fits))}"
+            f"--train.batch-size {config.batch_size} cannot be divided evenly among {over}. "
+            f"Use a batch size of {' or '.join(map(str, fits))}"
         )
     return Mesh(np.asarray(devices), (DATA_AXIS,))
 
 
 def split_over_devices(mesh: Mesh) -> NamedSharding:
-    """How a batch lies on the devices: split along its first axis."""
+    """Sharding of a batch: split along its first axis."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """How the state lies on the devices: whole on each."""
+    """Sharding of the train state: replicated on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def rows_of_this_process(mesh: Mesh, batch_size: int) -> range:
-    """Which images of each batch this process loads: those of its own devices."""
+    """The rows of each batch that this process loads: those of its own devices."""
     per_device = batch_size // mesh.size
     mine = [place for place, device in enumerate(mesh.devices) if device.process_index == jax.process_index()]
     return range(mine[0] * per_device, (mine[-1] + 1) * per_device)
 
 
 def to_devices(rows: PyTree, sharding: NamedSharding) -> PyTree:
-    """A batch on the devices, from the rows of it that each process holds."""
+    """A global batch on the devices, assembled from the rows that each process loaded."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)

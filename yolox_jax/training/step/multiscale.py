@@ -1,4 +1,4 @@
-"""The input size of each training step (SPEC A3.6)."""
+"""Multi-scale training: the input size of each step (docs/yolox.md, 7.6)."""
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ from yolox_jax.structures import Targets
 def input_size_at(
     step: int, *, base: tuple[int, int], range_px: tuple[int, int] | None, interval: int, seed: int
 ) -> tuple[int, int]:
-    """Height and width of the network input at `step`: a function of `(seed, step // interval)` alone.
+    """Height and width of the network input at `step`, in px; depends on `(seed, step // interval)` only.
 
-    The first `interval` steps run at `base`; then the height is drawn from the multiples of 32 in `range_px`, ends
-    included, and the width follows in the proportion of `base`, rounded down to a multiple of 32.
+    The first `interval` steps use `base`. After that, the height is drawn from the multiples of 32 in `range_px`,
+    including both ends; the width keeps the aspect ratio of `base`, rounded down to a multiple of 32.
     """
     if range_px is None or step < interval:
         return base
@@ -25,7 +25,7 @@ def input_size_at(
 
 
 def size_of(height: int, base: tuple[int, int]) -> tuple[int, int]:
-    """Height and width in the proportion of `base`, in px; multiples of 32."""
+    """The input size of a given height with the aspect ratio of `base`, in px; multiples of 32."""
     rows = height // STRIDE
     return rows * STRIDE, max(int(rows * base[1] / base[0]), 1) * STRIDE
 
@@ -33,9 +33,9 @@ def size_of(height: int, base: tuple[int, int]) -> tuple[int, int]:
 def resize_batch(
     images: UInt8[Array, "B H W 3"], targets: Targets, size: tuple[int, int]
 ) -> tuple[Float[Array, "B h w 3"], Targets]:
-    """Images as float32 at `size` (height, width), and targets scaled with them.
+    """Resizes images to `size` (height, width), as float32, and scales the targets accordingly.
 
-    Bilinear about half-pixel centres and without antialiasing, as the original resizes on its device.
+    Bilinear with half-pixel centers and without antialiasing, as the original resizes on its device.
     """
     pixels = images.astype(jnp.float32)
     height, width = images.shape[1:3]

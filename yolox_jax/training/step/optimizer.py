@@ -1,4 +1,4 @@
-"""The optimizer, its learning rate over a run, and the decay of the averaged weights (SPEC A4)."""
+"""Optimizer, learning-rate schedule, and the decay of the averaged weights (docs/yolox.md, 8)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from yolox_jax.config import OptimizerConfig, ScheduleConfig
 
 
 def warmup_cosine(peak: float, schedule: ScheduleConfig, steps_per_epoch: int) -> optax.Schedule:
-    """The learning rate of each step, counted from 0: a quadratic rise, half a cosine, then a flat floor.
+    """Learning rate per step, counted from 0: quadratic warm-up, cosine decay, then constant (docs/yolox.md, 8.2).
 
-    With Tw steps of warm-up, T in all and Tn in the last `no_aug_epochs` (SPEC A4, `yoloxwarmcos`)::
+    With Tw warm-up steps, T steps in total and Tn steps in the last `no_aug_epochs`::
 
         t <= Tw:      peak * (t / Tw)^2
         t >= T - Tn:  floor
@@ -19,8 +19,8 @@ def warmup_cosine(peak: float, schedule: ScheduleConfig, steps_per_epoch: int) -
 
     Args:
         peak: highest learning rate.
-        schedule: epochs of each part and the floor as a share of the peak.
-        steps_per_epoch: steps an epoch.
+        schedule: epochs of each part, and the floor as a fraction of the peak.
+        steps_per_epoch: steps in one epoch.
 
     Returns:
         A function from the step to its learning rate.
@@ -40,14 +40,14 @@ def warmup_cosine(peak: float, schedule: ScheduleConfig, steps_per_epoch: int) -
 
 
 def sgd(config: OptimizerConfig, learning_rate: optax.Schedule) -> optax.GradientTransformationExtraArgs:
-    """Stochastic gradient descent as PyTorch's: Nesterov momentum, weight decay added to the gradient before it.
+    """SGD as in PyTorch: Nesterov momentum, with weight decay added to the gradient before it (docs/yolox.md, 8.1).
 
-    Only convolution kernels decay; biases and batch norm do not (SPEC A4). Gradients are clipped first where
-    `clip_norm` is set.
+    Weight decay applies to convolution kernels only, not to biases and batch norm. If `clip_norm` is set, gradients
+    are clipped first.
 
     Returns:
-        An optimizer whose `update` takes the number of the step as `step`, so that the learning rate follows the run
-        even where a step was skipped.
+        An optimizer whose `update` takes the step number as `step`, so that the learning rate stays in phase with the
+        run even if steps are skipped.
     """
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
@@ -72,5 +72,8 @@ def _is_kernel(params: PyTree) -> PyTree:
 
 
 def ema_decay(updates: Int[Array, "*updates"] | int, decay: float, ramp_steps: float) -> Float[Array, "*updates"]:
-    """Decay of the averaged weights at the `updates`-th update, counted from 1: decay * (1 - exp(-updates / ramp))."""
+    """Decay of the averaged weights at an update, counted from 1: decay * (1 - exp(-updates / ramp_steps)).
+
+    Source: docs/yolox.md, 8.3.
+    """
     return -decay * jnp.expm1(-jnp.asarray(updates, jnp.float32) / ramp_steps)

@@ -1,4 +1,4 @@
-"""All that a training run carries from one step to the next."""
+"""The train state: everything that one training step passes to the next."""
 
 from typing import NamedTuple
 
@@ -13,21 +13,21 @@ from yolox_jax.training.step.loss_scale import LossScale, initial_loss_scale
 
 
 class Frozen(nnx.Variable):
-    """A weight or statistic that training leaves as it is: no gradient, no decay, no average."""
+    """A weight or statistic that is not trained: no gradient, no weight decay, no averaging."""
 
 
 class TrainState(NamedTuple):
-    """Weights, their moving average, batch statistics and the optimizer's memory; a pytree of arrays."""
+    """Weights, their moving average, batch statistics and the optimizer state; a pytree of arrays."""
 
     step: Int[Array, ""]
-    """Steps taken so far, skipped ones among them."""
+    """Steps taken so far, including skipped ones."""
     skipped_steps: Int[Array, ""]
-    """Steps whose loss or gradient was not finite, and which therefore changed nothing else than the loss scale."""
+    """Steps skipped because their loss or gradient was not finite."""
     loss_scale: LossScale
     params: nnx.State
     batch_stats: nnx.State
     frozen: nnx.State
-    """Of `model.freeze`; often empty."""
+    """What `model.freeze` selects; often empty."""
     ema_params: nnx.State
     ema_batch_stats: nnx.State
     opt_state: PyTree
@@ -38,7 +38,7 @@ def create_train_state(
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits `model` (in training mode) into its structure and the state of a run that starts from its weights."""
     graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
-    # The step donates its state, so no two parts of it may share a buffer, nor share one with `model`.
+    # The step donates its state, so no two parts of it may share a buffer, with each other or with `model`.
     copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
     params, batch_stats, frozen = map(copy, states)
     state = TrainState(

@@ -1,4 +1,4 @@
-"""One training step, compiled once for each input size: a pure function of the state and the batch."""
+"""One training step: a pure function of the state and the batch, compiled once per input size."""
 
 import functools
 from collections.abc import Callable
@@ -25,31 +25,29 @@ def make_train_step(
 ) -> TrainStep:
     """Builds `step(state, batch, l1_weight, size) -> (state, metrics)`.
 
-    Each device computes its share of the loss, normalised by the positives of the whole batch; gradients, losses and
-    statistics are then reduced together. A loss or gradient that is not finite changes nothing but the number of the
-    step, the count of skipped steps and the loss scale. `state` is donated.
+    Each device computes the loss of its share of the batch, normalized by the positives of the whole batch; then
+    gradients, losses and statistics are reduced across devices. If the loss or a gradient is not finite, the step is
+    skipped: only the step number, the count of skipped steps and the loss scale change. `state` is donated.
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
         optimizer: from `sgd`.
-        config: losses, assignment, precision and decay of the average.
+        config: losses, assignment, precision and the decay of the averaged weights.
         mesh: the devices.
 
     Returns:
-        The step. `l1_weight` is a scalar, so that switching L1 on compiles nothing; `size` (height, width) is static.
-        `metrics` holds `loss`, its parts, `num_foreground`, `gradient_norm` (before clipping), `skipped` (1 where the
-        step changed nothing, else 0) and `loss_scale`, as scalars on the device.
+        The jitted step. `l1_weight` is a scalar input, so switching the L1 loss on does not recompile; `size` (height,
+        width in px) is static. `metrics` contains `loss`, its parts, `num_foreground`, `gradient_norm` (before
+        clipping), `skipped` (1 if the step was skipped, else 0) and `loss_scale`, as scalars on the device.
     """
-    gradients_of = make_gradients(graphdef, config, mesh)
-
+    compute_gradients = make_gradients(graphdef, config, mesh)
     options = compiler_options(config.train)
 
     @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
     def step(
         state: TrainState, batch: Batch, l1_weight: Float[Array, ""] | float, size: tuple[int, int]
     ) -> tuple[TrainState, Metrics]:
-        found = gradients_of(state, batch, jnp.asarray(l1_weight, jnp.float32), size)
-        gradients, batch_stats, metrics = found
+        gradients, batch_stats, metrics = compute_gradients(state, batch, jnp.asarray(l1_weight, jnp.float32), size)
         if config.train.precision == "float16":
             gradients = jax.tree.map(lambda x: x / state.loss_scale.value, gradients)
         norm = optax.tree.norm(gradients)
