@@ -232,7 +232,9 @@ def candidates() -> Diagram:
                 corner = left + column * stride * scale, top + row * stride * scale
                 if near:
                     diagram.rectangle(*corner, stride * scale, stride * scale, GREEN, "#2da44e", radius=0)
-                diagram.circle(left + x * scale, top + y * scale, 3.2 if near else 1.4, "#1a7f37" if near else "#8c959f")
+                diagram.circle(
+                    left + x * scale, top + y * scale, 3.2 if near else 1.4, "#1a7f37" if near else "#8c959f"
+                )
         x, y = left + (centre[0] - size[0] / 2) * scale, top + (centre[1] - size[1] / 2) * scale
         diagram.rectangle(x, y, size[0] * scale, size[1] * scale, "none", "#cf222e", radius=0)
         diagram.circle(left + centre[0] * scale, top + centre[1] * scale, 4, "#cf222e")
