@@ -28,7 +28,7 @@ CITATION = re.compile(r"docs/yolox\.md, (\d+(?:\.\d+)?(?:(?:, | and | to )\d+(?:
 PATH_ROW = re.compile(r"^\| \d+\. .*\| `(yolox_jax/[\w/]+\.py)` \| `(\w+)` \|$", re.MULTILINE)
 FLAG = re.compile(r"--((?:model|data|schedule|optimizer|assignment|loss|train|evaluation)\.[\w.-]+)")
 SETTING = re.compile(
-    r"`((?:model|data|schedule|optimizer|assignment|loss|train|evaluation)(?:\.(?!(?:json|yaml)`)[a-z0-9_]+)+)`"
+    r"`((?:model|data|schedule|optimizer|assignment|loss|train|evaluation)(?:\.(?!(?:json|py|yaml)`)[a-z0-9_]+)+)`"
 )
 
 
