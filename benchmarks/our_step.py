@@ -11,17 +11,16 @@ import numpy as np
 from flax import nnx
 
 from step_spec import StepSpec
-from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from yolox_jax.losses import detection_loss
 from yolox_jax.models import create_model, summarize
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.structures import Targets
+from yolox_jax.training.build import build_training
 from yolox_jax.training.profiling.fake_batch import fake_batch
 from yolox_jax.training.profiling.memory import needed_bytes
-from yolox_jax.training.step.mesh import create_mesh, split_over_devices, to_devices
-from yolox_jax.training.step.optimizer import sgd, warmup_cosine
-from yolox_jax.training.step.state import TrainState, create_train_state
-from yolox_jax.training.step.step import make_train_step
+from yolox_jax.training.step.mesh import split_over_devices, to_devices
+from yolox_jax.training.step.state import TrainState
 
 NUM_CLASSES = 80
 
@@ -39,15 +38,14 @@ class OurStep:
         self.config = Config(
             model=ModelConfig(variant=spec.variant),  # type: ignore[arg-type]
             data=DataConfig(input_size=spec.size),
+            # A learning rate so low that the loss of random images stays finite.
+            optimizer=OptimizerConfig(lr_per_image=1e-6 / spec.batch),
             train=TrainConfig(batch_size=spec.batch, precision=spec.precision),
         )
+        self.training = build_training(self.config, NUM_CLASSES, steps_per_epoch=1000)
+        self.graphdef, self.state, self.mesh = self.training.graphdef, self.training.state, self.training.mesh
         model = create_model(spec.variant, NUM_CLASSES, dtype=jnp.dtype(spec.precision))
-        model.train()
         self.gflops = summarize(model, spec.size).gflops
-        schedule = warmup_cosine(1e-6, ScheduleConfig(), 1000)
-        self.optimizer = sgd(self.config.optimizer, schedule)
-        self.mesh = create_mesh(self.config.train)
-        self.graphdef, self.state = create_train_state(model, self.optimizer, self.config.train)
         self.host_batch = fake_batch(spec.batch, spec.size, objects=spec.objects)
         self.batch = to_devices(self.host_batch, split_over_devices(self.mesh))
 
@@ -70,9 +68,8 @@ class OurStep:
         return lambda: compiled(*arguments), facts
 
     def _whole(self, *, from_host: bool) -> tuple[Callable[[], Any], dict[str, Any]]:
-        step = make_train_step(self.graphdef, self.optimizer, self.config, self.mesh)
         start = time.perf_counter()
-        lowered = step.lower(  # type: ignore[attr-defined]
+        lowered = self.training.step.lower(  # type: ignore[attr-defined]
             self.state, self.batch, np.float32(0), size=self.spec.size
         )
         compiled, facts = _finish(lowered, start)

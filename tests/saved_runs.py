@@ -7,13 +7,11 @@ import jax
 import numpy as np
 
 from yolox_jax.config import Config
-from yolox_jax.models.yolox import create_model
+from yolox_jax.training.build import build_training
 from yolox_jax.training.checkpoints import Checkpoints
-from yolox_jax.training.freezing import freeze
 from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
-from yolox_jax.training.step.optimizer import sgd
-from yolox_jax.training.step.state import TrainState, create_train_state
+from yolox_jax.training.step.state import TrainState
 
 VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "utilization"}
 """Figures that no two runs share."""
@@ -21,10 +19,7 @@ VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "ut
 
 def saved_state(config: Config, num_classes: int, workdir: Path) -> TrainState:
     """The newest checkpoint of a run: weights, averages, statistics, optimizer and counts."""
-    model = create_model(config.model.variant, num_classes)
-    model.train()
-    freeze(model, config.model.freeze)
-    _, like = create_train_state(model, sgd(config.optimizer, lambda step: 0.0), config.train)
+    like = build_training(config, num_classes, steps_per_epoch=1).state
     with Checkpoints(RunDirectory(workdir).checkpoints, config.train.keep_checkpoints) as checkpoints:
         return checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))[0]
 

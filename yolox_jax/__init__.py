@@ -1,26 +1,42 @@
-"""YOLOX in JAX and Flax NNX: models, training, evaluation and inference.
+"""YOLOX in JAX and Flax NNX: models, training, evaluation, inference and export.
 
-The public names are resolved on first use, so that `import yolox_jax.data` loads no jax: the
-workers that read images do so.
+    config = yolox_jax.load_config("yolox_nano")
+    result = yolox_jax.train(config, workdir="runs/mine")
+    detections = yolox_jax.Detector(weights="runs/mine")("street.jpg")
+
+The public names are resolved on first use. Thus `import yolox_jax.data` does not load jax, which processes that load
+images must not do.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yolox_jax.config import Config as Config
+    from yolox_jax.config.files import load_config as load_config
     from yolox_jax.inference.detector import Detector as Detector
     from yolox_jax.models import create_model as create_model
+    from yolox_jax.models import summarize as summarize
+    from yolox_jax.training.callbacks import StopTraining as StopTraining
+    from yolox_jax.training.callbacks import TrainingEvent as TrainingEvent
+    from yolox_jax.training.trainer import train as train
     from yolox_jax.weights import load_weights as load_weights
 
     __version__: str
 
 _HOME = {
+    "Config": "yolox_jax.config",
     "Detector": "yolox_jax.inference.detector",
+    "StopTraining": "yolox_jax.training.callbacks",
+    "TrainingEvent": "yolox_jax.training.callbacks",
     "create_model": "yolox_jax.models",
+    "load_config": "yolox_jax.config.files",
     "load_weights": "yolox_jax.weights",
+    "summarize": "yolox_jax.models",
+    "train": "yolox_jax.training.trainer",
 }
 
-__all__ = ["Detector", "__version__", "create_model", "load_weights"]
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

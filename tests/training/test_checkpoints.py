@@ -141,7 +141,7 @@ def test_where_all_are_broken_all_are_named(tmp_path):
 def test_the_state_of_another_network_is_an_error_and_stays_where_it_is(tmp_path):
     save(tmp_path, 3)
     with Checkpoints(tmp_path, 2) as checkpoints:
-        with pytest.raises(CheckpointError, match=r"kernel.value is float32\[300, 3\] there, float32\[200, 3\] here"):
+        with pytest.raises(CheckpointError, match=r"kernel.value is float32\[300, 3\] in the checkpoint, float32\[200"):
             checkpoints.restore(make_state(size=200), HERE)
         assert checkpoints.steps() == [3]
 
@@ -183,7 +183,7 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before_and_the_run_goes_on(tm
     assert done.returncode == 0, done.stderr
     assert f"wait: the checkpoint {tmp_path / 'run' / '3'} could not be written" in done.stdout
     assert "steps: [1]" in done.stdout and "restored: 4" in done.stdout and "left: ['4', '4.sizes.json']" in done.stdout
-    assert done.stderr.count("Training goes on; the newest whole one is that of step 1") == 2
+    assert done.stderr.count("Training continues; the newest complete checkpoint is that of step 1") == 2
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from yolox_jax.config import Config, DataConfig, EvaluationConfig, ScheduleConfig, TrainConfig
 from yolox_jax.training.compilation import CompiledSteps
 from yolox_jax.training.reporting.utilization import peak_tflops, utilization
-from yolox_jax.training.run_schedule import Plan
+from yolox_jax.training.run_schedule import RunSchedule
 
 SIZES = [(32, 32), (64, 64), (96, 96)]
 
@@ -78,7 +78,7 @@ def test_sizes_come_in_the_order_of_need_and_only_those_needed():
         schedule=ScheduleConfig(epochs=40, warmup_epochs=0, no_aug_epochs=0),
         train=TrainConfig(multiscale_px=(320, 640)),
     )
-    plan = Plan(config, steps_per_epoch=100)
+    plan = RunSchedule(config, steps_per_epoch=100)
     for start in (0, 15, 3990):
         needed = list(dict.fromkeys(plan.size_at(step) for step in range(start, plan.total_steps)))
         assert plan.sizes_from(start) == needed
@@ -87,7 +87,7 @@ def test_sizes_come_in_the_order_of_need_and_only_those_needed():
     order = plan.sizes_to_compile(0)
     assert order[:2] == [plan.size_at(0), (640, 640)] and sorted(order) == sorted(plan.sizes_from(0))
     single = dataclasses.replace(config, train=TrainConfig(multiscale_px=None))
-    assert Plan(single, 100).sizes_from(0) == [(416, 416)]
+    assert RunSchedule(single, 100).sizes_from(0) == [(416, 416)]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,6 @@ def test_evaluations_follow_every_few_epochs_and_each_of_the_last(no_aug_epochs)
         schedule=ScheduleConfig(epochs=8, warmup_epochs=1, no_aug_epochs=no_aug_epochs),
         evaluation=EvaluationConfig(interval=3),
     )
-    plan = Plan(config, steps_per_epoch=5)
+    plan = RunSchedule(config, steps_per_epoch=5)
     evaluated = [step for step in range(-1, plan.total_steps) if plan.evaluates_after(step)]
     assert evaluated == [5 * epoch - 1 for epoch in ((3, 6, 8) if no_aug_epochs == 0 else (3, 6, 7, 8))]

@@ -159,12 +159,10 @@ def start(learning_rate: float, **settings):
     import jax
 
     from reference import procedural
+    from started import started
     from yolox_jax.config import Config, OptimizerConfig, TrainConfig
     from yolox_jax.models.yolox import create_model
-    from yolox_jax.training.step.mesh import create_mesh, replicated, split_over_devices, to_devices
-    from yolox_jax.training.step.optimizer import sgd
-    from yolox_jax.training.step.state import create_train_state
-    from yolox_jax.training.step.step import make_train_step
+    from yolox_jax.training.step.mesh import create_mesh, split_over_devices, to_devices
     from yolox_jax.weights import export_state_dict, load_state_dict
 
     # Without decay, the momentum after one step is the gradient.
@@ -175,13 +173,9 @@ def start(learning_rate: float, **settings):
     # Gentle weights: with those of a fresh network, rounding alone parts two runs from the third step on.
     weights = {key: procedural.weight(key, value.shape, 1, True) for key, value in export_state_dict(model).items()}
     load_state_dict(model, weights)
-    model.train()
-    optimizer = sgd(config.optimizer, lambda step: learning_rate)
-    graphdef, state = create_train_state(model, optimizer)
-    mesh = create_mesh(config.train)
-    step = make_train_step(graphdef, optimizer, config, mesh)
-    batch = to_devices(make_batch(), split_over_devices(mesh))
-    return graphdef, state, jax.device_put(state, replicated(mesh)), step, batch
+    graphdef, state, step = started(config, model, lambda step: learning_rate)
+    batch = to_devices(make_batch(), split_over_devices(create_mesh(config.train)))
+    return graphdef, jax.device_get(state), state, step, batch
 
 
 def compare_with_shares(parts: int) -> dict[str, object]:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import Dataset, Record, fingerprint
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.shapes import generate_shapes
-from yolox_jax.training.distributed import agree, launched_as_several, on_first_process, start_distributed
+from yolox_jax.training.distributed import agree, first_process_first, launched_as_several, start_distributed
 from yolox_jax.training.interruption import Interrupted, StopSignals
-from yolox_jax.training.trainer import _open_cache
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -76,10 +76,10 @@ def test_launchers_are_told_from_programs_started_alone(environment, several):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("host:1", None, None), "give all three"),
-        ((None, 2, 0), "give all three"),
-        (("host:1", 2, 2), "--process-id 2"),
-        (("host", 2, 0), "--coordinator host cannot work: it is host:port"),
+        (("host:1", None, None), "pass all three"),
+        ((None, 2, 0), "pass all three"),
+        (("host:1", 2, 2), "--process-id must be between 0 and 1, got 2"),
+        (("host", 2, 0), "--coordinator must be host:port .* got host"),
     ],
 )
 def test_incomplete_or_impossible_processes_are_refused(given, message):
@@ -99,9 +99,9 @@ def test_data_is_known_by_what_it_holds_and_not_by_where_it_lies():
 
 def test_one_process_agrees_with_itself_and_is_the_first():
     assert agree(31) == 31
-    assert on_first_process(lambda: "done") == "done"
+    assert first_process_first(lambda: "done") == "done"
     with pytest.raises(ZeroDivisionError):
-        on_first_process(lambda: 1 // 0)
+        first_process_first(lambda: 1 // 0)
 
 
 def test_a_signal_is_heard_while_images_are_decoded_for_the_cache(tmp_path):
@@ -111,7 +111,8 @@ def test_a_signal_is_heard_while_images_are_decoded_for_the_cache(tmp_path):
     stop = StopSignals()
     stop.received = signal.SIGTERM
     images = open_datasets(config.data, "train")
-    with pytest.raises(Interrupted, match="stopped by SIGTERM while") as stopped, _open_cache(images, config, stop):
+    cache = open_cache(images.records, config.data, on_image=lambda: stop.raise_if_received("decoding images"))
+    with pytest.raises(Interrupted, match="stopped by SIGTERM while decoding images") as stopped, cache:
         pass
     assert stopped.value.exit_code == 143
     assert not list((tmp_path / "cache").glob("*.pixels"))

@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 
 from opened import open_dataset
+from started import started
 from yolox_jax.boxes import cxcywh_to_xyxy, pairwise_iou
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.models.yolox import create_model
 from yolox_jax.postprocess import decode, postprocess
-from yolox_jax.training.run_schedule import Plan
-from yolox_jax.training.step.mesh import create_mesh, replicated, split_over_devices
-from yolox_jax.training.step.optimizer import sgd
-from yolox_jax.training.step.state import create_train_state
-from yolox_jax.training.step.step import make_train_step
+from yolox_jax.training.run_schedule import RunSchedule
+from yolox_jax.training.step.mesh import create_mesh, split_over_devices
 from yolox_jax.training.validation import averaged_model
 
 pytestmark = pytest.mark.slow
@@ -25,13 +23,8 @@ pytestmark = pytest.mark.slow
 
 def start(config, num_classes, learning_rate):
     """The structure, the state and the step of a run, and where its batches go, as the trainer places them."""
-    model = create_model("yolox_nano", num_classes, seed=0)
-    model.train()
-    mesh = create_mesh(config.train)
-    optimizer = sgd(config.optimizer, learning_rate)
-    graphdef, state = create_train_state(model, optimizer)
-    step = make_train_step(graphdef, optimizer, config, mesh)
-    return graphdef, jax.device_put(state, replicated(mesh)), step, split_over_devices(mesh)
+    run = started(config, create_model("yolox_nano", num_classes, seed=0), learning_rate)
+    return *run, split_over_devices(create_mesh(config.train))
 
 
 def test_eight_real_images_are_learned_by_heart(shared):
@@ -92,7 +85,7 @@ def test_forty_steps_over_two_sizes_compile_twice(compilations):
         train=TrainConfig(batch_size=2, multiscale_px=(32, 64), multiscale_interval=5),
         seed=2,
     )
-    plan = Plan(config, steps_per_epoch=100)
+    plan = RunSchedule(config, steps_per_epoch=100)
     sizes = [plan.size_at(step) for step in range(40)]
     assert set(sizes) == {(32, 32), (64, 64)}
     _, state, step, placement = start(config, 3, lambda step: 1e-4)
@@ -107,4 +100,3 @@ def test_forty_steps_over_two_sizes_compile_twice(compilations):
         # L1 is switched on halfway: that must compile nothing.
         state, _ = step(state, jax.device_put(batch, placement), float(number >= 20), size=size)
     assert compilations.count("jit(step)") == 2
-    assert step._cache_size() == 2

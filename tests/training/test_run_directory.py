@@ -97,8 +97,11 @@ def test_further_data_sets_may_move_but_not_change(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (dataset(num_images=4), r"3 training images of cat, dog; --data.train now gives 4 training images of cat, dog"),
-        (dataset(class_names=("cat", "bird")), "now gives 3 training images of cat, bird"),
+        (
+            dataset(num_images=4),
+            r"3 training images with the classes cat, dog; --data.train now gives 4 training images with the classes",
+        ),
+        (dataset(class_names=("cat", "bird")), "now gives 3 training images with the classes cat, bird"),
     ],
 )
 def test_resuming_on_other_data_is_refused_once_there_is_something_to_resume(tmp_path, other, message):
@@ -133,27 +136,28 @@ def test_what_is_no_whole_checkpoint_is_not_taken_for_one(tmp_path):
 
 def test_a_folder_of_checkpoints_that_cannot_be_written_is_an_error_before_work(tmp_path):
     (tmp_path / "checkpoints").touch()
-    with pytest.raises(ConfigError, match=r"--workdir: the folder of checkpoints .*checkpoints cannot be written to"):
+    with pytest.raises(ConfigError, match=r"--workdir: the checkpoint folder .*checkpoints cannot be written to"):
         open_run_directory(tmp_path, Config(), resume=False)
 
 
-def test_a_full_disk_costs_lines_but_not_the_run(tmp_path, caplog):
+def test_a_full_disk_costs_lines_but_not_the_run(tmp_path, caplog, monkeypatch):
+    open_path = Path.open
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: open_path(full if path.suffix == ".jsonl" else path, "w"))
     with MetricsLog(RunDirectory(tmp_path), [], resume_step=0, evaluated_step=0) as log:
-        log._file.close()
-        log._file = Path("/dev/full").open("w")  # noqa: SIM115  (closed with the log)
-        log.write("train", step=10, epoch=1.0, figures={"loss": 1.0})
-    assert "the figures of step 10 are not in /dev/full: [Errno 28]" in caplog.text
+        log.write("train", step=10, epoch=1.0, metrics={"loss": 1.0})
+    assert "the metrics of step 10 could not be written to /dev/full: [Errno 28]" in caplog.text
 
 
 def test_lines_after_the_resumed_step_are_replaced_and_half_a_line_is_ignored(tmp_path):
     run = RunDirectory(tmp_path)
     with MetricsLog(run, [], resume_step=0, evaluated_step=0) as log:
         for step in (10, 20, 30):
-            log.write("train", step=step, epoch=step / 10, figures={"loss": 1.0})
+            log.write("train", step=step, epoch=step / 10, metrics={"loss": 1.0})
     with run.metrics.open("a") as file:
         file.write('{"kind": "train", "st')
     with MetricsLog(run, [], resume_step=20, evaluated_step=0) as log:
-        log.write("train", step=30, epoch=3.0, figures={"loss": 2.0})
+        log.write("train", step=30, epoch=3.0, metrics={"loss": 2.0})
     assert [(record["step"], record["loss"]) for record in read_metrics(run.metrics)] == [
         (10, 1.0),
         (20, 1.0),

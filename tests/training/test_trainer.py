@@ -35,12 +35,13 @@ from yolox_jax.report.material import read_document, read_material
 from yolox_jax.training import validation
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.profiling import memory
+from yolox_jax.training.reporting.announcement import announce
 from yolox_jax.training.reporting.console import TrainingConsole
 from yolox_jax.training.reporting.meter import Meter
 from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.reporting.non_finite import TrainingError
 from yolox_jax.training.run_directory import RunDirectory, saved_steps
-from yolox_jax.training.trainer import _announce, train
+from yolox_jax.training.trainer import train
 from yolox_jax.training.validation import save_for_use
 from yolox_jax.weights import read_weights
 
@@ -86,7 +87,7 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
 def test_what_is_odd_about_the_data_is_logged_before_the_training(small_config, caplog):
     data = dataclasses.replace(small_config.data, val=small_config.data.train)
     train_set = open_datasets(data, "train")
-    _announce(dataclasses.replace(small_config, data=data), Summary(1, 1.0, 1), train_set, train_set)
+    announce(dataclasses.replace(small_config, data=data), Summary(1, 1.0, 1), train_set, train_set)
     assert "train and val: images that train and val share: 16 (such as " in caplog.text
 
 
@@ -123,10 +124,10 @@ def test_a_run_stopped_by_a_signal_ends_bit_for_bit_where_the_whole_one_did(
         with pytest.raises(Interrupted, match="stopped by SIGTERM after step 7 of 12") as stopped:
             train(small_config, workdir=tmp_path)
         assert stopped.value.exit_code == 143
-    assert RunDirectory(tmp_path).log.read_text().endswith("saved: --resume goes on from there\n")
-    progress = train(small_config, workdir=tmp_path, resume=True)
+    assert RunDirectory(tmp_path).log.read_text().endswith("saved: --resume continues from there\n")
+    result = train(small_config, workdir=tmp_path, resume=True)
 
-    assert progress.evaluated_step == 12
+    assert result.progress.evaluated_step == 12
     states = [saved_state(small_config, 4, workdir) for workdir in (finished.root, tmp_path)]
     assert differing_parts(*states) == set()
     assert lasting_metrics(tmp_path) == lasting_metrics(finished.root)
@@ -171,8 +172,8 @@ def test_a_run_whose_images_vanish_is_saved_and_goes_on_when_they_are_back(
 @pytest.mark.slow
 def test_a_run_trains_from_a_cache(small_config, tmp_path):
     data = dataclasses.replace(small_config.data, cache="ram", num_workers=1)
-    progress = train(dataclasses.replace(small_config, data=data), workdir=tmp_path)
-    assert progress.evaluated_step == 12
+    result = train(dataclasses.replace(small_config, data=data), workdir=tmp_path)
+    assert result.progress.evaluated_step == 12
     assert "decoding 16 images into the cache" in RunDirectory(tmp_path).log.read_text()
 
 
@@ -225,8 +226,8 @@ def test_a_run_whose_loss_is_not_finite_stops_or_goes_on_without_such_steps(smal
     assert len(json.loads((tmp_path / "non_finite" / "step_00000003.json").read_text())["images"]) >= 4
 
     skipping = dataclasses.replace(wild, train=dataclasses.replace(wild.train, non_finite="skip"))
-    progress = train(skipping, workdir=tmp_path, resume=True)
-    assert progress.evaluated_step == 12 and progress.best_ap == 0
+    result = train(skipping, workdir=tmp_path, resume=True)
+    assert result.progress.evaluated_step == 12 and result.best_ap == 0
     records = [record for record in lasting_metrics(tmp_path) if record["kind"] == "train"]
     assert [record["skipped"] for record in records] == [0, 2, 2, 2, 2, 2] and records[-1]["loss"] is None
     state = saved_state(skipping, 4, tmp_path)
@@ -259,8 +260,8 @@ def test_the_best_weights_are_those_that_were_written_and_their_checkpoint_is_ke
         train=dataclasses.replace(small_config.train, keep_checkpoints=1),
         evaluation=dataclasses.replace(small_config.evaluation, interval=1),
     )
-    progress = train(config, workdir=tmp_path)
-    assert (progress.best_ap, progress.best_epoch, progress.best_step) == (0.5, 2, 8)
+    result = train(config, workdir=tmp_path)
+    assert (result.best_ap, result.best_epoch, result.progress.best_step) == (0.5, 2, 8)
     run = RunDirectory(tmp_path)
     assert "of epoch 1 could not be written" in run.log.read_text()
     assert saved_steps(run.checkpoints) == [8, 12]
@@ -290,13 +291,13 @@ def test_a_run_without_progress_stops_early(small_config, tmp_path):
     schedule = dataclasses.replace(small_config.schedule, epochs=6, no_aug_epochs=4)
     evaluation = dataclasses.replace(small_config.evaluation, interval=1, patience=2, score_threshold=1.0)
     config = dataclasses.replace(small_config, schedule=schedule, evaluation=evaluation)
-    progress = train(config, workdir=tmp_path)
-    assert (progress.best_epoch, progress.evaluations_since_best, progress.evaluated_step) == (1, 2, 12)
-    assert "stopped early" in (tmp_path / "log.txt").read_text()
+    result = train(config, workdir=tmp_path)
+    assert (result.best_epoch, result.progress.evaluations_since_best, result.progress.evaluated_step) == (1, 2, 12)
+    assert "early stopping" in (tmp_path / "log.txt").read_text()
 
 
 def test_a_folder_with_another_run_is_refused_before_work(small_config, finished):
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(ConfigError, match="already contains a run"):
         train(small_config, workdir=finished.root)
     other = dataclasses.replace(small_config, seed=5)
     with pytest.raises(ConfigError, match="--seed was 0, is 5"):

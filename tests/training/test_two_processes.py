@@ -155,21 +155,21 @@ def test_resuming_on_another_number_of_devices_works_and_says_so(config_file, ru
     processes[0].send_signal(signal.SIGTERM)
     finish(processes, exit_code=143)
     (output,) = finish([start(config_file, tmp_path, 2, "--resume")])
-    assert "the run goes on with devices 4 before, 2 now" in output
+    assert "resuming with devices 4 before, 2 now" in output
     last, expected = (lasting_metrics(workdir)[-1] for workdir in (tmp_path, runs["one"]))
     assert last["step"] == expected["step"] and last["num_images"] == 7
 
 
 def test_processes_with_other_settings_than_the_first_are_refused(config_file, tmp_path):
     outputs = finish(start_two(config_file, tmp_path, second=("--schedule.epochs", "4")), exit_code=2)
-    assert "theirs differ: see the message of another one" in outputs[0]
+    assert "these differ: see the message of another process" in outputs[0]
     assert "--schedule.epochs is 3 on process 0, 4 on process 1" in outputs[1]
 
 
 def test_an_error_on_the_first_process_ends_both_at_once(config_file, runs):
     outputs = finish(start_two(config_file, runs["two"]), exit_code=2)
-    assert "already holds a run" in outputs[0]
-    assert "another process cannot go on" in outputs[1]
+    assert "already contains a run" in outputs[0]
+    assert "another process failed" in outputs[1]
 
 
 def _leaves(tree) -> list[np.ndarray]:

@@ -24,11 +24,11 @@ logger = logging.getLogger("yolox_jax.training")
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or read; the message names it and the reason."""
+    """A checkpoint cannot be written or read. The message names it and the reason."""
 
 
 class Progress(NamedTuple):
-    """What a run remembers beside its arrays. The data stream needs nothing: it follows from the seed and the step."""
+    """What a checkpoint holds besides the train state. Data loading has no state: it depends on seed and step alone."""
 
     best_ap: float | None = None
     """Highest AP so far; None before the first evaluation."""
@@ -37,27 +37,27 @@ class Progress(NamedTuple):
     best_step: int | None = None
     """Steps done at that evaluation."""
     evaluated_step: int = 0
-    """Steps done at the newest evaluation that is part of this."""
+    """Steps done at the newest evaluation included here."""
     evaluations_since_best: int = 0
-    """Evaluations in a row without a better AP."""
+    """Consecutive evaluations without a better AP."""
     pending: list[dict[str, float]] = []  # noqa: RUF012  (never changed in place)
-    """Metrics of the steps since the last line of metrics."""
+    """Metrics of the steps since the last report."""
     devices: int | None = None
-    """Devices that the run was on, and the next three: in how many processes, of which kind, with which jax."""
+    """Number of devices of the run; the next three are its processes, the kind of device and the version of jax."""
     processes: int | None = None
     device_kind: str | None = None
     jax_version: str | None = None
 
 
 class Checkpoints:
-    """The newest checkpoints of a run and that of its best evaluation; all processes of a run use it alike.
+    """The newest checkpoints of a run and the one of its best evaluation. All processes of a run call it alike.
 
-    They are written in the background into a folder of another name, which is renamed when it is whole. A run goes on
-    where that fails, with the checkpoint before. Use it in a `with`, so that the last one is whole at the end.
+    A checkpoint is written in the background, to a temporary folder that is renamed once it is complete. If writing
+    fails, training continues and the previous checkpoint remains. Use it in a `with`, which completes the last one.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """`keep` is the number of newest checkpoints; what a killed run left half written in `folder` is removed."""
+        """Keeps the `keep` newest checkpoints. Incomplete ones that a killed run left in `folder` are removed."""
         self._folder, self._keep = folder.absolute(), keep
         self._best: int | None = None
         self._saving: int | None = None
@@ -65,61 +65,70 @@ class Checkpoints:
         if jax.process_index() == 0:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
-        _wait_for_the_first_process("checkpoints are tidied")
+        _wait_for_the_first_process("incomplete checkpoints are removed")
         noting_sizes = ocp.AsyncOptions(post_finalization_callback=self._note_sizes)
         self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=noting_sizes)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that are whole, in order."""
+        """Steps of the complete checkpoints, in ascending order."""
         return saved_steps(self._folder)
 
     def latest_step(self) -> int | None:
-        """Step of the newest checkpoint, None without one."""
+        """Step of the newest checkpoint; None if there is none."""
         return max(self.steps(), default=None)
 
     def keep_best(self, step: int | None) -> None:
-        """Tells which checkpoint, that of the best evaluation, is to outlive newer ones from now on."""
+        """Sets the checkpoint to keep even when newer ones exist: that of the best evaluation."""
         self._best = step
 
-    def save(self, state: TrainState, progress: Progress) -> None:
-        """Starts writing, unless that step is saved already; returns once the step may reuse the memory of `state`."""
+    def save(self, state: TrainState, progress: Progress) -> Path | None:
+        """Starts writing a checkpoint in the background, unless that step is saved already.
+
+        Returns once the training step may reuse the memory of `state`.
+
+        Returns:
+            The folder of the checkpoint; None if nothing is being written.
+        """
         self._finish()
         step = int(state.step)
         if step in self.steps():
-            return
+            return None
         self._remove_leftovers()
         saved = ocp.args.Composite(
             state=ocp.args.StandardSave(state._asdict()), progress=ocp.args.JsonSave(progress._asdict())
         )
         self._saving = step
+        path = self._folder / str(step)
         try:
-            self._checkpointer.save(self._folder / str(step), args=saved)
-        except Exception as error:  # Orbax and its storage raise whatever they like
+            self._checkpointer.save(path, args=saved)
+        except Exception as error:  # from Orbax or its storage, without a common class
             self._saving = None
             self._note_failure(step, error)
+            return None
+        return path
 
     def wait(self) -> None:
         """Waits until the last checkpoint is written.
 
         Raises:
-            CheckpointError: it could not be.
+            CheckpointError: it could not be written.
         """
         self._finish()
         if self._failure is not None:
             raise CheckpointError(self._failure)
 
     def restore(self, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
-        """Reads the newest checkpoint that can be read; newer ones that cannot are reported and moved aside.
+        """Reads the newest readable checkpoint. Newer ones that cannot be read are reported and moved aside.
 
         Args:
             like: a state of the same run, for names, shapes and types.
-            sharding: how the arrays are to lie on the devices.
+            sharding: of the arrays on the devices.
 
         Returns:
-            The state and what goes with it.
+            The state and the progress of the run.
 
         Raises:
-            CheckpointError: none can be read, or one holds the state of another network or optimizer.
+            CheckpointError: none can be read, or one contains the state of another network or optimizer.
         """
         unreadable: dict[Path, str] = {}
         for step in reversed(self.steps()):
@@ -128,22 +137,22 @@ class Checkpoints:
                 found = self._read_everywhere(path, like, sharding)
             except CheckpointError:
                 raise
-            except Exception as error:  # a broken file shows itself in many ways
+            except Exception as error:  # damaged files cause many kinds of errors
                 unreadable[path] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 logger.warning("the checkpoint %s cannot be read: %s", path, unreadable[path])
                 continue
-            # Only now: where none can be read, it may be the disk that is away.
+            # Only now: if no checkpoint can be read, the disk may be unavailable.
             self._move_aside(unreadable)
             return found
         each = "; ".join(f"{path} ({why})" for path, why in unreadable.items())
         raise CheckpointError(
-            f"no checkpoint in {self._folder} can be read: {each or 'there is none'}. Nothing was moved: where the "
-            "disk was away, try again. Or start a new run in another --workdir; --model.weights with this folder "
-            "starts it from the weights of the last evaluation"
+            f"no checkpoint in {self._folder} can be read: {each or 'there is none'}. Nothing was moved: try again if "
+            "the disk was unavailable. Or start a new run in another --workdir; --model.weights with this run "
+            "directory starts it from the weights of the last evaluation"
         )
 
     def _move_aside(self, paths: Collection[Path]) -> None:
-        """Renames checkpoints, once all processes have passed them by, so that their steps can be saved again."""
+        """Renames unreadable checkpoints, after all processes skipped them, so that their steps can be saved again."""
         _wait_for_the_first_process("a checkpoint is read")
         if jax.process_index() == 0:
             for path in paths:
@@ -153,8 +162,8 @@ class Checkpoints:
         _wait_for_the_first_process("others are moved aside")
 
     def _read_everywhere(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
-        """Reads it on all processes, or on none: they have to go on from the same one."""
-        # Apart, as reading waits for the other processes.
+        """Reads a checkpoint on all processes or on none, because they must resume from the same one."""
+        # Separately, because reading waits for the other processes.
         on_every_process(lambda: _check_sizes(path))
         return on_every_process(lambda: self._read(path, like, sharding))
 
@@ -163,23 +172,23 @@ class Checkpoints:
         different = _differences(saved, like._asdict())
         if different:
             raise CheckpointError(
-                f"the checkpoint {path} is that of another network, optimizer or version of this program. "
-                f"{shortened(different, 4)}. Resume it with what it was made with, or start a new run"
+                f"the checkpoint {path} belongs to another network, optimizer or version of yolox_jax. "
+                f"{shortened(different, 4)}. Resume with the settings it was written with, or start a new run"
             )
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like._asdict())
-        wanted = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
-        read = self._checkpointer.restore(path, args=wanted)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+        read = self._checkpointer.restore(path, args=arguments)
         known = {name: value for name, value in read["progress"].items() if name in Progress._fields}
         return TrainState(**read["state"]), Progress(**known)
 
     def _remove_leftovers(self) -> None:
-        """Removes what is half written; not while a checkpoint is being written."""
+        """Removes incomplete checkpoints. Must not be called while one is being written."""
         if jax.process_index() == 0:
             for leftover in self._folder.glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _finish(self) -> None:
-        """Waits for the checkpoint being written, and removes the older ones that it replaces."""
+        """Waits for the checkpoint being written, then removes the older ones that it replaces."""
         if self._saving is None:
             return
         try:
@@ -190,7 +199,7 @@ class Checkpoints:
         finally:
             self._saving = None
         self._failure = None
-        self._remove_leftovers()  # once more: a save that failed may have gone on writing for a moment
+        self._remove_leftovers()  # again: a failed save may have kept writing for a moment
         if jax.process_index() == 0:
             for old in self.steps()[: -self._keep]:
                 if old != self._best:
@@ -198,11 +207,11 @@ class Checkpoints:
                     _sizes_of(self._folder / str(old)).unlink(missing_ok=True)
 
     def _note_sizes(self) -> None:
-        """Called by Orbax in the background on process 0, when all is written and the folder about to get its name."""
+        """Called by Orbax in the background on process 0, just before it renames the complete folder."""
         sizes_file = _sizes_of(self._folder / str(self._saving))
-        with contextlib.suppress(OSError):  # on a full disk: the checkpoint itself is whole
+        with contextlib.suppress(OSError):  # on a full disk; the checkpoint itself is complete
             for path in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
-                # Those beside the folders of the items change once more.
+                # Files next to the folders of the items still change.
                 files = (file for file in path.glob("*/**/*") if file.is_file())
                 sizes = {str(file.relative_to(path)): file.stat().st_size for file in files}
                 partial = sizes_file.with_suffix(".partial")
@@ -212,8 +221,12 @@ class Checkpoints:
     def _note_failure(self, step: int, error: Exception) -> None:
         path = self._folder / str(step)
         self._failure = f"the checkpoint {path} could not be written: {str(error)[:500]}"
-        self._remove_leftovers()  # they may be what fills the disk
-        logger.error("%s. Training goes on; the newest whole one is that of step %s", self._failure, self.latest_step())
+        self._remove_leftovers()  # which may be what fills the disk
+        logger.error(
+            "%s. Training continues; the newest complete checkpoint is that of step %s",
+            self._failure,
+            self.latest_step(),
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -224,12 +237,12 @@ class Checkpoints:
 
 
 def _sizes_of(path: Path) -> Path:
-    """File beside a checkpoint with the sizes of its files, by which a truncated one is found before it is read."""
+    """The file with the sizes of a checkpoint's files, which reveals truncated ones before they are read."""
     return path.with_name(f"{path.name}.sizes.json")
 
 
 def _check_sizes(path: Path) -> None:
-    if not _sizes_of(path).exists():  # the disk was full just then
+    if not _sizes_of(path).exists():  # the disk was full when it should have been written
         return
     for name, size in json.loads(_sizes_of(path).read_text()).items():
         found = (path / name).stat().st_size if (path / name).exists() else None
@@ -243,18 +256,18 @@ def _wait_for_the_first_process(what: str) -> None:
 
 
 def _unused(path: Path) -> Path:
-    """`path`, or with a number behind where that is taken."""
+    """`path`, with a number appended if it exists."""
     candidates = [path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 100))]
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
-def _differences(saved: PyTree, wanted: PyTree) -> list[str]:
+def _differences(saved: PyTree, expected: PyTree) -> list[str]:
     """Which arrays differ in name, shape or type."""
-    before, now = _described(saved), _described(wanted)
-    differences = [f"{name} is not in it" for name in now if name not in before]
-    differences += [f"{name} is not in the run" for name in before if name not in now]
+    before, now = _described(saved), _described(expected)
+    differences = [f"{name} is missing in the checkpoint" for name in now if name not in before]
+    differences += [f"{name} is missing in the run" for name in before if name not in now]
     return differences + [
-        f"{name} is {before[name]} there, {now[name]} here"
+        f"{name} is {before[name]} in the checkpoint, {now[name]} in the run"
         for name in now
         if name in before and before[name] != now[name]
     ]

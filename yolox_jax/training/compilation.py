@@ -14,7 +14,10 @@ from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from yolox_jax.config import Config
+from yolox_jax.training.build import Training
+from yolox_jax.training.profiling.memory import check_fits, lasting_bytes
 from yolox_jax.training.step.gradients import Batch, Metrics
+from yolox_jax.training.step.mesh import split_over_devices
 from yolox_jax.training.step.state import TrainState
 from yolox_jax.training.step.step import TrainStep
 
@@ -108,6 +111,21 @@ class CompiledSteps:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._closed.set()
+
+
+def compile_steps(training: Training, state: TrainState) -> CompiledSteps:
+    """Compiles the step for every input size of the rest of a run, in the background; use it in a `with`.
+
+    A size that does not fit into the memory of a device raises ConfigError where the run waits for it.
+    """
+    config, needed_always = training.schedule.config, lasting_bytes(state)
+    return CompiledSteps(
+        training.step,
+        state,
+        batch_like(config, split_over_devices(training.mesh)),
+        training.schedule.sizes_to_compile(int(state.step)),
+        check=lambda compiled, size: check_fits(compiled, needed_always, config, size),
+    )
 
 
 def batch_like(config: Config, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:

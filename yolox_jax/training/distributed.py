@@ -1,4 +1,4 @@
-"""Several processes that train together: how they find each other, and what one of them does for all."""
+"""Several processes that train together: connecting them, and keeping them in agreement."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -24,42 +24,42 @@ Outcome = TypeVar("Outcome")
 def start_distributed(
     coordinator: str | None, num_processes: int | None, process_id: int | None, *, detect: bool = False
 ) -> None:
-    """Joins the other processes of this run, if there are any; before jax is used for anything else.
+    """Connects to the other processes of this run, if there are any. Must be called before any other use of jax.
 
     Args:
-        coordinator: host:port of process 0, reachable by all; None to take all three from the launcher: Slurm's srun,
-            Open MPI's mpirun, or TPUs in Kubernetes. A program that was started alone does nothing then.
+        coordinator: host:port of process 0, reachable by all. If None, all three come from the launcher: Slurm's srun,
+            Open MPI's mpirun, or TPUs in Kubernetes; a program started without a launcher runs alone.
         num_processes: number of processes.
-        process_id: number of this one, from 0.
-        detect: there are others, which jax is to find, even if the environment does not tell; as on a TPU pod.
+        process_id: index of this process, from 0.
+        detect: let jax find the other processes even if the environment shows no launcher, as on a TPU pod.
 
     Raises:
-        ConfigError: some of the three are missing, or the others cannot be reached.
+        ConfigError: only some of the three are given, or the other processes cannot be reached.
     """
     given = (coordinator, num_processes, process_id)
     if all(value is None for value in given) and not detect and not launched_as_several(os.environ):
         return
     if any(value is None for value in given) and any(value is not None for value in given):
-        raise ConfigError("--coordinator, --num-processes and --process-id belong together: give all three, or none")
+        raise ConfigError("pass all three of --coordinator, --num-processes and --process-id, or none")
     if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
-        raise ConfigError(f"--coordinator {coordinator} cannot work: it is host:port of process 0, such as node0:1234")
+        raise ConfigError(f"--coordinator must be host:port of process 0, such as node0:1234; got {coordinator}")
     if num_processes is not None and num_processes < 1:
-        raise ConfigError(f"--num-processes {num_processes} cannot work: it must be 1 or more")
+        raise ConfigError(f"--num-processes must be at least 1, got {num_processes}")
     if num_processes is not None and process_id is not None and not 0 <= process_id < num_processes:
-        raise ConfigError(f"--process-id {process_id} cannot work: it counts from 0 to {num_processes - 1}")
+        raise ConfigError(f"--process-id must be between 0 and {num_processes - 1}, got {process_id}")
     if not process_id:
         everyone = "all processes" if num_processes is None else f"all {num_processes} processes"
-        print(f"waiting until {everyone} of this run have started", file=sys.stderr, flush=True)
+        print(f"waiting for {everyone} of this run to start", file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"the processes of this run did not find each other: {error}") from error
+        raise ConfigError(f"the processes of this run could not connect to each other: {error}") from error
 
 
 def launched_as_several(environment: Mapping[str, str]) -> bool:
-    """Whether a launcher started this program as one of several.
+    """Whether a launcher started this program as one of several processes.
 
-    jax would also take a single program inside a Slurm allocation for one of `SLURM_NTASKS`, and wait for the others.
+    jax alone would mistake a single program inside a Slurm allocation for one of `SLURM_NTASKS`, and wait for the rest.
     """
     tasks = max(int(environment.get(name) or 1) for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
     hosts = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES") or ""
@@ -67,32 +67,32 @@ def launched_as_several(environment: Mapping[str, str]) -> bool:
 
 
 def connect(mesh: Mesh) -> None:
-    """Connects the devices of several processes with each other, while none of these is busy.
+    """Opens the connections between the devices of several processes, while none of them is busy.
 
-    On CPU, XLA gives up after 30 seconds of waiting for a connection (Gloo's), and one process may compile the first
-    step that much longer than another. Once connected, they wait for each other for as long as it takes.
+    On CPUs, XLA (through Gloo) waits only 30 seconds for a connection, and compile times of the first step can differ
+    by more than that. Once connected, processes wait for each other as long as needed.
     """
     if jax.process_count() > 1:
-        # Two kinds of connections: between one device of each process, as `agree` uses, and between all devices.
+        # There are two kinds of connections: between one device per process, for `agree`, and between all devices.
         multihost_utils.sync_global_devices("all have started")
         ones = to_devices(np.ones(len(mesh.local_devices), np.float32), split_over_devices(mesh))
         jax.block_until_ready(jax.jit(jnp.sum)(ones))
 
 
 def check_same_settings(settings: Mapping[str, object]) -> None:
-    """Checks that all processes of a run were started alike.
+    """Checks that all processes of a run have the same settings.
 
     Args:
-        settings: by name, as JSON can hold them.
+        settings: JSON values by dotted name.
 
     Raises:
-        ConfigError: on all of them; the message names the settings where they differ from those of process 0.
+        ConfigError: on all processes; the message names the settings that differ from those of process 0.
     """
     if jax.process_count() == 1:
         return
     text = np.frombuffer(json.dumps(settings).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.asarray(text.size, np.int32)))
-    # All give an array of the same shape; what process 0 gives is what they get.
+    # All processes pass an array of the same shape and receive that of process 0.
     first = json.loads(bytes(multihost_utils.broadcast_one_to_all(np.resize(text, size)).tolist()))
     here = json.loads(text.tobytes())
     differing = [
@@ -101,15 +101,15 @@ def check_same_settings(settings: Mapping[str, object]) -> None:
         if first.get(name) != here.get(name)
     ]
     if agree(bool(differing)):
-        differences = "; ".join(differing) or "see the message of another one"
-        raise ConfigError(f"the processes of a run need the same settings, but theirs differ: {differences}")
+        differences = "; ".join(differing) or "see the message of another process"
+        raise ConfigError(f"all processes of a run must have the same settings, but these differ: {differences}")
 
 
 def on_every_process(action: Callable[[], Outcome]) -> Outcome:
-    """Runs `action` on all processes of a run; where it fails on one of them, it fails on all, and none waits for it.
+    """Runs `action` on all processes of a run. If it fails on one, all of them raise, and none waits for it.
 
     Raises:
-        Exception: whatever `action` raises, where it does; ConfigError on the others then.
+        Exception: what `action` raises, on the process where it does; ConfigError on the others.
     """
     error: Exception | None = None
     try:
@@ -117,37 +117,39 @@ def on_every_process(action: Callable[[], Outcome]) -> Outcome:
     except Exception as raised:
         error = raised
     if agree(error is not None):
-        raise error or ConfigError("another process cannot go on; its own message says why")
+        raise error or ConfigError("another process failed; see its message")
     return outcome
 
 
-def on_first_process(action: Callable[[], Outcome]) -> Outcome | None:
-    """Runs `action` on process 0 alone, while the others wait for it.
-
-    Returns:
-        Its outcome; None on the other processes.
+def first_process_first(action: Callable[[], Outcome]) -> Outcome:
+    """Runs `action` on process 0, then on the others, which find what it has created.
 
     Raises:
-        Exception: whatever `action` raises, on process 0; ConfigError on the others then.
+        Exception: what `action` raises, on the process where it does; ConfigError on the others.
     """
-    return on_every_process(lambda: action() if jax.process_index() == 0 else None)
+    is_first = jax.process_index() == 0
+    outcome = on_every_process(lambda: action() if is_first else None)
+    if jax.process_count() > 1:
+        others = on_every_process(lambda: None if is_first else action())
+        outcome = outcome if is_first else others
+    return cast(Outcome, outcome)
 
 
 def agree(value: int) -> int:
-    """The largest `value` of all processes, which all must ask for at the same point."""
+    """The largest `value` of all processes. All of them must call this at the same point."""
     if jax.process_count() == 1:
         return value
     return int(np.max(multihost_utils.process_allgather(np.asarray(value, np.int32))))
 
 
 def leave(*, together: bool) -> None:
-    """Prepares the end of a process before the end of its run, so that jax does not abort the others.
+    """Disconnects a process that ends early, so that jax does not abort the others.
 
-    Process 0 has the service that all are connected to, and jax aborts those that lose it.
+    Process 0 runs the coordination service, and jax aborts every process that loses its connection to it.
 
     Args:
-        together: all processes leave, as they have agreed; each waits for the others. If not, process 0 gives the
-            others a few seconds to leave by themselves, as they do where they got the same error.
+        together: all processes have agreed to end; each waits for the others. Otherwise process 0 gives them a few
+            seconds to end by themselves, as they do after the same error.
     """
     if jax.process_count() > 1:
         if together:

@@ -1,4 +1,4 @@
-"""Stopping a run from outside, by a signal, so that nothing is lost."""
+"""Stopping a run with a signal, without losing anything."""
 
 import logging
 import signal
@@ -12,20 +12,20 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(Exception):
-    """A run that a signal stopped, after it was saved; the message says where it goes on."""
+    """A signal stopped the run, after it was saved. The message says where it can be resumed."""
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
-        """As shells and schedulers give it for a program that a signal ended: 143 for SIGTERM, 130 for SIGINT."""
+        """What shells and schedulers report for a program ended by the signal: 143 for SIGTERM, 130 for SIGINT."""
 
 
 class StopSignals:
-    """While open, SIGTERM and Ctrl-C are noted, for the run to stop at its next step; a second Ctrl-C stops at once."""
+    """While open, SIGTERM and Ctrl-C ask the run to stop after its current step. A second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.received = 0
-        """Number of the signal, 0 without one."""
+        """Number of the signal; 0 if none was received."""
         self._before: dict[signal.Signals, Any] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -33,11 +33,21 @@ class StopSignals:
             raise KeyboardInterrupt
         if not self.received:
             self.received = number
-            again = "; Ctrl-C once more stops without saving" if number == signal.SIGINT else ""
-            logger.warning("%s: the run will be saved and stop%s", signal.Signals(number).name, again)
+            again = "; press Ctrl-C again to stop without saving" if number == signal.SIGINT else ""
+            logger.warning("%s received: saving the run and stopping%s", signal.Signals(number).name, again)
+
+    def raise_if_received(self, activity: str) -> None:
+        """Stops an activity before the first step, when there is nothing to save yet.
+
+        Raises:
+            Interrupted: a signal was received; the message contains `activity`, such as "decoding images".
+        """
+        if self.received:
+            name = signal.Signals(self.received).name
+            raise Interrupted(self.received, f"stopped by {name} while {activity}: nothing is lost")
 
     def __enter__(self) -> "StopSignals":
-        # Python lets only the main thread take signals; a run in another one is stopped by whoever started it.
+        # Python delivers signals to the main thread only. A run in another thread is stopped by its caller.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self

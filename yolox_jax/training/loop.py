@@ -1,33 +1,33 @@
-"""The steps of a run, and what follows them."""
+"""The steps of a run, and what follows each of them."""
 
-import contextlib
 import dataclasses
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from yolox_jax.config import ConfigError
-from yolox_jax.data.cache.pixel_cache import PixelCache
-from yolox_jax.data.dataset import DataError, Dataset
+from yolox_jax.config import Config, ConfigError
+from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image import BrokenImage
-from yolox_jax.data.pipeline import Batch, TrainingBatches, training_batches
+from yolox_jax.data.pipeline import TrainingBatches
+from yolox_jax.training.callbacks import Callback, StopTraining, TrainingEvent
 from yolox_jax.training.checkpoints import Checkpoints, Progress
-from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_like
+from yolox_jax.training.compilation import CompiledStep, CompiledSteps
 from yolox_jax.training.distributed import agree
 from yolox_jax.training.interruption import Interrupted, StopSignals
-from yolox_jax.training.profiling.memory import check_fits, lasting_bytes, out_of_memory_explained
+from yolox_jax.training.profiling.memory import out_of_memory_explained
 from yolox_jax.training.reporting.console import TrainingConsole
 from yolox_jax.training.reporting.meter import Meter
 from yolox_jax.training.reporting.step_report import StepReporter
-from yolox_jax.training.run_schedule import Plan
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import to_devices
 from yolox_jax.training.step.state import TrainState
-from yolox_jax.training.step.step import TrainStep
 from yolox_jax.training.validation import Validator
 
 logger = logging.getLogger("yolox_jax.training")
@@ -35,184 +35,201 @@ logger = logging.getLogger("yolox_jax.training")
 
 @dataclasses.dataclass
 class Loop:
-    """Trains from a state to the end of the run, or to where it is told to stop."""
+    """Trains from a state to the end of the run, or until it is stopped."""
 
-    plan: Plan
+    schedule: RunSchedule
+    compiled: CompiledSteps
+    batches: TrainingBatches
     sharding: NamedSharding
+    """Of a batch."""
+    state: TrainState
+    progress: Progress
     reporter: StepReporter
     validator: Validator
     checkpoints: Checkpoints
     console: TrainingConsole
     stop: StopSignals
+    callbacks: Sequence[Callback] = ()
+    meter: Meter = dataclasses.field(init=False)
+    """Metrics of the steps since the last report."""
+    _stop_requested: bool = dataclasses.field(default=False, init=False)
+    """Whether a callback raised `StopTraining`."""
     _saved_at: float = dataclasses.field(default_factory=time.monotonic, init=False)
-    """When the last checkpoint was begun."""
+    """When the last checkpoint was started."""
 
-    def run(
-        self,
-        train_step: TrainStep,
-        state: TrainState,
-        progress: Progress,
-        train_set: Dataset,
-        rows: range,
-        cache: PixelCache | None,
-    ) -> Progress:
-        """Trains on this process's `rows` of each batch. Only reports and what is rarer wait for the device.
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.config.train.batch_size, self.progress.pending)
+
+    @property
+    def config(self) -> Config:
+        """Every setting of the run."""
+        return self.schedule.config
+
+    def run(self) -> Progress:
+        """Trains. The host waits for the device only to report metrics, save and evaluate.
 
         Raises:
-            Interrupted: a signal came; the run is saved.
+            Interrupted: a signal was received; the run is saved.
             CheckpointError: the last checkpoint could not be written.
         """
-        plan, start = self.plan, int(state.step)
-        meter = Meter(plan.config.train.batch_size, progress.pending)
-        like, lasting = batch_like(plan.config, self.sharding), lasting_bytes(state)
-        check = lambda compiled, size: check_fits(compiled, lasting, plan.config, size)  # noqa: E731
-        with (
-            CompiledSteps(train_step, state, like, plan.sizes_to_compile(start), check) as compiled,
-            training_batches(train_set, plan.config, start_step=start, rows=rows, cache=cache) as batches,
-            _counted_losses(batches, plan.config.data.max_boxes),
-        ):
-            if start == plan.total_steps:
-                logger.info("all %d steps are done; the evaluation after the last of them is made again", start)
-            # An evaluation that a signal or a kill cut off.
-            if plan.evaluates_after(start - 1) and progress.evaluated_step < start:
-                progress = self._evaluate(state, progress, meter)
-            for step in range(start, plan.total_steps):
-                if plan.stops_early(progress.evaluations_since_best):
-                    logger.info("stopped early: no better AP in %d evaluations", progress.evaluations_since_best)
+        start, total_steps = int(self.state.step), self.schedule.total_steps
+        if start == total_steps:
+            logger.info("all %d steps are done; repeating the last evaluation", start)
+        # An evaluation that a signal or a kill interrupted.
+        if self.schedule.evaluates_after(start - 1) and self.progress.evaluated_step < start:
+            self._evaluate()
+        try:
+            for step in range(start, total_steps):
+                if self.schedule.stops_early(self.progress.evaluations_since_best):
+                    logger.info("early stopping: no better AP in %d evaluations", self.progress.evaluations_since_best)
                     break
-                with out_of_memory_explained(plan.config):
-                    state = self._step(compiled, batches, state, progress, meter, step)
-                progress = self._after(step, state, progress, meter)
-        if int(state.skipped_steps):
-            float16 = plan.config.train.precision == "float16"
-            usual = "; for float16, some at the start are usual, until its loss scale fits" if float16 else ""
-            logger.info("%d steps of the run were skipped, as they were not finite%s", state.skipped_steps, usual)
+                self.take_step(step)
+                if self._follow_up(step):
+                    logger.info("a callback stopped the run after step %d", step + 1)
+                    break
+        finally:
+            self._warn_about_unused_data()
+        if int(self.state.skipped_steps):
+            expected = (
+                "; with float16 a few at the start are normal, while the loss scale adapts"
+                if self.config.train.precision == "float16"
+                else ""
+            )
+            logger.info("%d steps were skipped because they were not finite%s", self.state.skipped_steps, expected)
         self.checkpoints.wait()
-        return progress
+        return self.progress
 
-    def _step(
-        self,
-        compiled: CompiledSteps,
-        batches: TrainingBatches,
-        state: TrainState,
-        progress: Progress,
-        meter: Meter,
-        step: int,
-    ) -> TrainState:
-        """Takes one step. No batch is kept: it may lie in memory that is shared with the process that made it."""
-        with meter.waiting("pause"):
-            take_step = self._wait_for(compiled, state, progress, meter, step)
-        with meter.waiting("data"):
-            local = self._next(batches, state, progress, meter)
-        with meter.waiting("transfer"):
-            batch = to_devices(local, self.sharding)
-        state, metrics = take_step(state, batch, np.float32(self.plan.l1_weight_at(step)))
-        meter.add(metrics)
-        return state
+    def take_step(self, step: int) -> None:
+        """Takes step number `step`, without waiting for its result."""
+        with out_of_memory_explained(self.config):
+            with self.meter.waiting("pause"):
+                take = self._compiled_step(step)
+            with self.meter.waiting("data"):
+                local_batch = self._next_batch()
+            with self.meter.waiting("transfer"):
+                batch = to_devices(local_batch, self.sharding)
+            # No reference to `local_batch` is kept: it may be in memory that a loading process reuses.
+            self.state, metrics = take(self.state, batch, np.float32(self.schedule.l1_weight_at(step)))
+            self.meter.add(metrics)
 
-    def _next(self, batches: TrainingBatches, state: TrainState, progress: Progress, meter: Meter) -> Batch:
-        """The next batch. Where the images are gone, what was trained so far is saved before the run ends."""
+    def _compiled_step(self, step: int) -> CompiledStep:
+        """The step for the input size at `step`, waited for in a way that still notices a signal."""
+        size = self.schedule.size_at(step)
         try:
-            return next(batches)
-        except (BrokenImage, DataError):
-            self._save_before_the_end(state, progress, meter)
-            raise
-
-    def _save_before_the_end(self, state: TrainState, progress: Progress, meter: Meter) -> None:
-        """Saves what an error would lose; several processes save together, and the others may have none."""
-        if jax.process_count() == 1 and state.step:
-            self._save(state, progress, meter)
-            self.checkpoints.wait()
-            logger.info("saved after step %d: --resume goes on from there", state.step)
-
-    def _after(self, step: int, state: TrainState, progress: Progress, meter: Meter) -> Progress:
-        """What follows `step`: a line of metrics, a checkpoint, the stop that was asked for, an evaluation."""
-        with out_of_memory_explained(self.plan.config):  # of a step before, which only now is waited for
-            if self.plan.logs_after(step):
-                self.reporter.report(step, meter)
-            signal_number, save_is_due = self._wanted(step)
-            if self.plan.saves_after(step) or save_is_due or signal_number:
-                self._save(state, progress, meter)
-        if signal_number:
-            raise self._stopped(step + 1, signal_number)
-        if self.plan.evaluates_after(step):
-            progress = self._evaluate(state, progress, meter)
-        return progress
-
-    def _wait_for(
-        self, compiled: CompiledSteps, state: TrainState, progress: Progress, meter: Meter, step: int
-    ) -> CompiledStep:
-        """The step for the size of `step`, waited for so that a signal is still heard."""
-        size = self.plan.size_at(step)
-        try:
-            while (take_step := compiled.wait(size, timeout_s=0.5)) is None:
-                self.console.show(f"compiling for {size[0]}x{size[1]} px, {compiled.num_left} sizes to go")
+            while (take := self.compiled.wait(size, timeout_s=0.5)) is None:
+                self.console.show(f"compiling for {size[0]}x{size[1]} px, {self.compiled.num_left} sizes to go")
                 if self.stop.received and jax.process_count() == 1:
-                    self._save(state, progress, meter)
-                    raise self._stopped(step, self.stop.received)
+                    self._save()
+                    raise self._interrupted(step, self.stop.received)
         except ConfigError:  # a size that does not fit
-            self._save_before_the_end(state, progress, meter)
+            self._save_before_failing()
             raise
-        return take_step
+        return take
 
-    def _wanted(self, step: int) -> tuple[int, bool]:
-        """The number of the signal to stop for, or 0, and whether the time has come for a checkpoint.
+    def _next_batch(self) -> dict[str, np.ndarray]:
+        """The next batch of this process. If images can no longer be read, the run is saved before it fails."""
+        try:
+            return next(self.batches)
+        except (BrokenImage, DataError):
+            self._save_before_failing()
+            raise
 
-        Several processes have to do the same at the same step: they agree where they wait for the device anyway.
+    def _follow_up(self, step: int) -> bool:
+        """What `step` is followed by: a report, a checkpoint, an evaluation. Returns whether to end the run."""
+        with out_of_memory_explained(self.config):  # of an earlier step, whose result arrives only now
+            if self.schedule.logs_after(step):
+                self._notify("step", self.reporter.report(step, self.meter))
+            signal_number, save_is_due, stop = self._requests(step)
+            if self.schedule.saves_after(step) or save_is_due or signal_number or stop:
+                self._save()
+        if signal_number:
+            raise self._interrupted(step + 1, signal_number)
+        if self.schedule.evaluates_after(step):
+            self._evaluate()
+            stop = bool(agree(self._stop_requested))
+        return stop
+
+    def _requests(self, step: int) -> tuple[int, bool, bool]:
+        """The signal to stop for (0 for none), whether a checkpoint is due by the clock, whether a callback stops.
+
+        Several processes must act on these at the same step: they agree where they wait for the device anyway.
         """
-        minutes = self.plan.config.train.checkpoint_minutes
-        due = 0 < minutes <= (time.monotonic() - self._saved_at) / 60
+        minutes = self.config.train.checkpoint_minutes
+        save_is_due = 0 < minutes <= (time.monotonic() - self._saved_at) / 60
         if jax.process_count() == 1:
-            return self.stop.received, due
-        if not self.plan.logs_after(step):
-            return 0, False
-        signal_number, due_somewhere = divmod(agree(2 * self.stop.received + due), 2)
-        return signal_number, bool(due_somewhere)
+            return self.stop.received, save_is_due, self._stop_requested
+        if not self.schedule.logs_after(step):
+            return 0, False, False
+        agreed = agree(4 * self.stop.received + 2 * self._stop_requested + save_is_due)
+        return agreed // 4, bool(agreed % 2), bool(agreed // 2 % 2)
 
-    def _save(self, state: TrainState, progress: Progress, meter: Meter) -> None:
-        pending = meter.steps()
-        with meter.waiting("pause"):
-            self.checkpoints.save(state, progress._replace(pending=pending))
+    def _notify(
+        self,
+        kind: Literal["step", "evaluation", "checkpoint"],
+        metrics: Mapping[str, Any],
+        path: Path | None = None,
+    ) -> None:
+        """Calls the callbacks, on the first process."""
+        if not self.callbacks or jax.process_index() > 0:
+            return
+        step = int(self.state.step)
+        event = TrainingEvent(kind, step, step / self.schedule.steps_per_epoch, metrics, path)
+        for callback in self.callbacks:
+            try:
+                callback(event)
+            except StopTraining:
+                self._stop_requested = True
+
+    def _save(self) -> None:
+        pending = self.meter.steps()
+        with self.meter.waiting("pause"):
+            path = self.checkpoints.save(self.state, self.progress._replace(pending=pending))
         self._saved_at = time.monotonic()
+        if path is not None:
+            self._notify("checkpoint", {}, path)
 
-    def _evaluate(self, state: TrainState, progress: Progress, meter: Meter) -> Progress:
-        """Scores the averaged weights of the epoch that has just ended and been saved."""
+    def _save_before_failing(self) -> None:
+        """Saves what an error would lose. Several processes save together, so none can when only one of them fails."""
+        if jax.process_count() == 1 and self.state.step:
+            self._save()
+            self.checkpoints.wait()
+            logger.info("saved after step %d: --resume continues from there", self.state.step)
 
-        def give_way() -> None:
-            # Alone: the other processes would wait for this one's share.
+    def _evaluate(self) -> None:
+        """Evaluates the averaged weights of the epoch that has just ended and been saved."""
+        step = int(self.state.step)
+
+        def stop_on_signal() -> None:
+            # Not with several processes: the others would wait for this one's share.
             if self.stop.received and jax.process_count() == 1:
-                raise self._stopped(step, self.stop.received)
+                raise self._interrupted(step, self.stop.received)
 
-        step = int(state.step)
-        epoch = step // self.plan.steps_per_epoch
-        with out_of_memory_explained(self.plan.config, evaluating=True):
-            progress = self.validator.validate(state, epoch, progress, on_progress=give_way)
-        self.checkpoints.keep_best(progress.best_step)
-        meter.restart()
-        return progress
+        with out_of_memory_explained(self.config, evaluating=True):
+            self.progress, metrics = self.validator.validate(
+                self.state, step // self.schedule.steps_per_epoch, self.progress, on_progress=stop_on_signal
+            )
+        self.checkpoints.keep_best(self.progress.best_step)
+        self.meter.restart()
+        self._notify("evaluation", metrics)
 
-    def _stopped(self, steps: int, signal_number: int) -> Interrupted:
-        """Waits until the checkpoint is whole."""
+    def _warn_about_unused_data(self) -> None:
+        """Says how many images and objects were left out of training since the start of this process."""
+        if self.batches.num_dropped:
+            logger.warning(
+                "%d objects were not trained on: their images contain more than --data.max-boxes %d, which keeps the "
+                "largest",
+                self.batches.num_dropped,
+                self.config.data.max_boxes,
+            )
+        if self.batches.broken:
+            logger.warning("%d training images could not be read and were skipped", len(self.batches.broken))
+
+    def _interrupted(self, steps: int, signal_number: int) -> Interrupted:
+        """The error to raise for a signal, once the checkpoint is complete."""
         self.checkpoints.wait()
         name = signal.Signals(signal_number).name
         return Interrupted(
             signal_number,
-            f"stopped by {name} after step {steps} of {self.plan.total_steps}, and saved: --resume goes on from there",
+            f"stopped by {name} after step {steps} of {self.schedule.total_steps}, and saved: --resume continues from "
+            "there",
         )
-
-
-@contextlib.contextmanager
-def _counted_losses(batches: TrainingBatches, max_boxes: int) -> Iterator[None]:
-    """Says at the end, however it comes, which images and objects were not trained on since the start."""
-    try:
-        yield
-    finally:
-        if batches.num_dropped:
-            logger.warning(
-                "%d objects were not trained on: their images hold more than --data.max-boxes %d, which keeps the "
-                "largest",
-                batches.num_dropped,
-                max_boxes,
-            )
-        if batches.broken:
-            logger.warning("%d training images could not be read and were skipped; see above", len(batches.broken))

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and whether a run may start or go on in it."""
+"""The run directory: its files, and whether a run may start or resume in it."""
 
 import contextlib
 import dataclasses
@@ -26,10 +26,10 @@ LOCAL_SETTINGS = (
     "data.num_workers",
     "data.num_threads",
 )
-"""May differ between the processes of a run; of `data.more_train` and `data.more_val`, what may of the first ones."""
+"""May differ between the processes of a run. The same fields of `data.more_train` and `data.more_val` may, too."""
 
-# A resumed run may change these: where the data lies, and what alters neither weights nor figures of a run that came
-# this far.
+# A resumed run may change these: paths of the data, and settings that change neither the weights nor the metrics of
+# the run so far.
 FREE_SETTINGS = (
     *LOCAL_SETTINGS,
     "data.broken_images",
@@ -64,17 +64,17 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that trains here."""
+        """Locked by the process that trains here."""
         return self.root / "lock"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line: a logged step or an evaluation."""
+        """One JSON object per line: a logged step or an evaluation."""
         return self.root / "metrics.jsonl"
 
     @property
     def log(self) -> Path:
-        """What was printed, with times."""
+        """Everything logged, with timestamps."""
         return self.root / "log.txt"
 
     @property
@@ -84,12 +84,12 @@ class RunDirectory:
 
     @property
     def mlflow(self) -> Path:
-        """Folder of MLflow's database and pictures, unless MLFLOW_TRACKING_URI names another place."""
+        """Folder of MLflow's database and images, unless MLFLOW_TRACKING_URI is set."""
         return self.root / "mlflow"
 
     @property
     def logger_ids(self) -> Path:
-        """Names of this run at Weights & Biases and MLflow, as JSON, to go on with them after a resume."""
+        """Ids of this run in Weights & Biases and MLflow, as JSON, with which a resumed run continues them."""
         return self.root / "logger_ids.json"
 
     @property
@@ -99,27 +99,27 @@ class RunDirectory:
 
     @property
     def non_finite(self) -> Path:
-        """Folder of the batches whose loss or gradient was not finite."""
+        """Folder of batches whose loss or gradient was not finite."""
         return self.root / "non_finite"
 
     @property
     def best_weights(self) -> Path:
-        """Averaged weights of the evaluation with the highest AP."""
+        """Averaged weights with the highest AP."""
         return self.root / "best" / "weights.safetensors"
 
     @property
     def best_metrics(self) -> Path:
-        """All that the evaluation of the best weights told, which `yolox-jax report` shows."""
+        """Metrics and analysis of the best weights, for `yolox-jax report`."""
         return self.root / "best" / "metrics.json"
 
     @property
     def last_weights(self) -> Path:
-        """Averaged weights of the newest evaluation."""
+        """Averaged weights of the last evaluation."""
         return self.root / "last" / "weights.safetensors"
 
     @property
     def curves(self) -> Path:
-        """Losses, learning rate and AP over the run."""
+        """Plot of losses, learning rate and AP."""
         return self.root / "curves.png"
 
     def predictions(self, epoch: int) -> Path:
@@ -128,41 +128,41 @@ class RunDirectory:
 
 
 def saved_steps(checkpoints: Path) -> list[int]:
-    """Steps of the whole checkpoints in a folder, in order."""
+    """Steps of the complete checkpoints in a folder, in ascending order."""
     return sorted(int(path.name) for path in checkpoints.glob("[0-9]*") if path.name.isdigit())
 
 
 def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirectory:
-    """Makes the folder, or checks that the run in it is the one to go on with.
+    """Creates the run directory, or checks that the run in it can be resumed with this config.
 
     Raises:
-        ConfigError: the folder cannot be written, holds another run, or holds a run with other settings.
+        ConfigError: the folder cannot be written, contains another run, or contains a run with other settings.
     """
     run = RunDirectory(root)
     ensure_writable_folder(root, "--workdir")
     if run.config.exists():
         saved = bool(saved_steps(run.checkpoints))
         if not resume:
-            way_out = "go on with it" if saved else "start it over, as it has saved nothing yet"
+            way_out = "continue it" if saved else "restart it, as it has saved nothing yet"
             raise ConfigError(
-                f"--workdir {root} already holds a run; add --resume to {way_out}, or choose another folder"
+                f"--workdir {root} already contains a run. Add --resume to {way_out}, or choose another folder"
             )
-        if saved:  # before the first checkpoint there is nothing to agree with
+        if saved:  # a run without a checkpoint starts over, with any settings
             _check_same_settings(run, config)
-        elif run.best_weights.exists() or run.last_weights.exists():  # which follow a checkpoint: they were removed
+        elif run.best_weights.exists() or run.last_weights.exists():  # its checkpoints were removed
             raise ConfigError(
-                f"--resume: the run in {root} has weights but no checkpoints, which it would need to go on: starting "
-                f"over would replace them. Choose another --workdir; --model.weights {root} starts from what was learnt"
+                f"--resume: the run in {root} has weights but no checkpoints to resume from, and starting over would "
+                f"replace the weights. Choose another --workdir; --model.weights {root} starts from the weights"
             )
-    ensure_writable_folder(run.checkpoints, "--workdir: the folder of checkpoints")
+    ensure_writable_folder(run.checkpoints, "--workdir: the checkpoint folder")
     return run
 
 
 def lock_run_directory(run: RunDirectory) -> IO[str]:
-    """Keeps other processes from training in the folder until the file that this returns is closed.
+    """Prevents other processes from training in the directory until the returned file is closed.
 
     Raises:
-        ConfigError: another process trains there.
+        ConfigError: another process is training there.
     """
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(run.lock.open("a+"))
@@ -171,8 +171,8 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
         except BlockingIOError:
             file.seek(0)
             raise ConfigError(
-                f"--workdir {run.root}: another process is training there ({file.read().strip()}). Wait for its end, "
-                "or choose another folder"
+                f"--workdir {run.root}: another process is training there ({file.read().strip()}). Wait until it "
+                "ends, or choose another folder"
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -184,29 +184,29 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
 
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
-    """Writes the settings, and what a resumed run has to find again; from here on the folder holds a run."""
+    """Writes the config and the facts that a resumed run must match. From here on, the directory contains a run."""
     _write_json(run.data, _describe(train_set))
     _write_json(run.config, config_to_dict(config))
 
 
 def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
-    """Checks that a run that is to go on trains on what it was started with, wherever that lies now.
+    """Checks that a resumed run trains on the data it was started with, wherever that is now.
 
     Raises:
-        ConfigError: the classes or the number of training images are others.
+        ConfigError: the classes or the number of training images differ.
     """
     if not (run.data.exists() and saved_steps(run.checkpoints)):
         return
     before, now = json.loads(run.data.read_text()), _describe(train_set)
     if before != now:
 
-        def told(data: dict) -> str:
-            return f"{data['num_images']} training images of {shortened(data['class_names'], 8)}"
+        def described(data: dict) -> str:
+            return f"{data['num_images']} training images with the classes {shortened(data['class_names'], 8)}"
 
         raise ConfigError(
-            f"--resume: the run in {run.root} was started with {told(before)}; --data.train now gives {told(now)}. "
-            "Give it the same data, or start a new run with another --workdir; --model.weights with this folder "
-            "starts it from what was learnt"
+            f"--resume: the run in {run.root} was started with {described(before)}; --data.train now gives "
+            f"{described(now)}. Use the same data, or start a new run in another --workdir; --model.weights "
+            f"{run.root} starts it from the trained weights"
         )
 
 
@@ -221,7 +221,7 @@ def _write_json(path: Path, content: object) -> None:
 
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
-    # By way of Config, so that a run of an older version has the defaults of settings that are new.
+    # Through Config, so that settings that an older version did not have get their defaults.
     before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
     now = flatten(config_to_dict(config))
     changed = [
@@ -233,18 +233,18 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
         raise ConfigError(
             f"--resume: the run in {run.root} was started with other settings:\n"
             + "\n".join(changed)
-            + "\nset them back to go on, or start a new run with another --workdir"
+            + "\nRestore them to resume, or start a new run in another --workdir"
         )
 
 
 def _effect(name: str, value: object) -> object:
-    """What stands for all values of a setting that make the same run."""
-    # Images come out of a cache in memory and out of one on disk alike, but not as out of none.
+    """A value shared by all values of a setting that give the same run."""
+    # A cache in memory and a cache on disk return the same pixels; without a cache they differ slightly.
     return "disk" if name == "data.cache" and value == "ram" else value
 
 
-def settings_of_the_run(config: Config) -> dict[str, object]:
-    """The settings that all its processes share, by their dotted names."""
+def shared_settings(config: Config) -> dict[str, object]:
+    """The settings that all processes of a run must share, by dotted name."""
     settings = flatten(config_to_dict(config))
     return {name: value for name, value in settings.items() if rules_of(name) not in LOCAL_SETTINGS}
 

@@ -1,4 +1,4 @@
-"""What each step and each epoch of a run does, from the settings alone."""
+"""What happens at each step and after each epoch of a run: a function of the config alone."""
 
 import dataclasses
 
@@ -10,8 +10,8 @@ from yolox_jax.training.step.optimizer import warmup_cosine
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """The course of a run. Steps and epochs count from 0."""
+class RunSchedule:
+    """The course of a run. Steps and epochs are counted from 0."""
 
     config: Config
     steps_per_epoch: int

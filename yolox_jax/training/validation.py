@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import jax
@@ -60,14 +61,14 @@ class Validator:
 
     def validate(
         self, state: TrainState, epoch: int, progress: Progress, *, on_progress: Callable[[], None]
-    ) -> Progress:
+    ) -> tuple[Progress, dict[str, Any]]:
         """Scores the averaged weights after `epoch` (counted from 1), and keeps them, the curves and a few pictures.
 
         All processes score their share of the images and return the same; the first writes. `on_progress` is called
         after each batch; what it raises ends the evaluation, of which nothing is kept then.
 
         Returns:
-            The best AP so far, and what else there is to remember of the evaluations.
+            The progress of the run with this evaluation, and its metrics as `metrics.jsonl` records them.
         """
 
         def show(done: int, total: int) -> None:
@@ -97,14 +98,14 @@ class Validator:
         better = progress.best_ap is None or ap > progress.best_ap
         is_kept = True
         if self._log is not None:
-            self._log.write("evaluation", step=step, epoch=epoch, figures=metrics)
+            self._log.write("evaluation", step=step, epoch=epoch, metrics=metrics)
             is_kept = self._write(self._log, evaluation, model, epoch, step, better=better)
         # Weights that are not there cannot be the best: a later evaluation, when there is room again, gets its chance.
         better = better and not agree(not is_kept)
         if better:
             progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
         since_best = 0 if better else progress.evaluations_since_best + 1
-        return progress._replace(evaluated_step=step, evaluations_since_best=since_best)
+        return progress._replace(evaluated_step=step, evaluations_since_best=since_best), metrics
 
     def _write(
         self, log: MetricsLog, evaluation: Evaluation, model: YOLOX, epoch: int, step: int, *, better: bool
@@ -145,7 +146,7 @@ class Validator:
             path = self._run.predictions(epoch)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(cv2.imencode(path.suffix, sheet)[1].tobytes())  # which tells of a full disk
-            log.write_image("predictions", np.ascontiguousarray(sheet[..., ::-1]), step)
+            log.write_image(step, "predictions", np.ascontiguousarray(sheet[..., ::-1]))
 
 
 def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:

@@ -18,7 +18,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from yolox_jax.config import Config, ConfigError, TrainConfig
 from yolox_jax.config.serialization import config_to_dict
-from yolox_jax.training.reporting.metric_writers import Logger, check_loggers, open_loggers
+from yolox_jax.training.reporting.metric_writers import MetricWriter, check_metric_writers, open_metric_writers
 from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import RunDirectory, flatten
 
@@ -66,11 +66,11 @@ def run(tmp_path, request) -> RunDirectory:
 
 def log_to(run: RunDirectory, name: str, steps: list[int], *, resume_step: int = 0, failed: bool = False) -> None:
     """Logs the loss 1 / step and a picture after the last step."""
-    (logger,) = open_loggers([name], run, SETTINGS, resume_step)
+    (writer,) = open_metric_writers([name], run, SETTINGS, resume_step)
     for step in steps:
-        logger.log({"train/loss": 1 / step, "train/lr": 0.5}, step)
-    logger.log_image("predictions", PICTURE, steps[-1])
-    logger.close(failed=failed)
+        writer.write_scalars(step, {"train/loss": 1 / step, "train/lr": 0.5})
+    writer.write_image(steps[-1], "predictions", PICTURE)
+    writer.close(failed=failed)
 
 
 def wandb_records(run: RunDirectory) -> list[list[Record]]:
@@ -178,7 +178,7 @@ def test_wandb_without_an_account_is_an_error_that_names_the_way_out(run, monkey
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(run.root / "netrc"))
     with pytest.raises(ConfigError, match="--train.loggers wandb: .*WANDB_MODE=offline"):
-        open_loggers(["wandb"], run, SETTINGS, 0)
+        open_metric_writers(["wandb"], run, SETTINGS, 0)
 
 
 @mlflow_warns
@@ -203,12 +203,12 @@ def test_mlflow_goes_on_with_its_run_under_settings_that_may_change(run):
     (before,) = mlflow_runs(run)
     assert before.info.status == "FAILED"
     changed = config_to_dict(Config(train=TrainConfig(loggers=NAMES, log_interval=5)))
-    (logger,) = open_loggers(["mlflow"], run, changed, 10)
+    (writer,) = open_metric_writers(["mlflow"], run, changed, 10)
     (going_on,) = mlflow_runs(run)
     assert going_on.info.status == "RUNNING"
     for step in (20, 30, 40):
-        logger.log({"train/loss": 1 / step}, step)
-    logger.close()
+        writer.write_scalars(step, {"train/loss": 1 / step})
+    writer.close()
 
     client, (stored,) = mlflow_client(run), mlflow_runs(run)
     assert (stored.info.run_id, stored.info.status) == (before.info.run_id, "FINISHED")
@@ -231,8 +231,8 @@ def test_mlflow_takes_settings_of_any_length_and_number(run, monkeypatch):
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", as_a_server_takes_it)
     settings = {"long": "x" * 9000, "many": {f"setting_{number}": number for number in range(230)}}
-    (logger,) = open_loggers(["mlflow"], run, settings, 0)
-    logger.close()
+    (writer,) = open_metric_writers(["mlflow"], run, settings, 0)
+    writer.close()
     (stored,) = mlflow_runs(run)
     assert len(stored.data.params) == 231
     assert max(sizes) <= 100  # more than that a server refuses, though not a database
@@ -244,12 +244,12 @@ def test_mlflow_that_lost_the_run_is_an_error_that_names_the_way_out(run, empty_
     log_to(run, "mlflow", [10])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_database, run.root / 'other.db')}")
     with pytest.raises(ConfigError, match="--train.loggers mlflow: .* not found.*delete .*logger_ids.json"):
-        open_loggers(["mlflow"], run, SETTINGS, 10)
+        open_metric_writers(["mlflow"], run, SETTINGS, 10)
 
 
 @mlflow_warns
 def test_mlflow_is_asked_no_more_after_it_failed_and_the_run_goes_on(run, monkeypatch, caplog):
-    (logger,) = open_loggers(["mlflow"], run, SETTINGS, 0)
+    (writer,) = open_metric_writers(["mlflow"], run, SETTINGS, 0)
     calls = []
 
     def fail(*args, **options):
@@ -258,11 +258,11 @@ def test_mlflow_is_asked_no_more_after_it_failed_and_the_run_goes_on(run, monkey
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", fail)
     for step in (10, 20, 30):
-        logger.log({"train/loss": 1.0}, step)
-    logger.log_image("predictions", PICTURE, 30)
-    logger.close()
+        writer.write_scalars(step, {"train/loss": 1.0})
+    writer.write_image(30, "predictions", PICTURE)
+    writer.close()
     assert len(calls) == 1
-    assert [record.message for record in caplog.records if "goes on without it: no connection" in record.message]
+    assert [record.message for record in caplog.records if "continues without it: no connection" in record.message]
 
 
 @mlflow_warns
@@ -277,11 +277,13 @@ def test_a_run_that_starts_over_gets_a_new_place(run, name):
 @mlflow_warns
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_that_are_not_finite_are_taken(run, name):
-    (logger,) = open_loggers([name], run, SETTINGS, 0)
-    logger.log({"train/loss": math.nan, "train/norm": math.inf, "train/least": -math.inf, "train/lr": 0.5}, 10)
-    logger.log({"train/loss": math.nan}, 20)
-    logger.log({"train/loss": 2.0}, 30)
-    logger.close()
+    (writer,) = open_metric_writers([name], run, SETTINGS, 0)
+    writer.write_scalars(
+        10, {"train/loss": math.nan, "train/norm": math.inf, "train/least": -math.inf, "train/lr": 0.5}
+    )
+    writer.write_scalars(20, {"train/loss": math.nan})
+    writer.write_scalars(30, {"train/loss": 2.0})
+    writer.close()
     if name == "tensorboard":
         events = EventAccumulator(str(run.tensorboard)).Reload()
         found = {tag: [scalar.value for scalar in events.Scalars(tag)] for tag in ("train/loss", "train/norm")}
@@ -296,13 +298,13 @@ def test_numbers_that_are_not_finite_are_taken(run, name):
 
 @pytest.mark.parametrize("package", ["wandb", "mlflow", "sqlalchemy"])
 def test_missing_package_is_an_error_that_tells_how_to_install_it(package, monkeypatch):
-    check_loggers(NAMES)
+    check_metric_writers(NAMES)
     monkeypatch.setitem(sys.modules, package, None)
-    check_loggers(["tensorboard"])
+    check_metric_writers(["tensorboard"])
     extra = "wandb" if package == "wandb" else "mlflow"
-    message = rf"--train.loggers {extra} needs the package {package}, .*pip install 'yolox-jax\[{extra}\]'"
+    message = rf"--train.loggers {extra} requires the package {package}, .*pip install 'yolox-jax\[{extra}\]'"
     with pytest.raises(ConfigError, match=message):
-        check_loggers(NAMES)
+        check_metric_writers(NAMES)
 
 
 def test_folder_of_the_name_of_a_package_is_not_the_package(tmp_path, monkeypatch):
@@ -310,44 +312,44 @@ def test_folder_of_the_name_of_a_package_is_not_the_package(tmp_path, monkeypatc
     monkeypatch.delitem(sys.modules, "wandb")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert importlib.util.find_spec("wandb") is not None
-    with pytest.raises(ConfigError, match="needs the package wandb"):
-        check_loggers(["wandb"])
+    with pytest.raises(ConfigError, match="requires the package wandb"):
+        check_metric_writers(["wandb"])
 
 
 @mlflow_warns
 def test_a_logger_that_cannot_be_opened_leaves_none_open(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@localhost/mlflow")
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ConfigError, match="MLflow at MLFLOW_TRACKING_URI does not take the run: .*psycopg") as caught:
-        open_loggers(["wandb", "mlflow"], run, SETTINGS, 0)
+    with pytest.raises(ConfigError, match="MLflow at MLFLOW_TRACKING_URI rejected the run: .*psycopg") as caught:
+        open_metric_writers(["wandb", "mlflow"], run, SETTINGS, 0)
     assert "secret" not in str(caught.value)
     (records,) = wandb_records(run)
     assert [record.exit.exit_code for record in records if record.HasField("exit")] == [1]
 
 
 class Recorder:
-    """A logger that keeps what it is given."""
+    """A metric writer that records its calls."""
 
     def __init__(self) -> None:
         self.given: list = []
 
-    def log(self, figures, step):
-        self.given.append((step, dict(figures)))
+    def write_scalars(self, step, scalars):
+        self.given.append((step, dict(scalars)))
 
-    def log_image(self, name, image_rgb, step):
+    def write_image(self, step, name, image_rgb):
         self.given.append((step, name))
 
     def close(self, *, failed=False):
         self.given.append("failed" if failed else "finished")
 
 
-def test_metrics_go_to_the_file_and_the_numbers_among_them_to_every_logger(run):
+def test_metrics_go_to_the_file_and_the_numbers_among_them_to_every_writer(run):
     recorders = [Recorder(), Recorder()]
-    assert all(isinstance(recorder, Logger) for recorder in recorders)
+    assert all(isinstance(recorder, MetricWriter) for recorder in recorders)
     with MetricsLog(run, recorders, resume_step=0, evaluated_step=0) as log:
-        log.write("train", step=10, epoch=0.5, figures={"loss": math.nan, "norm": math.inf, "lr": 0.1})
-        log.write("evaluation", step=10, epoch=1, figures={"AP": 0.5, "AP50": None, "per_class": {"cat": math.nan}})
-        log.write_image("predictions", PICTURE, 10)
+        log.write("train", step=10, epoch=0.5, metrics={"loss": math.nan, "norm": math.inf, "lr": 0.1})
+        log.write("evaluation", step=10, epoch=1, metrics={"AP": 0.5, "AP50": None, "per_class": {"cat": math.nan}})
+        log.write_image(10, "predictions", PICTURE)
     train, evaluation, picture, end = recorders[0].given
     assert train == (10, {"train/loss": pytest.approx(math.nan, nan_ok=True), "train/norm": math.inf, "train/lr": 0.1})
     assert evaluation == (10, {"evaluation/AP": 0.5})
@@ -360,7 +362,7 @@ def test_metrics_go_to_the_file_and_the_numbers_among_them_to_every_logger(run):
     ]
 
 
-def test_loggers_are_closed_as_failed_by_an_error_even_where_one_of_them_fails(run):
+def test_writers_are_closed_as_failed_by_an_error_even_where_one_of_them_fails(run):
     class Broken(Recorder):
         def close(self, *, failed=False):
             raise OSError("full")
@@ -377,8 +379,8 @@ def test_loggers_are_closed_as_failed_by_an_error_even_where_one_of_them_fails(r
 def test_resuming_drops_training_and_evaluations_after_their_own_steps(run):
     with MetricsLog(run, [], resume_step=0, evaluated_step=0) as log:
         for step in (10, 20, 30):
-            log.write("train", step=step, epoch=step / 10, figures={"loss": 1.0})
-            log.write("evaluation", step=step, epoch=step / 10, figures={"AP": 0.5})
+            log.write("train", step=step, epoch=step / 10, metrics={"loss": 1.0})
+            log.write("evaluation", step=step, epoch=step / 10, metrics={"AP": 0.5})
     with MetricsLog(run, [], resume_step=20, evaluated_step=10):
         pass
     left = [(record["kind"], record["step"]) for record in read_metrics(run.metrics)]

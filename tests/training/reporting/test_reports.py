@@ -7,12 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
 
 from yolox_jax.config import Config, DataConfig, ModelConfig, TrainConfig
-from yolox_jax.training.checkpoints import Checkpoints
-from yolox_jax.training.interruption import StopSignals
-from yolox_jax.training.loop import Loop
 from yolox_jax.training.profiling.prepared_step import PreparedStep
 from yolox_jax.training.reporting import meter as meter_module
 from yolox_jax.training.reporting import step_report
@@ -21,8 +17,7 @@ from yolox_jax.training.reporting.meter import Meter
 from yolox_jax.training.reporting.metrics_log import MetricsLog
 from yolox_jax.training.reporting.non_finite import NonFiniteGuard
 from yolox_jax.training.reporting.step_report import StepReporter
-from yolox_jax.training.run_schedule import Plan
-from yolox_jax.training.validation import Validator
+from yolox_jax.training.run_schedule import RunSchedule
 
 
 def step(loss: float, skipped: float = 0.0, scale: float = 1.0) -> dict[str, float]:
@@ -53,7 +48,7 @@ def test_the_share_of_the_peak_is_that_of_all_sizes_of_its_steps(monkeypatch: py
         data=DataConfig(input_size=(64, 64)),
         train=TrainConfig(batch_size=2, multiscale_px=(32, 96), multiscale_interval=2, precision="bfloat16"),
     )
-    plan = Plan(config, steps_per_epoch=50)
+    plan = RunSchedule(config, steps_per_epoch=50)
     monkeypatch.setattr(step_report, "peak_tflops", lambda kind, precision: 1.0)
     log, meter = Mock(spec=MetricsLog), Mock(spec=Meter)
     meter.steps.return_value = [step(1.0)] * 10
@@ -61,23 +56,14 @@ def test_the_share_of_the_peak_is_that_of_all_sizes_of_its_steps(monkeypatch: py
     rest = {"images_per_second": 10.0, "data_wait": 0.0, "memory_mib": 1.0, "skipped": 0.0}
     meter.report.return_value = losses | rest
     StepReporter(plan, log, Mock(spec=TrainingConsole), Mock(spec=NonFiniteGuard), gflops=4.0).report(29, meter)
-    found = log.write.call_args.kwargs["figures"]["utilization"]
+    found = log.write.call_args.kwargs["metrics"]["utilization"]
     areas = [np.prod(plan.size_at(taken)) for taken in range(20, 30)]
     assert len(set(areas)) > 1
     assert found == pytest.approx(3 * 4.0 * np.mean(areas) / 64**2 * 10 / 1000 / 1.0 / 1)
 
 
-@pytest.mark.parametrize(("minutes", "waited", "due"), [(15.0, 16, True), (15.0, 14, False), (0.0, 999, False)])
-def test_a_checkpoint_is_due_by_the_clock(minutes: float, waited: int, due: bool):
-    plan = Plan(Config(train=TrainConfig(checkpoint_minutes=minutes)), steps_per_epoch=100)
-    kinds = (NamedSharding, StepReporter, Validator, Checkpoints, TrainingConsole)
-    loop = Loop(plan, *(Mock(spec=kind) for kind in kinds), stop=Mock(spec=StopSignals, received=0))
-    loop._saved_at -= 60 * waited
-    assert loop._wanted(3) == (0, due)
-
-
 def test_what_is_measured_is_frozen_as_what_is_trained():
     config = Config(model=ModelConfig(variant="yolox_nano", freeze=("backbone",)), train=TrainConfig(batch_size=2))
-    frozen = PreparedStep(config, num_classes=3)._state
-    whole = PreparedStep(dataclasses.replace(config, model=ModelConfig(variant="yolox_nano")), num_classes=3)._state
+    frozen = PreparedStep(config, num_classes=3).training.state
+    whole = PreparedStep(dataclasses.replace(config, model=ModelConfig(variant="yolox_nano")), 3).training.state
     assert len(jax.tree.leaves(frozen.params)) < len(jax.tree.leaves(whole.params))

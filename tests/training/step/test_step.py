@@ -8,12 +8,9 @@ import optax
 import pytest
 
 from reference import procedural
+from started import started
 from yolox_jax.config import Config, TrainConfig
 from yolox_jax.models.yolox import create_model
-from yolox_jax.training.step.mesh import create_mesh
-from yolox_jax.training.step.optimizer import sgd
-from yolox_jax.training.step.state import create_train_state
-from yolox_jax.training.step.step import make_train_step
 from yolox_jax.training.validation import averaged_model
 from yolox_jax.weights import export_state_dict, load_state_dict
 
@@ -38,12 +35,9 @@ def test_steps_follow_the_original(variant):
     seed, fresh = int(reference["seed"]), True
     start = {key: procedural.weight(key, value.shape, seed, fresh) for key, value in export_state_dict(model).items()}
     load_state_dict(model, start)
-    model.train()
     rates = jnp.asarray(reference["lr"], jnp.float32)
     config = Config(train=TrainConfig(batch_size=4, ema_decay=0.9998))
-    optimizer = sgd(config.optimizer, lambda step: rates[step])
-    graphdef, state = create_train_state(model, optimizer)
-    step = make_train_step(graphdef, optimizer, config, create_mesh(config.train))
+    graphdef, state, step = started(config, model, lambda step: rates[step])
     images = procedural.scenes(tuple(reference["image_shape"]), int(reference["image_seed"]))
     batch = make_batch(images, reference["labels"])
     size = images.shape[1:3]

@@ -10,6 +10,7 @@ from flax import nnx
 
 from opened import open_dataset
 from saved_runs import differing_parts
+from started import started
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, TrainConfig
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.losses import detection_loss
@@ -17,10 +18,6 @@ from yolox_jax.models.yolox import create_model
 from yolox_jax.structures import Targets
 from yolox_jax.training.freezing import freeze
 from yolox_jax.training.step.loss_scale import adjusted, initial_loss_scale
-from yolox_jax.training.step.mesh import create_mesh
-from yolox_jax.training.step.optimizer import sgd
-from yolox_jax.training.step.state import create_train_state
-from yolox_jax.training.step.step import make_train_step
 from yolox_jax.training.validation import averaged_model
 from yolox_jax.weights import export_state_dict, load_weights
 
@@ -33,9 +30,7 @@ def start(precision: str = "float32", frozen: tuple[str, ...] = ()):
     model = create_model("yolox_nano", 3, dtype=jnp.dtype(precision))
     model.train()
     freeze(model, frozen)
-    optimizer = sgd(config.optimizer, lambda step: 0.01)
-    graphdef, state = create_train_state(model, optimizer, config.train)
-    step = make_train_step(graphdef, optimizer, config, create_mesh(config.train))
+    graphdef, state, step = started(config, model, lambda step: 0.01)
     return state, lambda state, batch: step(state, batch, 1.0, size=(SIDE_PX, SIDE_PX)), graphdef
 
 

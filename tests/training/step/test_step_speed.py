@@ -1,40 +1,30 @@
 """What makes a step fast: the host neither waits for it nor compiles anything, and it scatters nothing."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import Mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax._src.array import ArrayImpl
 
-from yolox_jax.config import Config, DataConfig, ModelConfig, TrainConfig
+from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.pipeline import TrainingBatches
 from yolox_jax.models.compiler_options import DETERMINISTIC, compiler_options
-from yolox_jax.models.yolox import create_model
-from yolox_jax.training.checkpoints import Progress
-from yolox_jax.training.compilation import CompiledSteps, batch_like
+from yolox_jax.training.build import Training, build_training
+from yolox_jax.training.checkpoints import Checkpoints, Progress
+from yolox_jax.training.compilation import batch_like, compile_steps
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loop import Loop
 from yolox_jax.training.profiling.fake_batch import fake_batch
-from yolox_jax.training.reporting.meter import Meter
-from yolox_jax.training.run_schedule import Plan
-from yolox_jax.training.step.mesh import create_mesh, replicated, split_over_devices
-from yolox_jax.training.step.optimizer import sgd
-from yolox_jax.training.step.state import create_train_state
-from yolox_jax.training.step.step import make_train_step
+from yolox_jax.training.reporting.console import TrainingConsole
+from yolox_jax.training.reporting.step_report import StepReporter
+from yolox_jax.training.step.mesh import split_over_devices
+from yolox_jax.training.validation import Validator
 
 NUM_STEPS = 100
-
-
-class Batches(TrainingBatches):
-    """The same batch again and again."""
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def __next__(self):
-        return self.batch
 
 
 @pytest.fixture
@@ -46,60 +36,71 @@ def host_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         if event == "/jax/core/compile/backend_compile_duration":
             work.append(f"compiled {about['fun_name']}")
 
-    fetch = ArrayImpl._value.fget  # what float(), NumPy and jax.device_get go through
+    array_type = type(jnp.zeros(()))
 
-    def noted_fetch(array: jax.Array) -> np.ndarray:
-        work.append(f"fetched {array.shape}")
-        return fetch(array)
+    def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def fetch(array: jax.Array, *arguments: object, **options: object) -> Any:
+            work.append(f"fetched {array.shape}")
+            return original(array, *arguments, **options)
 
-    monkeypatch.setattr(ArrayImpl, "_value", property(noted_fetch))
+        return fetch
+
+    for name in ("__array__", "__float__", "__int__", "__bool__", "__index__"):  # what fetches the value of an array
+        monkeypatch.setattr(array_type, name, noting(getattr(array_type, name)))
     jax.monitoring.register_event_duration_secs_listener(note)
     yield work
     jax.monitoring.unregister_event_duration_listener(note)
 
 
 @pytest.fixture(scope="module")
-def started():
-    """A run of nano about to take its first step."""
+def training() -> Training:
+    """A run of nano about to take its first step, in an epoch of one step more than it will take here."""
     config = Config(
         model=ModelConfig(variant="yolox_nano"),
         data=DataConfig(input_size=(32, 32), max_boxes=8),
-        train=TrainConfig(batch_size=2, multiscale_px=None),
+        schedule=ScheduleConfig(epochs=1, warmup_epochs=0, no_aug_epochs=0),
+        train=TrainConfig(batch_size=2, multiscale_px=None, log_interval=NUM_STEPS, checkpoint_minutes=0),
     )
-    model = create_model("yolox_nano", 3)
-    model.train()
-    optimizer = sgd(config.optimizer, lambda step: 1e-4)
-    mesh = create_mesh(config.train)
-    graphdef, state = create_train_state(model, optimizer, config.train)
-    return config, mesh, make_train_step(graphdef, optimizer, config, mesh), jax.device_put(state, replicated(mesh))
+    return build_training(config, 3, steps_per_epoch=NUM_STEPS)
 
 
 @pytest.mark.slow
-def test_a_hundred_steps_fetch_nothing_and_compile_nothing(started, host_work):
-    config, mesh, step, state = started
-    sharding = split_over_devices(mesh)
-    plan = Plan(config, steps_per_epoch=1000)
-    loop = object.__new__(Loop)  # what a step needs of it, alone
-    loop.plan, loop.sharding, loop.stop = plan, sharding, StopSignals()
+def test_a_hundred_steps_fetch_nothing_and_compile_nothing(training, host_work):
     batch = fake_batch(2, (32, 32), objects=3, num_classes=3, slots=8)
-    meter = Meter(2, [])
-    with CompiledSteps(step, state, batch_like(config, sharding), [(32, 32)]) as compiled:
-        assert compiled.wait((32, 32), timeout_s=300) is not None
-        host_work.clear()
-        for number in range(NUM_STEPS):
-            state = loop._step(compiled, Batches(batch), state, Progress(), meter, number)
-        assert host_work == []
-    assert int(state.step) == NUM_STEPS
-    assert host_work, "the fixture notices what the line above fetches"
-    assert len(meter.steps()) == NUM_STEPS
+    state = jax.tree.map(jnp.copy, training.state)
+    work_before_step = []
+
+    def batches():
+        for _ in range(NUM_STEPS):
+            work_before_step.append(len(host_work))
+            yield batch | {"broken": [], "dropped": 0}
+
+    with compile_steps(training, state) as compiled:
+        loop = Loop(
+            schedule=training.schedule,
+            compiled=compiled,
+            batches=TrainingBatches(batches(), "stop"),
+            sharding=split_over_devices(training.mesh),
+            state=state,
+            progress=Progress(),
+            reporter=Mock(spec=StepReporter, **{"report.return_value": {}}),
+            validator=Mock(spec=Validator, **{"validate.return_value": (Progress(), {})}),
+            checkpoints=Mock(spec=Checkpoints, **{"save.return_value": None}),
+            console=Mock(spec=TrainingConsole),
+            stop=StopSignals(),
+        )
+        loop.run()
+    assert len(work_before_step) == NUM_STEPS
+    # The step is compiled while the first batch is waited for; after the last, the loop reports.
+    assert work_before_step[1:] == [work_before_step[1]] * (NUM_STEPS - 1)
+    assert len(host_work) > work_before_step[-1], "the fixture notices what the report after the last step fetches"
+    assert int(loop.state.step) == NUM_STEPS
 
 
-def test_a_step_scatters_nothing(started):
-    """Scatters, select-and-scatter among them, have no fixed order on a GPU."""
-    config, mesh, step, state = started
-    text = (
-        step.trace(state, batch_like(config, split_over_devices(mesh)), np.float32(0), size=(32, 32)).lower().as_text()
-    )
+def test_a_step_scatters_nothing(training):
+    """Scatters, including select-and-scatter, add in no fixed order on a GPU."""
+    batch = batch_like(training.schedule.config, split_over_devices(training.mesh))
+    text = training.step.lower(training.state, batch, np.float32(0), size=(32, 32)).as_text()
     assert "convolution" in text and "scatter" not in text
 
 

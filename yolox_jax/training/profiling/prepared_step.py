@@ -1,4 +1,4 @@
-"""A training step made from a config alone, without data: to be measured, not to train with."""
+"""A training step built from a config alone and run on random data, to measure it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,49 +8,41 @@ import jax.numpy as jnp
 import numpy as np
 
 from yolox_jax.config import Config
-from yolox_jax.models import create_model
+from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
-from yolox_jax.training.freezing import freeze
 from yolox_jax.training.profiling.fake_batch import fake_batch
-from yolox_jax.training.run_schedule import Plan
-from yolox_jax.training.step.mesh import create_mesh, replicated, split_over_devices, to_devices
+from yolox_jax.training.step.mesh import split_over_devices, to_devices
 from yolox_jax.training.step.multiscale import size_of
-from yolox_jax.training.step.optimizer import sgd
-from yolox_jax.training.step.state import create_train_state
-from yolox_jax.training.step.step import make_train_step
 
 OBJECTS = 50
 STEPS_PER_EPOCH = 1000
-"""As if; the learning rate follows from it alone."""
+"""Affects the learning rate only."""
 
 
 class PreparedStep:
-    """Network, optimizer and step of a config, as training makes them."""
+    """The training step of a config, without a dataset.
+
+    Args:
+        config: every setting.
+        num_classes: number of classes of the network.
+    """
 
     def __init__(self, config: Config, num_classes: int) -> None:
         self.config = config
         self.num_classes = num_classes
-        model = create_model(
-            config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision)
-        )
-        model.train()
-        freeze(model, config.model.freeze)
-        self._mesh = create_mesh(config.train)
-        optimizer = sgd(config.optimizer, Plan(config, STEPS_PER_EPOCH).learning_rate)
-        graphdef, state = create_train_state(model, optimizer, config.train)
-        self._state = jax.device_put(state, replicated(self._mesh))
-        self._step = make_train_step(graphdef, optimizer, config, self._mesh)
+        self.training = build_training(config, num_classes, steps_per_epoch=STEPS_PER_EPOCH)
+        self._sharding = split_over_devices(self.training.mesh)
 
     def lower(self, size: tuple[int, int]) -> jax.stages.Lowered:
-        """The step for an input size (height, width in px), ready to be compiled."""
-        batch = batch_like(self.config, split_over_devices(self._mesh))
-        lowered: jax.stages.Lowered = self._step.lower(  # type: ignore[attr-defined]
-            self._state, batch, np.float32(0), size=size
+        """Lowers the step for an input size (height, width in px), ready to compile."""
+        batch = batch_like(self.config, self._sharding)
+        lowered: jax.stages.Lowered = self.training.step.lower(  # type: ignore[attr-defined]
+            self.training.state, batch, np.float32(0), size=size
         )
         return lowered
 
     def runner(self, compiled: jax.stages.Compiled) -> Callable[[], Any]:
-        """A function that takes one step on a made-up batch that lies on the devices, and gives its loss there."""
+        """Returns a function that runs one step on a random batch and returns the loss, an array on the device."""
         config = self.config
         batch = to_devices(
             fake_batch(
@@ -60,19 +52,20 @@ class PreparedStep:
                 num_classes=self.num_classes,
                 slots=config.data.max_boxes,
             ),
-            split_over_devices(self._mesh),
+            self._sharding,
         )
-        state = [jax.tree.map(jnp.copy, self._state)]  # the step takes it over
+        state = jax.tree.map(jnp.copy, self.training.state)  # the step donates it
 
         def run() -> Any:
-            state[0], metrics = compiled(state[0], batch, np.float32(0))
+            nonlocal state
+            state, metrics = compiled(state, batch, np.float32(0))
             return metrics["loss"]
 
         return run
 
 
 def largest_size(config: Config) -> tuple[int, int]:
-    """The largest input that a config trains on: height and width in px."""
+    """The largest input size that a config trains at: height and width in px."""
     if config.train.multiscale_px is None:
         return config.data.input_size
     return size_of(config.train.multiscale_px[1], config.data.input_size)

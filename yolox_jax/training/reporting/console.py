@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress line on a terminal, plain lines elsewhere, and all of it in `log.txt`."""
+"""The console of a run: a progress bar on a terminal, plain lines elsewhere, and everything in `log.txt`."""
 
 import contextlib
 import logging
@@ -14,11 +14,12 @@ logger = logging.getLogger("yolox_jax")
 
 
 class TrainingConsole:
-    """Progress of training, and the log's handlers while it is open."""
+    """Shows the progress of training; installs handlers of the package's logger while it is open."""
 
     def __init__(self, log_file: Path, total_steps: int, *, process: int = 0) -> None:
-        """Of several processes, those after the first show warnings alone, and write no log."""
+        """With several processes, all but the first show only warnings and write no log file."""
         self._quiet = process > 0
+        self._level_before = logger.level
         console = Console(quiet=self._quiet)
         self._to_file: logging.Handler = logging.NullHandler()
         if process == 0:
@@ -46,15 +47,15 @@ class TrainingConsole:
         self._first_report: tuple[int, float] | None = None
 
     def show(self, text: str) -> None:
-        """Shows what is going on beside the bar, on a terminal only."""
+        """Shows the current activity next to the bar, on a terminal only."""
         self._progress.update(self._task, description=text)
 
     def show_step(self, step: int, text: str) -> None:
-        """Shows the figures of a logged step and the time left, and notes them in the log."""
+        """Shows the metrics of a logged step and the time left, and writes them to the log."""
         if self._quiet:
             return
         if self._first_report is None:
-            # Not from the start: until the first report, most of the time goes into compiling.
+            # Time is measured from the first report on, because most of the time before it goes into compiling.
             self._first_report = step, time.perf_counter()
         else:
             first_step, first_time = self._first_report
@@ -63,12 +64,12 @@ class TrainingConsole:
         self._progress.update(self._task, completed=step, description=text)
         record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, (), None)
         self._to_file.handle(record)
-        if self._progress.disable:  # else the progress line shows it
+        if self._progress.disable:  # otherwise the bar shows it
             self._to_screen.handle(record)
 
     def __enter__(self) -> "TrainingConsole":
         logger.setLevel(logging.INFO)
-        # The root logger may have a handler of its own (absl's): with it every line would be printed twice.
+        # The root logger may have its own handler (absl's), which would print every line a second time.
         logger.propagate = False
         logger.addHandler(self._to_file)
         logger.addHandler(self._to_screen)
@@ -77,12 +78,13 @@ class TrainingConsole:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
-        if kind is not None:  # the screen gets it from who catches the error
+        if kind is not None:  # on the screen, whoever catches the error shows it
             text = f"{kind.__name__}: {error}"
             self._to_file.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, (), None))
         logger.removeHandler(self._to_file)
         logger.removeHandler(self._to_screen)
         logger.propagate = True
+        logger.setLevel(self._level_before)
         with contextlib.suppress(OSError):  # of lines that did not fit on the disk
             self._to_file.close()
 

@@ -1,6 +1,6 @@
-"""Where a run shows its figures and pictures: TensorBoard, Weights & Biases, MLflow.
+"""Metric writers: TensorBoard, Weights & Biases and MLflow.
 
-The figures are in `metrics.jsonl` besides, whatever is chosen here (see `reporting.MetricsLog`).
+`metrics.jsonl` holds the same metrics whichever writers are chosen (see `metrics_log.MetricsLog`).
 """
 
 import contextlib
@@ -23,121 +23,127 @@ from yolox_jax.training.run_directory import RunDirectory, flatten
 logger = logging.getLogger("yolox_jax.training")
 
 PROJECT = "yolox-jax"
-"""Project at Weights & Biases, experiment in MLflow, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME says another."""
+"""Project in Weights & Biases and experiment in MLflow, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME is set."""
 
 PARAM_LENGTH = 500
-"""Characters of a setting that MLflow takes as a parameter. 3.x takes 6000, Databricks and older servers 500."""
+"""Longest parameter value that every MLflow server accepts: 3.x accepts 6000 characters, Databricks and older servers
+500."""
 
 PARAMS_PER_CALL = 100
-"""Parameters that MLflow takes in one call."""
+"""Most parameters that MLflow accepts in one call."""
 
-# What a logger needs beyond what every installation has; the extra of its name brings them.
+# Packages that a writer needs in addition to the core dependencies; the extra of the same name installs them.
 _PACKAGES = {"tensorboard": (), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
 
 
 @runtime_checkable
-class Logger(Protocol):
-    """Takes the figures and pictures of a run. Figures need not be finite."""
+class MetricWriter(Protocol):
+    """Writes the metrics and images of a run. Metrics may be NaN or infinite."""
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Takes figures after `step` steps, by names such as `train/loss`."""
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Writes metrics after `step` steps, under names such as `train/loss`."""
 
-    def log_image(self, name: str, image_rgb: UInt8[np.ndarray, "H W 3"], step: int) -> None:
-        """Takes a picture after `step` steps."""
+    def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Writes an image after `step` steps."""
 
     def close(self, *, failed: bool = False) -> None:
-        """Writes what is pending and ends the run there; `failed` where an error ended it."""
+        """Flushes and ends the run; `failed` if it ended with an error."""
 
 
-def check_loggers(names: Sequence[str]) -> None:
-    """Checks that the packages of the chosen loggers are installed.
+def check_metric_writers(names: Sequence[str]) -> None:
+    """Checks that the packages of the chosen metric writers are installed.
 
     Raises:
-        ConfigError: One is not; the message tells how to install it.
+        ConfigError: one is missing; the message says how to install it.
     """
     for name in names:
         for package in _PACKAGES[name]:
             spec = importlib.util.find_spec(package)
-            # A folder without code, as wandb leaves one of its own name where it runs, has no origin.
+            # A folder without code has no origin, such as the `wandb` folder that wandb creates where it runs.
             if spec is None or spec.origin is None:
                 raise ConfigError(
-                    f"--train.loggers {name} needs the package {package}, which is not installed; "
-                    f"pip install 'yolox-jax[{name}]' brings it. Or leave {name} out of --train.loggers"
+                    f"--train.loggers {name} requires the package {package}, which is not installed. Run "
+                    f"`pip install 'yolox-jax[{name}]'`, or remove {name} from --train.loggers"
                 )
 
 
-def open_loggers(names: Sequence[str], run: RunDirectory, settings: dict[str, Any], resume_step: int) -> list[Logger]:
-    """Opens the chosen loggers; who gets them closes them.
+def open_metric_writers(
+    names: Sequence[str], run: RunDirectory, settings: dict[str, Any], resume_step: int
+) -> list[MetricWriter]:
+    """Opens the chosen metric writers. The caller closes them.
 
     Args:
-        names: The setting `train.loggers`.
-        run: Folder of the run, which must exist.
-        settings: Every setting of the run, as `config_to_dict` gives them.
-        resume_step: Steps done. Above 0, what each logger began is gone on with; at 0, it begins anew.
+        names: the setting `train.loggers`.
+        run: the run directory, which must exist.
+        settings: every setting of the run, from `config_to_dict`.
+        resume_step: steps done so far. Above 0, each writer continues its earlier run; at 0, it starts a new one.
 
     Raises:
-        ConfigError: Weights & Biases or MLflow does not take the run: no account, no server, or no such run there.
+        ConfigError: Weights & Biases or MLflow rejects the run: no account, no server, or no such run.
     """
     with contextlib.ExitStack() as opened:
-        loggers: list[Logger] = []
+        writers: list[MetricWriter] = []
         for name in dict.fromkeys(names):
-            loggers.append(_open(name, run, settings, resume_step))
-            opened.callback(loggers[-1].close, failed=True)
-        opened.pop_all()  # all are open: from here on the caller closes them
-    return loggers
+            writers.append(_open(name, run, settings, resume_step))
+            opened.callback(writers[-1].close, failed=True)
+        opened.pop_all()  # all are open: the caller closes them from here on
+    return writers
 
 
-def _open(name: str, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> Logger:
+def _open(name: str, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> MetricWriter:
     if name == "wandb":
-        return WandbLogger(run, settings, resumed=resume_step > 0)
+        return WandbWriter(run, settings, resumed=resume_step > 0)
     if name == "mlflow":
-        return MlflowLogger(run, settings, resumed=resume_step > 0)
-    return TensorBoardLogger(run, resume_step)
+        return MlflowWriter(run, settings, resumed=resume_step > 0)
+    return TensorBoardWriter(run, resume_step)
 
 
-class TensorBoardLogger:
-    """Event files in `tensorboard/`."""
+class TensorBoardWriter:
+    """Writes event files to `tensorboard/`."""
 
     def __init__(self, run: RunDirectory, resume_step: int) -> None:
-        # It warns of each figure that is not finite, which TensorBoard marks as such.
-        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
-        # TensorBoard drops what a killed run wrote after the step it is resumed from.
+        # It warns about every metric that is not finite, which TensorBoard shows as such anyway.
+        self._warnings = logging.getLogger("tensorboardX.x2num")
+        self._warnings_level = self._warnings.level
+        self._warnings.setLevel(logging.ERROR)
+        # TensorBoard discards what a killed run wrote after the step that it resumes from.
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1)
         self._gave_up = False
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars."""
         if self._writes():
-            for name, value in figures.items():
+            for name, value in scalars.items():
                 self._writer.add_scalar(name, value, step)
 
-    def log_image(self, name: str, image_rgb: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+    def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
         """Writes an image."""
         if self._writes():
             self._writer.add_image(name, image_rgb, step, dataformats="HWC")
 
     def close(self, *, failed: bool = False) -> None:
-        """Writes what is pending."""
+        """Flushes the event files."""
+        self._warnings.setLevel(self._warnings_level)
         if self._writes():
             self._writer.close()
 
     def _writes(self) -> bool:
-        """Whether the thread that writes is alive: it ends when a disk is full, and tensorboardX waits for it then."""
+        """Whether the writing thread is alive: it ends when the disk is full, and tensorboardX would wait for it."""
         if not self._gave_up and not self._writer.file_writer.event_writer._worker.is_alive():
             self._gave_up = True
-            logger.warning("TensorBoard's files can no longer be written; the run goes on without them")
+            logger.warning("TensorBoard event files can no longer be written; training continues without them")
         return not self._gave_up
 
 
-class WandbLogger:
-    """A run at Weights & Biases, with its files in `wandb/`; WANDB_MODE=offline leaves it there for `wandb sync`.
+class WandbWriter:
+    """Writes to Weights & Biases, with files in `wandb/`. With WANDB_MODE=offline, `wandb sync` uploads them later.
 
-    wandb drops what is logged to a lower step of its own count than before (wandb issues 4482 and 5632), as a resumed
-    run would with the steps it does again. So wandb counts its rows itself and takes them all, also where `wandb sync`
-    joins the parts of a run resumed offline (wandb pull request 12666). The steps of training are a figure, `step`,
-    that charts have as their axis (docs.wandb.ai: Customize log axes). Steps done again are there twice, in the same
-    place, as a resumed run repeats itself. Rewinding a run would drop them, but not every server can, nor is it
-    possible offline.
+    wandb discards rows logged with a step lower than its own counter (wandb issues 4482 and 5632), as a resumed run
+    would log for the steps it repeats. Therefore wandb numbers its rows itself and keeps them all, also when
+    `wandb sync` joins the parts of a run resumed offline (wandb pull request 12666). The training step is a metric,
+    `step`, which charts use as their x axis (docs.wandb.ai: Customize log axes). Repeated steps appear twice at the
+    same point, with the same values. Rewinding the run would remove them, but not every server supports it, and it is
+    not possible offline.
     """
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], *, resumed: bool) -> None:
@@ -147,7 +153,7 @@ class WandbLogger:
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
-                # Only at first, since it can be renamed in the browser.
+                # Only for a new run, because users rename runs in the browser.
                 name=None if earlier_id else os.environ.get("WANDB_NAME", run.root.resolve().name),
                 id=earlier_id,
                 resume="allow" if earlier_id else None,
@@ -156,42 +162,42 @@ class WandbLogger:
             )
         except wandb.errors.Error as error:
             raise ConfigError(
-                f"--train.loggers wandb: Weights & Biases does not take the run: {error} WANDB_MODE=offline does "
-                "without network and account. Or leave wandb out of --train.loggers"
+                f"--train.loggers wandb: Weights & Biases rejected the run: {error} Set WANDB_MODE=offline to log "
+                "without network and account, or remove wandb from --train.loggers"
             ) from error
         _write_id(run, "wandb", self._run.id)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Adds a row."""
-        self._run.log({**figures, "step": step})
+        self._run.log({**scalars, "step": step})
 
-    def log_image(self, name: str, image_rgb: UInt8[np.ndarray, "H W 3"], step: int) -> None:
-        """Adds a row with a picture."""
+    def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Adds a row with an image."""
         import wandb
 
         self._run.log({name: wandb.Image(image_rgb), "step": step})
 
     def close(self, *, failed: bool = False) -> None:
-        """Sends what is pending, which waits for the network."""
+        """Uploads what is pending, which waits for the network."""
         self._run.finish(exit_code=int(failed))
 
 
-class MlflowLogger:
-    """A run in MLflow: at MLFLOW_TRACKING_URI, or in a database and a folder of pictures in `mlflow/`.
+class MlflowWriter:
+    """Writes to MLflow: to MLFLOW_TRACKING_URI, or to a database and a folder of images in `mlflow/`.
 
-    The database is SQLite, MLflow's default since 3.7; plain files are refused since 3.13. MLflow keeps every point,
-    by step and time, and can remove none. So steps done again after a resume are there twice, in the same place, as a
-    resumed run repeats itself. Parameters cannot change once they are set, so they tell how the run began; the
-    artifact `config.json` tells the settings of now.
+    The database is SQLite, MLflow's default since 3.7; 3.13 and later reject plain files. MLflow keeps every point by
+    step and time and cannot remove any, so steps repeated after a resume appear twice at the same point, with the same
+    values. Parameters cannot change once they are set, so they describe how the run began; the artifact `config.json`
+    holds the current settings.
     """
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], *, resumed: bool) -> None:
         import mlflow
 
         self._gave_up = False
-        artifacts, where = None, "MLFLOW_TRACKING_URI"  # which may hold a password, so it is not shown
+        artifacts, where = None, "MLFLOW_TRACKING_URI"  # the address itself may contain a password
         if mlflow.is_tracking_uri_set():
             uri = mlflow.get_tracking_uri()
         else:
@@ -201,20 +207,20 @@ class MlflowLogger:
             uri = where = f"sqlite:///{folder / 'mlflow.db'}"
         earlier_id = _read_id(run, "mlflow") if resumed else None
         try:
-            # A client of its own leaves alone the run that MLflow keeps as a global for the calling program.
+            # A separate client does not touch the global run of the calling program.
             self._client = mlflow.MlflowClient(uri)
             if earlier_id:
                 self._client.update_run(earlier_id, status="RUNNING")
             self._id = earlier_id or self._create_run(run.root.resolve().name, settings, artifacts)
             self._client.log_dict(self._id, settings, "config.json")
-        except Exception as error:  # MLflow's, its database's, a missing driver's: they share no class
+        except Exception as error:  # from MLflow, its database or a missing driver, without a common class
             raise ConfigError(
-                f"--train.loggers mlflow: MLflow at {where} does not take the run: {error}. Set MLFLOW_TRACKING_URI to "
-                f"where MLflow is; where it has lost the run, delete {run.logger_ids} to begin another. Or leave "
-                "mlflow out of --train.loggers"
+                f"--train.loggers mlflow: MLflow at {where} rejected the run: {error}. Set MLFLOW_TRACKING_URI to the "
+                f"address of your server. If the server no longer has the run, delete {run.logger_ids} to start a new "
+                "one. Or remove mlflow from --train.loggers"
             ) from error
         _write_id(run, "mlflow", self._id)
-        hint = f"; to see it: mlflow ui --backend-store-uri {where}" if artifacts else ""
+        hint = f"; open it with: mlflow ui --backend-store-uri {where}" if artifacts else ""
         logger.info("MLflow: run %s at %s%s", self._id, where, hint)
 
     def _create_run(self, name: str, settings: dict[str, Any], artifacts: str | None) -> str:
@@ -232,26 +238,26 @@ class MlflowLogger:
             self._client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
         return run_id
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Stores the finite figures as metrics: MLflow's pages fail on NaN (mlflow issue 16555)."""
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Logs the finite metrics only: MLflow's pages fail on NaN (mlflow issue 16555)."""
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        metrics = [Metric(name, value, now_ms, step) for name, value in figures.items() if math.isfinite(value)]
+        metrics = [Metric(name, value, now_ms, step) for name, value in scalars.items() if math.isfinite(value)]
         self._attempt(lambda: self._client.log_batch(self._id, metrics=metrics))
 
-    def log_image(self, name: str, image_rgb: UInt8[np.ndarray, "H W 3"], step: int) -> None:
-        """Stores a picture, to be leafed through by steps."""
+    def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Logs an image, which MLflow shows with a slider over the steps."""
         self._attempt(lambda: self._client.log_image(self._id, image_rgb, key=name, step=step))
 
     def close(self, *, failed: bool = False) -> None:
-        """Tells how the run ended."""
+        """Marks the run as finished or failed."""
         self._attempt(lambda: self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED"))
 
     def _attempt(self, call: Callable[[], Any]) -> None:
-        """Calls MLflow unless it failed before: a call tries for minutes, which a long training cannot wait each time.
+        """Calls MLflow unless an earlier call failed: it retries for minutes, too long to wait at every step.
 
-        The errors of places for pictures, such as S3, have no class in common.
+        Artifact stores such as S3 raise errors without a common class.
         """
         if self._gave_up:
             return
@@ -259,7 +265,7 @@ class MlflowLogger:
             call()
         except Exception as error:
             self._gave_up = True
-            logger.warning("MLflow takes nothing more, and the run goes on without it: %s", error)
+            logger.warning("MLflow failed, and training continues without it: %s", error)
 
 
 def _read_id(run: RunDirectory, name: str) -> str | None:

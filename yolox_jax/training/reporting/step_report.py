@@ -1,4 +1,4 @@
-"""The line that a run shows and records every few steps."""
+"""The metrics that a run reports every few steps."""
 
 import dataclasses
 import math
@@ -11,14 +11,14 @@ from yolox_jax.training.reporting.meter import Meter
 from yolox_jax.training.reporting.metrics_log import LOSSES, MetricsLog
 from yolox_jax.training.reporting.non_finite import NonFiniteGuard
 from yolox_jax.training.reporting.utilization import peak_tflops, utilization
-from yolox_jax.training.run_schedule import Plan
+from yolox_jax.training.run_schedule import RunSchedule
 
 
 @dataclasses.dataclass(frozen=True)
 class StepReporter:
-    """Turns the figures of a meter into lines."""
+    """Reports the metrics that a meter has collected."""
 
-    plan: Plan
+    schedule: RunSchedule
     log: MetricsLog | None
     """None on all processes but the first."""
     console: TrainingConsole
@@ -26,42 +26,48 @@ class StepReporter:
     gflops: float
     """Of one image at `data.input_size`, forward."""
 
-    def report(self, step: int, meter: Meter) -> None:
-        """Writes and shows the figures of the steps up to `step`, after a look at each of them.
+    def report(self, step: int, meter: Meter) -> dict[str, float]:
+        """Records and shows the metrics of the steps since the last report, `step` being the newest.
+
+        Returns:
+            The metrics, as `metrics.jsonl` records them.
 
         Raises:
-            TrainingError: a step was not finite, and the run is to stop at that.
+            TrainingError: a step was not finite, and `train.non_finite` is `stop`.
         """
         steps = meter.steps()
         self.guard.check(step + 1 - len(steps), steps)
-        figures = meter.report()
-        figures["lr"] = float(self.plan.learning_rate(step))
-        figures["input_height"], figures["input_width"] = self.plan.size_at(step)
-        peak = peak_tflops(jax.devices()[0].device_kind, self.plan.config.train.precision)
+        metrics = meter.report()
+        metrics["lr"] = float(self.schedule.learning_rate(step))
+        metrics["input_height"], metrics["input_width"] = self.schedule.size_at(step)
+        peak = peak_tflops(jax.devices()[0].device_kind, self.schedule.config.train.precision)
         if peak is not None:
-            sizes = [self.plan.size_at(taken) for taken in range(step + 1 - len(steps), step + 1)]
-            gflops = self.gflops * float(np.mean(np.prod(sizes, axis=1))) / math.prod(self.plan.config.data.input_size)
-            rate = figures["images_per_second"]
-            figures["utilization"] = utilization(gflops, rate, peak, jax.device_count())
+            sizes = [self.schedule.size_at(taken) for taken in range(step + 1 - len(steps), step + 1)]
+            gflops = (
+                self.gflops * float(np.mean(np.prod(sizes, axis=1))) / math.prod(self.schedule.config.data.input_size)
+            )
+            rate = metrics["images_per_second"]
+            metrics["utilization"] = utilization(gflops, rate, peak, jax.device_count())
         done = step + 1
         if self.log is not None:
-            epoch = round(done / self.plan.steps_per_epoch, 4)
-            self.log.write("train", step=done, epoch=epoch, figures=figures)
-        self.console.show_step(done, self._line(step, figures))
+            epoch = round(done / self.schedule.steps_per_epoch, 4)
+            self.log.write("train", step=done, epoch=epoch, metrics=metrics)
+        self.console.show_step(done, self._line(step, metrics))
+        return metrics
 
-    def _line(self, step: int, figures: dict[str, float]) -> str:
-        epochs, steps = self.plan.config.schedule.epochs, self.plan.total_steps
-        losses = " ".join(f"{name} {figures[name]:.3g}" for name in LOSSES)
+    def _line(self, step: int, metrics: dict[str, float]) -> str:
+        epochs, steps = self.schedule.config.schedule.epochs, self.schedule.total_steps
+        losses = " ".join(f"{name} {metrics[name]:.3g}" for name in LOSSES)
         parts = [
-            f"epoch {step // self.plan.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
-            "every step was skipped" if math.isnan(figures["loss"]) else losses,
-            f"lr {figures['lr']:.2e}",
-            f"{figures['input_height']}x{figures['input_width']}",
-            f"{figures['images_per_second']:.1f} images/s, {figures['data_wait']:.0%} waiting for data",
-            f"{figures['memory_mib']:.0f} MiB",
+            f"epoch {step // self.schedule.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
+            "all steps skipped" if math.isnan(metrics["loss"]) else losses,
+            f"lr {metrics['lr']:.2e}",
+            f"{metrics['input_height']}x{metrics['input_width']}",
+            f"{metrics['images_per_second']:.1f} images/s, {metrics['data_wait']:.0%} waiting for data",
+            f"{metrics['memory_mib']:.0f} MiB",
         ]
-        if "utilization" in figures:
-            parts.append(f"{figures['utilization']:.0%} of peak")
-        if figures["skipped"]:
-            parts.append(f"{figures['skipped']:.0f} skipped, loss scale {figures['loss_scale']:g}")
+        if "utilization" in metrics:
+            parts.append(f"{metrics['utilization']:.0%} of peak")
+        if metrics["skipped"]:
+            parts.append(f"{metrics['skipped']:.0f} skipped, loss scale {metrics['loss_scale']:g}")
         return " | ".join(parts)

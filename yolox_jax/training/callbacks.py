@@ -1,0 +1,32 @@
+"""Callbacks: functions of the caller that watch a run and may stop it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingEvent:
+    """What a callback is called with."""
+
+    kind: Literal["step", "evaluation", "checkpoint"]
+    """`step`: metrics were logged, every `train.log_interval` steps and at the end of each epoch. `evaluation`: the
+    averaged weights were evaluated. `checkpoint`: a checkpoint is being written in the background."""
+    step: int
+    """Steps taken so far."""
+    epoch: float
+    """Epochs done so far."""
+    metrics: Mapping[str, Any]
+    """What `metrics.jsonl` records: losses, `lr` and `images_per_second` of a `step`; `AP`, `AP50` and the other
+    metrics of an `evaluation`. Empty for a `checkpoint`."""
+    path: Path | None = None
+    """Folder of a `checkpoint`."""
+
+
+class StopTraining(Exception):
+    """Raised by a callback to end the run: it is saved first, and `resume=True` continues it."""
+
+
+Callback = Callable[[TrainingEvent], object]
+"""A function of a `TrainingEvent`. What it returns is ignored."""

@@ -1,0 +1,41 @@
+"""What a run logs before it starts: the network, the devices, and the datasets with what is unusual about them."""
+
+import logging
+
+import jax
+
+from yolox_jax.config import Config
+from yolox_jax.data.dataset import Dataset
+from yolox_jax.data.doctor.annotations import cheap_findings
+from yolox_jax.models.summary import Summary
+
+logger = logging.getLogger("yolox_jax.training")
+
+
+def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset) -> None:
+    """Logs what is about to be trained, and warns of what looks like a mistake in the data."""
+    logger.info(
+        "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
+        config.model.variant,
+        summary.parameters / 1e6,
+        summary.gflops,
+        *config.data.input_size,
+        jax.device_count(),
+        jax.devices()[0].device_kind,
+    )
+    for split, dataset in (("train", train_set), ("val", val_set)):
+        boxes = sum(len(record.boxes) for record in dataset.records)
+        logger.info("%s: %d images, %d boxes, %d classes", split, len(dataset.records), boxes, len(dataset.class_names))
+        for warning in dataset.warnings:
+            logger.warning("%s: %s", split, warning)
+    if config.train.batch_size > len(train_set.records):
+        logger.warning(
+            "--train.batch-size %d is larger than the training set of %d images: each batch repeats images, and the "
+            "peak learning rate scales with the batch size, to %.3g. Use a batch size of at most the number of images",
+            config.train.batch_size,
+            len(train_set.records),
+            config.optimizer.lr_per_image * config.train.batch_size,
+        )
+    for finding in cheap_findings(train_set, val_set, config.data):
+        if finding.level != "note":
+            logger.warning("%s", finding.sentence())
