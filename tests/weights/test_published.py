@@ -260,11 +260,15 @@ def test_a_process_killed_while_weights_are_replaced_leaves_nothing_that_counts(
     path = published_weights("yolox_nano")
     path.unlink()
 
-    def replaced(*_):
-        raise KeyboardInterrupt
+    replace = Path.replace
+
+    def replace_and_die(temporary, target):
+        replace(temporary, target)
+        if target == path:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(published, "_sha256", replaced)
+        patch.setattr(Path, "replace", replace_and_die)
         with pytest.raises(KeyboardInterrupt):
             published_weights("yolox_nano")
     path.write_bytes(b"of the killed process")

@@ -4,7 +4,6 @@ The graph is written from the weights, not traced: in NCHW and with the nodes th
 `yolox_jax/export/onnx_runner.py`, or any other program, all that is needed is in the file and its metadata.
 """
 
-import os
 from pathlib import Path
 
 from yolox_jax.config import ConfigError
@@ -19,6 +18,7 @@ from yolox_jax.export.onnx_graph import Graph, Value
 from yolox_jax.export.onnx_network import write_network
 from yolox_jax.export.onnx_output import write_detections, write_predictions
 from yolox_jax.export.settings import ExportSettings
+from yolox_jax.files import atomic_write
 from yolox_jax.models import YOLOX, fold_batch_norm
 
 OPSET = 17
@@ -97,13 +97,9 @@ def _check(precision: str, opset: int) -> None:
 
 
 def _save(model: onnx.ModelProto, path: Path) -> Path:
-    """Write, check and only then put in place."""
+    """Write the file; one that the checker refuses does not replace the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        onnx.save_model(model, partial)
-        onnx.checker.check_model(partial, full_check=True)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        onnx.save_model(model, temporary)
+        onnx.checker.check_model(temporary, full_check=True)
     return path

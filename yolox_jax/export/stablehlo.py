@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
+from yolox_jax.files import atomic_write
 from yolox_jax.inference.detect import Thresholds, View, detect, predictions, prepared
 from yolox_jax.models.convolution import convolutions_for_any_platform
 from yolox_jax.models.yolox import YOLOX
@@ -105,15 +105,9 @@ def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Arra
 
 
 def _write(path: Path, program: bytearray, metadata: Mapping[str, str]) -> Path:
-    """The archive, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        # Fixed dates, so that the same network gives the same file.
-        with zipfile.ZipFile(partial, "w") as archive:
-            archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
-            archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        # ZipInfo has a fixed date, so that the same network gives the same file.
+        archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
+        archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
     return path

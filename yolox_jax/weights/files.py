@@ -10,6 +10,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Shaped
 
+from yolox_jax.files import atomic_write
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.pth import read_pth
 
@@ -69,16 +70,12 @@ def save_weights(
         raise WeightsError(f"{path}: weights are written to .safetensors or .npz")
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {key: np.ascontiguousarray(array) for key, array in state_dict.items()}
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
+    with atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
-            # Not save_file, whose files nobody but their owner may read.
-            partial.write_bytes(_in_order(safetensors.numpy.save(arrays, dict(metadata))))
+            # Not save_file, whose files only their owner may read.
+            temporary.write_bytes(_in_order(safetensors.numpy.save(arrays, dict(metadata))))
         else:
-            np.savez(partial, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            np.savez(temporary, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
 
 
 def _in_order(content: bytes) -> bytes:

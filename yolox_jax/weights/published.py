@@ -20,7 +20,6 @@ Environment variables:
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -33,6 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import atomic_write, lock_file, write_json
 from yolox_jax.models import VARIANTS
 from yolox_jax.weights.coco_names import COCO_NAMES
 from yolox_jax.weights.download import OnProgress, download
@@ -176,16 +176,19 @@ def _locked(place: _Place) -> Iterator[None]:
     """Keep other processes and threads from fetching the same; removes what killed ones left."""
     with place.lock.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
+            lock_file(file, wait=False)
+            is_locked = True
         except BlockingIOError:
             logger.warning("another process is fetching the weights of %s: waiting for it", place.variant)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            locked = True
+            lock_file(file)
+            is_locked = True
         except OSError:  # a file system without locks: each process fetches for itself
-            locked = False
-        for left in place.folder.glob(f".{place.variant}-*") if locked else ():
-            shutil.rmtree(left, ignore_errors=True)
+            is_locked = False
+        for leftover in place.folder.glob(f".{place.variant}-*") if is_locked else ():
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         yield
 
 
@@ -209,15 +212,14 @@ def _fetch(place: _Place, on_progress: OnProgress | None) -> None:
             "class_names": json.dumps(COCO_NAMES),
             "input_size": json.dumps(variant.input_size),
         }
-        converted = scratch / place.weights.name
-        save_weights(converted, state_dict, metadata)
-        # Weights count as there only once the record has their checksum. It is without one while they are replaced, so
-        # that a process killed in between leaves nothing that contradicts itself.
         record = {"url": known.get("url", source), "sha256": digest}
-        _write_record(place, scratch, record)
-        record["converted_sha256"] = _sha256(converted)
-        converted.replace(place.weights)
-        _write_record(place, scratch, record)
+        with atomic_write(place.weights) as converted:
+            save_weights(converted, state_dict, metadata)
+            converted_sha256 = _sha256(converted)
+            # Weights are used only if the record has their checksum. It has none while they are replaced, so that a
+            # process killed in between leaves no contradiction.
+            _write_record(place, record)
+        _write_record(place, {**record, "converted_sha256": converted_sha256})
 
 
 def _obtain(place: _Place, scratch: Path, on_progress: OnProgress | None) -> tuple[str, Path, str]:
@@ -256,10 +258,9 @@ def _read(path: Path, place: _Place, source: str) -> dict[str, np.ndarray]:
     return {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
 
 
-def _write_record(place: _Place, scratch: Path, record: dict[str, str]) -> None:
-    written = scratch / place.record.name
-    written.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    written.replace(place.record)
+def _write_record(place: _Place, record: dict[str, str]) -> None:
+    with atomic_write(place.record) as temporary:
+        write_json(temporary, record, indent=2)
 
 
 def _sha256(path: Path) -> str:
