@@ -58,13 +58,13 @@ def main(argv: list[str]) -> None:
     # Here, so that the help and wrong flags are answered before jax is loaded.
     from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.export.settings import ExportSettings
-    from yolox_jax.inference.options import chosen_names, chosen_size
+    from yolox_jax.inference.options import resolve_class_names, resolve_input_size
     from yolox_jax.weights import read_model
 
     model, metadata = read_model(fetch_if_published(arguments.weights))
     settings = ExportSettings(
-        class_names=chosen_names(None, metadata, model.num_classes),
-        input_size=chosen_size(arguments.input_size, metadata, model.variant),
+        class_names=resolve_class_names(None, metadata, model.num_classes),
+        input_size=resolve_input_size(arguments.input_size, metadata, model.variant),
         precision=arguments.precision,
         batch=arguments.batch,
         nms=arguments.nms,
