@@ -70,12 +70,12 @@ def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "onnx", "--output", "m.bin"], "ends in .onnx"),
-        (["--format", "stablehlo", "--output", "m.onnx"], "ends in .stablehlo"),
+        (["--format", "onnx", "--output", "m.bin"], "must end in .onnx"),
+        (["--format", "stablehlo", "--output", "m.onnx"], "must end in .stablehlo"),
         (["--format", "onnx", "--output", "m.onnx", "--input-size", "100", "64"], "100 x 64.*multiples of 32"),
         (["--format", "onnx", "--output", "m.onnx", "--score-threshold", "25"], "score threshold 25"),
         (["--format", "onnx", "--output", "m.onnx", "--precision", "bfloat16"], "bfloat16.*float16"),
-        (["--format", "onnx", "--output", "file/m.onnx"], "--output, file cannot be written to"),
+        (["--format", "onnx", "--output", "file/m.onnx"], "the output folder file cannot be written to"),
         (["--format", "onnx", "--output", "m.onnx", "--weights", "missing.pth"], "missing.pth"),
     ],
 )
@@ -91,9 +91,12 @@ def test_what_cannot_work_is_named_and_nothing_is_written(weights, tmp_path, mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "--runner is for --format onnx alone"),
-        (["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"], "--opset is for --format onnx alone"),
-        (["--format", "onnx", "--output", "m.onnx", "--platforms", "cpu"], "--platforms is for --format stablehlo"),
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "runner applies to format onnx only"),
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"], "opset applies to format onnx only"),
+        (
+            ["--format", "onnx", "--output", "m.onnx", "--platforms", "cpu"],
+            "platforms applies to format stablehlo",
+        ),
     ],
 )
 def test_flags_of_the_other_format_are_refused(tmp_path, monkeypatch, capfd, words, message):
@@ -122,5 +125,5 @@ def test_a_runner_that_was_changed_is_not_replaced(tmp_path, capfd):
     beside = tmp_path / "onnx_runner.py"
     beside.write_text("mine")
     assert export("--weights", "none.pth", "--format", "onnx", "--output", tmp_path / "m.onnx", "--runner") == 2
-    assert f"{beside} is there already" in capfd.readouterr().err
+    assert f"{beside} exists and differs" in capfd.readouterr().err
     assert beside.read_text() == "mine"
