@@ -27,7 +27,7 @@ def export(*words: str | Path) -> int:
     return main(["export", *map(str, words)])
 
 
-def test_an_onnx_file_runs_with_the_program_that_is_copied_beside_it(weights, tmp_path, capfd):
+def test_an_onnx_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     output, image = tmp_path / "new" / "model.onnx", tmp_path / "image.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
     words = ["--score-threshold", "1e-9", "--max-detections", "4", "--runner"]
@@ -56,7 +56,7 @@ def test_flags_reach_the_file(weights, tmp_path):
 
 
 def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
-    # The checker of shapes cannot broadcast a batch that is a symbol.
+    # The checker of shapes cannot broadcast a symbolic batch size.
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         words = ["--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms", "cpu"]
@@ -79,7 +79,7 @@ def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
         (["--format", "onnx", "--output", "m.onnx", "--weights", "missing.pth"], "missing.pth"),
     ],
 )
-def test_what_cannot_work_is_named_and_nothing_is_written(weights, tmp_path, monkeypatch, capfd, words, message):
+def test_errors_are_named_and_nothing_is_written(weights, tmp_path, monkeypatch, capfd, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("a file")
     assert export("--weights", weights, *words) == 2
@@ -105,14 +105,14 @@ def test_flags_of_the_other_format_are_refused(tmp_path, monkeypatch, capfd, wor
     assert message in capfd.readouterr().err
 
 
-def test_settings_without_sense_are_refused_rather_than_replaced(weights, tmp_path, capfd):
+def test_invalid_values_are_refused_rather_than_replaced_by_defaults(weights, tmp_path, capfd):
     onnx_words = ["--format", "onnx", "--output", tmp_path / "m.onnx", "--opset", "0"]
     assert export("--weights", weights, *onnx_words) == 2
-    assert "opset 0" in capfd.readouterr().err
+    assert "opset must be from 13 to" in capfd.readouterr().err
     assert (
         export("--weights", weights, "--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms") == 2
     )
-    assert "platforms []" in capfd.readouterr().err
+    assert "platforms must be one or more of cpu, cuda, tpu; got []" in capfd.readouterr().err
 
 
 def test_an_older_opset_is_written(weights, tmp_path):

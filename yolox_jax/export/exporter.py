@@ -129,15 +129,15 @@ def _check(
         raise ConfigError(f"{path}: the name of the output file must end in {suffixes}")
     if path.is_dir():
         raise ConfigError(f"{path} is a folder. Pass the name of a file")
-    format = next(name for name in formats if path.suffix == f".{name}")
+    file_format = next(name for name in formats if path.suffix == f".{name}")
     for option, is_set, owner in (
         ("platforms", platforms is not None, "stablehlo"),
         ("opset", opset is not None, "onnx"),
         ("runner", runner, "onnx"),
     ):
-        if is_set and format != owner:
-            raise ConfigError(f"{option} applies to format {owner} only. Leave it out for {format}")
+        if is_set and file_format != owner:
+            raise ConfigError(f"{option} applies to format {owner} only. Leave it out for {file_format}")
     copy = path.with_name(RUNNER.name)
     if runner and copy.exists() and copy.read_bytes() != RUNNER.read_bytes():
         raise ConfigError(f"{copy} exists and differs from the runner to be copied. Remove it, or leave out runner")
-    return format
+    return file_format

@@ -46,7 +46,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
         predictions: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` returns it: centre x, centre y, width and
             height in px of the input, not divided by the ratio, then objectness and class probabilities.
 
-    The metadata of the file contains, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
+    The metadata of the file, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
     `input_size` (height, width), `layout`, `colour_order`, `padding`, `score_threshold`, `iou_threshold`,
     `class_agnostic`, `max_detections`, `precision` and `producer`.
 

@@ -163,8 +163,8 @@ def _suppress(graph: Graph, candidates: _Candidates, num_classes: int, suppressi
     """Return int64 [N, M], with 1 for each candidate that is kept."""
     scores = graph.add("Unsqueeze", [candidates.scores, graph.integers(1)], "nms/scores")
     if not suppression.class_agnostic:
-        # Each candidate has a score in its own class only, so boxes of different classes do not suppress each other. The
-        # alternative, an offset to the boxes of each class, would round them.
+        # Each candidate has a score in its own class only, so boxes of different classes do not suppress each other.
+        # The alternative, an offset to the boxes of each class, would round them.
         own = graph.add("Unsqueeze", [candidates.classes, graph.integers(1)], "nms/own_class")
         all_classes = graph.constant("nms/classes", np.arange(num_classes)[None, :, None])
         is_own = graph.add("Equal", [own, all_classes], "nms/is_own")

@@ -166,7 +166,7 @@ def draw(
         for stroke, paint in (
             (3, (0, 0, 0)),
             (1, colour),
-        ):  # an outline, so that the text is readable on any background
+        ):  # an outline keeps the text readable
             cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, paint, stroke, cv2.LINE_AA)
     return canvas
 

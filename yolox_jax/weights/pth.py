@@ -100,8 +100,8 @@ class _Tensor:
         numbers, shape, strides = self.storage.numbers, tuple(self.shape), tuple(self.strides)
         if not isinstance(numbers, np.ndarray):
             raise WeightsError("the numbers of a tensor are missing")
-        # Without these checks, strides could make NumPy read outside the storage, or a small file could fill memory. They
-        # are here because a pickle can change attributes after __init__.
+        # Without these checks, strides could make NumPy read outside the storage, or a small file could fill memory.
+        # They are here because a pickle can change attributes after __init__.
         if not all(isinstance(number, int) and number >= 0 for number in (self.offset, *shape, *strides)):
             raise WeightsError(f"a tensor has offset {self.offset}, shape {shape} and strides {strides}")
         last = self.offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))

@@ -90,23 +90,23 @@ def published_weights(variant: str, *, on_progress: OnProgress | None = None) ->
             else ""
         )
         raise WeightsError(f"there are no published weights {variant!r}. Choose one of {_names()}{hint}")
-    place = _Place(user_cache() / "weights", variant)
+    files = _Files(user_cache() / "weights", variant)
     try:
-        if not _is_complete(place):
-            place.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(place):
-                if not _is_complete(place):  # another process may have downloaded them meanwhile
-                    _fetch(place, on_progress)
+        if not _is_complete(files):
+            files.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(files):
+                if not _is_complete(files):  # another process may have downloaded them meanwhile
+                    _fetch(files, on_progress)
     except OSError as error:
         raise WeightsError(
-            f"the weights of {variant} cannot be stored in {place.folder}: {error.strerror or error}. Free disk space, "
+            f"the weights of {variant} cannot be stored in {files.folder}: {error.strerror or error}. Free disk space, "
             "make the folder writable, or set XDG_CACHE_HOME to another folder"
         ) from error
-    return place.weights
+    return files.weights
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
+class _Files:
     """The files of a network in the cache."""
 
     folder: Path
@@ -156,37 +156,37 @@ def _names() -> str:
     return ", ".join(VARIANTS)
 
 
-def _is_complete(place: _Place) -> bool:
+def _is_complete(files: _Files) -> bool:
     """Whether the weights have been downloaded.
 
     Raises:
         WeightsError: they differ from what was written.
     """
-    expected = place.read_record().get("converted_sha256")
-    if expected is None or not place.weights.is_file():
+    expected = files.read_record().get("converted_sha256")
+    if expected is None or not files.weights.is_file():
         return False
-    if _sha256(place.weights) != expected:
+    if _sha256(files.weights) != expected:
         raise WeightsError(
-            f"{place.weights} is damaged or was changed: its SHA-256 differs from the one in {place.record}. Delete "
-            f"{place.weights.name} to download it again"
+            f"{files.weights} is damaged or was changed: its SHA-256 differs from the one in {files.record}. Delete "
+            f"{files.weights.name} to download it again"
         )
     return True
 
 
 @contextlib.contextmanager
-def _locked(place: _Place) -> Iterator[None]:
+def _locked(files: _Files) -> Iterator[None]:
     """Lock out other processes and threads, and remove what killed ones left behind."""
-    with place.lock.open("a") as file:
+    with files.lock.open("a") as file:
         try:
             lock_file(file, wait=False)
             is_locked = True
         except BlockingIOError:
-            logger.warning("waiting for another process that is downloading the weights of %s", place.variant)
+            logger.warning("waiting for another process that is downloading the weights of %s", files.variant)
             lock_file(file)
             is_locked = True
         except OSError:  # the file system has no locks: each process downloads for itself
             is_locked = False
-        for leftover in place.folder.glob(f".{place.variant}-*") if is_locked else ():
+        for leftover in files.folder.glob(f".{files.variant}-*") if is_locked else ():
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
@@ -194,74 +194,74 @@ def _locked(place: _Place) -> Iterator[None]:
         yield
 
 
-def _fetch(place: _Place, on_progress: OnProgress | None) -> None:
+def _fetch(files: _Files, on_progress: OnProgress | None) -> None:
     """Download and convert the weights, and record their checksums."""
-    known = place.read_record()
-    with tempfile.TemporaryDirectory(prefix=f".{place.variant}-", dir=place.folder) as name:
+    known = files.read_record()
+    with tempfile.TemporaryDirectory(prefix=f".{files.variant}-", dir=files.folder) as name:
         scratch = Path(name)
-        source, path, digest = _obtain(place, scratch, on_progress)
-        state_dict = _read(path, place, source)
+        source, path, digest = _obtain(files, scratch, on_progress)
+        state_dict = _read(path, files, source)
         if known.get("sha256", digest) != digest:
             raise WeightsError(
                 f"{source} is not the file that was first downloaded from {known.get('url')}: its SHA-256 is {digest}, "
-                f"that of the first is {known['sha256']}. If you trust it, delete {place.record} and try again. "
-                f"{place.ways_out}"
+                f"that of the first is {known['sha256']}. If you trust it, delete {files.record} and try again. "
+                f"{files.ways_out}"
             )
-        variant = VARIANTS[place.variant]
+        variant = VARIANTS[files.variant]
         metadata = {
-            "variant": place.variant,
+            "variant": files.variant,
             "num_classes": str(len(COCO_NAMES)),
             "class_names": json.dumps(COCO_NAMES),
             "input_size": json.dumps(variant.input_size),
         }
         record = {"url": known.get("url", source), "sha256": digest}
-        with atomic_write(place.weights) as converted:
+        with atomic_write(files.weights) as converted:
             save_weights(converted, state_dict, metadata)
             converted_sha256 = _sha256(converted)
             # Weights are used only if the record has their checksum. It has none while they are replaced, so that a
             # process killed in between leaves no contradiction.
-            _write_record(place, record)
-        _write_record(place, {**record, "converted_sha256": converted_sha256})
+            _write_record(files, record)
+        _write_record(files, {**record, "converted_sha256": converted_sha256})
 
 
-def _obtain(place: _Place, scratch: Path, on_progress: OnProgress | None) -> tuple[str, Path, str]:
+def _obtain(files: _Files, scratch: Path, on_progress: OnProgress | None) -> tuple[str, Path, str]:
     """Return the source, the path and the SHA-256 of the published file."""
-    if place.by_hand.is_file():
-        return str(place.by_hand), place.by_hand, _sha256(place.by_hand)
-    url = f"{(os.environ.get(MIRROR_VARIABLE) or RELEASE_URL).rstrip('/')}/{place.published_name}"
+    if files.by_hand.is_file():
+        return str(files.by_hand), files.by_hand, _sha256(files.by_hand)
+    url = f"{(os.environ.get(MIRROR_VARIABLE) or RELEASE_URL).rstrip('/')}/{files.published_name}"
     if os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0"):
         raise WeightsError(
-            f"the weights of {place.variant} are not in {place.folder}, and {url} is not downloaded because "
-            f"{OFFLINE_VARIABLE} is set. {place.ways_out}"
+            f"the weights of {files.variant} are not in {files.folder}, and {url} is not downloaded because "
+            f"{OFFLINE_VARIABLE} is set. {files.ways_out}"
         )
     # A warning, so that it is seen without any logging setup: this takes a while, and 4 to 400 MB of disk space.
-    logger.warning("downloading %s to %s", url, place.folder)
-    path = scratch / place.published_name
+    logger.warning("downloading %s to %s", url, files.folder)
+    path = scratch / files.published_name
     try:
         return url, path, download(url, path, on_progress=on_progress)
     except WeightsError as error:
-        raise WeightsError(f"{error}. {place.ways_out}") from error
+        raise WeightsError(f"{error}. {files.ways_out}") from error
 
 
-def _read(path: Path, place: _Place, source: str) -> dict[str, np.ndarray]:
+def _read(path: Path, files: _Files, source: str) -> dict[str, np.ndarray]:
     """Read the tensors of a published file, and check that they are those of the variant."""
     try:
         state_dict = read_pth(path)
         actual = describe(state_dict)
     except WeightsError as error:
         why = str(error).replace(str(path), path.name)  # the temporary folder is removed
-        raise WeightsError(f"{source} is not the published file: {why}. {place.ways_out}") from error
-    if actual != (place.variant, len(COCO_NAMES)):
+        raise WeightsError(f"{source} is not the published file: {why}. {files.ways_out}") from error
+    if actual != (files.variant, len(COCO_NAMES)):
         raise WeightsError(
             f"{source} is not the published file: it contains weights of {actual[0]} with {actual[1]} classes, not of "
-            f"{place.variant} with {len(COCO_NAMES)}. {place.ways_out}"
+            f"{files.variant} with {len(COCO_NAMES)}. {files.ways_out}"
         )
     # As in `export_state_dict`, entries that are never used are omitted.
     return {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
 
 
-def _write_record(place: _Place, record: dict[str, str]) -> None:
-    with atomic_write(place.record) as temporary:
+def _write_record(files: _Files, record: dict[str, str]) -> None:
+    with atomic_write(files.record) as temporary:
         write_json(temporary, record, indent=2)
 
 
