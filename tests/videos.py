@@ -33,12 +33,16 @@ def left_edge(image: np.ndarray) -> float:
 
 
 class Camera:
-    """In place of `cv2.VideoCapture`: frames without end, one in 2 ms, of a camera that does not tell its rate."""
+    """In place of `cv2.VideoCapture`: frames without end, one in 2 ms, from a camera that does not report its rate."""
 
     rate = 0.0
+    fails_at: int | None = None
+    """Number of the frame whose reading raises an exception."""
+    ends_at: int | None = None
+    """Number of frames that there are."""
 
     def __init__(self, source: int | str) -> None:
-        self.is_open, self.number = source in (0, "rtsp://here"), 0
+        self.is_open, self.number = source in (0, "rtsp://here") or Path(str(source)).is_file(), 0
         Camera.last = self
 
     def isOpened(self) -> bool:  # noqa: N802
@@ -47,8 +51,12 @@ class Camera:
     def get(self, _: int) -> float:
         return self.rate
 
-    def read(self) -> tuple[bool, np.ndarray]:
+    def read(self) -> tuple[bool, np.ndarray | None]:
         time.sleep(0.002)
+        if self.number == self.fails_at:
+            raise cv2.error("no memory left")
+        if self.number == self.ends_at:
+            return False, None
         self.number += 1
         return True, frame(self.number % 30)
 

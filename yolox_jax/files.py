@@ -1,23 +1,33 @@
-"""Files that the package writes: JSON, and folders that can be written to."""
+"""Writing files: atomic replacement, locks between processes, writable folders, JSON."""
 
+import contextlib
 import json
 import math
+import os
+import secrets
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from yolox_jax.config import ConfigError
 
+LOCKED_BYTE = 2**30
+"""Offset of the byte that stands for a whole file in a lock on Windows."""
+LOCK_POLL_S = 0.1
+"""Time between two attempts to take a lock on Windows."""
+
 
 def ensure_writable_folder(folder: Path, setting: str) -> None:
-    """Make a folder if it is missing, and see that files can be made in it; none is left behind.
+    """Create a folder if it does not exist, and check that files can be created in it. The check leaves no file behind.
 
     Args:
         folder: the folder.
-        setting: what the message calls it, such as `--output`.
+        setting: the name of the setting for the error message, such as `--output`.
 
     Raises:
-        ConfigError: the folder is a file, or cannot be made or written to.
+        ConfigError: the path is a file, or the folder cannot be created or written to.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -29,8 +39,72 @@ def ensure_writable_folder(folder: Path, setting: str) -> None:
         raise ConfigError(f"{setting} {folder} cannot be written to: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Replace a file in one step, so that no reader ever sees a part of it.
+
+    Yields the path of a temporary file in the same folder, with the same suffix, for the body to create. At the end the
+    temporary file is renamed to `path`. After an exception it is removed, and a file that was at `path` stays.
+
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
+
+    The temporary file is called `.{stem}-{random}{suffix}`. Only a process that is killed while writing leaves it
+    behind.
+
+    Args:
+        path: the file to write; its folder must exist.
+    """
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def lock_file(file: IO[Any], *, wait: bool = True) -> None:
+    """Take an exclusive lock on an open file. Closing the file, or the end of the process, releases it.
+
+    Args:
+        file: open for writing; its content and position do not change.
+        wait: wait for the process or thread that holds the lock. Without it, raise at once.
+
+    Raises:
+        BlockingIOError: the lock is held elsewhere, and `wait` is False.
+        OSError: the file system does not support locks.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        _lock_on_windows(file, wait=wait)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+def _lock_on_windows(file: IO[Any], *, wait: bool) -> None:
+    import msvcrt
+
+    locking, nonblocking = msvcrt.locking, msvcrt.LK_NBLCK  # type: ignore[attr-defined]
+    position = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    # Nobody can read a locked byte, so the lock is on one far behind the end of the file.
+    os.lseek(file.fileno(), LOCKED_BYTE, os.SEEK_SET)
+    try:
+        while True:
+            try:
+                locking(file.fileno(), nonblocking, 1)
+            except PermissionError as error:
+                if not wait:
+                    raise BlockingIOError(error.errno, "the file is locked") from error
+                time.sleep(LOCK_POLL_S)  # msvcrt's own waiting ends after ten seconds
+            else:
+                return
+    finally:
+        os.lseek(file.fileno(), position, os.SEEK_SET)
+
+
 def null_if_not_finite(value: Any) -> Any:
-    """`value` with null for NaN and infinities, which are no JSON; tuples become lists."""
+    """Replace NaN and infinities, which JSON does not have, by None; tuples become lists."""
     if isinstance(value, dict):
         return {key: null_if_not_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -39,12 +113,12 @@ def null_if_not_finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
-    """Write a file of JSON, in letters of all languages.
+    """Write a JSON file in UTF-8, without escaping non-ASCII letters.
 
-    A name that is no text (a lone surrogate, from a file name that is not UTF-8) becomes an escape, which JSON has too.
+    A lone surrogate, from a file name that is not valid UTF-8, is written as a JSON escape.
 
     Raises:
-        ValueError: a number is not finite (see `null_if_not_finite`); nothing is written.
+        ValueError: a number is not finite (see `null_if_not_finite`). Nothing is written.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -27,7 +27,7 @@ def export(*words: str | Path) -> int:
     return main(["export", *map(str, words)])
 
 
-def test_an_onnx_file_runs_with_the_program_that_is_copied_beside_it(weights, tmp_path, capfd):
+def test_an_onnx_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     output, image = tmp_path / "new" / "model.onnx", tmp_path / "image.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
     words = ["--score-threshold", "1e-9", "--max-detections", "4", "--runner"]
@@ -56,7 +56,7 @@ def test_flags_reach_the_file(weights, tmp_path):
 
 
 def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
-    # The checker of shapes cannot broadcast a batch that is a symbol.
+    # The checker of shapes cannot broadcast a symbolic batch size.
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         words = ["--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms", "cpu"]
@@ -70,16 +70,16 @@ def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "onnx", "--output", "m.bin"], "ends in .onnx"),
-        (["--format", "stablehlo", "--output", "m.onnx"], "ends in .stablehlo"),
+        (["--format", "onnx", "--output", "m.bin"], "must end in .onnx"),
+        (["--format", "stablehlo", "--output", "m.onnx"], "must end in .stablehlo"),
         (["--format", "onnx", "--output", "m.onnx", "--input-size", "100", "64"], "100 x 64.*multiples of 32"),
         (["--format", "onnx", "--output", "m.onnx", "--score-threshold", "25"], "score threshold 25"),
         (["--format", "onnx", "--output", "m.onnx", "--precision", "bfloat16"], "bfloat16.*float16"),
-        (["--format", "onnx", "--output", "file/m.onnx"], "--output, file cannot be written to"),
+        (["--format", "onnx", "--output", "file/m.onnx"], "the output folder file cannot be written to"),
         (["--format", "onnx", "--output", "m.onnx", "--weights", "missing.pth"], "missing.pth"),
     ],
 )
-def test_what_cannot_work_is_named_and_nothing_is_written(weights, tmp_path, monkeypatch, capfd, words, message):
+def test_errors_are_named_and_nothing_is_written(weights, tmp_path, monkeypatch, capfd, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("a file")
     assert export("--weights", weights, *words) == 2
@@ -91,9 +91,12 @@ def test_what_cannot_work_is_named_and_nothing_is_written(weights, tmp_path, mon
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "--runner is for --format onnx alone"),
-        (["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"], "--opset is for --format onnx alone"),
-        (["--format", "onnx", "--output", "m.onnx", "--platforms", "cpu"], "--platforms is for --format stablehlo"),
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "runner applies to format onnx only"),
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"], "opset applies to format onnx only"),
+        (
+            ["--format", "onnx", "--output", "m.onnx", "--platforms", "cpu"],
+            "platforms applies to format stablehlo",
+        ),
     ],
 )
 def test_flags_of_the_other_format_are_refused(tmp_path, monkeypatch, capfd, words, message):
@@ -102,14 +105,14 @@ def test_flags_of_the_other_format_are_refused(tmp_path, monkeypatch, capfd, wor
     assert message in capfd.readouterr().err
 
 
-def test_settings_without_sense_are_refused_rather_than_replaced(weights, tmp_path, capfd):
+def test_invalid_values_are_refused_rather_than_replaced_by_defaults(weights, tmp_path, capfd):
     onnx_words = ["--format", "onnx", "--output", tmp_path / "m.onnx", "--opset", "0"]
     assert export("--weights", weights, *onnx_words) == 2
-    assert "opset 0" in capfd.readouterr().err
+    assert "opset must be from 13 to" in capfd.readouterr().err
     assert (
         export("--weights", weights, "--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms") == 2
     )
-    assert "platforms []" in capfd.readouterr().err
+    assert "platforms must be one or more of cpu, cuda, tpu; got []" in capfd.readouterr().err
 
 
 def test_an_older_opset_is_written(weights, tmp_path):
@@ -122,5 +125,5 @@ def test_a_runner_that_was_changed_is_not_replaced(tmp_path, capfd):
     beside = tmp_path / "onnx_runner.py"
     beside.write_text("mine")
     assert export("--weights", "none.pth", "--format", "onnx", "--output", tmp_path / "m.onnx", "--runner") == 2
-    assert f"{beside} is there already" in capfd.readouterr().err
+    assert f"{beside} exists and differs" in capfd.readouterr().err
     assert beside.read_text() == "mine"

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from yolox_jax.cli.main import main
 from yolox_jax.config import ConfigError
 from yolox_jax.inference import predict as prediction
 from yolox_jax.inference.input.frames import open_frames
-from yolox_jax.inference.output_files import Video, entry_of, save_image
+from yolox_jax.inference.output_files import Video, json_entry, save_image
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
 
@@ -87,9 +88,9 @@ def test_originals_are_never_overwritten(weights, folder, capfd):
     ("source", "message"),
     [
         ("film.mp4", "cannot be opened as a video"),
-        ("notes.txt", "nothing that can be read: give an image (.jpg"),
-        ("missing.jpg", "there is no such file"),
-        ("empty", "holds no images"),
+        ("notes.txt", "unsupported format. Pass an image (.jpg"),
+        ("missing.jpg", "no such file"),
+        ("empty", "contains no images"),
     ],
 )
 def test_sources_that_are_no_images_are_refused_before_the_weights_are_read(tmp_path, capfd, source, message):
@@ -181,9 +182,9 @@ def test_ctrl_c_ends_a_camera_with_whole_files(weights, tmp_path, monkeypatch, c
         taken.append(arguments)
         if len(taken) == 3:
             raise KeyboardInterrupt
-        return entry_of(*arguments)
+        return json_entry(*arguments)
 
-    monkeypatch.setattr(prediction, "entry_of", entry)
+    monkeypatch.setattr(prediction, "json_entry", entry)
     output = tmp_path / "out"
     assert predict("0", "--weights", weights, "--output", output, "--save", "drawings", "json", "jsonl") == 0
     monkeypatch.undo()
@@ -193,6 +194,25 @@ def test_ctrl_c_ends_a_camera_with_whole_files(weights, tmp_path, monkeypatch, c
     assert len(list(open_frames(output / "camera_0.mp4").frames)) == last - first + 1, "it takes the time that it took"
     assert "2 images" in capfd.readouterr().out
     assert not Camera.last.is_open
+
+
+def test_a_camera_that_fails_ends_the_command_with_its_error_and_whole_files(weights, tmp_path, monkeypatch, capfd):
+    codes, cameras, output = [], [], tmp_path / "out"
+
+    def open_camera(source: int | str) -> Camera:
+        cameras.append(Camera(source))
+        return cameras[-1]
+
+    monkeypatch.setattr(cv2, "VideoCapture", open_camera)
+    monkeypatch.setattr(Camera, "fails_at", 40)
+    words = ("0", "rtsp://here", "--weights", weights, "--output", output, "--save", "json", "jsonl")
+    thread = threading.Thread(target=lambda: codes.append(predict(*words)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert codes == [2]
+    assert "camera 0: reading frame 40 failed: no memory left" in capfd.readouterr().err
+    assert json.loads((output / "detections.json").read_text())
+    assert [camera.is_open for camera in cameras] == [False, False], "the one that was not reached too"
 
 
 def test_ctrl_c_before_the_first_frame_is_no_error(weights, tmp_path, monkeypatch, capfd):
@@ -264,7 +284,7 @@ def test_a_video_holds_what_was_done_before_a_failure(weights, tmp_path, monkeyp
     monkeypatch.setattr(prediction, "save_yolo", save)
     film, output = write_video(tmp_path / "film.mp4", 9), tmp_path / "out"
     assert predict(film, "--weights", weights, "--output", output, "--save", "drawings", "yolo") == 2
-    assert f"what is found in film_000006 cannot be written to {output}" in capfd.readouterr().err
+    assert f"the detections in film_000006 cannot be written to {output}" in capfd.readouterr().err
     assert len(list(open_frames(output / "film.mp4").frames)) == 6
 
 

@@ -77,7 +77,7 @@ def test_a_copy_runs_without_jax_and_the_package(kind, request, tmp_path):
     [
         (["m.onnx", "missing.png"], "missing.png is missing"),
         (["missing.onnx", "image.png"], "no file missing.onnx"),
-        (["m.onnx", "image.png", "--output", "drawn"], "--output drawn: give the name of an image file"),
+        (["m.onnx", "image.png", "--output", "drawn"], "--output drawn must be the name of an image file"),
     ],
 )
 def test_what_cannot_work_is_named_without_a_traceback(arguments, message, tmp_path):
@@ -139,8 +139,8 @@ def test_settings_are_those_of_the_file(with_suppression):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"opset": 99}, rf"opset 99.*ONNX Runtime {onnxruntime.__version__} reads up to \d+: install a newer"),
-        ({"ir_version": 99}, rf"IR version 99.*ONNX Runtime {onnxruntime.__version__} reads up to \d+"),
+        ({"opset": 99}, rf"opset 99.*ONNX Runtime {onnxruntime.__version__} supports up to \d+. Install a newer"),
+        ({"ir_version": 99}, rf"IR version 99.*ONNX Runtime {onnxruntime.__version__} supports up to \d+"),
         ({"metadata": False}, "not exported by yolox_jax.*'class_names'"),
     ],
 )

@@ -56,7 +56,7 @@ np.savez(sys.argv[3], **detect(given["images"], given["ratios"]))
 
 @pytest.fixture(scope="module", autouse=True)
 def _unchecked_shapes():
-    """The checker of shapes cannot broadcast a batch that is a symbol."""
+    """The checker of shapes cannot broadcast a symbolic batch size."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -130,17 +130,17 @@ def test_without_suppression_it_gives_the_decoded_predictions(model, tmp_path):
         ({"score_threshold": 1.5}, "score threshold 1.5"),
         ({"iou_threshold": 0.0}, "IoU threshold 0.0"),
         ({"precision": "int8"}, "precision 'int8'"),
-        ({"batch": 0}, "batch 0"),
-        ({"max_detections": 0}, "detections 0"),
+        ({"batch": 0}, "batch must be at least 1.*got 0"),
+        ({"max_detections": 0}, "max_detections must be at least 1; got 0"),
     ],
 )
-def test_settings_that_cannot_work_are_named(settings, message):
+def test_invalid_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         ExportSettings(**{"class_names": NAMES, "input_size": SMALL, **settings})
 
 
 def test_an_unknown_platform_is_named(model, tmp_path):
-    with pytest.raises(ConfigError, match=r"rocm2.*cpu, cuda, tpu"):
+    with pytest.raises(ConfigError, match=r"cpu, cuda, tpu; got .*rocm2"):
         export_stablehlo(model, tmp_path / "x.stablehlo", ExportSettings(NAMES, SMALL), platforms=["rocm2"])
 
 

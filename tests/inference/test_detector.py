@@ -16,7 +16,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.config.checks import check_input_size
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.inference.detector import Detector
-from yolox_jax.inference.input.images import as_array
+from yolox_jax.inference.input.images import to_bgr_array
 from yolox_jax.models import create_model
 from yolox_jax.postprocess import decode, postprocess
 from yolox_jax.weights import export_state_dict, save_weights
@@ -309,9 +309,9 @@ def test_pil_images_of_16_bits_are_seen_as_files_of_them_are(tmp_path):
     path = tmp_path / "deep.png"
     cv2.imwrite(str(path), np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16)
     with PIL.Image.open(path) as image:
-        np.testing.assert_array_equal(as_array(image), as_array(path))
-    with pytest.raises(ValueError, match="of mode F has numbers of any range"):
-        as_array(PIL.Image.new("F", (4, 4)))
+        np.testing.assert_array_equal(to_bgr_array(image), to_bgr_array(path))
+    with pytest.raises(ValueError, match="of mode F has no fixed range"):
+        to_bgr_array(PIL.Image.new("F", (4, 4)))
 
 
 def test_published_weights_find_the_objects_of_a_photograph(shared: Path):

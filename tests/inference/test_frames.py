@@ -1,9 +1,13 @@
 """Images from every kind of source."""
 
 import contextlib
+import os
+import queue
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +15,7 @@ import pytest
 
 from videos import RATE, Camera, left_edge, write_video
 from yolox_jax.config import ConfigError
-from yolox_jax.inference.input.frames import USUAL_RATE, is_endless, open_frames
+from yolox_jax.inference.input.frames import DEFAULT_RATE, is_endless, open_frames
 
 
 @pytest.fixture
@@ -88,13 +92,82 @@ def test_a_camera_gives_its_newest_frame_and_is_given_back(monkeypatch, source):
     assert not Camera.last.is_open
 
 
+def within(seconds: float, function: Callable[[], Any]) -> Any:
+    """The result of a function that may hang, which then fails the test."""
+    outcome: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+
+    def call() -> None:
+        try:
+            outcome.put((function(), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    result, error = outcome.get(timeout=seconds)
+    if error is not None:
+        raise error
+    return result
+
+
+@pytest.mark.parametrize("source", ["film.mp4", "0", "rtsp://here"])
+@pytest.mark.parametrize("fails_at", [0, 3])
+def test_a_failure_while_reading_is_raised_after_the_frames_before_it(tmp_path, monkeypatch, source, fails_at):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "film.mp4", 5)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "fails_at", fails_at)
+    numbers = []
+    message = rf"({source}|camera 0): reading frame {fails_at} failed: no memory left"
+    with contextlib.closing(open_frames(source)) as opened, pytest.raises(ConfigError, match=message):
+        within(10, lambda: numbers.extend(frame.number for frame in opened.frames))
+    assert numbers == sorted(numbers) and (not fails_at or numbers[-1] == fails_at - 1)
+    if source == "film.mp4":
+        assert numbers == list(range(fails_at))
+    assert not Camera.last.is_open
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reads")]
+
+
+@pytest.mark.parametrize("source", ["0", "rtsp://here"])
+def test_a_stream_that_ends_while_nobody_reads_gives_its_last_frame_and_ends(monkeypatch, caplog, source):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "ends_at", 4)
+    with contextlib.closing(open_frames(source)) as opened:
+        next(opened.frames)
+        time.sleep(0.1)
+        assert [frame.number for frame in within(10, lambda: list(opened.frames))] == [3]
+    assert "has no more frames" in caplog.text
+
+
+@pytest.mark.parametrize("source", ["film.mp4", "0", "rtsp://here"])
+def test_closing_before_the_first_frame_releases_the_capture(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "film.mp4", 5)
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    opened = open_frames(source)
+    assert Camera.last.is_open
+    opened.close()
+    assert not Camera.last.is_open
+    assert list(opened.frames) == []
+
+
+@pytest.mark.parametrize("is_set", [False, True])
+def test_opening_a_video_leaves_the_environment_and_the_log_level(tmp_path, monkeypatch, is_set):
+    monkeypatch.delenv("OPENCV_FFMPEG_LOGLEVEL", raising=False)
+    if is_set:
+        monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "16")
+    before, level = dict(os.environ), cv2.utils.logging.getLogLevel()
+    open_frames(write_video(tmp_path / "square.mp4", 3)).close()
+    assert dict(os.environ) == before
+    assert cv2.utils.logging.getLogLevel() == level
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("missing.jpg", "there is no such file or folder"),
+        ("missing.jpg", "no such file or folder"),
         ("missing/*.jpg", "no image matches"),
-        ("empty", "holds no images"),
-        ("notes.txt", "nothing that can be read.*a stream"),
+        ("empty", "contains no images"),
+        ("notes.txt", "unsupported format.*a stream"),
         ("broken.mp4", "cannot be opened as a video"),
         ("99", "camera 99 cannot be opened.*connected"),
         ("rtsp://127.0.0.1:1/x", "rtsp://127.0.0.1:1/x cannot be opened.*server"),
@@ -117,9 +190,9 @@ def test_a_folder_named_with_digits_is_no_camera(tmp_path, monkeypatch):
     assert not is_endless("2024") and is_endless("2025")
 
 
-def test_the_ticks_of_a_clock_are_no_rate(monkeypatch):
-    """OpenCV writes no video of so many frames a second."""
+def test_a_rate_in_clock_ticks_is_ignored(monkeypatch):
+    """OpenCV cannot write a video at such a rate."""
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     monkeypatch.setattr(Camera, "rate", 90_000.0)
     with contextlib.closing(open_frames(0)) as camera:
-        assert camera.rate == USUAL_RATE
+        assert camera.rate == DEFAULT_RATE

@@ -45,12 +45,12 @@ def test_a_truncated_file_is_named(tmp_path: Path, suffix: str):
 
 def test_an_npz_of_pickles_is_refused(tmp_path: Path):
     np.savez(tmp_path / "w.npz", a=np.array([{}], dtype=object))
-    with pytest.raises(WeightsError, match=r"w\.npz is damaged or no \.npz file of arrays"):
+    with pytest.raises(WeightsError, match=r"w\.npz is damaged or not an \.npz file of arrays"):
         read_weights(tmp_path / "w.npz")
 
 
 def test_a_run_directory_gives_its_best_weights_or_else_its_last(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="no run directory with weights"):
+    with pytest.raises(FileNotFoundError, match="not a run directory with weights"):
         read_weights(tmp_path)
     for name in ("last", "best"):
         save_weights(tmp_path / name / "weights.safetensors", ARRAYS, {"from": name})
@@ -61,9 +61,9 @@ def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         read_weights(tmp_path / "nowhere.pth")
     (tmp_path / "w.onnx").touch()
-    with pytest.raises(WeightsError, match=r"w\.onnx: weights are read from \.pth"):
+    with pytest.raises(WeightsError, match=r"w\.onnx: weights must be a \.pth"):
         read_weights(tmp_path / "w.onnx")
-    with pytest.raises(WeightsError, match=r"written to \.safetensors or \.npz"):
+    with pytest.raises(WeightsError, match=r"written to \.safetensors or \.npz only"):
         save_weights(tmp_path / "w.pth", ARRAYS, {})
 
 
@@ -74,7 +74,7 @@ def test_files_that_only_look_like_npz_are_named(tmp_path: Path):
     np.savez(good, weight=np.zeros(3))
     damaged.write_bytes(good.read_bytes().replace(b"'descr'", b"(((scr'"))
     for path in (tmp_path / "one.npz", damaged):
-        with pytest.raises(WeightsError, match=rf"{path.name} is damaged or no \.npz file"):
+        with pytest.raises(WeightsError, match=rf"{path.name} is damaged or not an \.npz file"):
             read_weights(path)
 
 
@@ -85,7 +85,7 @@ def test_files_that_only_look_like_npz_are_named(tmp_path: Path):
 def test_metadata_of_other_programs_is_named(tmp_path: Path, key: str, value: str):
     path = tmp_path / "w.safetensors"
     save_weights(path, {"weight": np.zeros(3, np.float32)}, {key: value})
-    with pytest.raises(WeightsError, match=rf"w\.safetensors: its metadata has {key} .*which is not a JSON list"):
+    with pytest.raises(WeightsError, match=rf"w\.safetensors: {key} in its metadata must be a JSON list .*; got '"):
         read_weights(path)
 
 

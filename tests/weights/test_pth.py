@@ -101,11 +101,11 @@ def test_a_truncated_file_is_named(tmp_path: Path, save: Any, share: float):
     path = save(tmp_path / "short.pth", _state_dict()[0])
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(WeightsError, match=r"short\.pth.*(cut short|damaged)"):
+    with pytest.raises(WeightsError, match=r"short\.pth.*(truncated|damaged)"):
         read_pth(path)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"a": 1}}, {"epoch": 3}])
 def test_a_file_without_tensors_is_refused(tmp_path: Path, content: object):
-    with pytest.raises(WeightsError, match=r"w\.pth holds .*state dict"):
+    with pytest.raises(WeightsError, match=r"w\.pth contains .*state dict"):
         read_pth(save_zip(tmp_path / "w.pth", content))

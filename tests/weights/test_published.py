@@ -70,7 +70,7 @@ def names_in(cache: Path) -> set[str]:
     return {path.name for path in cache.iterdir()} - {"yolox_nano.lock"}
 
 
-def test_the_first_call_fetches_and_converts_and_later_ones_ask_nobody(server, cache, nano, monkeypatch):
+def test_the_first_call_downloads_and_converts_and_later_calls_send_no_request(server, cache, nano, monkeypatch):
     server.answers = [file(nano)]
     seen = []
     path = published_weights("yolox_nano", on_progress=lambda *counts: seen.append(counts))
@@ -89,7 +89,7 @@ def test_the_first_call_fetches_and_converts_and_later_ones_ask_nobody(server, c
     assert names_in(cache) == {"yolox_nano.safetensors", "yolox_nano.json"}, "nothing else is kept"
 
 
-def test_the_release_of_the_original_is_where_they_come_from(server, monkeypatch):
+def test_they_come_from_the_release_of_the_original(server, monkeypatch):
     asked = []
 
     def refuse(url, path, **_):
@@ -105,13 +105,13 @@ def test_the_release_of_the_original_is_where_they_come_from(server, monkeypatch
     assert asked == [f"{release}/yolox_x.pth", f"{release}/yolox_darknet.pth"]
 
 
-def test_an_unknown_name_is_refused_with_those_that_there_are(server):
-    with pytest.raises(WeightsError, match="'yolox_z'; choose one of yolox_nano, .*yolox_darknet53"):
+def test_an_unknown_name_is_refused_with_the_known_ones(server):
+    with pytest.raises(WeightsError, match="'yolox_z'. Choose one of yolox_nano, .*yolox_darknet53"):
         published_weights("yolox_z")
     assert server.requests == []
 
 
-def test_offline_nothing_is_asked_for_and_the_way_out_is_named(server, cache, nano, monkeypatch):
+def test_offline_no_request_is_sent_and_the_way_out_is_named(server, cache, nano, monkeypatch):
     server.answers = [file(nano)]
     monkeypatch.setenv("YOLOX_JAX_OFFLINE", "1")
     with pytest.raises(WeightsError) as caught:
@@ -126,10 +126,10 @@ def test_offline_nothing_is_asked_for_and_the_way_out_is_named(server, cache, na
 
 
 @pytest.mark.parametrize("content", ["a page", "cut", "other", "three classes"])
-def test_what_is_not_the_published_file_is_refused_and_not_recorded(server, cache, nano, tmp_path, content):
+def test_another_file_than_the_published_one_is_refused_and_not_recorded(server, cache, nano, tmp_path, content):
     contents = {
-        "a page": (b"<html>hello</html>", "damaged or no file of torch.save"),
-        "cut": (nano[: len(nano) // 2], "cut short"),
+        "a page": (b"<html>hello</html>", "damaged or was not written by torch.save"),
+        "cut": (nano[: len(nano) // 2], "truncated"),
         "other": (pth_of(_tensors(width=24), tmp_path), "these are not weights of a YOLOX variant"),
         "three classes": (
             pth_of(_tensors(classes=3), tmp_path),
@@ -155,7 +155,7 @@ def test_weights_of_another_variant_are_refused(server, cache, nano):
 @pytest.mark.parametrize("answer", [status(404), status(500), status(302, "http://127.0.0.1:1/w")])
 def test_a_failed_download_leaves_nothing_and_names_the_way_out(server, cache, answer):
     server.answers = [answer]
-    with pytest.raises(WeightsError, match=rf"{server.url}/mirror/yolox_nano.pth .* put it at {cache}/yolox_nano.pth"):
+    with pytest.raises(WeightsError, match=rf"{server.url}/mirror/yolox_nano.pth .* to {cache}/yolox_nano.pth"):
         published_weights("yolox_nano")
     assert names_in(cache) == set()
 
@@ -196,14 +196,14 @@ def test_a_damaged_record_is_named(server, cache, nano, content):
     server.answers = [file(nano)]
     published_weights("yolox_nano")
     (cache / "yolox_nano.json").write_text(content)
-    with pytest.raises(WeightsError, match=rf"{cache}/yolox_nano.json is damaged; delete it"):
+    with pytest.raises(WeightsError, match=rf"{cache}/yolox_nano.json is damaged. Delete it"):
         published_weights("yolox_nano")
 
 
 def test_a_cache_that_cannot_be_written_is_named_before_anything_is_fetched(server, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(WeightsError, match=rf"cannot be kept in {tmp_path}/file/yolox_jax/weights: .*XDG_CACHE_HOME"):
+    with pytest.raises(WeightsError, match=rf"cannot be stored in {tmp_path}/file/yolox_jax/weights: .*XDG_CACHE_HOME"):
         published_weights("yolox_nano")
     assert server.requests == []
 
@@ -216,13 +216,13 @@ def test_a_disk_that_fills_up_leaves_nothing(server, cache, nano, monkeypatch):
     server.answers = [file(nano)]
     with monkeypatch.context() as patch:
         patch.setattr(published, "save_weights", fail)
-        with pytest.raises(WeightsError, match="cannot be kept in .*: No space left on device. Make room"):
+        with pytest.raises(WeightsError, match="cannot be stored in .*: No space left on device. Free disk space"):
             published_weights("yolox_nano")
     assert names_in(cache) == set()
     assert published_weights("yolox_nano").is_file()
 
 
-def test_threads_fetch_once(server, cache, nano):
+def test_threads_download_once(server, cache, nano):
     server.answers = [file(nano, pause_s=0.02)]
     paths = []
     threads = [threading.Thread(target=lambda: paths.append(published_weights("yolox_nano"))) for _ in range(4)]
@@ -234,7 +234,7 @@ def test_threads_fetch_once(server, cache, nano):
     assert len(server.requests) == 1
 
 
-def test_of_two_processes_one_fetches_and_what_a_killed_one_leaves_is_removed(server, cache, nano):
+def test_of_two_processes_one_downloads_and_the_files_of_a_killed_one_are_removed(server, cache, nano):
     def start() -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-c", FETCH, "yolox_nano"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -260,11 +260,15 @@ def test_a_process_killed_while_weights_are_replaced_leaves_nothing_that_counts(
     path = published_weights("yolox_nano")
     path.unlink()
 
-    def replaced(*_):
-        raise KeyboardInterrupt
+    replace = Path.replace
+
+    def replace_and_die(temporary, target):
+        replace(temporary, target)
+        if target == path:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(published, "_sha256", replaced)
+        patch.setattr(Path, "replace", replace_and_die)
         with pytest.raises(KeyboardInterrupt):
             published_weights("yolox_nano")
     path.write_bytes(b"of the killed process")

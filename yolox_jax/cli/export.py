@@ -1,17 +1,13 @@
 """`yolox-jax export`: writes a network as one file that runs without this package."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from yolox_jax.config import ConfigError
-from yolox_jax.files import ensure_writable_folder
-
-RUNNER = Path(__file__).parents[1] / "export" / "onnx_runner.py"
-SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+from yolox_jax.cli.progress import show_download
+from yolox_jax.export import export
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,61 +47,17 @@ class ExportArguments:
 
 
 def main(argv: list[str]) -> None:
-    """Exports; `argv` is the command line after `export`."""
+    """Run the export; `argv` is the command line after `export`."""
     arguments = tyro.cli(ExportArguments, args=argv, prog="yolox-jax export")
-    _check(arguments)
-    ensure_writable_folder(arguments.output.parent, "the folder of --output,")
-    # Here, so that the help and wrong flags are answered before jax is loaded.
-    from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.export.settings import ExportSettings
-    from yolox_jax.inference.options import chosen_names, chosen_size
-    from yolox_jax.weights import read_model
-
-    model, metadata = read_model(fetch_if_published(arguments.weights))
-    settings = ExportSettings(
-        class_names=chosen_names(None, metadata, model.num_classes),
-        input_size=chosen_size(arguments.input_size, metadata, model.variant),
-        precision=arguments.precision,
-        batch=arguments.batch,
-        nms=arguments.nms,
-        score_threshold=arguments.score_threshold,
-        iou_threshold=arguments.iou_threshold,
-        class_agnostic=arguments.class_agnostic,
-        max_detections=arguments.max_detections,
-    )
-    if arguments.format == "stablehlo":
-        from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
-
-        platforms = PLATFORMS if arguments.platforms is None else arguments.platforms
-        export_stablehlo(model, arguments.output, settings, platforms=platforms)
-    else:
-        from yolox_jax.export.onnx import OPSET, export_onnx
-
-        export_onnx(model, arguments.output, settings, opset=OPSET if arguments.opset is None else arguments.opset)
-        if arguments.runner:
-            print(f"wrote {shutil.copy(RUNNER, arguments.output.parent)}")
+    options = dataclasses.asdict(arguments)
+    with show_download() as on_progress:
+        exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
+    if exported.runner is not None:
+        print(f"wrote {exported.runner}")
+    settings = exported.settings
     height, width = settings.input_size
     print(
-        f"wrote {arguments.output}: {model.variant}, {model.num_classes} classes, {height}x{width} px, "
-        f"{settings.precision}, batch {settings.batch or 'any'}, {arguments.output.stat().st_size / 2**20:.1f} MiB; "
-        "docs/export.md says how to run it"
+        f"wrote {exported.path}: {exported.variant}, {len(settings.class_names)} classes, {height}x{width} px, "
+        f"{settings.precision}, batch {settings.batch or 'any'}, {exported.path.stat().st_size / 2**20:.1f} MiB; "
+        "see docs/export.md for how to run it"
     )
-
-
-def _check(arguments: ExportArguments) -> None:
-    """What can be refused before jax is loaded."""
-    suffix = SUFFIXES[arguments.format]
-    if arguments.output.suffix != suffix:
-        raise ConfigError(f"--output {arguments.output}: a file of {arguments.format} has a name that ends in {suffix}")
-    if arguments.output.is_dir():
-        raise ConfigError(f"--output {arguments.output} is a folder: give the name of a file")
-    for flag, value, of in (
-        ("--platforms", arguments.platforms, "stablehlo"),
-        ("--opset", arguments.opset, "onnx"),
-        ("--runner", arguments.runner or None, "onnx"),
-    ):
-        if value is not None and arguments.format != of:
-            raise ConfigError(f"{flag} is for --format {of} alone: leave it out")
-    beside = arguments.output.with_name(RUNNER.name)
-    if arguments.runner and beside.exists() and beside.read_bytes() != RUNNER.read_bytes():
-        raise ConfigError(f"{beside} is there already, and is another one: remove it first, or leave out --runner")

@@ -1,10 +1,9 @@
-"""Writes a network as an ONNX file, from the uint8 image batch to boxes, scores, classes and their count.
+"""Exports a network to ONNX, from the uint8 image batch to boxes, scores, classes and their count.
 
-The graph is written from the weights, not traced: in NCHW and with the nodes that runtimes have fast kernels for. For
-`yolox_jax/export/onnx_runner.py`, or any other program, all that is needed is in the file and its metadata.
+The graph is built from the weights, not traced: in NCHW, and of nodes that runtimes have fast kernels for. The file and
+its metadata contain all that `yolox_jax/export/onnx_runner.py`, or any other program, needs.
 """
 
-import os
 from pathlib import Path
 
 from yolox_jax.config import ConfigError
@@ -19,21 +18,22 @@ from yolox_jax.export.onnx_graph import Graph, Value
 from yolox_jax.export.onnx_network import write_network
 from yolox_jax.export.onnx_output import write_detections, write_predictions
 from yolox_jax.export.settings import ExportSettings
+from yolox_jax.files import atomic_write
 from yolox_jax.models import YOLOX, fold_batch_norm
 
 OPSET = 17
-"""Read by ONNX Runtime from 1.12 (2022), TensorRT from 8.6 and OpenVINO from 2022.3 on."""
+"""Supported by ONNX Runtime 1.12 (2022), TensorRT 8.6, OpenVINO 2022.3 and later."""
 LOWEST_OPSET = 13
-"""The first in which axes are inputs, as they are written here."""
+"""The first in which axes are inputs, which the graph relies on."""
 
 
 def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, opset: int = OPSET) -> Path:
-    """Write an ONNX file of a model in evaluation mode, and have onnx check it, shapes included.
+    """Write an ONNX file of a model in evaluation mode, and check it with the onnx checker, including shapes.
 
     Inputs of the file, for N images:
         images: uint8 [N, H, W, 3], BGR, letterboxed: scaled by one ratio to fit into the input size, at the top left,
             the rest filled with 114 (`yolox_jax.data.letterbox`).
-        ratios: float32 [N], these ratios. Only with `nms`.
+        ratios: float32 [N], the ratio of each image. Only with `nms`.
 
     Outputs with `nms`, best first and padded to K = `max_detections`, as `yolox_jax.structures.Detections`:
         boxes: float32 [N, K, 4], x1, y1, x2, y2 in px of the original images (those of the input divided by the
@@ -42,26 +42,27 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
         classes: int32 [N, K]; -1 where there is none.
         count: int32 [N], the number of detections.
 
-    Output without `nms`, for runtimes that lack it or bring their own:
-        predictions: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` gives it: centre x, centre y, width and
+    Output without `nms`, for runtimes that lack it or have their own:
+        predictions: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` returns it: centre x, centre y, width and
             height in px of the input, not divided by the ratio, then objectness and class probabilities.
 
-    The metadata of the file holds, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
+    The metadata of the file, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
     `input_size` (height, width), `layout`, `colour_order`, `padding`, `score_threshold`, `iou_threshold`,
     `class_agnostic`, `max_detections`, `precision` and `producer`.
 
     Args:
-        model: left as it is.
-        path: where to; its folder is made. An existing file is replaced once the new one is complete.
+        model: is not changed.
+        path: the file to write; its folder is created if needed. An existing file is replaced once the new one is
+            complete.
         settings: shapes, precision and suppression. In float16 the file is half as large; inputs, outputs and decoding
-            stay as above.
-        opset: version of the ONNX operators, 13 or newer; an older one is read by older runtimes.
+            do not change.
+        opset: version of the ONNX operators, at least 13. Older runtimes support only older versions.
 
     Returns:
         `path`.
 
     Raises:
-        ConfigError: a setting cannot work, or weights are too large for float16.
+        ConfigError: a setting is invalid, or weights are too large for float16.
     """
     settings.check(model)
     _check(settings.precision, opset)
@@ -69,7 +70,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     input_size = settings.input_size
     graph = Graph(settings.precision, opset)
     inputs = [Value("images", "uint8", (images_axis, *input_size, 3))]
-    # While a pixel is one byte, moving it is cheapest.
+    # Transposing is cheapest while a pixel is one byte.
     channels_first = graph.add("Transpose", ["images"], "images/channels_first", perm=[0, 3, 1, 2])
     levels = write_network(
         graph, fold_batch_norm(model), graph.cast(channels_first, settings.precision, "images/pixels")
@@ -88,22 +89,18 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
 
 def _check(precision: str, opset: int) -> None:
     if precision == "bfloat16":
-        raise ConfigError("precision bfloat16: few runtimes of ONNX know it; choose float32 or float16")
+        raise ConfigError("few ONNX runtimes support precision bfloat16. Choose float32 or float16")
     newest = onnx.defs.onnx_opset_version()
     if not LOWEST_OPSET <= opset <= newest:
         raise ConfigError(
-            f"opset {opset}: the graph needs {LOWEST_OPSET} or newer, and onnx {onnx.__version__} knows up to {newest}"
+            f"opset must be from {LOWEST_OPSET} to {newest}, the newest of onnx {onnx.__version__}; got {opset}"
         )
 
 
 def _save(model: onnx.ModelProto, path: Path) -> Path:
-    """Write, check and only then put in place."""
+    """Write the file; one that the checker refuses does not replace the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        onnx.save_model(model, partial)
-        onnx.checker.check_model(partial, full_check=True)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        onnx.save_model(model, temporary)
+        onnx.checker.check_model(temporary, full_check=True)
     return path

@@ -1,4 +1,4 @@
-"""An ONNX graph, written node by node."""
+"""Builds an ONNX graph node by node."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,13 +27,13 @@ class Value(NamedTuple):
     element_type: str
     """A key of `ELEMENT_TYPES`."""
     shape: tuple[int | str, ...]
-    """A text names an axis that can have any length."""
+    """A string names an axis of any length."""
 
 
 class Graph:
-    """Nodes in the order of their computation, and their constants.
+    """Nodes in the order of computation, and their constants.
 
-    A value is known by its name, which is that of the node or constant it comes from.
+    A value has the name of the node or constant that it comes from.
     """
 
     def __init__(self, precision: str, opset: int):
@@ -50,32 +50,32 @@ class Graph:
     def add_many(
         self, operator: str, inputs: Sequence[str], name: str, outputs: Sequence[str], **attributes: Any
     ) -> list[str]:
-        """Add a node with several outputs and return them; they are called `name/output`."""
+        """Add a node with several outputs, called `name/output`, and return them."""
         names = [f"{name}/{output}" for output in outputs]
         self._nodes.append(helper.make_node(operator, list(inputs), names, name=name, **attributes))
         return names
 
     def constant(self, name: str, array: Shaped[np.ndarray, "..."] | np.generic) -> str:
-        """Add a constant of the array's own type."""
+        """Add a constant of the array's type."""
         self._constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
         return name
 
     def integers(self, *values: int) -> str:
-        """A list of int64, such as a shape or axes; equal lists are one constant."""
+        """Add a list of int64, such as a shape or axes. Equal lists share one constant."""
         return self.constant("/".join(["integers", *map(str, values)]), np.array(values, np.int64))
 
     def weight(self, name: str, array: Shaped[np.ndarray, "..."]) -> str:
         """Add a constant in the precision of the graph.
 
         Raises:
-            ConfigError: the array has values that this precision cannot hold.
+            ConfigError: the array has values beyond the range of this precision.
         """
         with np.errstate(over="ignore"):
             rounded = array.astype(self.precision)
         if not np.isfinite(rounded).all():
             raise ConfigError(
-                f"{name} has values up to {np.abs(array).max():.3g}, which {self.precision} cannot hold; "
-                "look at the weights, or export in float32"
+                f"{name} has values up to {np.abs(array).max():.3g}, beyond the range of {self.precision}. Check the "
+                "weights, or export in float32"
             )
         return self.constant(name, rounded)
 
@@ -84,7 +84,7 @@ class Graph:
         return self.add("Cast", [value], name, to=ELEMENT_TYPES[element_type])
 
     def maximum(self, value: str, axis: int, name: str) -> str:
-        """The largest along an axis, which stays with length 1."""
+        """Add the maximum along an axis, which is kept with length 1."""
         if self.opset < 18:  # since then the axes are an input
             return self.add("ReduceMax", [value], name, axes=[axis], keepdims=1)
         return self.add("ReduceMax", [value, self.integers(axis)], name, keepdims=1)
@@ -92,7 +92,7 @@ class Graph:
     def model(
         self, inputs: Sequence[Value], outputs: Sequence[Value], *, version: str, metadata: Mapping[str, str]
     ) -> onnx.ModelProto:
-        """The finished model."""
+        """Return the finished model."""
         graph = helper.make_graph(
             self._nodes,
             "yolox",
@@ -104,7 +104,7 @@ class Graph:
         model = helper.make_model(
             graph,
             opset_imports=opsets,
-            # The newest version, which is the default, would keep older runtimes out.
+            # The default, the newest version, would exclude older runtimes.
             ir_version=helper.find_min_ir_version_for(opsets),
             producer_name="yolox_jax",
             producer_version=version,

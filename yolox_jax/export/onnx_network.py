@@ -1,6 +1,6 @@
 """Backbone, neck and head as ONNX nodes, in NCHW, from a model with batch norm folded.
 
-Nodes and weights are named as in the original's state dict (SPEC A1.8).
+Nodes and weights are named as in the original's state dict (docs/yolox.md, 2.8).
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def write_network(graph: Graph, model: YOLOX, images: str) -> list[str]:
         images: [N, 3, H, W] in the precision of the graph.
 
     Returns:
-        For each stride raw predictions [N, 5 + C, h, w]: tx, ty, tw, th, objectness logit, class logits.
+        For each stride, raw predictions [N, 5 + C, h, w]: tx, ty, tw, th, objectness logit, class logits.
     """
     if isinstance(model.backbone, YOLOFPN):
         features = _fpn(graph, model.backbone, images)
@@ -79,7 +79,7 @@ def _predictions(graph: Graph, head: YOLOXHead, level: int, feature: str) -> str
     x = _block(graph, head.stems[level], feature, f"head.stems.{level}")
     classes = _block(graph, head.cls_convs[level], x, f"head.cls_convs.{level}")
     boxes = _block(graph, head.reg_convs[level], x, f"head.reg_convs.{level}")
-    both = _side_by_side([head.reg_preds[level], head.obj_preds[level]])
+    both = _concat_convs([head.reg_preds[level], head.obj_preds[level]])
     predictions = [
         _conv(graph, *both, boxes, f"head.reg_obj_preds.{level}"),
         _conv(graph, *_kernel_and_bias(head.cls_preds[level]), classes, f"head.cls_preds.{level}"),
@@ -88,7 +88,7 @@ def _predictions(graph: Graph, head: YOLOXHead, level: int, feature: str) -> str
 
 
 def _block(graph: Graph, block: nnx.Module, x: str, name: str) -> str:
-    """A block or a list of them, one behind the other."""
+    """Add a block, or a sequence of blocks."""
     match block:
         case nnx.List():
             for index, part in enumerate(block):
@@ -114,7 +114,7 @@ def _block(graph: Graph, block: nnx.Module, x: str, name: str) -> str:
         case Focus():
             kernel, bias = _kernel_and_bias(block.conv.conv)
             return _base_conv(graph, block.conv, _on_pixels(kernel), bias, x, f"{name}.conv", stride=2)
-    raise TypeError(f"{name} is a {type(block).__name__}, which has no ONNX form here")
+    raise TypeError(f"{name} is a {type(block).__name__}, which cannot be exported to ONNX")
 
 
 def _base_conv(
@@ -127,7 +127,7 @@ def _base_conv(
     *,
     stride: int | None = None,
 ) -> str:
-    """Convolution and activation."""
+    """Add a convolution and its activation."""
     stride = block.conv.stride if stride is None else stride
     x = _conv(graph, kernel, bias, x, f"{name}.conv", stride=stride, groups=block.conv.groups)
     match block.activation:
@@ -166,17 +166,17 @@ def _kernel_and_bias(conv: Conv) -> tuple[Float[np.ndarray, "O I h w"], Float[np
     return np.asarray(conv.kernel[...]).transpose(3, 2, 0, 1), np.asarray(conv.bias[...])
 
 
-def _side_by_side(convs: Sequence[Conv]) -> tuple[Float[np.ndarray, "O I h w"], Float[np.ndarray, " O"]]:
-    """One convolution with the outputs of several."""
+def _concat_convs(convs: Sequence[Conv]) -> tuple[Float[np.ndarray, "O I h w"], Float[np.ndarray, " O"]]:
+    """Concatenate the outputs of several convolutions into one."""
     kernels, biases = zip(*map(_kernel_and_bias, convs), strict=True)
     return np.concatenate(kernels), np.concatenate(biases)
 
 
 def _on_pixels(kernel: Float[np.ndarray, "O 12 3 3"]) -> Float[np.ndarray, "O 3 6 6"]:
-    """The kernel behind a Focus as one with stride 2 on the image itself: as many products, no rearrangement.
+    """Convert the kernel after a Focus to one with stride 2 on the image: as many products, without rearrangement.
 
-    The twelve channels are four patches of three (`Focus` has their order); the pixel of a patch in row r of the kernel
-    lies in row 2 r plus its row parity.
+    The twelve channels are four patches of three colours, in the order of `Focus`. Row r of the kernel for a patch
+    becomes row 2 r plus the row parity of the patch.
     """
     outputs = len(kernel)
     by_parity = kernel.reshape(outputs, 2, 2, 3, 3, 3)  # column parity, row parity, colour, row, column
@@ -194,7 +194,7 @@ def _spatial_pyramid(graph: Graph, block: SPPBottleneck, x: str, name: str) -> s
 
 
 def _upsample(graph: Graph, x: str) -> str:
-    """Nearest-neighbour enlargement by two."""
+    """Add nearest-neighbour upsampling by two."""
     scales = graph.constant("upsample.scales", np.array([1, 1, 2, 2], np.float32))
     return graph.add(
         "Resize",
@@ -207,5 +207,5 @@ def _upsample(graph: Graph, x: str) -> str:
 
 
 def _concat(graph: Graph, values: Sequence[str]) -> str:
-    """Join channels."""
+    """Concatenate channels."""
     return graph.add("Concat", values, f"{values[0]}.concat", axis=1)

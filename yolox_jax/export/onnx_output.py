@@ -1,6 +1,6 @@
-"""Decoding and non-maximum suppression as ONNX nodes, in float32 whatever the precision of the network.
+"""Decoding and non-maximum suppression as ONNX nodes, in float32 for every precision of the network.
 
-Both compute what `yolox_jax.postprocess` does (SPEC A2.1, A5).
+Both compute the same as `yolox_jax.postprocess` (docs/yolox.md, 3 and 9.2).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from yolox_jax.export.settings import Suppression
 
 
 class _Decoded(NamedTuple):
-    """Parts of the output, channels first, so that maxima over classes run along whole rows."""
+    """Parts of the output, channels first, so that maxima over classes read contiguous rows."""
 
     centres: str
     """[N, 2, A], px of the network input, as is the next."""
@@ -28,7 +28,7 @@ class _Decoded(NamedTuple):
 def write_predictions(
     graph: Graph, levels: Sequence[str], batch: int | str, image_size: tuple[int, int], num_classes: int
 ) -> list[Value]:
-    """Add the output `predictions`: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` gives it.
+    """Add the output `predictions`: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` returns it.
 
     Args:
         graph: nodes are added to it.
@@ -107,19 +107,19 @@ def _decode(graph: Graph, levels: Sequence[str], image_size: tuple[int, int], nu
 
 
 class _Candidates(NamedTuple):
-    """Predictions above the threshold, best first; M is their number in the image that has most, or 1."""
+    """Predictions above the threshold, best first. M is the largest number in an image, at least 1."""
 
     boxes: str
     """[N, M, 4] x1, y1, x2, y2 in px."""
     scores: str
-    """[N, M]; -1 behind the candidates of an image."""
+    """[N, M]; -1 after the candidates of an image."""
     classes: str
     """int64 [N, M]."""
 
 
 def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_threshold: float) -> _Candidates:
-    # The sigmoid of the largest logit is the largest sigmoid; so is the class below that of the largest logit, which
-    # `postprocess` can see differently only where two sigmoids round to one number.
+    # The sigmoid of the largest logit is the largest sigmoid. In the same way, the class below is that of the largest
+    # logit, which differs from `postprocess` only if two sigmoids round to the same number.
     best = graph.add("Sigmoid", [graph.maximum(decoded.classes, 1, "score/best_logit")], "score/best")
     objectness = graph.add("Sigmoid", [decoded.objectness], "score/objectness")
     product = graph.add("Mul", [objectness, best], "score/product")
@@ -136,7 +136,7 @@ def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_thresho
     largest = graph.add("ReduceMax", [numbers], "candidates/largest", keepdims=0)
     most = graph.add("Max", [largest, graph.integers(1)], "candidates/most")
     masked = graph.add("Where", [good, scores, graph.constant("candidates/none", np.float32(-1))], "candidates/masked")
-    # Of equal scores TopK puts the first anchor first.
+    # TopK orders equal scores by anchor.
     ranked, order = graph.add_many("TopK", [masked, most], "candidates/ranked", ["scores", "order"], axis=1)
 
     order = graph.add("Unsqueeze", [order, graph.integers(1)], "candidates/order")  # [N, 1, M]
@@ -154,17 +154,17 @@ def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_thresho
 
 
 def _take(graph: Graph, values: str, order: str, channels: int, name: str) -> str:
-    """The columns `order` [N, 1, M] of values [N, channels, A]."""
+    """Gather the columns `order` [N, 1, M] of values [N, channels, A]."""
     columns = graph.add("Expand", [order, graph.integers(1, channels, 1)], f"{name}/columns")
     return graph.add("GatherElements", [values, columns], name, axis=2)
 
 
 def _suppress(graph: Graph, candidates: _Candidates, num_classes: int, suppression: Suppression) -> str:
-    """int64 [N, M]: 1 for each candidate that stays."""
+    """Return int64 [N, M], with 1 for each candidate that is kept."""
     scores = graph.add("Unsqueeze", [candidates.scores, graph.integers(1)], "nms/scores")
     if not suppression.class_agnostic:
-        # Each candidate has a score in its own class alone, so boxes of different classes never meet. The other way,
-        # boxes moved apart by class, would round them.
+        # Each candidate has a score in its own class only, so boxes of different classes do not suppress each other.
+        # The alternative, an offset to the boxes of each class, would round them.
         own = graph.add("Unsqueeze", [candidates.classes, graph.integers(1)], "nms/own_class")
         all_classes = graph.constant("nms/classes", np.arange(num_classes)[None, :, None])
         is_own = graph.add("Equal", [own, all_classes], "nms/is_own")
@@ -176,7 +176,7 @@ def _suppress(graph: Graph, candidates: _Candidates, num_classes: int, suppressi
             scores,
             graph.constant("nms/most", np.array([suppression.max_detections])),
             graph.constant("nms/iou_threshold", np.array([suppression.iou_threshold], np.float32)),
-            # It takes scores above its threshold, not at it: the candidates have been chosen.
+            # NonMaxSuppression drops scores equal to its threshold, so the candidates are selected before.
             graph.constant("nms/score_threshold", np.array([-0.5], np.float32)),
         ],
         "nms/selected",
@@ -189,7 +189,7 @@ def _suppress(graph: Graph, candidates: _Candidates, num_classes: int, suppressi
 
 
 def _compact(graph: Graph, candidates: _Candidates, kept: str, slots: int) -> None:
-    """Move what stays to the front of fixed shapes, in its order, which is best first; the rest is padding."""
+    """Move the kept candidates to the front of outputs of fixed shape, best first, and pad the rest."""
     positions = graph.add("CumSum", [kept, graph.constant("output/axis", np.int64(1))], "output/positions")
     fits = graph.add("LessOrEqual", [positions, graph.constant("output/slots", np.int64(slots))], "output/fits")
     stays = graph.add("And", [graph.cast(kept, "bool", "output/is_kept"), fits], "output/stays")

@@ -1,7 +1,6 @@
-"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs numpy, opencv-python and onnxruntime, nothing else.
+"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and onnxruntime.
 
-This file is meant to be copied to where the network is used, so it imports nothing of its package and, unlike other
-files there, is a program of its own:
+Copy this file to where the network is used. It therefore imports nothing from its package, and can be run as a program:
 
     python onnx_runner.py yolox_s.onnx street.jpg --output drawn.jpg
 
@@ -24,31 +23,31 @@ import onnxruntime
 
 
 class ModelFileError(ValueError):
-    """A file that cannot be run; the message says why and what to do."""
+    """The file cannot be run. The message says why and what to do."""
 
 
 class OnnxDetector:
     """Finds objects in images of any size.
 
     Attributes:
-        class_names: one a class.
+        class_names: one per class.
         input_size: height and width of the network input in px.
         score_threshold: lowest score of a detection.
         iou_threshold: largest IoU of two detections of one class.
         class_agnostic: whether boxes of different classes suppress each other too.
-        max_detections: most detections an image.
+        max_detections: most detections per image.
     """
 
     def __init__(self, path: str | Path, *, providers: Sequence[str] | None = None) -> None:
-        """Load a file; thresholds, names and sizes are those in its metadata.
+        """Load a file. Thresholds, class names and sizes come from its metadata.
 
         Args:
-            path: written by `yolox_jax.export.onnx.export_onnx`, with or without non-maximum suppression inside.
-            providers: what ONNX Runtime computes with; by default CUDA where its package has it, else the CPU.
+            path: a file from `yolox_jax.export`, with or without non-maximum suppression.
+            providers: execution providers of ONNX Runtime; by default CUDA if its package has it, else the CPU.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ModelFileError: it is no such file, or this ONNX Runtime is too old for it.
+            FileNotFoundError: the file does not exist.
+            ModelFileError: yolox_jax did not export the file, or this version of ONNX Runtime does not support it.
         """
         self._session = _open(path, providers)
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -64,7 +63,7 @@ class OnnxDetector:
         except KeyError as error:
             raise ModelFileError(
                 f"{path} was not exported by yolox_jax: its metadata has no {error.args[0]!r}. Export the weights with "
-                "yolox_jax.export.onnx.export_onnx"
+                "yolox_jax.export"
             ) from error
         batch = self._session.get_inputs()[0].shape[0]
         self._batch_size = batch if isinstance(batch, int) else 1
@@ -73,18 +72,18 @@ class OnnxDetector:
         """Detect objects in an image.
 
         Args:
-            image: uint8 [H, W, 3] in BGR order, as cv2.imread gives it.
+            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it.
 
         Returns:
             Boxes [N, 4] (x1, y1, x2, y2 in px of the image; they can reach beyond it), scores [N] and class indices
             [N], best first.
 
         Raises:
-            ValueError: it is no such image.
+            ValueError: the image has another type or shape.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(
-                f"an image is a uint8 array [height, width, 3] in BGR order, as cv2.imread gives it; this one is "
+                "an image must be a uint8 array [height, width, 3] in BGR order, as cv2.imread returns it; got "
                 f"{image.dtype} {list(image.shape)}"
             )
         letterboxed, ratio = letterbox(image, self.input_size, self._padding)
@@ -98,7 +97,7 @@ class OnnxDetector:
             (predictions,) = self._session.run(["predictions"], {"images": images})
             boxes, scores, classes = self._suppress(predictions[0])
             found = boxes / np.float32(ratio), scores, classes
-        # Weights of a training that diverged can give boxes without bounds.
+        # Weights of a run that diverged can give infinite boxes.
         bounded = np.isfinite(found[0]).all(axis=1)
         return found[0][bounded], found[1][bounded], found[2][bounded]
 
@@ -123,10 +122,10 @@ class OnnxDetector:
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int], padding: int) -> tuple[np.ndarray, float]:
-    """Scale an image to fit into `size` (height, width) and fill up at the right or the bottom.
+    """Scale an image to fit `size` (height, width), and pad it at the right or the bottom.
 
     Returns:
-        The result, and the ratio of new to old sides: boxes found in the result are divided by it.
+        The result, and the ratio of new to old sides, which boxes detected in the result are divided by.
     """
     height, width = image.shape[:2]
     ratio = min(size[0] / height, size[1] / width)
@@ -151,20 +150,23 @@ def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def draw(
     image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
-    """A copy of an image with boxes, class names and scores."""
+    """Draw boxes, class names and scores on a copy of an image."""
     canvas = image.copy()
     thickness = max(1, round(min(image.shape[:2]) / 270))
     scale = max(0.4, min(image.shape[:2]) / 1000)
     limits = [image.shape[1], image.shape[0]] * 2
-    for index in reversed(range(len(boxes))):  # the best on top
+    for index in reversed(range(len(boxes))):  # the best one on top
         x1, y1, x2, y2 = np.clip(boxes[index], 0, limits).round().astype(int).tolist()
-        hue = int(classes[index]) * 111 % 180  # a golden angle: classes get hues far apart
+        hue = int(classes[index]) * 111 % 180  # a golden angle keeps the hues of classes apart
         colour = cv2.cvtColor(np.array([[[hue, 220, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
         text = f"{class_names[classes[index]]} {scores[index]:.2f}"
         (_, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
         place = (x1 + thickness, y1 - descent if y1 > height + descent else y1 + height + descent)
-        for stroke, paint in ((3, (0, 0, 0)), (1, colour)):  # outlined, so that it can be read on anything
+        for stroke, paint in (
+            (3, (0, 0, 0)),
+            (1, colour),
+        ):  # an outline keeps the text readable
             cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, paint, stroke, cv2.LINE_AA)
     return canvas
 
@@ -177,12 +179,12 @@ def _open(path: str | Path, providers: Sequence[str] | None) -> onnxruntime.Infe
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     try:
         return onnxruntime.InferenceSession(str(path), providers=list(providers))
-    except Exception as error:  # its exceptions have no common base
-        raise ModelFileError(_why_not(path, str(error))) from error
+    except Exception as error:  # the exceptions of ONNX Runtime have no common base class
+        raise ModelFileError(_explain(path, str(error))) from error
 
 
-def _why_not(path: str | Path, reason: str) -> str:
-    """Turn what ONNX Runtime says about a file into what to do."""
+def _explain(path: str | Path, reason: str) -> str:
+    """Translate an error of ONNX Runtime into what to do."""
     version = onnxruntime.__version__
     for what, pattern in (
         ("opset", r"Opset (\d+) is under development.*till opset (\d+)"),
@@ -190,25 +192,25 @@ def _why_not(path: str | Path, reason: str) -> str:
     ):
         if found := re.search(pattern, reason):
             return (
-                f"{path} has {what} {found[1]}, but ONNX Runtime {version} reads up to {found[2]}: install a newer "
+                f"{path} has {what} {found[1]}, but ONNX Runtime {version} supports up to {found[2]}. Install a newer "
                 "onnxruntime, or export with a lower opset"
             )
     return f"ONNX Runtime {version} cannot load {path}: {reason.splitlines()[0]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what is in an image, and draw it if asked to; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Finds objects in an image with an exported YOLOX network.")
+    """Print the detections in an image, and optionally draw them. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Detects objects in an image with an exported YOLOX network.")
     parser.add_argument("model", help="the .onnx file")
     parser.add_argument("image", help="an image file")
     parser.add_argument("--output", help="where to save the image with the detections drawn")
     options = parser.parse_args(arguments)
     if options.output is not None and not cv2.haveImageWriter(options.output):
-        print(f"--output {options.output}: give the name of an image file, such as drawn.jpg", file=sys.stderr)
+        print(f"--output {options.output} must be the name of an image file, such as drawn.jpg", file=sys.stderr)
         return 2
     image = cv2.imread(options.image)
     if image is None:
-        print(f"{options.image} is missing or no image that OpenCV can read", file=sys.stderr)
+        print(f"{options.image} is missing, or not an image that OpenCV can read", file=sys.stderr)
         return 2
     try:
         detector = OnnxDetector(options.model)

@@ -1,4 +1,4 @@
-"""What an exported network is set to, the same for every format."""
+"""Settings of an export, the same for every format."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from yolox_jax.models.yolox import YOLOX
 
 
 class Suppression(NamedTuple):
-    """Settings of `yolox_jax.postprocess.postprocess`, fixed in the file."""
+    """Settings of `yolox_jax.postprocess.postprocess`, constant in the file."""
 
     score_threshold: float
     iou_threshold: float
@@ -22,39 +22,39 @@ class Suppression(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ExportSettings:
-    """Fixed in the file: its shapes, and what becomes a detection.
+    """Shapes, precision and thresholds, which are constant in the file.
 
     Raises:
-        ConfigError: one of them cannot work.
+        ConfigError: a setting is invalid.
     """
 
     class_names: tuple[str, ...]
-    """One a class."""
+    """One name per class."""
     input_size: tuple[int, int]
     """Height and width in px, multiples of 32."""
     precision: str = "float32"
     """What the network computes in; boxes and scores are float32."""
     batch: int | None = None
-    """Images a call; None for any number."""
+    """Images per call; None for any number."""
     nms: bool = True
-    """Non-maximum suppression inside; without it the file gives the decoded prediction of every anchor."""
+    """Include non-maximum suppression. Without it, the file returns the decoded predictions of all anchors."""
     score_threshold: float = 0.25
     """Detections below this are dropped."""
     iou_threshold: float = 0.45
-    """Of two boxes that overlap more than this, the better is kept."""
+    """Of two boxes that overlap more than this, the better one is kept."""
     class_agnostic: bool = False
     """Let boxes of different classes suppress each other."""
     max_detections: int = 1000
-    """Most detections an image, K: what the outputs are padded to."""
+    """Most detections per image, K. The outputs are padded to this number."""
 
     def __post_init__(self) -> None:
         check_input_size(self.input_size)
         check_precision(self.precision)
         check_thresholds(self.score_threshold, self.iou_threshold)
         if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"batch {self.batch}: it is at least 1, or left out for any number of images")
+            raise ConfigError(f"batch must be at least 1, or None for any number of images; got {self.batch}")
         if self.max_detections < 1:
-            raise ConfigError(f"most detections {self.max_detections}: at least 1")
+            raise ConfigError(f"max_detections must be at least 1; got {self.max_detections}")
 
     @property
     def suppression(self) -> Suppression:
@@ -62,13 +62,13 @@ class ExportSettings:
         return Suppression(self.score_threshold, self.iou_threshold, self.class_agnostic, self.max_detections)
 
     def check(self, model: YOLOX) -> None:
-        """Raise ConfigError where they do not belong to a network."""
+        """Raise ConfigError if there is not one class name per class of the model."""
         check_class_names(self.class_names, model.num_classes)
 
     def metadata(self, model: YOLOX) -> dict[str, str]:
-        """What a program that runs the file has to know, as it is stored there: plain text or JSON.
+        """Metadata to store in the file for the programs that run it, as plain text or JSON.
 
-        Without suppression inside, its settings are those that the program is to use.
+        Without non-maximum suppression in the file, the thresholds are those that the program should apply.
         """
         return {
             "output": "detections" if self.nms else "predictions",

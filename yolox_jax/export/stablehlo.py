@@ -1,8 +1,7 @@
-"""A detector as StableHLO, which jax runs without this package, on every platform it was exported for."""
+"""Exports a detector to StableHLO, which jax runs without this package on the platforms it was exported for."""
 
 import importlib.util
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,14 @@ from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
+from yolox_jax.files import atomic_write
 from yolox_jax.inference.detect import Thresholds, View, detect, predictions, prepared
 from yolox_jax.models.convolution import convolutions_for_any_platform
 from yolox_jax.models.yolox import YOLOX
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM = "detect.bin"
-"""What `jax.export.deserialize` reads, in the archive."""
+"""File in the archive for `jax.export.deserialize`."""
 METADATA = "metadata.json"
 
 
@@ -32,37 +32,39 @@ def export_stablehlo(
     *,
     platforms: Sequence[str] = PLATFORMS,
 ) -> Path:
-    """Write one file that holds the function from images to detections, its weights, and what it was made with.
+    """Write one file with the function from images to detections, its weights and its metadata.
 
-    The file is a zip archive of `detect.bin` and `metadata.json`, and needs jax, NumPy and flatbuffers alone:
+    The file is a zip archive of `detect.bin` and `metadata.json`. Running it needs only jax, NumPy and flatbuffers:
 
         with zipfile.ZipFile("yolox.stablehlo") as file:
             detect = jax.export.deserialize(bytearray(file.read("detect.bin"))).call
-        found = detect(images, ratios)
+        detections = detect(images, ratios)
 
     `images` are uint8 [B, H, W, 3], BGR, letterboxed: scaled by a ratio to fit the input size, at the top left of a
-    canvas of grey value 114. `ratios` are these factors, float32 [B]; boxes are divided by them, so that they are in
-    px of the original images. `found` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
-    int32 [B, K] (-1 beyond the last) and `count` int32 [B], best first. Without suppression it takes images alone and
-    holds `predictions` [B, A, 5 + C]: centre x, centre y, width, height in px of the input, objectness and classes.
+    canvas of grey value 114. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are in px
+    of the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
+    int32 [B, K] (-1 after the last) and `count` int32 [B], best first. Without `nms`, the function takes only images
+    and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in px of the input, objectness and
+    classes.
 
     Args:
-        model: left as it is.
-        path: where to; its folder is made. An existing file is replaced once the new one is complete.
+        model: is not changed.
+        path: the file to write; its folder is created if needed. An existing file is replaced once the new one is
+            complete.
         settings: shapes, precision and suppression.
-        platforms: what it can run on, of `PLATFORMS`.
+        platforms: the platforms that the file can run on, of `PLATFORMS`.
 
     Returns:
         `path`.
 
     Raises:
-        ConfigError: there is no such platform, or the package flatbuffers is missing.
+        ConfigError: a platform is unknown, or the package flatbuffers is missing.
     """
     if importlib.util.find_spec("flatbuffers") is None:
         raise ConfigError("export to StableHLO needs the package flatbuffers: pip install 'yolox-jax[stablehlo]'")
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
-        raise ConfigError(f"platforms {list(platforms)}: choose some of {', '.join(PLATFORMS)}")
+        raise ConfigError(f"platforms must be one or more of {', '.join(PLATFORMS)}; got {list(platforms)}")
     settings.check(model)
     height, width = settings.input_size
     batch = jax.export.symbolic_shape("batch")[0] if settings.batch is None else settings.batch
@@ -87,9 +89,9 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
     )
 
     def function(images: UInt8[Array, "B H W 3"], ratios: Float[Array, " B"]) -> dict[str, Array]:
-        found = detect(graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections)
-        count = jnp.sum(found.valid, axis=1, dtype=jnp.int32)
-        return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes, "count": count}
+        detections = detect(graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections)
+        boxes, scores, classes, valid = detections
+        return {"boxes": boxes, "scores": scores, "classes": classes, "count": jnp.sum(valid, axis=1, dtype=jnp.int32)}
 
     return function
 
@@ -105,15 +107,9 @@ def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Arra
 
 
 def _write(path: Path, program: bytearray, metadata: Mapping[str, str]) -> Path:
-    """The archive, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        # Fixed dates, so that the same network gives the same file.
-        with zipfile.ZipFile(partial, "w") as archive:
-            archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
-            archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        # ZipInfo has a fixed date, so that the same network gives the same file.
+        archive.writestr(zipfile.ZipInfo(PROGRAM), bytes(program))
+        archive.writestr(zipfile.ZipInfo(METADATA), json.dumps(metadata, indent=2, ensure_ascii=False))
     return path

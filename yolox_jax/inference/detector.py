@@ -20,10 +20,10 @@ from yolox_jax.config.checks import check_counts, check_precision, check_scales,
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, compiled, prepared, views_of
-from yolox_jax.inference.image_detections import ImageDetections, no_detections, unpacked
+from yolox_jax.inference.image_detections import ImageDetections, no_detections, unpack_detections
 from yolox_jax.inference.input.frames import Frame, Frames, holds_several, is_endless, open_frames
-from yolox_jax.inference.input.images import Image, as_array
-from yolox_jax.inference.options import chosen_names, chosen_network, chosen_size, class_indices
+from yolox_jax.inference.input.images import Image, to_bgr_array
+from yolox_jax.inference.options import class_indices, resolve_class_names, resolve_input_size, resolve_network
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
 
@@ -91,10 +91,10 @@ class Detector:
         check_counts(batch_size, max_detections)
         check_precision(precision)
         check_scales(scales)
-        model, metadata = chosen_network(variant, weights, model)
+        model, metadata = resolve_network(variant, weights, model)
         self.variant = model.variant
-        self.class_names = chosen_names(class_names, metadata, model.num_classes)
-        self.input_size = chosen_size(input_size, metadata, model.variant)
+        self.class_names = resolve_class_names(class_names, metadata, model.num_classes)
+        self.input_size = resolve_input_size(input_size, metadata, model.variant)
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.class_agnostic = class_agnostic
@@ -222,7 +222,7 @@ class Detector:
         if isinstance(images, str | Path) and holds_several(images):
             return [detections for _, detections in self.stream(images)]
         if isinstance(images, np.ndarray | PIL.Image.Image | str | Path):
-            return self._detect_padded([as_array(images)], 1)[0]
+            return self._detect_padded([to_bgr_array(images)], 1)[0]
         found: list[ImageDetections] = []
         for start in range(0, len(images), self.batch_size):
             found += self._detect_readable(images[start : start + self.batch_size])
@@ -261,7 +261,7 @@ class Detector:
 
     def _of_frames(self, frames: list[Frame], found: Detections | None) -> Iterator[tuple[Frame, ImageDetections]]:
         images = [frame.image for frame in frames if frame.image is not None]
-        detections = iter(unpacked(images, found, self.class_names) if found is not None else [])
+        detections = iter(unpack_detections(images, found, self.class_names) if found is not None else [])
         for frame in frames:
             if frame.image is None:
                 logger.warning("left out: %s %s", frame.path, frame.error)
@@ -274,7 +274,7 @@ class Detector:
         read: list[np.ndarray | BrokenImage] = []
         for image in images:
             try:
-                read.append(as_array(image))
+                read.append(to_bgr_array(image))
             except BrokenImage as error:
                 logger.warning("%s %s", error.path, error.why)
                 read.append(error)
@@ -283,7 +283,7 @@ class Detector:
 
     def _detect_padded(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> list[ImageDetections]:
         """Run a batch filled up with empty images, so that its shape is always the same."""
-        return unpacked(images, self._dispatch(images, batch_size), self.class_names)
+        return unpack_detections(images, self._dispatch(images, batch_size), self.class_names)
 
     def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
         """Start detecting in a batch filled up with empty images."""

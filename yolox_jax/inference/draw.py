@@ -15,10 +15,10 @@ GOLDEN_RATIO = 0.618034
 
 
 def class_colour(class_index: int) -> tuple[int, int, int]:
-    """BGR colour of a class, always the same.
+    """BGR colour of a class, the same in every image.
 
-    Hues go round by golden angles, which keeps any number of them apart; classes whose hues are close (5 or 8 apart in
-    index) differ in tone.
+    Successive hues are a golden angle apart, which keeps any number of classes distinct. Classes with similar hues,
+    whose indices differ by 5 or 8, differ in tone.
     """
     hue = (0.02 + class_index * GOLDEN_RATIO) % 1.0
     saturation, value = ((0.9, 1.0), (0.5, 1.0), (1.0, 0.7))[class_index % 3]
@@ -33,14 +33,14 @@ def draw_detections(
     classes: Int[np.ndarray, " N"],
     class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw boxes with class name and score on a copy of an image, in sizes that suit its resolution.
+    """Draw boxes with class name and score on a copy of an image; line and font size scale with its resolution.
 
     Args:
         image: BGR.
         boxes: x1, y1, x2, y2 in px of the image; may reach beyond it.
-        scores: between 0 and 1; None for annotated objects, whose labels are the class name alone.
-        classes: class index of each box, which chooses its colour.
-        class_names: name of the class of each box.
+        scores: between 0 and 1; None for annotated objects, which are labelled with the class name only.
+        classes: class index of each box, which determines its colour.
+        class_names: class name of each box.
     """
     order = np.argsort(-scores, kind="stable").tolist() if scores is not None else list(range(len(boxes)))
     labels = [class_names[index] if scores is None else f"{class_names[index]} {scores[index]:.2f}" for index in order]
@@ -56,15 +56,15 @@ def draw_boxes(
     magnification: float = 1.0,
     avoid: Float[np.ndarray, "M 4"] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Draw labelled boxes on a copy of an image, in sizes that suit its resolution.
+    """Draw labelled boxes on a copy of an image; line and font size scale with its resolution.
 
     Args:
         image: BGR.
         boxes: x1, y1, x2, y2 in px of the image, the most important first; may reach beyond it.
-        labels: text for each box; none where it is empty.
+        labels: text for each box; an empty text draws no label.
         colours: BGR of each box.
-        magnification: draw letters and lines so much larger than usual, for a picture that is shown smaller.
-        avoid: x1, y1, x2, y2 in px of what labels should leave in view; with it, labels also stand beside boxes.
+        magnification: factor on line and font size, for a picture that is shown smaller.
+        avoid: x1, y1, x2, y2 in px of regions that labels should not cover; labels may then be left or right of boxes.
     """
     canvas = image.copy()
     height, width = image.shape[:2]
@@ -84,7 +84,7 @@ def draw_boxes(
 
 @dataclasses.dataclass(frozen=True)
 class _Label:
-    """Text on a filled strip; all in px of the image but the scale of the font."""
+    """Text on a filled rectangle. All lengths but the font scale are in px of the image."""
 
     text: str
     colour: tuple[int, int, int]
@@ -93,7 +93,7 @@ class _Label:
     right: int
     bottom: int
     baseline: int
-    """Bottom of the letters."""
+    """y of the baseline of the text."""
     margin: int
     scale: float
     stroke: int
@@ -103,8 +103,8 @@ class _Label:
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
-    def num_covered(self, places: Float[np.ndarray, "M 4"]) -> int:
-        x1, y1, x2, y2 = places.T
+    def num_covered(self, regions: Float[np.ndarray, "M 4"]) -> int:
+        x1, y1, x2, y2 = regions.T
         return int(((self.left < x2) & (x1 < self.right) & (self.top < y2) & (y1 < self.bottom)).sum())
 
     def draw(self, canvas: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -122,7 +122,7 @@ def _place_label(
     magnification: float,
     avoid: Float[np.ndarray, "M 4"] | None,
 ) -> _Label:
-    """Put a label above its box, or else where it covers no other: inside at the top or bottom, below, or beside it."""
+    """Place a label above its box, or where it covers no other: inside at the top or bottom, below, left or right."""
     height, width = image_size
     text_height = magnification * max(7.0, min(height, width) / 44)
     scale, stroke = text_height / FONT_HEIGHT_PX, max(1, round(text_height / 9))
@@ -140,7 +140,6 @@ def _place_label(
         bottom, baseline = top + label_height, top + margin + cap_height
         right = left + label_width
         candidates.append(_Label(text, colour, left, top, right, bottom, baseline, margin, scale, stroke))
-    # The first of the best.
     return min(
         candidates,
         key=lambda label: (

@@ -1,4 +1,4 @@
-"""The objects found in one image, and the forms that other programs want them in."""
+"""The objects detected in one image, and their conversion to the formats of other programs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ TABLE_HEADER = ("class", "score", "x1", "y1", "x2", "y2")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageDetections:
-    """Objects found in one image, best first. Printed, it is a table."""
+    """Objects detected in one image, best first. `print` shows a table."""
 
     boxes: Float[np.ndarray, "N 4"]
     """x1, y1, x2, y2 in px of the image; a box can reach beyond its borders."""
@@ -23,11 +23,11 @@ class ImageDetections:
     classes: Int[np.ndarray, " N"]
     """Class index."""
     class_names: tuple[str, ...]
-    """Name of the class of each detection."""
+    """Class name of each detection."""
     image_size: tuple[int, int] = (0, 0)
-    """Height and width of the image in px; zeros where it could not be read."""
+    """Height and width of the image in px; zeros if it could not be read."""
     error: str | None = None
-    """Why there are no detections: what is wrong with the image file."""
+    """Why the image file could not be read."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -48,7 +48,7 @@ class ImageDetections:
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One dict of plain values a detection: class, class_index, score, box_xyxy in px. As JSON, or a data frame."""
+        """A dict of plain values per detection, for JSON or a data frame: class, class_index, score, box_xyxy in px."""
         rows = zip(self.class_names, self.classes, self.scores, self.boxes, strict=True)
         return [
             {
@@ -61,11 +61,11 @@ class ImageDetections:
         ]
 
     def to_coco(self, image_id: int | str, category_ids: list[int] | None = None) -> list[dict[str, Any]]:
-        """COCO results: one dict a detection with image_id, category_id, bbox (x, y, width, height in px) and score.
+        """COCO results: one dict per detection with image_id, category_id, bbox (x, y, width, height in px) and score.
 
         Args:
-            image_id: of this image in the annotations.
-            category_ids: one a class, where they are not the class indices (COCO's own go from 1 to 90).
+            image_id: ID of this image in the annotations.
+            category_ids: ID of each class, if it is not the class index. COCO's own go from 1 to 90.
         """
         sides = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
         return [
@@ -79,7 +79,7 @@ class ImageDetections:
         ]
 
     def to_supervision(self) -> Any:
-        """A `supervision.Detections`, whose trackers, zones and annotators take it from there.
+        """Convert to a `supervision.Detections`, for the trackers, zones and annotators of that package.
 
         Raises:
             ModuleNotFoundError: the package supervision is not installed.
@@ -87,7 +87,7 @@ class ImageDetections:
         try:
             import supervision
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("this needs the package supervision: pip install supervision") from error
+            raise ModuleNotFoundError("to_supervision needs a package: pip install supervision") from error
 
         return supervision.Detections(
             xyxy=self.boxes.astype(np.float32),
@@ -98,7 +98,7 @@ class ImageDetections:
 
 
 def no_detections(error: str) -> ImageDetections:
-    """What stands for an image that could not be read."""
+    """The detections of an image that could not be read."""
     return ImageDetections(
         boxes=np.zeros((0, 4), np.float32),
         scores=np.zeros(0, np.float32),
@@ -108,26 +108,26 @@ def no_detections(error: str) -> ImageDetections:
     )
 
 
-def unpacked(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], found: Detections, class_names: Sequence[str]
+def unpack_detections(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], detections: Detections, class_names: Sequence[str]
 ) -> list[ImageDetections]:
-    """Wait for the detections of a batch, and give each image its own.
+    """Wait for the detections of a batch, and split them by image.
 
     Args:
-        images: those at the beginning of the batch.
-        found: with boxes in px of the images.
-        class_names: one a class.
+        images: the images of the batch, without padding.
+        detections: with boxes in px of the images.
+        class_names: one per class.
     """
-    boxes, scores, classes, valid = (np.asarray(array) for array in found)
-    # Weights of a training that diverged can give boxes without bounds.
+    boxes, scores, classes, valid = (np.asarray(array) for array in detections)
+    # Weights of a run that diverged can give infinite boxes.
     keep = valid & np.isfinite(boxes).all(axis=-1)
     return [
         ImageDetections(
-            boxes=boxes[place][keep[place]],
-            scores=scores[place][keep[place]],
-            classes=classes[place][keep[place]],
-            class_names=tuple(class_names[index] for index in classes[place][keep[place]]),
+            boxes=boxes[index][keep[index]],
+            scores=scores[index][keep[index]],
+            classes=classes[index][keep[index]],
+            class_names=tuple(class_names[label] for label in classes[index][keep[index]]),
             image_size=(image.shape[0], image.shape[1]),
         )
-        for place, image in enumerate(images)
+        for index, image in enumerate(images)
     ]

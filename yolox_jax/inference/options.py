@@ -1,4 +1,4 @@
-"""What a detector is set to: checked, and completed from the weights' metadata or the published values."""
+"""Resolves the options of a detector: what the caller passes, else the metadata of the weights, else the defaults."""
 
 import difflib
 import json
@@ -12,83 +12,85 @@ from yolox_jax.text import shortened
 from yolox_jax.weights import published_weights, read_model
 from yolox_jax.weights.coco_names import COCO_NAMES
 
-MOST_NAMES = 10
-"""Class names that a message lists."""
+MAX_NAMES_SHOWN = 10
+"""Class names that an error message lists."""
 
 
-def chosen_network(
+def resolve_network(
     variant: str | None, weights: str | Path | None, model: YOLOX | None
 ) -> tuple[YOLOX, dict[str, str]]:
-    """The network of a detector, from exactly one of weights and a live model, and the metadata of the weights.
+    """Return the network of a detector and the metadata of its weights.
 
     Args:
-        variant: fetches its published weights where nothing else is given; otherwise it has to agree with that.
+        variant: without `weights` and `model`, its published weights are used. Otherwise it must match them.
         weights: as for `yolox_jax.weights.read_weights`.
-        model: taken as it is; it has no metadata.
+        model: used as it is, without metadata.
 
     Raises:
-        ConfigError: the variant contradicts the weights or the model.
-        ValueError: nothing is given, or both.
+        ConfigError: the variant does not match the weights or the model.
+        ValueError: there is neither a variant, nor weights, nor a model; or both weights and a model.
     """
     if weights is None and model is None and variant is not None:
         weights = published_weights(variant)
     if weights is not None and model is None:
         return read_model(weights, variant)
     if weights is not None or model is None:
-        raise ValueError("a Detector needs one of these: the name of a variant, weights=PATH, or model=MODEL")
+        raise ValueError("pass the name of a variant, weights=PATH or model=MODEL to Detector")
     if variant not in (None, model.variant):
         raise ConfigError(f"the model is a {model.variant}, not a {variant}")
     return model, {}
 
 
 def numbered_classes(num_classes: int) -> tuple[str, ...]:
-    """The names of classes that nobody has named."""
+    """Names for classes that have none: `class 0`, `class 1` and so on."""
     return tuple(f"class {index}" for index in range(num_classes))
 
 
-def chosen_names(given: Sequence[str] | None, metadata: dict[str, str], num_classes: int) -> tuple[str, ...]:
-    """The names of the classes: those given, those stored with the weights, COCO's for 80 classes, or numbers.
+def resolve_class_names(
+    class_names: Sequence[str] | None, metadata: dict[str, str], num_classes: int
+) -> tuple[str, ...]:
+    """Return the class names: those passed, those stored with the weights, COCO's for 80 classes, or numbered ones.
 
     Raises:
-        ConfigError: their number is not that of the classes.
+        ConfigError: there is not one name per class.
     """
-    if given is None and "class_names" in metadata:
-        given = json.loads(metadata["class_names"])
-    if given is None:
-        given = COCO_NAMES if num_classes == len(COCO_NAMES) else numbered_classes(num_classes)
-    check_class_names(given, num_classes)
-    return tuple(given)
+    if class_names is None and "class_names" in metadata:
+        class_names = json.loads(metadata["class_names"])
+    if class_names is None:
+        class_names = COCO_NAMES if num_classes == len(COCO_NAMES) else numbered_classes(num_classes)
+    check_class_names(class_names, num_classes)
+    return tuple(class_names)
 
 
-def chosen_size(given: tuple[int, int] | None, metadata: dict[str, str], variant: str) -> tuple[int, int]:
-    """Height and width of the network input in px: given, stored with the weights, or published.
+def resolve_input_size(input_size: tuple[int, int] | None, metadata: dict[str, str], variant: str) -> tuple[int, int]:
+    """Return height and width of the network input in px: those passed, stored with the weights, or published.
 
     Raises:
-        ConfigError: they are no multiples of 32.
+        ConfigError: they are not multiples of 32.
     """
-    if given is None:
-        given = json.loads(metadata["input_size"]) if "input_size" in metadata else VARIANTS[variant].input_size
-    check_input_size(given)
-    height, width = given
+    if input_size is None:
+        input_size = json.loads(metadata["input_size"]) if "input_size" in metadata else VARIANTS[variant].input_size
+    check_input_size(input_size)
+    height, width = input_size
     return height, width
 
 
-def class_indices(wanted: Sequence[str | int] | None, class_names: Sequence[str]) -> list[int]:
-    """Indices of classes that are given by name or index; all of them for None.
+def class_indices(classes: Sequence[str | int] | None, class_names: Sequence[str]) -> list[int]:
+    """Indices of classes that are given by name or index; None stands for all classes.
 
     Raises:
-        ConfigError: one is no class of the network.
+        ConfigError: the network does not have one of the classes.
     """
-    if wanted is None:
+    if classes is None:
         return list(range(len(class_names)))
-    return [_class_index(name, class_names) for name in wanted]
+    return [_class_index(name, class_names) for name in classes]
 
 
-def _class_index(wanted: str | int, class_names: Sequence[str]) -> int:
-    if wanted in class_names:
-        return list(class_names).index(str(wanted))
-    if str(wanted).isdecimal() and int(wanted) < len(class_names):
-        return int(wanted)
-    near = difflib.get_close_matches(str(wanted), class_names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f": they are {shortened(class_names, MOST_NAMES)}"
-    raise ConfigError(f"there is no class {wanted!r} among the {len(class_names)} of the network{hint}")
+def _class_index(name: str | int, class_names: Sequence[str]) -> int:
+    if name in class_names:
+        return list(class_names).index(str(name))
+    if str(name).isdecimal() and int(name) < len(class_names):
+        return int(name)
+    similar = difflib.get_close_matches(str(name), class_names, n=1)
+    hint = f"; did you mean {similar[0]!r}?" if similar else f": they are {shortened(class_names, MAX_NAMES_SHOWN)}"
+    raise ConfigError(f"there is no class {name!r} among the {len(class_names)} classes of the network{hint}")

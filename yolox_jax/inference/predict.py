@@ -1,4 +1,4 @@
-"""Runs a detector over images, videos and cameras, and writes down what it finds."""
+"""Runs a detector on images, videos and cameras, and writes its detections to files."""
 
 import collections
 import contextlib
@@ -17,24 +17,25 @@ from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.draw import draw_detections
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
-from yolox_jax.inference.output_files import Listing, Video, entry_of, save_crops, save_image, save_yolo
+from yolox_jax.inference.output_files import Listing, Video, json_entry, save_crops, save_image, save_yolo
 
 Save = Literal["drawings", "json", "jsonl", "yolo", "crops"]
-"""`drawings`: images, or a video, with boxes; `json`: detections.json; `jsonl`: detections.jsonl, a line an image as it
-comes; `yolo`: labels/NAME.txt; `crops`: crops/CLASS/NAME_0.jpg."""
-DRAWERS = 4
+"""`drawings`: images, or a video, with boxes; `json`: detections.json; `jsonl`: detections.jsonl, one line per image,
+written as soon as it is detected; `yolo`: labels/NAME.txt; `crops`: crops/CLASS/NAME_0.jpg."""
+NUM_WRITERS = 4
 """Threads that draw and write."""
-WAITING = 16
-"""Images that may wait for them."""
+MAX_PENDING = 16
+"""Images that may wait for a thread."""
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What was done."""
+    """Counts of a prediction."""
 
     images: int = 0
     detections: int = 0
     unreadable: int = 0
+    """Images that could not be read."""
     seconds: float = 0.0
 
 
@@ -47,26 +48,31 @@ def predict(
     on_progress: Callable[[int, int | None], None] | None = None,
     outcome: Outcome | None = None,
 ) -> Outcome:
-    """Detect objects in images and save what was asked for.
+    """Detect objects in images, and save the detections.
 
-    However it ends, by Ctrl-C too, files are closed and hold what was done so far.
+    After an error or Ctrl-C, all files are closed and contain the detections up to then.
 
     Args:
-        detector: finds the objects.
-        sources: opened; each is closed at its end.
-        output: existing folder.
-        save: what to write there.
-        on_progress: called after each image with the number of those done, and of all where that is known.
-        outcome: counts into this, for who wants to know after Ctrl-C.
+        detector: the detector.
+        sources: from `open_frames`. All are closed in the end.
+        output: an existing folder.
+        save: the kinds of files to write there.
+        on_progress: called after each image with the number of images done, and the total if known.
+        outcome: updated after each image, so that the counts are known after Ctrl-C as well.
 
     Returns:
-        The counts. Images that cannot be read are logged and left out.
+        The counts. Images that cannot be read are logged and skipped.
+
+    Raises:
+        ConfigError: a file cannot be written, or reading a video, camera or stream fails.
     """
     outcome = outcome or Outcome()
     totals = [source.total for source in sources]
     total = sum(number or 0 for number in totals) if all(totals) else None
     start = time.perf_counter()
     with contextlib.ExitStack() as opened:
+        for source in sources:
+            opened.enter_context(contextlib.closing(source))
         writer = opened.enter_context(_Writer(output, save))
         for source in sources:
             writer.begin(source)
@@ -85,41 +91,41 @@ def predict(
 
 
 class _Writer(contextlib.ExitStack):
-    """Writes what was asked for of one image after another; drawing goes on in threads, in order."""
+    """Writes the files of one image after another. Threads draw; frames of a video are written in order."""
 
     def __init__(self, output: Path, save: Sequence[Save]) -> None:
         super().__init__()
         self._output, self._save = output, save
-        self._pool = self.enter_context(ThreadPoolExecutor(DRAWERS))
+        self._pool = self.enter_context(ThreadPoolExecutor(NUM_WRITERS))
         self._listings = [
             self.enter_context(Listing(output / f"detections.{name}")) for name in ("json", "jsonl") if name in save
         ]
         self._video: Video | None = None
-        self._waiting: collections.deque[tuple[int | None, Future[np.ndarray | None]]] = collections.deque()
-        """Number of the frame of a video, and its drawing."""
+        self._pending: collections.deque[tuple[int | None, Future[np.ndarray | None]]] = collections.deque()
+        """Number of a frame of a video, and its drawing."""
         self.callback(self._finish)
 
     def begin(self, source: Frames) -> None:
-        """What is added from here on comes from this source."""
+        """Start a source: the images added from now on are its own."""
         self._finish()
         if "drawings" in self._save and source.rate is not None:
             self._video = Video(self._output / f"{source.name}.mp4", source.rate)
 
     def add(self, frame: Frame, detections: ImageDetections) -> None:
-        """Write an image's detections, or have them written."""
+        """List the detections of an image, and start drawing them."""
         assert frame.image is not None
-        entry = entry_of(frame, detections)
+        entry = json_entry(frame, detections)
         for listing in self._listings:
             listing.add(entry)
         task = self._pool.submit(self._work, frame, frame.image, detections)
-        self._waiting.append((frame.number, task))
-        while len(self._waiting) > WAITING or (self._waiting and self._waiting[0][1].done()):
-            self._take()
+        self._pending.append((frame.number, task))
+        while len(self._pending) > MAX_PENDING or (self._pending and self._pending[0][1].done()):
+            self._finish_first()
 
     def _work(
         self, frame: Frame, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections
     ) -> UInt8[np.ndarray, "H W 3"] | None:
-        """Everything that needs no order; returns the drawing of a video's frame."""
+        """Write the files that need no order; return the drawing of a frame of a video."""
         try:
             if "yolo" in self._save:
                 save_yolo(self._output / "labels" / f"{_stem(frame)}.txt", image, detections)
@@ -133,25 +139,25 @@ class _Writer(contextlib.ExitStack):
             if frame.number is not None:
                 return drawn
             save_image(self._output / frame.name, drawn)
-        except OSError as error:  # a full disk names no file
-            raise ConfigError(f"what is found in {frame.name} cannot be written to {self._output}: {error}") from error
+        except OSError as error:  # that of a full disk does not name the file
+            raise ConfigError(f"the detections in {frame.name} cannot be written to {self._output}: {error}") from error
         return None
 
-    def _take(self) -> None:
-        number, task = self._waiting.popleft()
+    def _finish_first(self) -> None:
+        number, task = self._pending.popleft()
         try:
             drawn = task.result()
             if self._video is not None and number is not None and drawn is not None:
                 self._video.add(drawn, number)
         except Exception:
-            self._waiting.clear()  # what comes after a frame that is lost would stand in its place
+            self._pending.clear()  # after a lost frame, the video would show the next frames too early
             raise
 
     def _finish(self) -> None:
-        """Wait for what is still being drawn, and close the video, whatever fails."""
+        """Wait for the pending drawings, and close the video even if one fails."""
         try:
-            while self._waiting:
-                self._take()
+            while self._pending:
+                self._finish_first()
         finally:
             if self._video is not None:
                 self._video.close()

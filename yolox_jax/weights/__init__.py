@@ -1,4 +1,4 @@
-"""Weights of the networks: files, the original's names, loading and exporting."""
+"""Weights: files, the original's parameter names, loading and exporting."""
 
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import WeightsFile, read_weights, save_weights

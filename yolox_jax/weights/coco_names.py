@@ -1,4 +1,4 @@
-"""Names of the 80 COCO classes in the order of the published weights."""
+"""Names of the 80 COCO classes, in the order of the published weights."""
 
 # fmt: off
 COCO_NAMES: tuple[str, ...] = (

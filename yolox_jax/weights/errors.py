@@ -1,5 +1,5 @@
-"""The error of this room."""
+"""The error for weights."""
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be read, or do not fit; the message names the file or the keys and says what to do."""
+    """Weights cannot be read or do not match the model. The message names the file or keys, and what to do."""

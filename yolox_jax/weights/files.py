@@ -1,4 +1,4 @@
-"""Files that hold weights: the original's .pth, .safetensors, .npz, or a run directory."""
+"""Reads and writes files of weights: the original's .pth, .safetensors, .npz, or a run directory."""
 
 import dataclasses
 import json
@@ -10,6 +10,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Shaped
 
+from yolox_jax.files import atomic_write
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.pth import read_pth
 
@@ -19,23 +20,23 @@ _RUN_WEIGHTS = ("best/weights.safetensors", "last/weights.safetensors")
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """What a file of weights holds."""
+    """The content of a file of weights."""
 
     state_dict: dict[str, np.ndarray]
-    """Original names and layouts."""
+    """Arrays with the original's names and layouts."""
     metadata: dict[str, str]
-    """Ours: variant, num_classes, class_names (a JSON list), input_size (JSON, [height, width]). Empty for a .pth."""
+    """variant, num_classes, class_names (a JSON list), input_size (JSON, [height, width]). Empty for a .pth."""
 
 
 def read_weights(path: str | Path) -> WeightsFile:
-    """Read weights; nothing that the file holds is executed.
+    """Read weights, without executing anything that the file contains.
 
     Args:
-        path: .pth or .pt, .safetensors, .npz, or a run directory, of which the best weights are read, or else the last.
+        path: .pth or .pt, .safetensors, .npz, or a run directory, whose best weights are read, or else the last.
 
     Raises:
-        FileNotFoundError: if there is no such file, or no weights in the run directory.
-        WeightsError: if the file is of another kind, damaged, or a .pth that holds anything but data.
+        FileNotFoundError: the file does not exist, or the run directory contains no weights.
+        WeightsError: the file has another format, is damaged, or is a .pth that contains anything but data.
     """
     path = Path(path)
     if path.is_dir():
@@ -48,46 +49,42 @@ def read_weights(path: str | Path) -> WeightsFile:
         return _with_checked_metadata(path, _read_safetensors(path))
     if path.suffix == ".npz":
         return _with_checked_metadata(path, _read_npz(path))
-    raise WeightsError(f"{path}: weights are read from .pth, .pt, .safetensors, .npz or a run directory")
+    raise WeightsError(f"{path}: weights must be a .pth, .pt, .safetensors or .npz file, or a run directory")
 
 
 def save_weights(
     path: str | Path, state_dict: Mapping[str, Shaped[np.ndarray, "..."]], metadata: Mapping[str, str]
 ) -> None:
-    """Write weights to a .safetensors or .npz file, whole or not at all.
+    """Write weights to a .safetensors or .npz file, atomically.
 
     Args:
-        path: where to; its folder is made.
-        state_dict: original names and layouts, as from `export_state_dict`.
-        metadata: kept beside the arrays, see `WeightsFile`.
+        path: the file to write; its folder is created if needed.
+        state_dict: arrays with the original's names and layouts, as from `export_state_dict`.
+        metadata: stored with the arrays, see `WeightsFile`.
 
     Raises:
-        WeightsError: for another suffix.
+        WeightsError: the file has another suffix.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
-        raise WeightsError(f"{path}: weights are written to .safetensors or .npz")
+        raise WeightsError(f"{path}: weights can be written to .safetensors or .npz only")
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {key: np.ascontiguousarray(array) for key, array in state_dict.items()}
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
+    with atomic_write(path) as temporary:
         if path.suffix == ".safetensors":
-            # Not save_file, whose files nobody but their owner may read.
-            partial.write_bytes(_in_order(safetensors.numpy.save(arrays, dict(metadata))))
+            # Not save_file, whose files only their owner may read.
+            temporary.write_bytes(_sort_metadata(safetensors.numpy.save(arrays, dict(metadata))))
         else:
-            np.savez(partial, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            np.savez(temporary, allow_pickle=False, **arrays, **{_METADATA_KEY: np.array(json.dumps(dict(metadata)))})
 
 
-def _in_order(content: bytes) -> bytes:
-    """A safetensors file with its metadata in order, which otherwise differs from file to file of the same weights."""
+def _sort_metadata(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file. Its order is random, so that equal weights give different files."""
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:start])
     header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # arrays begin at a multiple of 8
+    text += b" " * (-len(text) % 8)  # arrays start at a multiple of 8
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
@@ -96,24 +93,24 @@ def _weights_of_run(directory: Path) -> Path:
         if (directory / name).is_file():
             return directory / name
     raise FileNotFoundError(
-        f"{directory} is no run directory with weights: it has neither {' nor '.join(_RUN_WEIGHTS)}"
+        f"{directory} is not a run directory with weights: it contains neither {' nor '.join(_RUN_WEIGHTS)}"
     )
 
 
 def _with_checked_metadata(path: Path, file: WeightsFile) -> WeightsFile:
-    """Other programs may have written the keys that ours have."""
-    for key, is_right, what in (
+    """Check the keys that we interpret, since other programs may use the same keys."""
+    for key, is_valid, expected in (
         ("class_names", _is_list_of_names, "a JSON list of names"),
         ("input_size", _is_size, "a JSON list of height and width in px"),
     ):
         if key in file.metadata:
             value = file.metadata[key]
             try:
-                right = is_right(json.loads(value))
+                valid = is_valid(json.loads(value))
             except (TypeError, ValueError):
-                right = False
-            if not right:
-                raise WeightsError(f"{path}: its metadata has {key} {value!r}, which is not {what}")
+                valid = False
+            if not valid:
+                raise WeightsError(f"{path}: {key} in its metadata must be {expected}; got {value!r}")
     return file
 
 
@@ -131,7 +128,7 @@ def _read_safetensors(path: Path) -> WeightsFile:
             keys = file.keys()
             return WeightsFile({key: file.get_tensor(key) for key in keys}, file.metadata() or {})
     except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is damaged or no safetensors file: {error}") from error
+        raise WeightsError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
 def _read_npz(path: Path) -> WeightsFile:
@@ -141,5 +138,5 @@ def _read_npz(path: Path) -> WeightsFile:
                 arrays = dict(file)
             metadata = json.loads(str(arrays.pop(_METADATA_KEY, "{}")))
         except Exception as error:  # a damaged header can fail in any way
-            raise WeightsError(f"{path} is damaged or no .npz file of arrays: {error}") from error
+            raise WeightsError(f"{path} is damaged or not an .npz file of arrays: {error}") from error
     return WeightsFile(arrays, metadata)

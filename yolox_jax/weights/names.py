@@ -1,6 +1,6 @@
-"""The original's names and layouts of parameters, and ours (SPEC A1.8).
+"""Maps the original's parameter names and layouts to ours (docs/yolox.md, 2.8).
 
-Modules are named alike, so only the last part of a name and the layout of kernels differ:
+Modules have the same names, so only the last part of a name and the layout of kernels differ:
 
     backbone.backbone.dark2.0.conv.kernel [kh, kw, in, out]  is  backbone.backbone.dark2.0.conv.weight [out, in, kh, kw]
     backbone.backbone.dark2.0.bn.mean                        is  backbone.backbone.dark2.0.bn.running_mean
@@ -20,41 +20,41 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runni
 
 
 def original_name(path: Sequence[Any]) -> str:
-    """The original's name of the variable at `path` in a model."""
+    """Return the original's name of the variable at `path` in a model."""
     return ".".join([*map(str, path[:-1]), _LEAVES[str(path[-1])]])
 
 
 def named_variables(model: YOLOX) -> dict[str, nnx.Variable]:
-    """Every parameter and batch statistic of a model, frozen or not, under the original's name."""
+    """Return all parameters and batch statistics of a model, frozen or not, by the original's name."""
     return {original_name(path): variable for path, variable in nnx.to_flat_state(nnx.state(model))}
 
 
 def to_original_layout(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Kernels [kh, kw, in, out] become [out, in, kh, kw]; everything else has one axis and stays."""
+    """Transpose kernels from [kh, kw, in, out] to [out, in, kh, kw]. All other arrays have one axis and stay."""
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
 
 
 def from_original_layout(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Kernels [out, in, kh, kw] become [kh, kw, in, out]; everything else has one axis and stays."""
+    """Transpose kernels from [out, in, kh, kw] to [kh, kw, in, out]. All other arrays have one axis and stay."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
 def original_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a variable of this shape has in the original."""
+    """Return the shape in the original of a variable of this shape."""
     return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
 
 
 def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, int]:
-    """Tell the variant and the number of classes from the names and shapes of weights.
+    """Infer the variant and the number of classes from the names and shapes of weights.
 
     Args:
-        state_dict: original names and layouts.
+        state_dict: arrays with the original's names and layouts.
 
     Returns:
         A name in `yolox_jax.models.VARIANTS`, and the number of classes.
 
     Raises:
-        WeightsError: if these are not the weights of one of the seven variants.
+        WeightsError: the weights are not those of one of the seven variants.
     """
     classes = state_dict.get("head.cls_preds.0.weight")
     stem = state_dict.get("backbone.backbone.stem.conv.conv.weight")
@@ -75,6 +75,6 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, 
             if fits:
                 return name, int(classes.shape[0])
     raise WeightsError(
-        f"these are not weights of a YOLOX variant ({', '.join(VARIANTS)}): neither the names nor the sizes of the "
-        f"{len(state_dict)} arrays fit one"
+        f"these are not weights of a YOLOX variant ({', '.join(VARIANTS)}): the names and shapes of the "
+        f"{len(state_dict)} arrays match none of them"
     )

@@ -1,8 +1,8 @@
-"""Reader of PyTorch's .pth files, without torch and without executing what they hold.
+"""Reads PyTorch's .pth files, without torch and without executing what they contain.
 
-A .pth is a pickle whose tensors refer to storages: raw numbers beside it. A pickle can name any Python function and
-have it called; this reader lets it name the few that make up tensors, plain containers and NumPy scalars, and puts its
-own in their place.
+A .pth is a pickle whose tensors refer to storages: raw numbers stored separately. A pickle can call any Python
+function by its name. This reader allows only the names that make up tensors, plain containers and NumPy scalars, and
+replaces them by its own functions.
 """
 
 import collections
@@ -38,35 +38,36 @@ _LEGACY_PROTOCOL = 1001
 def read_pth(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a state dict, or of the state dict under "model" in a training checkpoint.
 
-    Both formats of torch.save are read, the zip archive and the older sequence of pickles. bfloat16 becomes float32,
-    which NumPy has; other types stay.
+    Supports both formats of torch.save, the zip archive and the older sequence of pickles. bfloat16, which NumPy does
+    not have, becomes float32; other types are kept.
 
     Raises:
-        WeightsError: if the file is damaged, holds anything but data (what it asks for is named), or no state dict.
+        WeightsError: the file is damaged, contains no state dict, or asks for anything but data, which is named.
     """
     try:
         with path.open("rb") as file:
             content = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except OSError:  # such as a file that this user may not read: nothing is wrong with it
+    except OSError:  # such as missing permission: the file is not damaged
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise WeightsError(
-            f"{path} is damaged or no file of torch.save ({type(error).__name__}: {error}); download or copy it again"
+            f"{path} is damaged or was not written by torch.save ({type(error).__name__}: {error}). Download or copy "
+            "it again"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dict")
+        raise WeightsError(f"{path} contains a {type(content).__name__}, not a state dict")
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, np.ndarray)}
     if not tensors:
-        raise WeightsError(f'{path} holds no state dict: no tensors, neither at its top nor under "model"')
+        raise WeightsError(f'{path} contains no state dict: there are no tensors at the top level or under "model"')
     return tensors
 
 
 class _Storage:
-    """A flat array that tensors are views of; in the older format its numbers come after the pickle."""
+    """A flat array that tensors are views of. In the older format, its numbers follow the pickle."""
 
     def __init__(self, kind: str, length: int):
         self.kind = kind
@@ -80,7 +81,7 @@ class _Storage:
     def fill(self, data: bytes, byteorder: Literal["<", ">"] = "<") -> None:
         if len(data) != self.length * self.itemsize:
             raise WeightsError(
-                f"the file is cut short: a tensor has {len(data)} of {self.length * self.itemsize} bytes"
+                f"the file is truncated: a tensor has {len(data)} of {self.length * self.itemsize} bytes"
             )
         if self.kind == "bfloat16":  # the upper half of a float32
             self.numbers = (np.frombuffer(data, f"{byteorder}u2").astype(np.uint32) << 16).view(np.float32)
@@ -90,7 +91,7 @@ class _Storage:
 
 
 class _Tensor:
-    """A tensor as the pickle describes it; an array once its storage has its numbers."""
+    """A tensor as the pickle describes it, before its storage has been read."""
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object):
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
@@ -99,8 +100,8 @@ class _Tensor:
         numbers, shape, strides = self.storage.numbers, tuple(self.shape), tuple(self.strides)
         if not isinstance(numbers, np.ndarray):
             raise WeightsError("the numbers of a tensor are missing")
-        # Without these checks, here and not earlier because a pickle can change attributes, strides could make NumPy
-        # read outside of the storage, or a small file fill the memory.
+        # Without these checks, strides could make NumPy read outside the storage, or a small file could fill memory.
+        # They are here because a pickle can change attributes after __init__.
         if not all(isinstance(number, int) and number >= 0 for number in (self.offset, *shape, *strides)):
             raise WeightsError(f"a tensor has offset {self.offset}, shape {shape} and strides {strides}")
         last = self.offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
@@ -111,12 +112,12 @@ class _Tensor:
 
 
 class _ScalarType:
-    """Stands for numpy.dtype, of which a pickle may only make plain numbers."""
+    """Replaces numpy.dtype, and allows only numbers."""
 
     def __init__(self, name: str, *_: object):
         self.type = np.dtype(name)
         if self.type.kind not in "fiub":
-            raise WeightsError(f"it holds a NumPy scalar of type {name!r}; only numbers are read")
+            raise WeightsError(f"it contains a NumPy scalar of type {name!r}; only numbers are supported")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] in ("<", ">"):
@@ -129,7 +130,7 @@ def _scalar(kind: _ScalarType, data: bytes) -> np.generic:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise WeightsError(f"it holds bytes encoded as {encoding!r}; only latin1 is read")
+        raise WeightsError(f"it contains bytes encoded as {encoding!r}; only latin1 is supported")
     return text.encode("latin1")
 
 
@@ -151,7 +152,7 @@ _GLOBALS: dict[str, Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names in `_GLOBALS` and refuses every other."""
+    """Allows the names in `_GLOBALS` and refuses all others."""
 
     def __init__(self, file: io.BufferedIOBase, load_storage: Callable[[tuple[Any, ...]], _Storage]):
         super().__init__(file, encoding="utf-8")
@@ -161,14 +162,14 @@ class _Unpickler(pickle.Unpickler):
         full_name = f"{module}.{name}"
         if full_name not in _GLOBALS:
             raise WeightsError(
-                f"the file asks for {full_name}, which is neither a tensor nor a plain container: it may hold code and "
-                "was not loaded. Save the state dict alone, or convert the file to .safetensors where you trust it"
+                f"the file asks for {full_name}, which is neither a tensor nor a plain container. It may contain code "
+                "and was not loaded. Save the state dict alone, or convert the file to .safetensors if you trust it"
             )
         return _GLOBALS[full_name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and pid and pid[0] == "storage" and pid[1] in _STORAGES.values()):
-            raise WeightsError(f"it refers to something that is no storage of numbers: {pid!r}")
+            raise WeightsError(f"it refers to something other than a storage of numbers: {pid!r}")
         return self.load_storage(pid)
 
 
@@ -176,7 +177,7 @@ def _read_zip(file: io.BufferedIOBase) -> Any:
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
         if len(pickles) != 1:
-            raise WeightsError("a zip archive, but not of torch.save: it has no data.pkl")
+            raise WeightsError("it is a zip archive that was not written by torch.save: it has no data.pkl")
         root = pickles[0].removesuffix("data.pkl")
         big = f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") == b"big"
         storages: dict[str, _Storage] = {}
@@ -192,38 +193,38 @@ def _read_zip(file: io.BufferedIOBase) -> Any:
 
 
 def _read_legacy(file: io.BufferedIOBase) -> Any:
-    """Pickles one after the other: magic number, version, system, content, keys of the storages; then the storages."""
+    """Read a sequence of pickles: magic number, version, system, content, keys of the storages; then the storages."""
     file.seek(0)
     if file.read(2) == b"PK":
-        raise WeightsError("the file is cut short: it is a zip archive without its end; download or copy it again")
+        raise WeightsError("the file is truncated: it is a zip archive without its end. Download or copy it again")
     file.seek(0)
     storages: dict[str, _Storage] = {}
 
     def load_storage(pid: tuple[Any, ...]) -> _Storage:
         _, kind, key, _, length, view = pid
         if view is not None:
-            raise WeightsError("it holds views of storages, which are not read; save it again with a newer torch")
+            raise WeightsError("it has views of storages, which are not supported. Save it again with a newer torch")
         return storages.setdefault(key, _Storage(kind, length))
 
     def load() -> Any:
         return _Unpickler(file, load_storage).load()
 
     if load() != _LEGACY_MAGIC or load() != _LEGACY_PROTOCOL:
-        raise WeightsError("it is no file of torch.save")
+        raise WeightsError("it was not written by torch.save")
     system = load()
     if not system.get("little_endian", True):
-        raise WeightsError("it was written on a big-endian machine; save it again with a newer torch")
+        raise WeightsError("it was written on a big-endian machine. Save it again with a newer torch")
     content = load()
     for key in load():
         storage = storages[key]
         if int.from_bytes(file.read(8), "little") != storage.length:
-            raise WeightsError("the file is damaged: the length of a storage is not what it should be")
+            raise WeightsError("the file is damaged: a storage has the wrong length")
         storage.fill(file.read(storage.length * storage.itemsize))
     return _resolve(content)
 
 
 def _resolve(value: Any) -> Any:
-    """Put arrays in the place of tensors, inside containers too."""
+    """Replace tensors by arrays, inside containers as well."""
     if isinstance(value, _Tensor):
         return value.array()
     if isinstance(value, Mapping):

@@ -1,26 +1,25 @@
-"""Published weights by name: fetched once into the user's cache, checked, and converted to safetensors.
+"""Published weights by name: downloaded once to the user's cache, verified, and converted to safetensors.
 
-Files of the network N in the folder `weights` of the user's cache (`$XDG_CACHE_HOME/yolox_jax`, or else
+Files of network N in the folder `weights` of the user's cache (`$XDG_CACHE_HOME/yolox_jax`, or else
 `~/.cache/yolox_jax`):
 
-    N.safetensors   the weights. The .pth that they come from, which is up to twice as large, is not kept
-    N.json          where the .pth came from, its SHA-256 at the first download, and that of N.safetensors
-    N.lock          held by the process that fetches; the others wait for it
-    .N-*            a download under way; what a killed process left is removed by the next one that fetches
+    N.safetensors   the weights. The original .pth, which is up to twice as large, is not kept
+    N.json          source of the .pth, its SHA-256 at the first download, and the SHA-256 of N.safetensors
+    N.lock          locked by the process that downloads, while the others wait
+    .N-*            files of a running download. The next download removes those of a killed process
 
-The original publishes no checksums, so the first download is trusted as far as HTTPS is; later ones have to be equal.
+The original publishes no checksums, so the first download is trusted because of HTTPS. Later ones must be identical.
 
 Environment variables:
 
-    YOLOX_JAX_WEIGHTS_URL   address of a folder that holds the same files, in place of the original's release. An
-                            http:// address, which nothing protects on its way, is taken because you name it
-    YOLOX_JAX_OFFLINE       1: nothing is fetched; what is in the cache is used
-    https_proxy, no_proxy, SSL_CERT_FILE   as elsewhere
+    YOLOX_JAX_WEIGHTS_URL   URL of a folder with the same files, instead of the original's release. An http:// URL is
+                            allowed, although nothing protects the transfer
+    YOLOX_JAX_OFFLINE       1: nothing is downloaded; only the cache is used
+    https_proxy, no_proxy, SSL_CERT_FILE   as usual
 """
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import logging
@@ -33,6 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import atomic_write, lock_file, write_json
 from yolox_jax.models import VARIANTS
 from yolox_jax.weights.coco_names import COCO_NAMES
 from yolox_jax.weights.download import OnProgress, download
@@ -68,42 +68,46 @@ def resolve(weights: str | Path, *, on_progress: OnProgress | None = None) -> Pa
 
 
 def published_weights(variant: str, *, on_progress: OnProgress | None = None) -> Path:
-    """The published weights of a network in the user's cache; the first call fetches and converts them.
+    """Return the path of published weights in the user's cache. The first call downloads and converts them.
 
-    Every call checks the file's SHA-256, which costs less than reading the weights does. Of several processes, one
-    fetches. How to steer it is said at the top of this module.
+    Every call verifies the SHA-256 of the file, which takes less time than reading the weights. If several processes
+    call this, one downloads. The docstring of this module lists the environment variables.
 
     Args:
         variant: such as `yolox_s`.
-        on_progress: see `yolox_jax.weights.download.OnProgress`; not called where nothing is fetched.
+        on_progress: called during a download, see `yolox_jax.weights.download.OnProgress`.
 
     Returns:
-        A .safetensors file with the names of COCO's classes and the published input size.
+        A .safetensors file with COCO's class names and the published input size.
 
     Raises:
-        WeightsError: there are none of that name, or they cannot be had, are not what was recorded, or cannot be kept.
+        WeightsError: no weights of this name are published, or they cannot be downloaded, verified or stored.
     """
     if variant not in VARIANTS:
-        hint = f"; for a file, Detector(weights={variant!r})" if Path(variant).suffix or Path(variant).exists() else ""
-        raise WeightsError(f"there are no published weights {variant!r}; choose one of {_names()}{hint}")
-    place = _Place(user_cache() / "weights", variant)
+        hint = (
+            f", or pass a file with Detector(weights={variant!r})"
+            if Path(variant).suffix or Path(variant).exists()
+            else ""
+        )
+        raise WeightsError(f"there are no published weights {variant!r}. Choose one of {_names()}{hint}")
+    files = _Files(user_cache() / "weights", variant)
     try:
-        if not _is_whole(place):
-            place.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(place):
-                if not _is_whole(place):  # another process may just have made it
-                    _fetch(place, on_progress)
+        if not _is_complete(files):
+            files.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(files):
+                if not _is_complete(files):  # another process may have downloaded them meanwhile
+                    _fetch(files, on_progress)
     except OSError as error:
         raise WeightsError(
-            f"the weights of {variant} cannot be kept in {place.folder}: {error.strerror or error}. Make room or give "
-            "rights there, or name another cache folder in XDG_CACHE_HOME"
+            f"the weights of {variant} cannot be stored in {files.folder}: {error.strerror or error}. Free disk space, "
+            "make the folder writable, or set XDG_CACHE_HOME to another folder"
         ) from error
-    return place.weights
+    return files.weights
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
-    """What belongs to a network in the cache."""
+class _Files:
+    """The files of a network in the cache."""
 
     folder: Path
     variant: str
@@ -126,14 +130,14 @@ class _Place:
 
     @property
     def by_hand(self) -> Path:
-        """Where a user can put the published file; it is taken in place of a download, and left there."""
+        """Where users can put the published file. It replaces a download, and is not removed."""
         return self.folder / self.published_name
 
     @property
     def ways_out(self) -> str:
         return (
-            f"You can fetch {RELEASE_URL}/{self.published_name} yourself and put it at {self.by_hand}, name a mirror "
-            f"in {MIRROR_VARIABLE}, or give the path of weights that you have"
+            f"Download {RELEASE_URL}/{self.published_name} yourself to {self.by_hand}, set {MIRROR_VARIABLE} to a "
+            "mirror, or pass the path of weights that you have"
         )
 
     def read_record(self) -> dict[str, str]:
@@ -144,9 +148,7 @@ class _Place:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(
-                f"{self.record} is damaged; delete it, and the weights are fetched once more and recorded anew"
-            ) from error
+            raise WeightsError(f"{self.record} is damaged. Delete it to download the weights again") from error
         return dict(record)
 
 
@@ -154,112 +156,113 @@ def _names() -> str:
     return ", ".join(VARIANTS)
 
 
-def _is_whole(place: _Place) -> bool:
-    """Whether the weights are there.
+def _is_complete(files: _Files) -> bool:
+    """Whether the weights have been downloaded.
 
     Raises:
-        WeightsError: if they are not as they were written.
+        WeightsError: they differ from what was written.
     """
-    expected = place.read_record().get("converted_sha256")
-    if expected is None or not place.weights.is_file():
+    expected = files.read_record().get("converted_sha256")
+    if expected is None or not files.weights.is_file():
         return False
-    if _sha256(place.weights) != expected:
+    if _sha256(files.weights) != expected:
         raise WeightsError(
-            f"{place.weights} is damaged or was changed: its SHA-256 is not the one in {place.record}. Delete the "
-            "first, and it is fetched once more"
+            f"{files.weights} is damaged or was changed: its SHA-256 differs from the one in {files.record}. Delete "
+            f"{files.weights.name} to download it again"
         )
     return True
 
 
 @contextlib.contextmanager
-def _locked(place: _Place) -> Iterator[None]:
-    """Keep other processes and threads from fetching the same; removes what killed ones left."""
-    with place.lock.open("a") as file:
+def _locked(files: _Files) -> Iterator[None]:
+    """Lock out other processes and threads, and remove what killed ones left behind."""
+    with files.lock.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
+            lock_file(file, wait=False)
+            is_locked = True
         except BlockingIOError:
-            logger.warning("another process is fetching the weights of %s: waiting for it", place.variant)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            locked = True
-        except OSError:  # a file system without locks: each process fetches for itself
-            locked = False
-        for left in place.folder.glob(f".{place.variant}-*") if locked else ():
-            shutil.rmtree(left, ignore_errors=True)
+            logger.warning("waiting for another process that is downloading the weights of %s", files.variant)
+            lock_file(file)
+            is_locked = True
+        except OSError:  # the file system has no locks: each process downloads for itself
+            is_locked = False
+        for leftover in files.folder.glob(f".{files.variant}-*") if is_locked else ():
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         yield
 
 
-def _fetch(place: _Place, on_progress: OnProgress | None) -> None:
-    """Make the weights and their record; neither is ever seen half-written."""
-    known = place.read_record()
-    with tempfile.TemporaryDirectory(prefix=f".{place.variant}-", dir=place.folder) as name:
+def _fetch(files: _Files, on_progress: OnProgress | None) -> None:
+    """Download and convert the weights, and record their checksums."""
+    known = files.read_record()
+    with tempfile.TemporaryDirectory(prefix=f".{files.variant}-", dir=files.folder) as name:
         scratch = Path(name)
-        source, path, digest = _obtain(place, scratch, on_progress)
-        state_dict = _read(path, place, source)
+        source, path, digest = _obtain(files, scratch, on_progress)
+        state_dict = _read(path, files, source)
         if known.get("sha256", digest) != digest:
             raise WeightsError(
-                f"{source} is not the file that was first fetched from {known.get('url')}: its SHA-256 is {digest}, "
-                f"that of the first is {known['sha256']}. If you trust it, delete {place.record} and try again; "
-                f"otherwise find out who changed it. {place.ways_out}"
+                f"{source} is not the file that was first downloaded from {known.get('url')}: its SHA-256 is {digest}, "
+                f"that of the first is {known['sha256']}. If you trust it, delete {files.record} and try again. "
+                f"{files.ways_out}"
             )
-        variant = VARIANTS[place.variant]
+        variant = VARIANTS[files.variant]
         metadata = {
-            "variant": place.variant,
+            "variant": files.variant,
             "num_classes": str(len(COCO_NAMES)),
             "class_names": json.dumps(COCO_NAMES),
             "input_size": json.dumps(variant.input_size),
         }
-        converted = scratch / place.weights.name
-        save_weights(converted, state_dict, metadata)
-        # Weights count as there only once the record has their checksum. It is without one while they are replaced, so
-        # that a process killed in between leaves nothing that contradicts itself.
         record = {"url": known.get("url", source), "sha256": digest}
-        _write_record(place, scratch, record)
-        record["converted_sha256"] = _sha256(converted)
-        converted.replace(place.weights)
-        _write_record(place, scratch, record)
+        with atomic_write(files.weights) as converted:
+            save_weights(converted, state_dict, metadata)
+            converted_sha256 = _sha256(converted)
+            # Weights are used only if the record has their checksum. It has none while they are replaced, so that a
+            # process killed in between leaves no contradiction.
+            _write_record(files, record)
+        _write_record(files, {**record, "converted_sha256": converted_sha256})
 
 
-def _obtain(place: _Place, scratch: Path, on_progress: OnProgress | None) -> tuple[str, Path, str]:
-    """The published file: where it is from, where it lies, its SHA-256."""
-    if place.by_hand.is_file():
-        return str(place.by_hand), place.by_hand, _sha256(place.by_hand)
-    url = f"{(os.environ.get(MIRROR_VARIABLE) or RELEASE_URL).rstrip('/')}/{place.published_name}"
+def _obtain(files: _Files, scratch: Path, on_progress: OnProgress | None) -> tuple[str, Path, str]:
+    """Return the source, the path and the SHA-256 of the published file."""
+    if files.by_hand.is_file():
+        return str(files.by_hand), files.by_hand, _sha256(files.by_hand)
+    url = f"{(os.environ.get(MIRROR_VARIABLE) or RELEASE_URL).rstrip('/')}/{files.published_name}"
     if os.environ.get(OFFLINE_VARIABLE, "0") not in ("", "0"):
         raise WeightsError(
-            f"the weights of {place.variant} are not in {place.folder}, and {OFFLINE_VARIABLE} is set, so {url} is not "
-            f"fetched. {place.ways_out}"
+            f"the weights of {files.variant} are not in {files.folder}, and {url} is not downloaded because "
+            f"{OFFLINE_VARIABLE} is set. {files.ways_out}"
         )
-    # A warning, as it is worth a line where nobody has set up logging: it takes a while, and 4 to 400 MB of the disk.
-    logger.warning("fetching %s, once, into %s", url, place.folder)
-    path = scratch / place.published_name
+    # A warning, so that it is seen without any logging setup: this takes a while, and 4 to 400 MB of disk space.
+    logger.warning("downloading %s to %s", url, files.folder)
+    path = scratch / files.published_name
     try:
         return url, path, download(url, path, on_progress=on_progress)
     except WeightsError as error:
-        raise WeightsError(f"{error}. {place.ways_out}") from error
+        raise WeightsError(f"{error}. {files.ways_out}") from error
 
 
-def _read(path: Path, place: _Place, source: str) -> dict[str, np.ndarray]:
-    """The tensors of a published file, after a look at whether it is the right one."""
+def _read(path: Path, files: _Files, source: str) -> dict[str, np.ndarray]:
+    """Read the tensors of a published file, and check that they are those of the variant."""
     try:
         state_dict = read_pth(path)
-        found = describe(state_dict)
+        actual = describe(state_dict)
     except WeightsError as error:
-        why = str(error).replace(str(path), path.name)  # where it lies is gone when this is read
-        raise WeightsError(f"{source} is not the published file: {why}. {place.ways_out}") from error
-    if found != (place.variant, len(COCO_NAMES)):
+        why = str(error).replace(str(path), path.name)  # the temporary folder is removed
+        raise WeightsError(f"{source} is not the published file: {why}. {files.ways_out}") from error
+    if actual != (files.variant, len(COCO_NAMES)):
         raise WeightsError(
-            f"{source} is not the published file: it holds weights of {found[0]} with {found[1]} classes, not of "
-            f"{place.variant} with {len(COCO_NAMES)}. {place.ways_out}"
+            f"{source} is not the published file: it contains weights of {actual[0]} with {actual[1]} classes, not of "
+            f"{files.variant} with {len(COCO_NAMES)}. {files.ways_out}"
         )
-    # What nothing reads is left out, as in `export_state_dict`.
+    # As in `export_state_dict`, entries that are never used are omitted.
     return {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
 
 
-def _write_record(place: _Place, scratch: Path, record: dict[str, str]) -> None:
-    written = scratch / place.record.name
-    written.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    written.replace(place.record)
+def _write_record(files: _Files, record: dict[str, str]) -> None:
+    with atomic_write(files.record) as temporary:
+        write_json(temporary, record, indent=2)
 
 
 def _sha256(path: Path) -> str:

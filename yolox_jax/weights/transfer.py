@@ -1,4 +1,4 @@
-"""Weights into a model and out of it."""
+"""Loads weights into a model and exports them from it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from yolox_jax.weights.files import read_weights
 from yolox_jax.weights.names import describe, from_original_layout, named_variables, original_shape, to_original_layout
 from yolox_jax.weights.published import resolve
 
-_SHOWN = 4
+_MAX_KEYS_SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What loading did, as the original's names."""
+    """Which parameters were loaded, by the original's names."""
 
     loaded: tuple[str, ...]
-    """Set from the file."""
+    """Loaded from the file."""
     skipped: tuple[str, ...]
-    """In the file but not used: unknown to the model, or of another shape."""
+    """In the file but not used: the model does not have them, or with another shape."""
     missing: tuple[str, ...]
-    """In the model but left as they were: not in the file, or of another shape there."""
+    """In the model but unchanged: the file does not have them, or with another shape."""
 
 
 def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> LoadReport:
@@ -35,12 +35,15 @@ def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> Load
     Args:
         model: changed in place.
         path: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`, which are
-            fetched at their first use.
-        strict: refuse weights that do not fit exactly; otherwise load what fits by name and shape.
+            downloaded on first use.
+        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape.
+
+    Returns:
+        Which parameters were loaded.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        WeightsError: if the file cannot be read, or its weights do not fit (the model is unchanged then).
+        FileNotFoundError: the file does not exist.
+        WeightsError: the file cannot be read, or its weights do not match; the model is unchanged.
     """
     return _load(model, read_weights(resolve(path)).state_dict, strict=strict, source=str(path))
 
@@ -56,9 +59,9 @@ def load_state_dict(
 
 
 def export_state_dict(model: YOLOX) -> dict[str, np.ndarray]:
-    """A model's parameters and batch statistics with the original's names and layouts (SPEC A1.8).
+    """Return a model's parameters and batch statistics with the original's names and layouts (docs/yolox.md, 2.8).
 
-    `num_batches_tracked`, which nothing reads, is left out.
+    `num_batches_tracked`, which is never used, is omitted.
     """
     return {
         key: np.ascontiguousarray(to_original_layout(np.asarray(variable[...])))
@@ -70,45 +73,45 @@ def _load(
     model: YOLOX, state_dict: Mapping[str, Shaped[np.ndarray, "..."]], *, strict: bool, source: str
 ) -> LoadReport:
     variables = named_variables(model)
-    given = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
-    common = [key for key in variables if key in given]
-    wanted = {key: original_shape(variables[key].shape) for key in common}
-    misshaped = [key for key in common if given[key].shape != wanted[key]]
-    unexpected = [key for key in given if key not in variables]
-    missing = [key for key in variables if key not in given]
+    weights = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
+    common = [key for key in variables if key in weights]
+    expected_shapes = {key: original_shape(variables[key].shape) for key in common}
+    misshaped = [key for key in common if weights[key].shape != expected_shapes[key]]
+    unexpected = [key for key in weights if key not in variables]
+    missing = [key for key in variables if key not in weights]
     if strict and (misshaped or unexpected or missing):
-        shapes = [f"{key} is {list(given[key].shape)}, should be {list(wanted[key])}" for key in misshaped]
+        shapes = [f"{key} is {list(weights[key].shape)}, expected {list(expected_shapes[key])}" for key in misshaped]
         lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-        raise WeightsError(_mismatch(model, given, lists, source))
-    loaded = [key for key in common if given[key].shape == wanted[key]]
+        raise WeightsError(_mismatch(model, weights, lists, source))
+    loaded = [key for key in common if weights[key].shape == expected_shapes[key]]
     for key in loaded:
-        array = from_original_layout(np.asarray(given[key]))
+        array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
     return LoadReport(tuple(loaded), (*unexpected, *misshaped), (*missing, *misshaped))
 
 
 def _mismatch(
     model: YOLOX,
-    given: Mapping[str, Shaped[np.ndarray, "..."]],
+    weights: Mapping[str, Shaped[np.ndarray, "..."]],
     lists: Mapping[str, Sequence[str]],
     source: str,
 ) -> str:
-    lines = [f"{source} does not fit the model."]
+    lines = [f"{source} does not match the model."]
     try:
-        variant, num_classes = describe(given)
+        variant, num_classes = describe(weights)
     except WeightsError as error:
-        lines = [f"{source} does not fit the model: {error}."]
+        lines = [f"{source} does not match the model: {error}."]
     else:
         if (variant, num_classes) != (model.variant, model.num_classes):
             ours = f"{model.variant} with {_classes(model.num_classes)}"
             lines.append(f"These are weights of {variant} with {_classes(num_classes)}; the model is {ours}.")
     for what, entries in lists.items():
         if entries:
-            more = f", ... (and {len(entries) - _SHOWN} more)" if len(entries) > _SHOWN else ""
-            lines.append(f"  {len(entries)} {what}: {', '.join(entries[:_SHOWN])}{more}")
+            more = f", ... (and {len(entries) - _MAX_KEYS_SHOWN} more)" if len(entries) > _MAX_KEYS_SHOWN else ""
+            lines.append(f"  {len(entries)} {what}: {', '.join(entries[:_MAX_KEYS_SHOWN])}{more}")
     lines.append(
-        "Create the model that the weights belong to, or load only what fits: `model.weights` in a training config, "
-        "strict=False in Python."
+        "Create the model that the weights belong to, or load only the weights that match: `model.weights` in a "
+        "training config, strict=False in Python."
     )
     return "\n".join(lines)
 

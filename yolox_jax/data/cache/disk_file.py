@@ -4,12 +4,10 @@ A file is named after the images that it was made from, so that another state of
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.cache.free_space import check_room
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.files import atomic_write, lock_file
 
 MAGIC = b"yolox_jax pixels"
 VERSION = 1
@@ -76,15 +75,15 @@ def _make(
     folder.mkdir(parents=True, exist_ok=True)
     # Of several processes, one makes the file and the others wait for it.
     with (folder / f"{stem}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file(lock)
         broken = _broken_in(path, records, num_bytes)
         if broken is not None:
             return broken
         for left in folder.glob(f".{stem}-*"):  # by a process that was killed
             left.unlink()
         check_room(num_bytes, len(records), size, folder)
-        descriptor, name = tempfile.mkstemp(prefix=f".{stem}-", dir=folder)
-        try:
+        with atomic_write(path) as temporary, temporary.open("x+b") as file:
+            descriptor = file.fileno()
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 # So that a full disk is found now, and not when the last image is written.
                 os.posix_fallocate(descriptor, 0, max(num_bytes, 1))
@@ -93,12 +92,6 @@ def _make(
             os.pwrite(descriptor, trailer + len(trailer).to_bytes(8, "little") + MAGIC, max(num_bytes, 1))
             os.fchmod(descriptor, 0o644)
             os.fsync(descriptor)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink()
-            raise
-        finally:
-            os.close(descriptor)
         for other in folder.glob(f"{stem}-*.pixels"):
             if other != path:  # of the same images in an earlier state; who still reads it has it open
                 other.unlink()

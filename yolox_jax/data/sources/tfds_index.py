@@ -2,9 +2,7 @@
 
 import hashlib
 import logging
-import os
 import re
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +17,7 @@ from yolox_jax.data.header import read_header
 from yolox_jax.data.image import BrokenImage, decode_image
 from yolox_jax.data.sources.tfds_files import describe_files, example_parser, stored_examples
 from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import atomic_write
 
 VERSION = 1
 """Of the content of an index; another one is made anew."""
@@ -85,18 +84,10 @@ def _load(path: Path, source: str) -> Index | None:
 
 
 def _keep(path: Path, source: str, index: Index) -> None:
-    """Write an index beside its place and move it there when it is whole."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", dir=path.parent, delete=False) as file:
-            try:
-                np.savez(file, source=np.array(source), **index._asdict())
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink()
-                raise
+        with atomic_write(path) as temporary:
+            np.savez(temporary, source=np.array(source), **index._asdict())
     except OSError as error:
         logger.warning("%s cannot be written (%s): the sizes of images are read anew each time", path, error)
 

@@ -1,1 +1,1 @@
-"""What inference takes: images, folders, videos, cameras."""
+"""Input of inference: images, folders, videos, cameras and streams."""

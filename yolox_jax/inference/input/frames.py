@@ -1,13 +1,10 @@
-"""Images from files, folders, patterns, videos, cameras and streams, one after another."""
+"""Images from files, folders, glob patterns, videos, cameras and streams, one after another."""
 
 import collections
 import contextlib
 import glob
 import itertools
 import logging
-import os
-import queue
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -19,83 +16,89 @@ from jaxtyping import UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.inference.input.captures import open_capture, read_frames
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
-STREAM_STARTS = ("rtsp://", "rtmp://", "http://", "https://", "udp://", "tcp://")
-WHAT_IS_READ = (
-    f"an image ({', '.join(IMAGE_ENDINGS)}), a folder of images, a pattern such as 'photos/*.jpg', a video "
-    f"({', '.join(VIDEO_ENDINGS)}), the number of a camera, or the address of a stream (rtsp://...)"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+STREAM_SCHEMES = ("rtsp://", "rtmp://", "http://", "https://", "udp://", "tcp://")
+SUPPORTED_SOURCES = (
+    f"an image ({', '.join(IMAGE_SUFFIXES)}), a folder of images, a pattern such as 'photos/*.jpg', a video "
+    f"({', '.join(VIDEO_SUFFIXES)}), the number of a camera, or the URL of a stream (rtsp://...)"
 )
-USUAL_RATE = 25.0
-"""Frames a second where a video or camera does not tell."""
+DEFAULT_RATE = 25.0
+"""Frames per second of a video or camera that does not report its rate."""
 HIGHEST_RATE = 1000.0
-"""Above it a rate is none: streams tell the ticks of their clock, often 90,000."""
-READERS = 4
-"""Threads that decode images."""
-AHEAD = 16
-"""Images or frames that are decoded before they are asked for."""
+"""Anything above is not a frame rate: some streams report the ticks of their clock, often 90,000."""
+NUM_READERS = 4
+"""Threads that decode image files."""
+READ_AHEAD = 16
+"""Image files that are decoded before they are needed."""
 
 logger = logging.getLogger(__name__)
 
 
 class Frame(NamedTuple):
-    """An image with what to call it."""
+    """An image and its name."""
 
     name: str
-    """File name of an image; of a frame of a video that of the video and its number: `street_000012`."""
+    """File name of an image. A frame of a video is named after the video and its number: `street_000012`."""
     image: UInt8[np.ndarray, "H W 3"] | None
-    """BGR; None where the file cannot be read."""
+    """BGR; None if the file cannot be read."""
     path: Path | None = None
-    """The file of the image or the video."""
+    """The image or video file."""
     error: str | None = None
-    """Why it cannot be read."""
+    """Why the file cannot be read."""
     number: int | None = None
-    """Of a frame of a video, camera or stream, from 0 on."""
+    """Index of the frame in a video, camera or stream, from 0."""
     time_s: float | None = None
-    """Since the start of the video."""
+    """Seconds since the start of the video."""
 
 
 class Frames(NamedTuple):
-    """A source of images. Closing it ends its threads and gives a camera back; `contextlib.closing` does."""
+    """A source of images. Close it to end its threads and to release the video or camera."""
 
     frames: Iterator[Frame]
     total: int | None
-    """How many there are, where that is known: a video's header may be wrong."""
+    """Number of images, if known. The header of a video may be wrong."""
     name: str = ""
-    """Of a video, camera or stream, fit for a file."""
+    """Name of a video, camera or stream, suitable for a file."""
     paths: tuple[Path, ...] = ()
     """The files that are read."""
     is_live: bool = False
-    """A camera or stream: frames that nobody took in time are dropped."""
+    """Whether this is a camera or stream: frames that arrive faster than they are taken are dropped."""
     rate: float | None = None
-    """Frames a second of a video, camera or stream; None for image files."""
+    """Frames per second of a video, camera or stream; None for image files."""
+    capture: Any = None
+    """The `cv2.VideoCapture` of a video, camera or stream."""
 
     def close(self) -> None:
-        """End its threads, and give a camera back."""
+        """End the threads and release the video or camera, also before the first frame."""
         self.frames.close()  # type: ignore[attr-defined]
+        if self.capture is not None:
+            self.capture.release()
 
 
 def open_frames(source: str | Path | int) -> Frames:
-    """Open whatever holds images.
+    """Open a source of images.
 
-    Images that cannot be read are given without pixels, with the error; a video that breaks off ends there with a
+    Images that cannot be read come without pixels and with an error. A video that breaks off ends there, with a
     warning.
 
     Args:
-        source: an image, a folder of images, a pattern, a video, the number of a camera (an int or digits), or the
-            address of a stream.
+        source: an image, a folder of images, a glob pattern, a video, the number of a camera (an int or digits), or the
+            URL of a stream.
 
     Raises:
-        ConfigError: there is nothing of that name, no image in it, or the video, camera or stream cannot be opened.
+        ConfigError: the source does not exist, holds no images, or cannot be opened. The frames raise it if reading a
+            video, camera or stream fails.
     """
     text = str(source)
     if _is_camera(source):
         return _live(int(text), f"camera {text}")
-    if text.startswith(STREAM_STARTS):
+    if text.startswith(STREAM_SCHEMES):
         return _live(text, text)
     path = Path(text)
-    if path.is_file() and path.suffix.lower() in VIDEO_ENDINGS:
+    if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return _video(path)
     paths = find_images(path)
     return Frames(_images(paths), len(paths), paths=tuple(paths))
@@ -103,61 +106,59 @@ def open_frames(source: str | Path | int) -> Frames:
 
 def is_endless(source: str | Path | int) -> bool:
     """Whether a source is a camera or a stream."""
-    return _is_camera(source) or str(source).startswith(STREAM_STARTS)
+    return _is_camera(source) or str(source).startswith(STREAM_SCHEMES)
 
 
 def _is_camera(source: str | Path | int) -> bool:
-    """A file or folder may be named with digits too."""
     text = str(source)
     return isinstance(source, int) or (text.isdecimal() and not Path(text).exists())
 
 
 def holds_several(source: str | Path) -> bool:
-    """Whether a source is a folder, a pattern or a video, rather than one image."""
+    """Whether a source is a folder, a glob pattern or a video, rather than one image."""
     path = Path(source)
-    return path.is_dir() or path.suffix.lower() in VIDEO_ENDINGS or (glob.has_magic(str(source)) and not path.exists())
+    return path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES or (glob.has_magic(str(source)) and not path.exists())
 
 
 def find_images(source: Path) -> list[Path]:
-    """The image files that a path stands for: itself, those in a folder, or those that a pattern matches.
+    """List the image files of a path: the file itself, those in the folder, or those that match the glob pattern.
 
     Raises:
         ConfigError: there are none.
     """
     if source.is_dir():
-        found = sorted(path for path in source.iterdir() if _is_image_file(path))
-        if not found:
-            raise ConfigError(f"the folder {source} holds no images ({', '.join(IMAGE_ENDINGS)})")
-        return found
+        paths = sorted(path for path in source.iterdir() if _is_image_file(path))
+        if not paths:
+            raise ConfigError(f"the folder {source} contains no images ({', '.join(IMAGE_SUFFIXES)})")
+        return paths
     if source.exists():
         if _is_image_file(source):
             return [source]
-        raise ConfigError(f"{source} is nothing that can be read: give {WHAT_IS_READ}")
+        raise ConfigError(f"{source} has an unsupported format. Pass {SUPPORTED_SOURCES}")
     if glob.has_magic(str(source)):
-        found = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
-        found = [path for path in found if _is_image_file(path)]
-        if not found:
+        paths = [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]  # noqa: PTH207
+        paths = [path for path in paths if _is_image_file(path)]
+        if not paths:
             raise ConfigError(f"no image matches {source}")
-        return found
-    raise ConfigError(f"{source}: there is no such file or folder. Give {WHAT_IS_READ}")
+        return paths
+    raise ConfigError(f"{source}: no such file or folder. Pass {SUPPORTED_SOURCES}")
 
 
 def _is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_ENDINGS and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
 def _images(paths: list[Path]) -> Iterator[Frame]:
-    """Read by threads, a few ahead."""
-    reading: collections.deque[tuple[Path, Future[np.ndarray]]] = collections.deque()
+    pending: collections.deque[tuple[Path, Future[np.ndarray]]] = collections.deque()
     remaining = iter(paths)
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(NUM_READERS) as pool:
         try:
             while True:
-                for path in itertools.islice(remaining, AHEAD - len(reading)):
-                    reading.append((path, pool.submit(read_image, path)))
-                if not reading:
+                for path in itertools.islice(remaining, READ_AHEAD - len(pending)):
+                    pending.append((path, pool.submit(read_image, path)))
+                if not pending:
                     return
-                path, future = reading.popleft()
+                path, future = pending.popleft()
                 try:
                     yield Frame(path.name, future.result(), path)
                 except BrokenImage as error:
@@ -167,113 +168,53 @@ def _images(paths: list[Path]) -> Iterator[Frame]:
 
 
 def _video(path: Path) -> Frames:
-    capture = _opened(str(path))
+    capture = open_capture(str(path))
     if capture is None:
-        raise ConfigError(f"{path} cannot be opened as a video: it is damaged, ends early, or has an unknown codec")
+        raise ConfigError(f"{path} cannot be opened as a video: it is damaged, truncated, or has an unknown codec")
     count, rate = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), _rate(capture)
     frames = _video_frames(capture, path, count, rate)
-    return Frames(frames, count if count > 0 else None, path.stem, (path,), rate=rate or USUAL_RATE)
+    return Frames(frames, count if count > 0 else None, path.stem, (path,), rate=rate or DEFAULT_RATE, capture=capture)
 
 
 def _rate(capture: Any) -> float | None:
-    """Frames a second, where the source tells."""
     rate: float = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= HIGHEST_RATE else None
 
 
 def _video_frames(capture: Any, path: Path, count: int, rate: float | None) -> Iterator[Frame]:
-    waiting: queue.Queue[np.ndarray | None] = queue.Queue(AHEAD)
-    stopped = threading.Event()
-
-    def read() -> None:
-        is_read = True
-        while is_read and not stopped.is_set():
-            is_read, image = capture.read()
-            _put(waiting, image if is_read else None, stopped)
-
-    thread = threading.Thread(target=read, name=f"reads {path.name}", daemon=True)
-    thread.start()
-    try:
-        for number in itertools.count():
-            image = waiting.get()
-            if image is None:
-                # Headers are often one off.
-                if number < count - 1:
-                    logger.warning("%s breaks off after frame %d of %d: the rest is missing", path, number, count)
-                return
+    num_read = 0
+    with contextlib.closing(read_frames(capture, str(path))) as frames:
+        for number, image in frames:
             time_s = None if rate is None else number / rate
             yield Frame(f"{path.stem}_{number:06d}", image, path, number=number, time_s=time_s)
-    finally:
-        stopped.set()
-        thread.join()
-        capture.release()
-
-
-def _put(waiting: queue.Queue, item: object, stopped: threading.Event) -> None:
-    """Wait for room, but not for a reader that is gone."""
-    while not stopped.is_set():
-        with contextlib.suppress(queue.Full):
-            waiting.put(item, timeout=0.1)
-            return
+            num_read = number + 1
+    if num_read < count - 1:  # headers are often one off
+        logger.warning("%s breaks off after frame %d of %d; the rest is missing", path, num_read, count)
 
 
 def _live(device: int | str, name: str) -> Frames:
-    capture = _opened(device)
+    capture = open_capture(device)
     if capture is None:
-        way_out = (
-            "is it connected, and free?" if isinstance(device, int) else "is the address right, and its server up?"
+        hint = (
+            "Check that it is connected and not in use by another program"
+            if isinstance(device, int)
+            else "Check the URL, and that the server is running"
         )
-        raise ConfigError(f"{name} cannot be opened: {way_out}")
+        raise ConfigError(f"{name} cannot be opened. {hint}")
     label = "".join(letter if letter.isalnum() else "_" for letter in name)
     frames = _live_frames(capture, name, label)
-    return Frames(frames, None, label, is_live=True, rate=_rate(capture) or USUAL_RATE)
+    return Frames(frames, None, label, is_live=True, rate=_rate(capture) or DEFAULT_RATE, capture=capture)
 
 
 def _live_frames(capture: Any, name: str, label: str) -> Iterator[Frame]:
-    """The newest frame each time; what came in between is dropped."""
-    newest: collections.deque[tuple[int, np.ndarray]] = collections.deque(maxlen=1)
-    arrived, stopped = threading.Event(), threading.Event()
-
-    def read() -> None:
-        for number in itertools.count():
-            is_read, image = capture.read()
-            if stopped.is_set() or not is_read:
-                break
-            newest.append((number, image))
-            arrived.set()
-        stopped.set()
-        arrived.set()
-
-    thread = threading.Thread(target=read, name=f"reads {name}", daemon=True)
-    thread.start()
-    taken = last = 0
+    """Yield the newest frame each time, and drop those that arrived in between."""
+    num_taken = last = 0
     try:
-        while True:
-            arrived.wait()
-            arrived.clear()
-            if not newest:
-                if stopped.is_set():
-                    logger.warning("%s gives no more frames", name)
-                    return
-                continue
-            last, image = newest.pop()
-            taken += 1
-            yield Frame(f"{label}_{last:06d}", image, number=last)
+        with contextlib.closing(read_frames(capture, name, newest_only=True)) as frames:
+            for last, image in frames:
+                num_taken += 1
+                yield Frame(f"{label}_{last:06d}", image, number=last)
+        logger.warning("%s has no more frames", name)
     finally:
-        stopped.set()
-        thread.join()
-        capture.release()
-        if last + 1 > taken > 0:
-            logger.info("%s: %d frames were dropped, as they came faster than they were taken", name, last + 1 - taken)
-
-
-def _opened(source: str | int) -> Any:
-    """OpenCV's reader, or None; without what OpenCV and FFmpeg print."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        capture = cv2.VideoCapture(source)
-        return capture if capture.isOpened() else None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+        if last + 1 > num_taken > 0:
+            logger.info("%s: dropped %d frames that arrived faster than they were taken", name, last + 1 - num_taken)

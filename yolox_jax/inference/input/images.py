@@ -1,4 +1,4 @@
-"""Images as a program gives them: arrays, PIL images, files."""
+"""Images that a program passes: arrays, PIL images, paths of files."""
 
 from pathlib import Path
 
@@ -13,34 +13,34 @@ Image = np.ndarray | PIL.Image.Image | str | Path
 """A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path of an image file."""
 
 
-def as_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of an image in BGR order.
+def to_bgr_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the pixels of an image in BGR order.
 
     Raises:
-        ValueError: an array is no image, or a PIL image is of a mode whose numbers have no agreed range.
+        ValueError: an array is not an image, or a PIL image has a mode without a fixed range of values.
         BrokenImage: a file cannot be read.
     """
     if isinstance(image, PIL.Image.Image):
-        return _of_pil(image)
+        return _from_pil(image)
     if not isinstance(image, np.ndarray):
         return read_image(Path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(
-            f"an image is a uint8 array [height, width, 3] in BGR order, as cv2.imread gives it; this one is "
-            f"{image.dtype} {list(image.shape)}. Give several images as a list"
+            "an image must be a uint8 array [height, width, 3] in BGR order, as cv2.imread returns it; got "
+            f"{image.dtype} {list(image.shape)}. Pass several images as a list"
         )
     return image
 
 
-def _of_pil(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+def _from_pil(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     if image.mode in ("I", "F"):
-        raise ValueError(f"a PIL image of mode {image.mode} has numbers of any range: convert it to RGB first")
+        raise ValueError(f"a PIL image of mode {image.mode} has no fixed range of values; convert it to RGB first")
     try:
         upright = PIL.ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError) as error:  # what PIL, which reads pixels this late, raises at damaged files
+    except (OSError, SyntaxError) as error:  # PIL decodes pixels only now, and raises these for damaged files
         path = Path(getattr(image, "filename", "") or "a PIL image")
         raise BrokenImage(path, f"cannot be decoded ({error})") from error
-    if upright.mode.startswith("I;16"):  # 16 bits, which `convert` would cut off at 255
+    if upright.mode.startswith("I;16"):  # 16 bits; `convert` would clip them at 255
         grey = (np.asarray(upright) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[..., ::-1])

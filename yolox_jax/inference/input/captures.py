@@ -1,0 +1,110 @@
+"""Reads videos, cameras and streams through OpenCV, in a thread."""
+
+import collections
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from yolox_jax.config import ConfigError
+
+READ_AHEAD = 16
+"""Frames of a video that are decoded before they are needed."""
+FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
+"""Environment variable that OpenCV reads when it opens a capture."""
+FFMPEG_SILENT = "-8"
+
+
+def open_capture(source: str | int) -> Any:
+    """Open a file, the number of a camera or the URL of a stream, without the messages of OpenCV and FFmpeg.
+
+    Returns:
+        A `cv2.VideoCapture`, or None if it cannot be opened.
+    """
+    with _silent():
+        capture = cv2.VideoCapture(source)
+        return capture if capture.isOpened() else None
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    level = cv2.utils.logging.getLogLevel()
+    is_set = FFMPEG_LOG_LEVEL in os.environ
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault(FFMPEG_LOG_LEVEL, FFMPEG_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+        if not is_set:
+            os.environ.pop(FFMPEG_LOG_LEVEL, None)
+
+
+def read_frames(
+    capture: Any, name: str, *, newest_only: bool = False
+) -> Generator[tuple[int, UInt8[np.ndarray, "H W 3"]], None, None]:
+    """Read frames in a thread until the capture has no more. Releases the capture at the end, and when closed.
+
+    Args:
+        capture: from `open_capture`.
+        name: the source, for error messages.
+        newest_only: drop frames that arrive faster than they are taken. Without it, the thread waits once it is
+            `READ_AHEAD` frames ahead.
+
+    Yields:
+        The number of each frame, from 0, and the frame in BGR order.
+
+    Raises:
+        ConfigError: reading a frame failed. The frames before it are yielded first.
+    """
+    frames: collections.deque[tuple[int, np.ndarray]] = collections.deque(maxlen=1 if newest_only else None)
+    changed = threading.Condition()
+    is_closed = is_finished = False
+    failure: BaseException | None = None
+    number = 0
+
+    def read() -> None:
+        nonlocal is_finished, failure, number
+        try:
+            for number in itertools.count():
+                is_read, image = capture.read()
+                if not is_read:
+                    break
+                with changed:
+                    if not newest_only:
+                        changed.wait_for(lambda: is_closed or len(frames) < READ_AHEAD)
+                    if is_closed:
+                        break
+                    frames.append((number, image))
+                    changed.notify_all()
+        except BaseException as error:  # whatever it is, the consumer must not wait for this thread any longer
+            failure = error
+        with changed:
+            is_finished = True
+            changed.notify_all()
+
+    thread = threading.Thread(target=read, name=f"reads {name}", daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: frames or is_finished)
+                if not frames:
+                    break
+                frame = frames.popleft()
+                changed.notify_all()
+            yield frame
+        if failure is not None:
+            raise ConfigError(f"{name}: reading frame {number} failed: {failure}") from failure
+    finally:
+        with changed:
+            is_closed = True
+            changed.notify_all()
+        thread.join()
+        capture.release()
