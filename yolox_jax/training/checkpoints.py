@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 from jaxtyping import PyTree
 
+from yolox_jax.files import atomic_write, write_json
 from yolox_jax.text import shortened
 from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.run_directory import saved_steps
@@ -214,9 +215,8 @@ class Checkpoints:
                 # Files next to the folders of the items still change.
                 files = (file for file in path.glob("*/**/*") if file.is_file())
                 sizes = {str(file.relative_to(path)): file.stat().st_size for file in files}
-                partial = sizes_file.with_suffix(".partial")
-                partial.write_text(json.dumps(sizes, indent=2) + "\n")
-                partial.replace(sizes_file)
+                with atomic_write(sizes_file) as temporary:
+                    write_json(temporary, sizes, indent=2)
 
     def _note_failure(self, step: int, error: Exception) -> None:
         path = self._folder / str(step)

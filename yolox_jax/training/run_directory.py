@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import socket
@@ -14,7 +13,7 @@ from yolox_jax.config.checks import rules_of
 from yolox_jax.config.files import RUN_SETTINGS
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.files import ensure_writable_folder
+from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file, write_json
 from yolox_jax.text import shortened
 
 LOCAL_SETTINGS = (
@@ -167,7 +166,7 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
     with contextlib.ExitStack() as opened:
         file = opened.enter_context(run.lock.open("a+"))
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(file, wait=False)
         except BlockingIOError:
             file.seek(0)
             raise ConfigError(
@@ -185,8 +184,9 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
     """Writes the config and the facts that a resumed run must match. From here on, the directory contains a run."""
-    _write_json(run.data, _describe(train_set))
-    _write_json(run.config, config_to_dict(config))
+    for path, content in ((run.data, _describe(train_set)), (run.config, config_to_dict(config))):
+        with atomic_write(path) as temporary:
+            write_json(temporary, content, indent=2)
 
 
 def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
@@ -212,12 +212,6 @@ def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
 
 def _describe(train_set: Dataset) -> dict[str, object]:
     return {"num_images": len(train_set.records), "class_names": list(train_set.class_names)}
-
-
-def _write_json(path: Path, content: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
 
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:

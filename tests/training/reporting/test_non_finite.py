@@ -31,13 +31,13 @@ def test_the_run_stops_at_the_step_and_keeps_its_batch_and_image_names(tmp_path)
 
 def test_skipping_names_the_step_and_goes_on(tmp_path, caplog):
     guard("skip", tmp_path).check(0, [BAD, SOUND])
-    assert "step 1: the loss or its gradient is not finite; skipped" in caplog.text
+    assert "step 1 was skipped: the loss or its gradient is not finite" in caplog.text
 
 
 def test_an_overflow_of_float16_is_no_fault_until_the_scale_cannot_fall(tmp_path):
     checked = guard("stop", tmp_path, "float16")
     checked.check(0, [OVERFLOW, SOUND])
-    with pytest.raises(TrainingError, match="so may another --train.precision"):
+    with pytest.raises(TrainingError, match="So may another --train.precision"):
         checked.check(2, [{**OVERFLOW, "loss_scale": 1.0}])
 
 
@@ -45,6 +45,6 @@ def test_too_many_in_a_row_stop_the_run_and_the_folder_does_not_fill_up(tmp_path
     checked = guard("skip", tmp_path)
     checked.check(0, [BAD] * (MOST_IN_A_ROW - 1))
     checked.check(MOST_IN_A_ROW, [SOUND, BAD])
-    with pytest.raises(TrainingError, match=f"{MOST_IN_A_ROW} steps in a row"):
+    with pytest.raises(TrainingError, match=f"{MOST_IN_A_ROW} consecutive steps"):
         checked.check(100, [BAD] * (MOST_IN_A_ROW - 1))
     assert len(list(tmp_path.glob("*.npz"))) == MOST_KEPT

@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 from yolox_jax.config import ConfigError
+from yolox_jax.files import atomic_write, write_json
 from yolox_jax.training.run_directory import RunDirectory, flatten
 
 logger = logging.getLogger("yolox_jax.training")
@@ -274,6 +275,5 @@ def _read_id(run: RunDirectory, name: str) -> str | None:
 
 def _write_id(run: RunDirectory, name: str, run_id: str) -> None:
     ids = json.loads(run.logger_ids.read_text()) if run.logger_ids.exists() else {}
-    partial = run.logger_ids.with_suffix(".partial")
-    partial.write_text(json.dumps({**ids, name: run_id}, indent=2) + "\n")
-    partial.replace(run.logger_ids)
+    with atomic_write(run.logger_ids) as temporary:
+        write_json(temporary, {**ids, name: run_id}, indent=2)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from yolox_jax.files import null_if_not_finite
+from yolox_jax.files import atomic_write, null_if_not_finite
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.reporting.metric_writers import MetricWriter
 from yolox_jax.training.run_directory import RunDirectory
@@ -84,9 +84,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _drop_lines_after(path: Path, last_steps: dict[str, int]) -> None:
     """Keeps the lines of each kind up to its last step."""
     kept = [record for record in read_metrics(path) if record["step"] <= last_steps[record["kind"]]]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(map(_to_line, kept)))
-    partial.replace(path)
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(map(_to_line, kept)))
 
 
 def _to_line(record: dict[str, Any]) -> str:
