@@ -143,7 +143,9 @@ def test_a_folder_of_checkpoints_that_cannot_be_written_is_an_error_before_work(
 def test_a_full_disk_costs_lines_but_not_the_run(tmp_path, caplog, monkeypatch):
     open_path = Path.open
     full = Path("/dev/full")
-    monkeypatch.setattr(Path, "open", lambda path, *_, **__: open_path(full if path.name == "metrics.jsonl" else path, "w"))
+    monkeypatch.setattr(
+        Path, "open", lambda path, *_, **__: open_path(full if path.name == "metrics.jsonl" else path, "w")
+    )
     with MetricsLog(RunDirectory(tmp_path), [], resume_step=0, evaluated_step=0) as log:
         log.write("train", step=10, epoch=1.0, metrics={"loss": 1.0})
     assert "the metrics of step 10 could not be written to /dev/full: [Errno 28]" in caplog.text

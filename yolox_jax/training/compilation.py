@@ -114,12 +114,12 @@ class CompiledSteps:
         self._closed.set()
 
 
-def compile_steps(training: Training, state: TrainState) -> CompiledSteps:
+def compile_steps(training: Training) -> CompiledSteps:
     """Compiles the step for every input size of the rest of a run, in the background; use it in a `with`.
 
     A size that does not fit into the memory of a device raises ConfigError where the run waits for it.
     """
-    config, needed_always = training.schedule.config, lasting_bytes(state)
+    config, state, needed_always = training.schedule.config, training.state, lasting_bytes(training.state)
     return CompiledSteps(
         training.step,
         state,

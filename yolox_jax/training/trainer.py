@@ -31,7 +31,6 @@ from yolox_jax.training.reporting.non_finite import NonFiniteGuard
 from yolox_jax.training.reporting.step_report import StepReporter
 from yolox_jax.training.run_directory import RunDirectory, lock_run_directory, record_settings
 from yolox_jax.training.step.mesh import replicated, rows_of_this_process, split_over_devices
-from yolox_jax.training.step.state import TrainState
 from yolox_jax.training.validation import Validator, averaged_model
 
 logger = logging.getLogger("yolox_jax.training")
@@ -100,11 +99,13 @@ def train(
         )
         summary = summarize(averaged_model(training.graphdef, training.state), config.data.input_size)
         announce(config, summary, run.train_set, run.val_set)
-        state, progress = _restore(training, checkpoints) if run.resuming else (training.state, _progress(training))
-        start, rows = int(state.step), rows_of_this_process(training.mesh, config.train.batch_size)
+        progress = Progress(**_platform(training.mesh))
+        if run.resuming:
+            training, progress = _restore(training, checkpoints)
+        start, rows = int(training.state.step), rows_of_this_process(training.mesh, config.train.batch_size)
         with (
             _open_outputs(run, start, progress, stop) as (log, cache),
-            compile_steps(training, state) as compiled,
+            compile_steps(training) as compiled,
             training_batches(run.train_set, config, start_step=start, rows=rows, cache=cache) as batches,
         ):
             guard = NonFiniteGuard(
@@ -117,7 +118,7 @@ def train(
                 compiled=compiled,
                 batches=batches,
                 sharding=split_over_devices(training.mesh),
-                state=state,
+                state=training.state,
                 progress=progress,
                 reporter=StepReporter(training.schedule, log, console, guard, summary.gflops),
                 validator=Validator(config, run.val_set, training.graphdef, run.directory, log, console),
@@ -171,10 +172,6 @@ def _open_outputs(
         yield on_every_process(open_here)
 
 
-def _progress(training: Training) -> Progress:
-    return Progress(**_platform(training.mesh))
-
-
 def _platform(mesh: Mesh) -> dict[str, Any]:
     """What a resumed run has to share with the run it continues, to be bit-for-bit equal to it."""
     return {
@@ -185,8 +182,8 @@ def _platform(mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def _restore(training: Training, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-    """The newest checkpoint that can be read."""
+def _restore(training: Training, checkpoints: Checkpoints) -> tuple[Training, Progress]:
+    """Continues from the newest checkpoint that can be read."""
     state, progress = checkpoints.restore(training.state, replicated(training.mesh))
     checkpoints.keep_best(progress.best_step)
     logger.info("resumed after step %d", state.step)
@@ -203,4 +200,4 @@ def _restore(training: Training, checkpoints: Checkpoints) -> tuple[TrainState, 
             "is on)",
             "; ".join(changed),
         )
-    return state, progress._replace(**platform)
+    return training._replace(state=state), progress._replace(**platform)

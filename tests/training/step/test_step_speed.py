@@ -75,7 +75,7 @@ def test_a_hundred_steps_fetch_nothing_and_compile_nothing(training, host_work):
             work_before_step.append(len(host_work))
             yield batch | {"broken": [], "dropped": 0}
 
-    with compile_steps(training, state) as compiled:
+    with compile_steps(training) as compiled:
         loop = Loop(
             schedule=training.schedule,
             compiled=compiled,
