@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 import yolox_jax
 from yolox_jax.data import open_datasets
+from yolox_jax.data.image import load_image
 from yolox_jax.inference.draw import draw_detections
 
 
@@ -53,7 +54,7 @@ def main(output: Path, epochs: int) -> None:
     figure.savefig(output / "losses.png")
 
     # Detect objects in a validation image, and draw them.
-    image = cv2.imread(str(open_datasets(config.data, "val").records[0].path))
+    image = load_image(open_datasets(config.data, "val").records[0])
     found = yolox_jax.Detector(weights=result.workdir)(image)
     drawn = draw_detections(image, found.boxes, found.scores, found.classes, found.class_names)
     cv2.imwrite(str(output / "prediction.png"), drawn)
