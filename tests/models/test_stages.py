@@ -7,13 +7,14 @@ import pytest
 from flax import nnx
 from jaxtyping import PyTree
 
-from yolox_jax.models.stages import recomputed_stages
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import create_model
 
 SIDE_PX = 64
+STORED, RECOMPUTED = ForwardOptions(), ForwardOptions(rematerialise=True)
 
 
-def gradients(variant: str, recompute: bool):
+def gradients(variant: str, options: ForwardOptions):
     """A function of images to gradients and statistics, and what its backward pass keeps of the forward one."""
     model = create_model(variant, 3)
     model.train()
@@ -21,8 +22,7 @@ def gradients(variant: str, recompute: bool):
 
     def loss(params: nnx.State, images: jax.Array) -> tuple[jax.Array, nnx.State]:
         model = nnx.merge(graphdef, params, stats, copy=True)
-        with recomputed_stages(recompute):
-            raw = model(images)
+        raw = model(images, options)
         return jnp.mean(jnp.sin(raw)), nnx.state(model, nnx.BatchStat)
 
     def kept(images: jax.Array) -> PyTree:
@@ -40,7 +40,7 @@ def feature_bytes(kept, batch: int) -> int:
 @pytest.mark.slow
 def test_gradients_and_statistics_stay_and_features_are_not_kept():
     images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, SIDE_PX, SIDE_PX, 3)), jnp.float32)
-    (plain, plain_kept), (again, again_kept) = (gradients("yolox_nano", recompute) for recompute in (False, True))
+    (plain, plain_kept), (again, again_kept) = (gradients("yolox_nano", options) for options in (STORED, RECOMPUTED))
     for found, expected in zip(jax.tree.leaves(again(images)), jax.tree.leaves(plain(images)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-3 * float(jnp.abs(expected).max()) + 1e-9)
     assert 4 * feature_bytes(again_kept, 5) < feature_bytes(plain_kept, 5)
@@ -48,5 +48,5 @@ def test_gradients_and_statistics_stay_and_features_are_not_kept():
 
 @pytest.mark.parametrize("variant", ["yolox_s", "yolox_darknet53"])
 def test_every_backbone_keeps_a_fourth_at_most(variant: str):
-    plain, again = (feature_bytes(gradients(variant, recompute)[1], 5) for recompute in (False, True))
+    plain, again = (feature_bytes(gradients(variant, options)[1], 5) for options in (STORED, RECOMPUTED))
     assert 0 < 4 * again < plain

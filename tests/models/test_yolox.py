@@ -12,7 +12,7 @@ from flax import nnx
 from reference import procedural
 from yolox_jax.config import ConfigError
 from yolox_jax.models import VARIANTS, YOLOX, create_model
-from yolox_jax.models.convolution import plain_convolutions
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.weights import load_state_dict
 from yolox_jax.weights.names import named_variables, original_shape
 
@@ -92,8 +92,8 @@ def test_bfloat16_is_for_features_alone():
     model = create_model("yolox_tiny", 3, dtype=jnp.bfloat16)
     graphdef, state = nnx.split(model)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    with plain_convolutions():  # which stand in the outermost program
-        trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images))(state, images)
+    options = ForwardOptions(convolution="primitive")  # so that all convolutions are in the outermost program
+    trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images, options))(state, images)
     convolutions = [eqn for eqn in trace.jaxpr.eqns if eqn.primitive.name in ("conv_general_dilated", "dot_general")]
     assert {eqn.outvars[0].aval.dtype.name for eqn in convolutions} == {"bfloat16"}
     assert trace.out_avals[0].dtype == jnp.float32

@@ -16,13 +16,14 @@ from jaxtyping import Array, Float, UInt8
 from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.inference.detect import Thresholds, View, detect, predictions, prepared
-from yolox_jax.models.convolution import convolutions_for_any_platform
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM = "detect.bin"
 """What `jax.export.deserialize` reads, in the archive."""
 METADATA = "metadata.json"
+_OPTIONS = ForwardOptions(convolution="portable")
 
 
 def export_stablehlo(
@@ -69,10 +70,9 @@ def export_stablehlo(
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
     ratios = jax.ShapeDtypeStruct((batch,), jnp.float32)
     function = _detection(model, settings) if settings.nms else _raw(model, settings)
-    with convolutions_for_any_platform():
-        exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
-            *((images, ratios) if settings.nms else (images,))
-        )
+    exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
+        *((images, ratios) if settings.nms else (images,))
+    )
     metadata = settings.metadata(model) | {"platforms": json.dumps(list(platforms))}
     return _write(Path(path), exported.serialize(), metadata)
 
@@ -87,7 +87,9 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
     )
 
     def function(images: UInt8[Array, "B H W 3"], ratios: Float[Array, " B"]) -> dict[str, Array]:
-        found = detect(graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections)
+        found = detect(
+            graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections, options=_OPTIONS
+        )
         count = jnp.sum(found.valid, axis=1, dtype=jnp.int32)
         return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes, "count": count}
 
@@ -99,7 +101,7 @@ def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Arra
 
     def function(images: UInt8[Array, "B H W 3"]) -> dict[str, Array]:
         view = View(settings.input_size)
-        return {"predictions": predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), view)}
+        return {"predictions": predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), view, _OPTIONS)}
 
     return function
 

@@ -10,8 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm
 from yolox_jax.models.pooling import max_pool
+from yolox_jax.models.stages import in_sequence
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
@@ -42,8 +44,8 @@ class Conv(nnx.Module):
         self.stride = stride
         self.groups = groups
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-        x = conv2d(x, self.kernel[...], self.stride, self.groups)
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        x = conv2d(x, self.kernel[...], self.stride, self.groups, options.convolution)
         return x if self.bias is None else x + self.bias[...].astype(x.dtype)
 
 
@@ -65,9 +67,11 @@ class BaseConv(nnx.Module):
         self.bn: BatchNorm | None = nnx.data(BatchNorm(outputs))
         self.activation: Activation = activation
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-        x = self.conv(x)
-        return ACTIVATIONS[self.activation](x) if self.bn is None else self.bn(x, self.activation)
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        x = self.conv(x, options)
+        if self.bn is None:
+            return ACTIVATIONS[self.activation](x)
+        return self.bn(x, self.activation, options.batch_norm_axis)
 
 
 class DepthwiseConv(nnx.Module):
@@ -86,8 +90,8 @@ class DepthwiseConv(nnx.Module):
         self.dconv = BaseConv(inputs, inputs, size, stride, groups=inputs, activation=activation, rng=rng)
         self.pconv = BaseConv(inputs, outputs, 1, activation=activation, rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-        return self.pconv(self.dconv(x))
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        return self.pconv(self.dconv(x, options), options)
 
 
 def spatial_conv(depthwise: bool) -> type[BaseConv] | type[DepthwiseConv]:
@@ -103,8 +107,8 @@ class Bottleneck(nnx.Module):
         self.conv2 = spatial_conv(depthwise)(channels, channels, 3, rng=rng)
         self.shortcut = shortcut
 
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        out = self.conv2(self.conv1(x))
+    def __call__(self, x: Float[Array, "B H W C"], options: ForwardOptions) -> Float[Array, "B H W C"]:
+        out = self.conv2(self.conv1(x, options), options)
         return out + x if self.shortcut else out
 
 
@@ -127,11 +131,9 @@ class CSPLayer(nnx.Module):
         self.conv3 = BaseConv(2 * hidden, outputs, 1, rng=rng)
         self.m = nnx.List([Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise, rng=rng) for _ in range(repeats)])
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        deep = self.conv1(x)
-        for bottleneck in self.m:
-            deep = bottleneck(deep)
-        return self.conv3(jnp.concatenate([deep, self.conv2(x)], axis=-1))
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
+        deep = in_sequence(self.m, self.conv1(x, options), options)
+        return self.conv3(jnp.concatenate([deep, self.conv2(x, options)], axis=-1), options)
 
 
 class Focus(nnx.Module):
@@ -140,11 +142,11 @@ class Focus(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, rng: np.random.Generator):
         self.conv = BaseConv(4 * inputs, outputs, 3, rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H//2 W//2 O"]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H//2 W//2 O"]:
         batch, height, width, channels = x.shape
         pixels = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         patches = pixels.transpose(0, 1, 3, 4, 2, 5)  # column parity before row parity
-        return self.conv(patches.reshape(batch, height // 2, width // 2, 4 * channels))
+        return self.conv(patches.reshape(batch, height // 2, width // 2, 4 * channels), options)
 
 
 class SPPBottleneck(nnx.Module):
@@ -155,11 +157,11 @@ class SPPBottleneck(nnx.Module):
         self.conv1 = BaseConv(inputs, hidden, 1, activation=activation, rng=rng)
         self.conv2 = BaseConv(4 * hidden, outputs, 1, activation=activation, rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        pools = [self.conv1(x)]
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
+        pools = [self.conv1(x, options)]
         for _ in range(3):  # 9x9 is 5x5 twice, 13x13 three times
             pools.append(max_pool(pools[-1], 5))
-        return self.conv2(jnp.concatenate(pools, axis=-1))
+        return self.conv2(jnp.concatenate(pools, axis=-1), options)
 
 
 class ResLayer(nnx.Module):
@@ -169,8 +171,8 @@ class ResLayer(nnx.Module):
         self.layer1 = BaseConv(channels, channels // 2, 1, activation="lrelu", rng=rng)
         self.layer2 = BaseConv(channels // 2, channels, 3, activation="lrelu", rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        return x + self.layer2(self.layer1(x))
+    def __call__(self, x: Float[Array, "B H W C"], options: ForwardOptions) -> Float[Array, "B H W C"]:
+        return x + self.layer2(self.layer1(x, options), options)
 
 
 def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:

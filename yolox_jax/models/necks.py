@@ -7,7 +7,8 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, CSPLayer, spatial_conv, upsample
 from yolox_jax.models.darknet import CSPDarknet, Darknet53
-from yolox_jax.models.stages import in_a_row, run_stage
+from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.stages import in_sequence, run_stage
 
 
 class YOLOPAFPN(nnx.Module):
@@ -33,14 +34,15 @@ class YOLOPAFPN(nnx.Module):
         self.bu_conv1 = conv(c4, c4, 3, 2, rng=rng)
         self.C3_n4 = csp(2 * c4, c5)
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        dark3, dark4, dark5 = self.backbone(x)
-        lateral5 = self.lateral_conv0(dark5)
-        up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4))
-        lateral4 = self.reduce_conv1(up4)
-        out3 = run_stage(CSPLayer.__call__, self.C3_p3, _join(upsample(lateral4), dark3))
-        out4 = run_stage(CSPLayer.__call__, self.C3_n3, _join(self.bu_conv2(out3), lateral4))
-        return out3, out4, run_stage(CSPLayer.__call__, self.C3_n4, _join(self.bu_conv1(out4), lateral5))
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+        dark3, dark4, dark5 = self.backbone(x, options)
+        lateral5 = self.lateral_conv0(dark5, options)
+        up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4), options)
+        lateral4 = self.reduce_conv1(up4, options)
+        out3 = run_stage(CSPLayer.__call__, self.C3_p3, _join(upsample(lateral4), dark3), options)
+        out4 = run_stage(CSPLayer.__call__, self.C3_n3, _join(self.bu_conv2(out3, options), lateral4), options)
+        out5 = run_stage(CSPLayer.__call__, self.C3_n4, _join(self.bu_conv1(out4, options), lateral5), options)
+        return out3, out4, out5
 
 
 class YOLOFPN(nnx.Module):
@@ -62,10 +64,10 @@ class YOLOFPN(nnx.Module):
         self.out2_cbl = conv(256, 128, 1)
         self.out2 = five(384, 128)
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        dark3, dark4, dark5 = self.backbone(x)
-        out4 = run_stage(in_a_row, self.out1, _join(upsample(self.out1_cbl(dark5)), dark4))
-        out3 = run_stage(in_a_row, self.out2, _join(upsample(self.out2_cbl(out4)), dark3))
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+        dark3, dark4, dark5 = self.backbone(x, options)
+        out4 = run_stage(in_sequence, self.out1, _join(upsample(self.out1_cbl(dark5, options)), dark4), options)
+        out3 = run_stage(in_sequence, self.out2, _join(upsample(self.out2_cbl(out4, options)), dark3), options)
         return out3, out4, dark5
 
 

@@ -1,9 +1,7 @@
 """Batch norm and the activation behind it, as one function with a gradient of its own."""
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -25,18 +23,6 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "none": lambda x: x,
 }
 
-_batch_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar("batch_axis", default=None)
-
-
-@contextlib.contextmanager
-def batch_norm_over(axis_name: str | None) -> Iterator[None]:
-    """Within it, batch norm that is traced takes its statistics over this mapped axis too; None for one device's."""
-    token = _batch_axis.set(axis_name)
-    try:
-        yield
-    finally:
-        _batch_axis.reset(token)
-
 
 class BatchNorm(nnx.Module):
     """Batch normalisation as the original's: epsilon 1e-3, momentum 0.03, unbiased running variance (SPEC A1.7).
@@ -55,14 +41,22 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(features))
         self.use_running_average = False
 
-    def __call__(self, x: Float[Array, "B H W C"], activation: Activation = "none") -> Float[Array, "B H W C"]:
-        """Normalise `x`, then apply the activation."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], activation: Activation = "none", axis_name: str | None = None
+    ) -> Float[Array, "B H W C"]:
+        """Normalise `x`, then apply the activation.
+
+        Args:
+            x: features.
+            activation: applied to the normalised features.
+            axis_name: mapped axis over which the batch is spread, for statistics of the whole batch; None for those of
+                `x` alone.
+        """
         scale, bias = self.scale[...], self.bias[...]
         if self.use_running_average:
             factor = scale * lax.rsqrt(self.var[...] + self.EPSILON)
             normal = x.astype(jnp.float32) * factor + (bias - self.mean[...] * factor)
             return ACTIVATIONS[activation](normal).astype(x.dtype)
-        axis_name = _batch_axis.get()
         y, mean, var = _normalise(x, scale, bias, self.EPSILON, activation, axis_name)
         count = _count(x, axis_name)
         unbiased = var * (count / max(count - 1, 1))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from yolox_jax.models.convolution import plain_convolutions
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
 
 
@@ -35,10 +35,9 @@ def summarize(model: YOLOX, image_size: tuple[int, int]) -> Summary:
     graphdef, state = nnx.split(model)
 
     def forward(state: nnx.State, images: jax.Array) -> jax.Array:
-        return nnx.merge(graphdef, state, copy=True)(images)
+        return nnx.merge(graphdef, state, copy=True)(images, ForwardOptions(convolution="primitive"))
 
-    with plain_convolutions():
-        trace = jax.make_jaxpr(forward)(state, jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32))
+    trace = jax.make_jaxpr(forward)(state, jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32))
     (output,) = trace.out_avals
     multiplications = outputs = 0
     for equation in trace.jaxpr.eqns:

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from yolox_jax.config import STRIDE, ConfigError
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.head import YOLOXHead
 from yolox_jax.models.necks import YOLOFPN, YOLOPAFPN
 from yolox_jax.models.normalization import Activation
@@ -70,11 +71,14 @@ class YOLOX(nnx.Module):
             rng=rng,
         )
 
-    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B A 5+{self.num_classes}"]:
+    def __call__(
+        self, images: Float[Array, "B H W 3"], options: ForwardOptions = ForwardOptions()
+    ) -> Float[Array, "B A 5+{self.num_classes}"]:
         """Predict for every anchor.
 
         Args:
             images: BGR, 0..255; height and width are multiples of 32 px.
+            options: how it is computed, for training and export.
 
         Returns:
             float32 tx, ty, tw, th, objectness logit and class logits; anchors level by level (strides 8, 16, 32), row
@@ -86,7 +90,13 @@ class YOLOX(nnx.Module):
         height, width = images.shape[1:3]
         if height % STRIDE or width % STRIDE:
             raise ValueError(f"images are {height}x{width} px (height x width); both must be multiples of {STRIDE}")
-        return self.head(self.backbone(images.astype(self.dtype)))
+        return self.head(self.backbone(images.astype(self.dtype), options), options)
+
+    def with_dtype(self, dtype: DTypeLike) -> "YOLOX":
+        """A model that computes in `dtype` and shares its variables, which stay float32, with this one."""
+        model = nnx.clone(self, variables=False)
+        model.dtype = jnp.dtype(dtype)
+        return model
 
 
 def create_model(variant: str, num_classes: int = 80, *, seed: int = 0, dtype: DTypeLike = jnp.float32) -> YOLOX:

@@ -11,8 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from yolox_jax.config import Config
 from yolox_jax.losses import detection_loss
-from yolox_jax.models.normalization import batch_norm_over
-from yolox_jax.models.stages import recomputed_stages
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.structures import Targets
 from yolox_jax.training.step.mesh import DATA_AXIS
 from yolox_jax.training.step.multiscale import resize_batch
@@ -52,6 +51,10 @@ def make_gradients(
         config: losses, assignment, batch norm and the number of parts of a batch.
         mesh: the devices.
     """
+    options = ForwardOptions(
+        batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
+        rematerialise=config.train.rematerialise == "stage",
+    )
 
     def of_part(state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]) -> Gradients:
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
@@ -60,11 +63,7 @@ def make_gradients(
         def scaled_loss(params: nnx.State) -> tuple[Float[Array, ""], tuple[nnx.State, Metrics]]:
             # A copy: batch norm may not write into variables that belong to the trace outside.
             model = nnx.merge(graphdef, params, state.batch_stats, state.frozen, copy=True)
-            with (
-                batch_norm_over(DATA_AXIS if config.train.sync_batch_norm else None),
-                recomputed_stages(config.train.rematerialise == "stage"),
-            ):
-                raw = model(images)
+            raw = model(images, options)
             total, parts = detection_loss(
                 raw,
                 targets,
