@@ -76,11 +76,7 @@ def near_centre(boxes: Float[Array, "B G 4"], image_size: tuple[int, int], radiu
 
 
 def pairwise_iou(objects: Float[Array, "B G 4"], predicted: Float[Array, "B A 4"]) -> Float[Array, "B G A"]:
-    """IoU of boxes given by centre and size.
-
-    The areas come from the given sizes rather than from the edges, as in the original, so that IoUs and thus ties are
-    rounded alike.
-    """
+    """IoU of boxes given by centre and size. As in the original, areas come from the sizes rather than the edges."""
     shared = intersection(cxcywh_to_xyxy(objects)[:, :, None], cxcywh_to_xyxy(predicted)[:, None])
     return overlap_ratio(shared, jnp.prod(objects[:, :, None, 2:], -1), jnp.prod(predicted[:, None, :, 2:], -1))
 

@@ -14,14 +14,14 @@ from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from yolox_jax.config import Config
-from yolox_jax.training.step.gradients import Batch, Metrics
+from yolox_jax.training.step.gradients import Batch, StepMetrics
 from yolox_jax.training.step.state import TrainState
 from yolox_jax.training.step.step import TrainStep
 
 logger = logging.getLogger("yolox_jax.training")
 
 Size = tuple[int, int]
-CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, Metrics]]
+CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, StepMetrics]]
 
 MOST_AT_ONCE = 4
 """Sizes compiled at the same time; each takes some GB of host memory."""
