@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import numpy_twins
-from yolox_jax import anchors, boxes
+from yolox_jax import anchors, boxes, postprocess, top_k
 
 
-@pytest.mark.parametrize("module", [anchors, boxes])
+@pytest.mark.parametrize("module", [anchors, boxes, postprocess, top_k])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0
@@ -41,8 +41,8 @@ def test_anchors_run_level_by_level_and_row_by_row():
 
 
 @pytest.mark.parametrize("size", [(0, 32), (32, -32), (100, 96)])
-def test_a_size_that_is_no_multiple_of_32_is_refused(size):
-    with pytest.raises(ValueError, match="multiples of 32"):
+def test_a_size_that_is_no_positive_multiple_of_32_is_refused(size):
+    with pytest.raises(ValueError, match=f"positive multiples of 32 px; got {size[0]}x{size[1]} px"):
         anchors.anchor_points(size)
 
 
@@ -58,5 +58,5 @@ def test_decoding_is_float32_whatever_comes_in():
 
 
 def test_an_output_of_another_size_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match=r"21 anchors.*32x64 px has 42"):
+    with pytest.raises(ValueError, match="32x64 px has 42 anchors.*network output has 21"):
         anchors.decode_boxes(jnp.zeros((1, 21, 4)), (32, 64))

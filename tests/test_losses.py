@@ -103,7 +103,7 @@ def test_shares_of_a_batch_spread_over_an_axis_add_up_to_the_whole():
 
 
 def test_the_gradient_scatters_nothing():
-    """Scatters are not deterministic on a GPU (PITFALLS 2.8)."""
+    """Scatters are not deterministic on GPUs (docs/yolox.md, 6.1)."""
     raw, targets, size = load("overlapping")
     gradient = jax.grad(lambda raw: detection_loss(raw, targets, image_size=size, l1_weight=1.0)[0])
     assert "scatter" not in str(jax.make_jaxpr(gradient)(raw))

@@ -1,7 +1,7 @@
-"""Building blocks of the networks (SPEC A1.1), NHWC.
+"""Building blocks of the networks (docs/yolox.md, 2.1). Layout is NHWC.
 
-Attributes are named as in the original's state dict, so a parameter's path is nearly its key there. Blocks compute in
-the type of their input; parameters and batch statistics are float32.
+Attributes have the names of the original's state dict, so a parameter's path is nearly its key there. Blocks compute in
+the dtype of their input; parameters and batch statistics are float32.
 """
 
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ from yolox_jax.models.stages import in_sequence
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
-    # NumPy, because jax.random compiles once for each shape: ten seconds for nano.
+    # NumPy rather than jax.random, which compiles once for each shape: ten seconds for nano.
     return jnp.asarray(bound * (2 * rng.random(shape, np.float32) - 1))
 
 
 class Conv(nnx.Module):
-    """Convolution whose kernel and bias start uniform in +-1/sqrt(fan in), PyTorch's default (SPEC A1.7)."""
+    """Convolution initialised uniformly in +-1/sqrt(fan in), PyTorch's default (docs/yolox.md, 2.7)."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Conv(nnx.Module):
 
 
 class BaseConv(nnx.Module):
-    """Convolution, batch norm, activation. `bn` is None once folded into the convolution."""
+    """Convolution, batch norm and activation. `bn` is None once it is folded into the convolution."""
 
     def __init__(
         self,
@@ -95,12 +95,12 @@ class DepthwiseConv(nnx.Module):
 
 
 def spatial_conv(depthwise: bool) -> type[BaseConv] | type[DepthwiseConv]:
-    """The block that stands where a 3x3 convolution does."""
+    """The block used for 3x3 convolutions."""
     return DepthwiseConv if depthwise else BaseConv
 
 
 class Bottleneck(nnx.Module):
-    """1x1 and 3x3 convolution at one width, with or without the input added."""
+    """1x1 then 3x3 convolution of constant width, with an optional shortcut from input to output."""
 
     def __init__(self, channels: int, *, shortcut: bool, depthwise: bool, rng: np.random.Generator):
         self.conv1 = BaseConv(channels, channels, 1, rng=rng)
@@ -113,7 +113,7 @@ class Bottleneck(nnx.Module):
 
 
 class CSPLayer(nnx.Module):
-    """Cross stage partial layer: half of the channels go through bottlenecks, half past them."""
+    """Cross stage partial layer: half of the channels pass through bottlenecks, the other half bypass them."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class CSPLayer(nnx.Module):
 
 
 class Focus(nnx.Module):
-    """2x2 pixels become channels, then a 3x3 convolution. Order: top left, bottom left, top right, bottom right."""
+    """Space to depth over 2x2 pixels (top left, bottom left, top right, bottom right), then a 3x3 convolution."""
 
     def __init__(self, inputs: int, outputs: int, *, rng: np.random.Generator):
         self.conv = BaseConv(4 * inputs, outputs, 3, rng=rng)
@@ -150,7 +150,7 @@ class Focus(nnx.Module):
 
 
 class SPPBottleneck(nnx.Module):
-    """Spatial pyramid pooling: maxima over 5x5, 9x9 and 13x13 beside the input."""
+    """Spatial pyramid pooling: concatenates the input with its maxima over 5x5, 9x9 and 13x13 pixels."""
 
     def __init__(self, inputs: int, outputs: int, *, activation: Activation = "silu", rng: np.random.Generator):
         hidden = inputs // 2
@@ -159,13 +159,13 @@ class SPPBottleneck(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
         pools = [self.conv1(x, options)]
-        for _ in range(3):  # 9x9 is 5x5 twice, 13x13 three times
+        for _ in range(3):  # 5x5 applied twice is 9x9, three times 13x13
             pools.append(max_pool(pools[-1], 5))
         return self.conv2(jnp.concatenate(pools, axis=-1), options)
 
 
 class ResLayer(nnx.Module):
-    """Darknet's residual block: 1x1 to half the channels, 3x3 back, plus the input."""
+    """Darknet's residual block: 1x1 convolution to half the channels, 3x3 back to all, plus the input."""
 
     def __init__(self, channels: int, *, rng: np.random.Generator):
         self.layer1 = BaseConv(channels, channels // 2, 1, activation="lrelu", rng=rng)
@@ -176,7 +176,7 @@ class ResLayer(nnx.Module):
 
 
 def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
-    """Nearest-neighbour enlargement by two."""
+    """Nearest-neighbour upsampling by a factor of two."""
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return x.reshape(batch, 2 * height, 2 * width, channels)

@@ -1,4 +1,4 @@
-"""Convolution, in the form that runs fastest on the backend at hand."""
+"""Convolution, by default in the form that runs fastest on the current backend."""
 
 import functools
 
@@ -17,17 +17,18 @@ def conv2d(
     groups: int = 1,
     form: ConvolutionForm = "backend",
 ) -> Float[Array, "B H2 W2 O"]:
-    """Convolution with symmetric padding of (K - 1) // 2, as PyTorch's, computed in the type of `x`.
+    """Convolution with symmetric padding of (K - 1) // 2, as in PyTorch, computed in the dtype of `x`.
 
-    XLA's CPU convolutions are slow for some forms (nano's training step: 2.2 s against 0.8 s, PITFALLS 2.13), so there
-    1x1 convolutions become matrix products and depthwise ones a sum of shifted images. Results agree to rounding.
+    XLA runs some convolutions slowly on CPUs. There, 1x1 convolutions become matrix products and depthwise ones a sum
+    of shifted images: nano's training step takes 0.8 s instead of 2.2 s (docs/performance.md). Results agree to
+    rounding.
 
     Args:
         x: images or features.
-        kernel: square and odd; for a depthwise convolution [K, K, 1, C].
-        stride: step along both axes.
+        kernel: square, of odd size; [K, K, 1, C] for a depthwise convolution.
+        stride: stride along both axes.
         groups: 1, or the number of channels for a depthwise convolution.
-        form: which primitives compute it.
+        form: primitives that compute the convolution.
     """
     kernel = kernel.astype(x.dtype)
     on_cpu = functools.partial(_on_cpu, stride=stride, groups=groups)

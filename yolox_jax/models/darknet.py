@@ -1,4 +1,4 @@
-"""The backbones: CSPDarknet (SPEC A1.2) and Darknet53 (SPEC A1.5)."""
+"""The backbones: CSPDarknet (docs/yolox.md, 2.2) and Darknet53 (docs/yolox.md, 2.5)."""
 
 import numpy as np
 from flax import nnx
@@ -10,7 +10,10 @@ from yolox_jax.models.stages import in_sequence, run_stage
 
 
 class CSPDarknet(nnx.Module):
-    """Backbone of nano to x. Returns features at strides 8, 16, 32 with 4, 8, 16 times `int(64 * width)` channels."""
+    """Backbone of nano to x.
+
+    Returns features at strides 8, 16 and 32 with 4, 8 and 16 times `int(64 * width)` channels.
+    """
 
     def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
         base = int(64 * width)
@@ -44,7 +47,7 @@ class CSPDarknet(nnx.Module):
 
 
 class Darknet53(nnx.Module):
-    """YOLOv3's backbone. Returns features at strides 8, 16, 32 with 256, 512, 512 channels."""
+    """YOLOv3's backbone. Returns features at strides 8, 16 and 32 with 256, 512 and 512 channels."""
 
     def __init__(self, *, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> BaseConv:

@@ -1,25 +1,24 @@
-"""How a forward pass is computed, as arguments that a trace shows."""
+"""Options of a forward pass that change how it is traced."""
 
 import dataclasses
 from typing import Literal
 
 ConvolutionForm = Literal["backend", "primitive", "portable"]
-"""`backend`: whatever runs fastest on jax's default backend; `primitive`: one `conv_general_dilated` for each
-convolution, on every backend; `portable`: the forms of all platforms, of which lowering keeps the right one, for an
-export that runs on more than one."""
+"""`backend`: the form that runs fastest on jax's default backend. `primitive`: one `conv_general_dilated` for each
+convolution. `portable`: the forms of all platforms, for an export to several; lowering picks one for each platform."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ForwardOptions:
-    """Static arguments of a forward pass.
+    """Static options of a forward pass, which the network passes down to its layers.
 
-    The network passes them down to its layers. They are no fields of the model, so that the model of a training step,
-    of an export and of a detector have one structure.
+    They are arguments rather than fields of the model, so that a model has the same structure in training, in inference
+    and in an export.
     """
 
     batch_norm_axis: str | None = None
-    """Mapped axis over which batch norm takes the statistics of a training batch (synchronised batch norm); None for
-    the statistics of each device on its own."""
+    """Mapped axis for synchronised batch norm: statistics of a training batch are taken over it as well. None: each
+    device uses the statistics of its own images."""
     rematerialise: bool = False
-    """Keep only the input of each stage for the backward pass, which then computes the features inside it again."""
+    """Store only the input of each stage for the backward pass and recompute the features inside it."""
     convolution: ConvolutionForm = "backend"

@@ -1,4 +1,4 @@
-"""The decoupled head (SPEC A1.4): classes on one branch, box and objectness on the other, per level."""
+"""The decoupled head: on each level one branch for classes, one for box and objectness (docs/yolox.md, 2.4)."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from yolox_jax.models.normalization import Activation
 from yolox_jax.models.stages import in_sequence, run_stage
 
 PRIOR_LOGIT = -4.59511985
-"""Logit of probability 0.01, where class and objectness predictions start (SPEC A1.7)."""
+"""Logit of probability 0.01, the initial bias of class and objectness predictions (docs/yolox.md, 2.7)."""
 
 
 class YOLOXHead(nnx.Module):
-    """Predictions for three levels, not shared among them."""
+    """Predictions at three levels, which share no weights."""
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""The necks, each around its backbone as in the original: YOLOPAFPN (SPEC A1.3) and YOLOFPN (SPEC A1.5)."""
+"""The necks: YOLOPAFPN (docs/yolox.md, 2.3) and YOLOFPN (docs/yolox.md, 2.5).
+
+As in the original, a neck holds its backbone.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +15,9 @@ from yolox_jax.models.stages import in_sequence, run_stage
 
 
 class YOLOPAFPN(nnx.Module):
-    """Path aggregation around CSPDarknet: deep features flow up, then detail flows down again.
+    """Path aggregation network around CSPDarknet: a top-down path, then a bottom-up path.
 
-    Returns features at strides 8, 16, 32 with the channels in `channels`.
+    Returns features at strides 8, 16 and 32 with the numbers of channels in `channels`.
     """
 
     def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
@@ -46,7 +49,7 @@ class YOLOPAFPN(nnx.Module):
 
 
 class YOLOFPN(nnx.Module):
-    """YOLOv3's feature pyramid around Darknet53: deep features flow up."""
+    """YOLOv3's feature pyramid network around Darknet53: a top-down path only."""
 
     def __init__(self, *, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int) -> BaseConv:

@@ -12,7 +12,7 @@ Layers = TypeVar("Layers")
 
 
 def in_sequence(layers: nnx.List, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
-    """Apply layers one after another."""
+    """Applies layers one after another."""
     for layer in layers:
         x = layer(x, options)
     return x
@@ -24,7 +24,7 @@ def run_stage(
     x: Float[Array, "..."],
     options: ForwardOptions,
 ) -> Float[Array, "..."]:
-    """`apply(layers, x, options)` as one stage; `layers` holds every module that it calls."""
+    """Calls `apply(layers, x, options)` as one stage. `layers` must hold every module that `apply` calls."""
     if not options.rematerialise:
         return apply(layers, x, options)
     y: Array = nnx.remat(apply, static_argnums=2)(layers, x, options)
