@@ -1,4 +1,4 @@
-"""Building blocks against independent twins."""
+"""Building blocks against independent implementations."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def test_all_forms_of_a_convolution_agree_with_their_gradients(
     x, kernel = _random(2, height, width, 8), _random(size, size, 8 // groups, outputs, seed=1)
 
     def compute(form: ConvolutionForm) -> tuple[list[jax.Array], str]:
-        """Output and gradients, and the program that gives them; traced anew."""
+        """Output and gradients, and the jaxpr that computes them."""
 
         def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
             out = conv2d(x, kernel, stride, groups, form)
@@ -82,7 +82,7 @@ def test_running_statistics_follow_pytorchs_rule_over_steps():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-4), (jnp.bfloat16, 2e-2)])
-def test_batch_norm_gradients_equal_the_textbooks(dtype: jnp.dtype, tolerance: float):
+def test_batch_norm_gradients_equal_the_closed_form(dtype: jnp.dtype, tolerance: float):
     x, weight = (2 + _random(4, 5, 6, 3)).astype(dtype), _random(4, 5, 6, 3, seed=1)
     graphdef, params, stats = nnx.split(BatchNorm(3), nnx.Param, nnx.BatchStat)
 
@@ -94,16 +94,16 @@ def test_batch_norm_gradients_equal_the_textbooks(dtype: jnp.dtype, tolerance: f
     std = np.sqrt(exact.var((0, 1, 2)) + 1e-3)
     normal = (exact - exact.mean((0, 1, 2))) / std
     dx = (dy - dy.mean((0, 1, 2)) - normal * (dy * normal).mean((0, 1, 2))) / std
-    for got, want in [
+    for got, expected in [
         (got_x, dx),
         (got_params["scale"][...], (dy * normal).sum((0, 1, 2))),
         (got_params["bias"][...], dy.sum((0, 1, 2))),
     ]:
-        np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance * np.abs(want).max())
+        np.testing.assert_allclose(np.asarray(got, np.float64), expected, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("activation", ["silu", "lrelu"])
-def test_gradients_through_batch_norm_and_activation_are_those_that_jax_derives(activation: Activation):
+def test_gradients_through_batch_norm_and_activation_equal_those_of_autodiff(activation: Activation):
     x, weight, bn = 1 + 2 * _random(3, 4, 5, 6), _random(3, 4, 5, 6, seed=1), BatchNorm(6)
     bn.scale.set_value(1 + 0.3 * _random(6, seed=2))
     bn.bias.set_value(_random(6, seed=3))
@@ -117,12 +117,12 @@ def test_gradients_through_batch_norm_and_activation_are_those_that_jax_derives(
         normal = (x - mean) / jnp.sqrt(var + 1e-3) * params["scale"][...] + params["bias"][...]
         return jnp.sum(weight * ACTIVATIONS[activation](normal))
 
-    found, expected = (jax.value_and_grad(f, argnums=(0, 1))(params, x) for f in (ours, plain))
-    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    results = (jax.value_and_grad(f, argnums=(0, 1))(params, x) for f in (ours, plain))
+    for got, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_over_an_axis_is_that_of_the_whole_batch_with_its_gradients():
+def test_batch_norm_over_an_axis_equals_that_of_the_whole_batch_and_so_do_its_gradients():
     x, weight = 1 + 2 * _random(4, 3, 5, 6), _random(4, 3, 5, 6, seed=1)
     graphdef, params, stats = nnx.split(BatchNorm(6), nnx.Param, nnx.BatchStat)
 
@@ -162,7 +162,7 @@ def test_focus_orders_pixels_top_left_bottom_left_top_right_bottom_right():
     np.testing.assert_array_equal(focus(x, ForwardOptions()), jnp.concatenate(patches, axis=-1))
 
 
-def test_pyramid_pooling_sees_5_9_and_13_pixels():
+def test_pyramid_pooling_covers_5_9_and_13_pixels():
     spp = SPPBottleneck(8, 8, rng=np.random.default_rng(0))
     spp.eval()
     options = ForwardOptions()
@@ -176,7 +176,7 @@ def test_pyramid_pooling_sees_5_9_and_13_pixels():
 
 
 @pytest.mark.parametrize("values", ["different", "many equal"])
-def test_pooling_and_its_gradient_are_those_of_xla_without_a_scatter(values: str):
+def test_pooling_and_its_gradient_equal_those_of_xla_without_a_scatter(values: str):
     x, weight = _random(2, 7, 6, 3), _random(2, 7, 6, 3, seed=1)
     if values == "many equal":
         x = jnp.round(x)
@@ -184,11 +184,11 @@ def test_pooling_and_its_gradient_are_those_of_xla_without_a_scatter(values: str
     def xlas(x: jax.Array) -> jax.Array:
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
 
-    found, expected = (
+    (value, gradient), (expected_value, expected_gradient) = (
         jax.value_and_grad(lambda x, f=f: jnp.sum(weight * f(x)))(x) for f in (lambda x: max_pool(x, 5), xlas)
     )
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
-    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
     assert "scatter" not in str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(max_pool(x, 5))))(x))
 
 

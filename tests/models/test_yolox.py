@@ -42,7 +42,7 @@ def _decode(raw: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", STATE_DICTS)
-def test_names_shapes_and_parameter_count_equal_the_originals(name: str):
+def test_names_shapes_and_parameter_count_equal_those_of_the_original(name: str):
     model = _abstract(f"yolox_{name}")
     ours = {key: original_shape(variable.shape) for key, variable in named_variables(model).items()}
     theirs = {key: tuple(shape) for key, shape in STATE_DICTS[name]["state_dict"] if "num_batches_tracked" not in key}
@@ -52,7 +52,7 @@ def test_names_shapes_and_parameter_count_equal_the_originals(name: str):
 
 
 @pytest.mark.parametrize("name", STATE_DICTS)
-def test_output_equals_the_originals(name: str):
+def test_output_equals_that_of_the_original(name: str):
     reference = np.load(REFERENCE / f"forward_{name}.npz")
     seed = int(reference["seed"])
     state_dict = {
@@ -75,7 +75,7 @@ def test_output_equals_the_originals(name: str):
         assert difference < tolerance * np.abs(expected[..., columns]).max()
 
 
-def test_training_state_is_parameters_and_batch_statistics_alone():
+def test_the_training_state_holds_only_parameters_and_batch_statistics():
     graphdef, params, stats = nnx.split(create_model("yolox_nano", 3), nnx.Param, nnx.BatchStat)
     images = jnp.asarray(procedural.images((2, 64, 64, 3), 0))
 
@@ -92,7 +92,7 @@ def test_training_state_is_parameters_and_batch_statistics_alone():
     assert jax.tree.structure(new_stats) == jax.tree.structure(stats)
 
 
-def test_bfloat16_is_for_features_alone():
+def test_only_features_are_bfloat16():
     model = create_model("yolox_tiny", 3, dtype=jnp.bfloat16)
     graphdef, state = nnx.split(model)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
@@ -104,7 +104,7 @@ def test_bfloat16_is_for_features_alone():
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32"}
 
 
-def test_weights_follow_from_the_seed_and_start_as_the_originals():
+def test_initial_weights_depend_on_the_seed_and_are_distributed_as_in_the_original():
     first, again, other = (named_variables(create_model("yolox_nano", 3, seed=seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(first[key][...], again[key][...]) for key in first)
     key = "backbone.backbone.dark2.0.dconv.conv.weight"
@@ -155,17 +155,17 @@ def count(jaxpr: jax.extend.core.Jaxpr, primitive: str) -> int:
     return sum(eqn.primitive.name == primitive for eqn in jaxpr.eqns) + sum(count(j, primitive) for j in nested)
 
 
-def test_an_unknown_variant_is_refused_with_the_choices():
+def test_an_unknown_variant_is_rejected_with_the_choices():
     with pytest.raises(ConfigError, match="yolox_nano.*got 'yolox_q'"):
         create_model("yolox_q")
 
 
-def test_no_classes_are_refused():
+def test_no_classes_are_rejected():
     with pytest.raises(ConfigError, match="at least one class"):
         create_model("yolox_nano", 0)
 
 
-def test_an_image_size_that_is_no_multiple_of_32_is_refused():
+def test_an_image_size_that_is_no_multiple_of_32_is_rejected():
     with pytest.raises(ValueError, match="multiples of 32 px; got 64x72 px"):
         create_model("yolox_nano", 3)(jnp.zeros((1, 64, 72, 3)))
 
