@@ -77,7 +77,7 @@ def suppress(
     class_agnostic: bool,
     max_detections: int,
 ) -> list[int]:
-    """Indices of the predictions of one image that greedy non-maximum suppression keeps, best first (docs/yolox.md, 9.2)."""
+    """Indices of the predictions of one image that greedy suppression keeps, best first (docs/yolox.md, 9.2)."""
     scores, classes = decoded[:, 4] * decoded[:, 5:].max(axis=1), decoded[:, 5:].argmax(axis=1)
     boxes = corners(decoded[:, :4])
     left = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= np.float32(score_threshold)]
