@@ -21,7 +21,7 @@ from rich.table import Table
 
 from our_step import matrix_tflops
 from yolox_jax.models import VARIANTS, create_model, summarize
-from yolox_jax.models.convolution import plain_convolutions
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.training.reporting.utilization import TRAINING_PASSES
 
 INPUT_TRAFFIC, OUTPUT_TRAFFIC = 3, 11
@@ -72,10 +72,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 def _feature_values(model: Any, size: tuple[int, int]) -> int:
     """Values of features that one image's training step reads and writes."""
     graphdef, state = nnx.split(model)
-    with plain_convolutions():
-        trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images))(
-            state, jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-        )
+    options = ForwardOptions(convolution="primitive")
+    trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images, options))(
+        state, jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    )
     convolutions = [eqn for eqn in trace.jaxpr.eqns if eqn.primitive.name == "conv_general_dilated"]
     inputs = sum(eqn.invars[0].aval.size for eqn in convolutions)
     outputs = sum(eqn.outvars[0].aval.size for eqn in convolutions)

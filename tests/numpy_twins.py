@@ -1,4 +1,4 @@
-"""Plain NumPy versions of what the package does on fixed shapes, from SPEC.md: one object, one box at a time."""
+"""Plain NumPy implementations of what the package computes on fixed shapes: one object, one box at a time."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
@@ -7,7 +7,7 @@ OUTSIDE_COST = np.float32(1e6)
 
 
 def anchors(image_size: tuple[int, int]) -> Float[np.ndarray, "A 3"]:
-    """Column, row and stride of every anchor (SPEC A2.1)."""
+    """Column, row and stride of every anchor (docs/yolox.md, 3)."""
     height, width = image_size
     rows = [(x, y, s) for s in (8, 16, 32) for y in range(height // s) for x in range(width // s)]
     return np.array(rows, np.float32)
@@ -34,7 +34,7 @@ def simota(
     valid: Bool[np.ndarray, "G"],
     image_size: tuple[int, int],
 ) -> tuple[Int[np.ndarray, "A"], Float[np.ndarray, "A"]]:
-    """Matched object (-1 on the background) and its IoU for the anchors of one image (SPEC A2.2)."""
+    """Matched object (-1 on the background) and its IoU for the anchors of one image (docs/yolox.md, 4)."""
     points = anchors(image_size)
     stride = points[:, 2:]
     middle = (points[:, :2] + np.float32(0.5)) * stride
@@ -77,7 +77,7 @@ def suppress(
     class_agnostic: bool,
     max_detections: int,
 ) -> list[int]:
-    """Indices of the predictions of one image that greedy non-maximum suppression keeps, best first (SPEC A5)."""
+    """Indices of the predictions of one image that greedy suppression keeps, best first (docs/yolox.md, 9.2)."""
     scores, classes = decoded[:, 4] * decoded[:, 5:].max(axis=1), decoded[:, 5:].argmax(axis=1)
     boxes = corners(decoded[:, :4])
     left = [i for i in np.argsort(-scores, kind="stable") if scores[i] >= np.float32(score_threshold)]

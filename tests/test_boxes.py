@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import numpy_twins
-from yolox_jax import anchors, boxes
+from yolox_jax import anchors, boxes, postprocess, top_k
 
 
-@pytest.mark.parametrize("module", [anchors, boxes])
+@pytest.mark.parametrize("module", [anchors, boxes, postprocess, top_k])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(module)
     assert result.attempted > 0
@@ -41,12 +41,12 @@ def test_anchors_run_level_by_level_and_row_by_row():
 
 
 @pytest.mark.parametrize("size", [(0, 32), (32, -32), (100, 96)])
-def test_a_size_that_is_no_multiple_of_32_is_refused(size):
-    with pytest.raises(ValueError, match="multiples of 32"):
+def test_a_size_that_is_no_positive_multiple_of_32_is_rejected(size):
+    with pytest.raises(ValueError, match=f"positive multiples of 32 px; got {size[0]}x{size[1]} px"):
         anchors.anchor_points(size)
 
 
-def test_decoding_is_float32_whatever_comes_in():
+def test_decoding_is_float32_for_any_input_dtype():
     raw = jax.random.normal(jax.random.key(0), (2, 42, 4)).astype(jnp.bfloat16)
     decoded = anchors.decode_boxes(raw, (32, 64))
     assert decoded.dtype == jnp.float32
@@ -57,6 +57,6 @@ def test_decoding_is_float32_whatever_comes_in():
     np.testing.assert_allclose(decoded[..., 2:], np.exp(raw[..., 2:]) * points[:, 2:], rtol=1e-6)
 
 
-def test_an_output_of_another_size_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match=r"21 anchors.*32x64 px has 42"):
+def test_an_output_of_another_size_is_rejected_with_both_numbers_of_anchors():
+    with pytest.raises(ValueError, match="32x64 px has 42 anchors.*network output has 21"):
         anchors.decode_boxes(jnp.zeros((1, 21, 4)), (32, 64))

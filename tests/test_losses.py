@@ -1,4 +1,4 @@
-"""Losses and their gradients against the reference arrays, and what must hold at the edges."""
+"""Losses and their gradients against the reference arrays, and edge cases."""
 
 import functools
 from pathlib import Path
@@ -81,7 +81,7 @@ def test_extreme_outputs_and_targets_leave_no_nan_in_the_gradient():
         assert jnp.isfinite(total)
 
 
-def test_without_objects_only_objectness_is_left():
+def test_without_objects_only_the_objectness_loss_is_nonzero():
     raw, targets, size = load("all_empty")
     _, parts, gradient = loss_and_gradient(raw, targets, size, 1.0)
     assert parts["num_foreground"] == 0
@@ -89,7 +89,7 @@ def test_without_objects_only_objectness_is_left():
     assert np.flatnonzero(np.abs(gradient).sum(axis=(0, 1))).tolist() == [4]
 
 
-def test_shares_of_a_batch_spread_over_an_axis_add_up_to_the_whole():
+def test_losses_of_a_batch_split_over_an_axis_add_up_to_those_of_the_whole():
     raw, targets, size = load("empty_images")  # its images have 0 and many objects
     expected, expected_parts, _ = loss_and_gradient(raw, targets, size, 1.0)
 
@@ -102,8 +102,8 @@ def test_shares_of_a_batch_spread_over_an_axis_add_up_to_the_whole():
     np.testing.assert_array_equal(parts["num_foreground"], np.full(len(raw), expected_parts["num_foreground"]))
 
 
-def test_the_gradient_scatters_nothing():
-    """Scatters are not deterministic on a GPU (PITFALLS 2.8)."""
+def test_the_gradient_contains_no_scatter():
+    """Scatters are not deterministic on GPUs (docs/yolox.md, 6.1)."""
     raw, targets, size = load("overlapping")
     gradient = jax.grad(lambda raw: detection_loss(raw, targets, image_size=size, l1_weight=1.0)[0])
     assert "scatter" not in str(jax.make_jaxpr(gradient)(raw))

@@ -1,4 +1,4 @@
-"""The two-stage search against jax's own."""
+"""The two-stage top-k against jax's."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,10 +19,10 @@ def rows(kind: str, length: int) -> np.ndarray:
     return values[kind].astype(np.float32)
 
 
-# 8400 and 3549 anchors are those of 640 and 416 px; 997 is prime, 21 and 10 are hardly more than k.
+# 8400 and 3549 are the anchors of 640 and 416 px; 997 is prime; 21 and 10 are hardly more than k.
 @pytest.mark.parametrize("length", [8400, 3549, 997, 252, 21, 10])
 @pytest.mark.parametrize("kind", ["different", "many equal", "few finite", "all equal"])
-def test_values_and_indices_are_those_of_jax_with_its_order_of_ties(kind: str, length: int):
+def test_values_indices_and_order_of_ties_equal_those_of_jax(kind: str, length: int):
     x = jnp.asarray(rows(kind, length))
-    for found, expected in zip(top_k(x, 10), lax.top_k(x, 10), strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for got, expected in zip(top_k(x, 10), lax.top_k(x, 10), strict=True):
+        np.testing.assert_array_equal(got, expected)

@@ -1,11 +1,11 @@
-"""The anchor points of the network and the decoding of its boxes (SPEC A2.1)."""
+"""Anchor points of the network and decoding of its boxes (docs/yolox.md, 3)."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 STRIDES = (8, 16, 32)
-"""Px of the network input a cell of each level covers, in the order of the anchors."""
+"""Side in px of the network input of a cell of each level, in the order of the anchors."""
 
 
 def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"], Float[np.ndarray, "A"]]:
@@ -19,8 +19,8 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"]
         image_size: height and width of the network input in px.
 
     Returns:
-        Column and row of each anchor's cell, and its stride in px; float32 constants. The cell (column, row) covers
-        the px from (column, row) * stride on; its middle is at (column + 0.5, row + 0.5) * stride.
+        Column and row of each anchor's cell, and its stride in px; float32 constants. The top left corner of a cell is
+        at (column, row) * stride px, its centre at (column + 0.5, row + 0.5) * stride px.
 
     Raises:
         ValueError: a side is not a positive multiple of 32.
@@ -28,7 +28,7 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"]
     height, width = image_size
     if min(height, width) <= 0 or height % STRIDES[-1] or width % STRIDES[-1]:
         raise ValueError(
-            f"the input size is {height}x{width} px (height x width); both must be multiples of {STRIDES[-1]}"
+            f"height and width of the input must be positive multiples of {STRIDES[-1]} px; got {height}x{width} px"
         )
     cells, strides = [], []
     for stride in STRIDES:
@@ -39,9 +39,14 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"]
 
 
 def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int]) -> Float[Array, "*B A 4"]:
-    """Boxes in px from the network's (tx, ty, tw, th), SPEC A2.1.
+    """Boxes in px from the network's (tx, ty, tw, th) (docs/yolox.md, 3).
 
-    The centre is (t + cell) * stride, the size exp(t) * stride.
+    The centre is ((tx, ty) + cell) * stride, the size exp((tw, th)) * stride. For an anchor in column 1 and row 0 at
+    stride 8:
+
+    >>> raw_boxes = jnp.zeros((21, 4)).at[1].set(jnp.array([0.5, 0.5, 0.0, jnp.log(2.0)]))
+    >>> decode_boxes(raw_boxes, (32, 32))[1].tolist()
+    [12.0, 4.0, 8.0, 16.0]
 
     Args:
         raw_boxes: the first four channels of the network's output, of any float type.
@@ -51,13 +56,13 @@ def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int])
         Centre x, centre y, width and height in px, float32.
 
     Raises:
-        ValueError: the number of anchors does not belong to `image_size`.
+        ValueError: the number of anchors does not match `image_size`.
     """
     grid, stride = anchor_points(image_size)
     if raw_boxes.shape[-2] != len(stride):
         raise ValueError(
-            f"the output has {raw_boxes.shape[-2]} anchors, but an input of {image_size[0]}x{image_size[1]} px has "
-            f"{len(stride)}; pass the size the network was run at"
+            f"an input of {image_size[0]}x{image_size[1]} px has {len(stride)} anchors, but the network output has "
+            f"{raw_boxes.shape[-2]}; pass the input size of the network as `image_size`"
         )
     raw_boxes = raw_boxes.astype(jnp.float32)
     centres = (raw_boxes[..., :2] + grid) * stride[:, None]

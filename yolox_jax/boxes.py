@@ -1,6 +1,7 @@
 """Box formats, areas and intersection over union (IoU).
 
-Two formats: `xyxy` is the left, top, right and bottom edge, `cxcywh` the centre, width and height; both in px.
+There are two formats, both in px: `xyxy` (left, top, right, bottom edge) and `cxcywh` (centre x, centre y, width,
+height).
 """
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 def cxcywh_to_xyxy(boxes: Float[Array, "*B 4"]) -> Float[Array, "*B 4"]:
-    """Edges of boxes given by centre and size.
+    """Converts boxes from centre and size to edges.
 
     >>> cxcywh_to_xyxy(jnp.array([4.0, 3.0, 2.0, 6.0])).tolist()
     [3.0, 0.0, 5.0, 6.0]
@@ -27,7 +28,7 @@ def area(boxes_xyxy: Float[Array, "*B 4"]) -> Float[Array, "*B"]:
 
 
 def intersection(a_xyxy: Float[Array, "*#B 4"], b_xyxy: Float[Array, "*#B 4"]) -> Float[Array, "*B"]:
-    """Area that two boxes share, in square px; leading axes broadcast. Boxes that only touch share nothing.
+    """Area of the intersection of two boxes, in square px; 0 for boxes that only touch. Leading axes broadcast.
 
     >>> float(intersection(jnp.array([0.0, 0.0, 4.0, 4.0]), jnp.array([2.0, 1.0, 6.0, 9.0])))
     6.0
@@ -38,7 +39,7 @@ def intersection(a_xyxy: Float[Array, "*#B 4"], b_xyxy: Float[Array, "*#B 4"]) -
 
 
 def pairwise_iou(a_xyxy: Float[Array, "*B N 4"], b_xyxy: Float[Array, "*B M 4"]) -> Float[Array, "*B N M"]:
-    """IoU of every box of `a` with every box of `b`, 0 where both are empty.
+    """IoU of every box of `a` with every box of `b`; 0 where the union is empty.
 
     >>> a = jnp.array([[0.0, 0.0, 4.0, 4.0]])
     >>> b = jnp.array([[0.0, 0.0, 4.0, 4.0], [2.0, 0.0, 4.0, 4.0], [4.0, 0.0, 8.0, 4.0]])
@@ -52,7 +53,7 @@ def pairwise_iou(a_xyxy: Float[Array, "*B N 4"], b_xyxy: Float[Array, "*B M 4"])
 def overlap_ratio(
     shared: Float[Array, "*#B"], area_a: Float[Array, "*#B"], area_b: Float[Array, "*#B"]
 ) -> Float[Array, "*B"]:
-    """IoU from the shared area and the two areas, 0 where the union is empty or not a number.
+    """IoU from the area of the intersection and those of the boxes; 0 where the union is empty or NaN.
 
     >>> float(overlap_ratio(jnp.float32(2.0), jnp.float32(4.0), jnp.float32(6.0)))
     0.25

@@ -1,7 +1,7 @@
-"""The training losses (SPEC A2.3).
+"""The training losses (docs/yolox.md, 5).
 
-Every loss is a masked sum over all anchors rather than a sum over gathered ones: shapes stay fixed, and the gradient
-needs no scatter, which would not be deterministic on a GPU.
+Every loss is a masked sum over all anchors rather than a sum over the gathered foreground: shapes stay fixed, and the
+gradient needs no scatter, which is not deterministic on GPUs (docs/yolox.md, 6.1).
 """
 
 import jax
@@ -26,27 +26,32 @@ def detection_loss(
     assignment: AssignmentConfig = AssignmentConfig(),
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Loss of a batch: its anchors are assigned to objects, then boxes, objectness and classes are scored.
+    """Loss of a batch: assigns anchors to objects, then scores boxes, objectness and classes.
 
-    Each part is a sum over the anchors of all images divided by the number of foreground anchors (at least 1).
+    Each part is a sum over the anchors of all images divided by the number of foreground anchors (at least 1). With o
+    the objectness logit, c the class logits, v the IoU of the match and BCE the binary cross entropy::
+
+        iou             iou_weight * sum over foreground of 1 - IoU^2
+        objectness      objectness_weight * sum over all anchors of BCE(o, is foreground)
+        classification  classification_weight * sum over foreground of BCE(c, v * one_hot(class))
+        l1              l1_weight * sum over foreground of |raw box - encoded object|
 
     Args:
-        raw: output of the network: tx, ty, tw, th, objectness logit, class logits. Computed in float32 whatever its
-            type.
+        raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32.
         targets: objects, in px of the network input.
         image_size: height and width of the network input in px.
-        l1_weight: 1 turns the L1 loss on, 0 off; may be traced, so that switching compiles nothing.
+        l1_weight: 1 turns the L1 loss on, 0 off. It may be traced, so that switching does not recompile.
         config: weights of the losses.
         assignment: settings of SimOTA.
-        axis_name: mapped axis over which the batch is spread. The number of foreground anchors is then that of the
-            whole batch, and the losses are this device's share: their sum over the axis is the loss of the batch.
+        axis_name: mapped axis the batch is split over. The number of foreground anchors is then that of the whole
+            batch, and the losses are this device's share: they sum over the axis to the loss of the batch.
 
     Returns:
-        The total, and its parts `iou`, `objectness`, `classification`, `l1`, each times its weight, with
+        The total, and a dict of its parts `iou`, `objectness`, `classification` and `l1`, each times its weight, and
         `num_foreground`, the number of foreground anchors (float32, may be 0).
 
     Raises:
-        ValueError: the number of anchors does not belong to `image_size`.
+        ValueError: the number of anchors does not match `image_size`, or `targets` has no slots.
     """
     raw = raw.astype(jnp.float32)
     assigned = assign(raw, targets, image_size=image_size, config=assignment)
@@ -60,7 +65,7 @@ def detection_loss(
         num_foreground = lax.psum(num_foreground, axis_name)
     normaliser = jnp.maximum(num_foreground, 1.0)
 
-    # Masked here as well as in the losses, so that what is not finite on the background has gradient 0, not NaN.
+    # Masked here as well as in the losses, so that non-finite values on the background have gradient 0 instead of NaN.
     raw_boxes = jnp.where(foreground[..., None], raw[..., :4], 0.0)
     l1_weight = jnp.asarray(l1_weight, jnp.float32) * config.l1_weight
     iou = _iou_loss(decode_boxes(raw_boxes, image_size), boxes, foreground)
@@ -78,7 +83,7 @@ def detection_loss(
 def _iou_loss(
     predicted: Float[Array, "B A 4"], boxes: Float[Array, "B A 4"], foreground: Bool[Array, "B A"]
 ) -> Float[Array, ""]:
-    """1 - IoU squared."""
+    """1 - IoU^2, summed over the foreground."""
     shared = intersection(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(boxes))
     union = jnp.prod(predicted[..., 2:], axis=-1) + jnp.prod(boxes[..., 2:], axis=-1) - shared
     return jnp.sum(jnp.where(foreground, 1 - (shared / (union + 1e-16)) ** 2, 0.0))
@@ -90,7 +95,7 @@ def _classification_loss(
     matched_iou: Float[Array, "B A"],
     foreground: Bool[Array, "B A"],
 ) -> Float[Array, ""]:
-    """Cross entropy with the IoU of the match as target in the object's class and 0 in the others."""
+    """Cross entropy with target IoU of the match for the object's class and 0 for the others."""
     own_class = jnp.arange(logits.shape[-1]) == classes[..., None]
     loss = _cross_entropy(logits, jnp.where(own_class, matched_iou[..., None], 0.0))
     return jnp.sum(jnp.where(foreground[..., None], loss, 0.0))
@@ -102,11 +107,11 @@ def _l1_loss(
     image_size: tuple[int, int],
     foreground: Bool[Array, "B A"],
 ) -> Float[Array, ""]:
-    """Distance between the raw output and the one that would decode to the box."""
+    """Distance between the raw output and the values that decode to the object's box."""
     grid, stride = anchor_points(image_size)
     scaled = boxes / stride[:, None]
-    wanted = jnp.concatenate([scaled[..., :2] - grid, jnp.log(scaled[..., 2:] + 1e-8)], axis=-1)
-    return jnp.sum(jnp.where(foreground[..., None], jnp.abs(raw_boxes - wanted), 0.0))
+    encoded = jnp.concatenate([scaled[..., :2] - grid, jnp.log(scaled[..., 2:] + 1e-8)], axis=-1)
+    return jnp.sum(jnp.where(foreground[..., None], jnp.abs(raw_boxes - encoded), 0.0))
 
 
 def _cross_entropy(logits: Float[Array, "*B"], target: Float[Array, "*B"] | Bool[Array, "*B"]) -> Float[Array, "*B"]:

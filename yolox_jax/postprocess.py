@@ -1,4 +1,4 @@
-"""From the network's output to detections: decoding and non-maximum suppression (SPEC A2.1, A5)."""
+"""From network output to detections: decoding and non-maximum suppression (docs/yolox.md, 3 and 9.2)."""
 
 from typing import NamedTuple
 
@@ -12,21 +12,24 @@ from yolox_jax.boxes import cxcywh_to_xyxy, pairwise_iou
 from yolox_jax.structures import Detections
 
 _TILE = 128
-"""Boxes looked at together. Only speed depends on it."""
+"""Number of boxes decided together. It affects speed only."""
 
 
 def decode(raw: Float[Array, "B A F"], *, image_size: tuple[int, int]) -> Float[Array, "B A F"]:
-    """Boxes in px and scores from the network's output, SPEC A2.1, in float32.
+    """Boxes in px and scores from the network output, in float32 (docs/yolox.md, 3).
+
+    >>> decode(jnp.zeros((1, 21, 6)), image_size=(32, 32))[0, 1].tolist()
+    [8.0, 0.0, 8.0, 8.0, 0.5, 0.5]
 
     Args:
-        raw: output of the network: tx, ty, tw, th, objectness logit, class logits.
+        raw: network output: tx, ty, tw, th, objectness logit, class logits.
         image_size: height and width of the network input in px.
 
     Returns:
         Centre x, centre y, width and height in px, objectness and class probabilities.
 
     Raises:
-        ValueError: the number of anchors does not belong to `image_size`.
+        ValueError: the number of anchors does not match `image_size`.
     """
     scores = jax.nn.sigmoid(raw[..., 4:].astype(jnp.float32))
     return jnp.concatenate([decode_boxes(raw[..., :4], image_size), scores], axis=-1)
@@ -41,25 +44,32 @@ def postprocess(
     max_detections: int = 1000,
     keep_classes: Bool[Array, " C"] | None = None,
 ) -> Detections:
-    """Detections from decoded predictions by greedy non-maximum suppression, SPEC A5.
+    """Detections from decoded predictions by greedy non-maximum suppression (docs/yolox.md, 9.2).
 
-    A prediction counts with its best class alone, at objectness times class probability. From the best down, one
-    stays unless a box that stayed overlaps it by more than the IoU threshold and has the same class. Exact on fixed
-    shapes; of equal scores or classes the first wins. Thresholds may be traced, `max_detections` not.
+    Each prediction takes its most probable class and the score objectness times class probability. In order of score, a
+    box is kept unless its IoU with a kept box of the same class exceeds the threshold. The result is exact although all
+    shapes are fixed. Among equal scores or classes the first wins. Thresholds may be traced, `max_detections` may not.
+
+    >>> box, shifted = [8.0, 8.0, 8.0, 8.0], [9.0, 8.0, 8.0, 8.0]
+    >>> decoded = jnp.array([[[*box, 1.0, 0.5, 0.0], [*shifted, 1.0, 0.75, 0.0], [*box, 1.0, 0.0, 0.25]]])
+    >>> detections = postprocess(decoded, max_detections=3)
+    >>> detections.scores.tolist(), detections.classes.tolist()
+    ([[0.75, 0.25, 0.0]], [[0, 1, -1]])
 
     Args:
         decoded: output of `decode`.
         score_threshold: lowest score of a detection.
         iou_threshold: largest IoU of two detections of one class, above 0 and up to 1.
-        class_agnostic: let boxes of different classes suppress each other too.
-        max_detections: detections an image can have, K; the best are kept.
-        keep_classes: a prediction whose best class is not among these counts for nothing; None for all.
+        class_agnostic: whether boxes of different classes suppress each other.
+        max_detections: largest number of detections per image, K; the best are kept.
+        keep_classes: mask of the classes to detect; predictions whose best class is not among them are
+            dropped. None for all classes.
 
     Returns:
         Detections, best first, in px of the network input, not clipped to the image.
 
     Raises:
-        ValueError: `max_detections` is below 1, or `iou_threshold` (where not traced) is not in (0, 1].
+        ValueError: `max_detections` is below 1, or `iou_threshold` (unless traced) is not in (0, 1].
     """
     _check_settings(iou_threshold, max_detections)
     decoded = decoded.astype(jnp.float32)
@@ -81,13 +91,13 @@ def postprocess(
 
 
 class _Progress(NamedTuple):
-    """Where the suppression stands: everything ranked before `start` is decided."""
+    """State of the suppression: every box ranked before `start` is decided."""
 
     start: Int[Array, ""]
     kept: Int[Array, "B K"]
-    """Indices of the boxes that stay, best first."""
+    """Indices of the kept boxes, best first."""
     num_kept: Int[Array, "B"]
-    """Number of boxes that stay; slots of `kept` from here on mean nothing."""
+    """Number of kept boxes; later slots of `kept` are unused."""
 
 
 def _suppress(
@@ -98,15 +108,15 @@ def _suppress(
     iou_threshold: ScalarLike,
     max_detections: int,
 ) -> tuple[Int[Array, "B K"], Int[Array, "B"]]:
-    """Greedy suppression inside each group: indices of the boxes that stay, best first, and their number.
+    """Greedy suppression within each group: indices of the kept boxes, best first, and their number.
 
-    Boxes are ranked by score and decided a tile at a time, first against those that stayed, then among themselves.
-    No array is larger than a tile by `max_detections`.
+    Boxes are ranked by score and decided one tile at a time, first against the kept boxes, then among themselves. Apart
+    from the boxes themselves, no array is larger than a tile by `max_detections`.
     """
     good = scores >= score_threshold
     ranked = jnp.argsort(jnp.where(good, scores, -jnp.inf), axis=-1, stable=True, descending=True)
     num_good = jnp.sum(good, axis=-1)
-    num_images = scores.shape[0]  # not len(): it is symbolic in an export
+    num_images = scores.shape[0]  # not len(), because it is symbolic in an export
 
     def conflicts(first: Int[Array, "B N"], second: Int[Array, "B M"]) -> Bool[Array, "B N M"]:
         first_boxes, second_boxes = (jnp.take_along_axis(boxes, i[..., None], axis=1) for i in (first, second))
@@ -122,27 +132,27 @@ def _suppress(
         rank = start + jnp.arange(_TILE)
         tile = jnp.take(ranked, rank, axis=1, mode="clip")
         is_kept = jnp.arange(max_detections) < num_kept[:, None]
-        beaten = jnp.any(conflicts(kept, tile) & is_kept[..., None], axis=1)
-        stays = _resolve((rank < num_good[:, None]) & ~beaten, jnp.triu(conflicts(tile, tile), k=1))
+        suppressed = jnp.any(conflicts(kept, tile) & is_kept[..., None], axis=1)
+        stays = _resolve((rank < num_good[:, None]) & ~suppressed, jnp.triu(conflicts(tile, tile), k=1))
         slot = jnp.where(stays, num_kept[:, None] + jnp.cumsum(stays, axis=1) - 1, max_detections)
         kept = kept.at[jnp.arange(num_images)[:, None], slot].set(tile, mode="drop")
         num_kept = jnp.minimum(num_kept + jnp.sum(stays, axis=1, dtype=jnp.int32), max_detections)
         return _Progress(start + _TILE, kept, num_kept)
 
-    nothing = _Progress(
+    initial = _Progress(
         start=jnp.zeros((), jnp.int32),
         kept=jnp.zeros((num_images, max_detections), jnp.int32),
         num_kept=jnp.zeros(num_images, jnp.int32),
     )
-    final = lax.while_loop(unfinished, decide_tile, nothing)
+    final = lax.while_loop(unfinished, decide_tile, initial)
     return final.kept, final.num_kept
 
 
 def _resolve(alive: Bool[Array, "B N"], beats: Bool[Array, "B N N"]) -> Bool[Array, "B N"]:
-    """Which of the alive boxes of a tile stay; `beats[i, j]` says that i, if it stays, removes j, and i < j.
+    """Which of the alive boxes of a tile are kept, where `beats[i, j]` (i < j) means that i suppresses j if i is kept.
 
-    Applied again and again, "j stays if none that stays beats it" settles box i after at most i rounds, and most
-    tiles after two or three: the fixed point is the greedy answer.
+    Repeats "keep j if no kept box beats it" until nothing changes. Box i is final after at most i rounds, most tiles
+    after two or three. The fixed point is the result of greedy suppression.
     """
 
     def changed(state: tuple[Bool[Array, "B N"], Bool[Array, "B N"]]) -> Bool[Array, ""]:
@@ -158,6 +168,6 @@ def _resolve(alive: Bool[Array, "B N"], beats: Bool[Array, "B N N"]) -> Bool[Arr
 
 def _check_settings(iou_threshold: ScalarLike, max_detections: int) -> None:
     if max_detections < 1:
-        raise ValueError(f"max_detections is {max_detections}; it must be 1 or more")
+        raise ValueError(f"max_detections must be at least 1; got {max_detections}")
     if isinstance(iou_threshold, (int, float)) and not 0 < iou_threshold <= 1:
-        raise ValueError(f"iou_threshold is {iou_threshold}; it must be above 0 and at most 1")
+        raise ValueError(f"iou_threshold must be above 0 and at most 1; got {iou_threshold}")

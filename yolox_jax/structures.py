@@ -1,4 +1,4 @@
-"""The arrays that cross rooms. Each is a named tuple, so jax sees it as a pytree.
+"""Arrays passed between packages. Each structure is a named tuple, and so a pytree.
 
 Axes: B images, G object slots (padded), A anchors (level by level, row by row), K detections, C classes.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Targets(NamedTuple):
-    """Objects of a batch of images, padded to G slots; a slot that is not valid is ignored whatever it holds."""
+    """Ground-truth objects of a batch of images, padded to G slots. The content of invalid slots is ignored."""
 
     boxes: Float[Array, "B G 4"]
     """Centre x, centre y, width, height in px of the network input."""
@@ -21,7 +21,7 @@ class Targets(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """Boxes found in a batch of images, best first, padded to K."""
+    """Detected boxes of a batch of images, best first, padded to K."""
 
     boxes: Float[Array, "B K 4"]
     """x1, y1, x2, y2 in px of the network input; zeros where not valid."""
@@ -37,27 +37,27 @@ class Assignment(NamedTuple):
 
     foreground: Bool[Array, "B A"]
     matched_gt: Int[Array, "B A"]
-    """Slot of the object in `Targets`, -1 on the background."""
+    """Slot of the object in `Targets`; -1 for background anchors."""
     matched_iou: Float[Array, "B A"]
-    """IoU of the anchor's decoded box with its object, 0 on the background."""
+    """IoU of the anchor's decoded box with its object; 0 for background anchors."""
 
 
 def padded_targets(
     boxes: Sequence[Float[np.ndarray, "_ 4"]], classes: Sequence[Int[np.ndarray, " _"]], num_slots: int
 ) -> Targets:
-    """The objects of a batch of images in the slots of `Targets`.
+    """Pads the objects of a batch of images to `Targets`.
 
     Args:
-        boxes: of each image x1, y1, x2, y2 in px of the network input.
-        classes: of each image those of its boxes.
-        num_slots: at least as many as any image has objects.
+        boxes: for each image, x1, y1, x2, y2 of its objects in px of the network input.
+        classes: for each image, the classes of its objects.
+        num_slots: number of slots, at least the largest number of objects in an image.
     """
     padded = np.zeros((len(boxes), num_slots, 4), np.float32)
     padded_classes = np.zeros(padded.shape[:2], np.int32)
     valid = np.zeros(padded.shape[:2], bool)
-    for row, (corners, of_image) in enumerate(zip(boxes, classes, strict=True)):
+    for row, (corners, image_classes) in enumerate(zip(boxes, classes, strict=True)):
         count = len(corners)
         padded[row, :count, :2] = (corners[:, :2] + corners[:, 2:]) / 2
         padded[row, :count, 2:] = corners[:, 2:] - corners[:, :2]
-        padded_classes[row, :count], valid[row, :count] = of_image, True
+        padded_classes[row, :count], valid[row, :count] = image_classes, True
     return Targets(jnp.asarray(padded), jnp.asarray(padded_classes), jnp.asarray(valid))

@@ -1,4 +1,4 @@
-"""SimOTA against the reference arrays, its plain twin, and cases worked out by hand."""
+"""SimOTA against the reference arrays, a NumPy implementation, and cases worked out by hand."""
 
 import functools
 import re
@@ -28,7 +28,7 @@ def jitted_assign(raw, targets, image_size=SIZE, config=AssignmentConfig()):
 
 
 def make_raw(rng, num_images, size, num_classes):
-    """Outputs as of a half-trained network: boxes of some strides, low scores, a few high ones."""
+    """Outputs like those of a half-trained network: boxes of a few strides, mostly low scores."""
     num_anchors = len(anchor_points(size)[1])
     spread = np.array([0.7] * 4 + [2.0] * (1 + num_classes))
     mean = np.array([0.5, 0.5, 0.7, 0.7, -2.0] + [-2.0] * num_classes)
@@ -36,7 +36,7 @@ def make_raw(rng, num_images, size, num_classes):
 
 
 def make_targets(rng, size, num_classes, counts, slots, low=-20, high=20):
-    """Objects of 4 to 90 px, some with their centre outside; valid slots are scattered, the others hold garbage."""
+    """Objects of 4 to 90 px, some with their centre outside. Valid slots are scattered; the others hold garbage."""
     shape = (len(counts), slots)
     centres = rng.uniform(low, np.array(size)[::-1] + high, (*shape, 2))
     boxes = np.concatenate([centres, rng.uniform(4, 90, (*shape, 2))], axis=-1).astype(np.float32)
@@ -72,7 +72,7 @@ def test_equals_the_original(case):
 
 
 @pytest.mark.parametrize("num_classes", [1, 7])
-def test_equals_the_plain_twin_with_empty_images_and_centres_outside(num_classes):
+def test_equals_the_numpy_implementation_with_empty_images_and_centres_outside(num_classes):
     rng = np.random.default_rng(num_classes)
     raw = make_raw(rng, 5, SIZE, num_classes)
     targets = make_targets(rng, SIZE, num_classes, counts=(0, 1, 5, 20, 30), slots=30)
@@ -80,7 +80,7 @@ def test_equals_the_plain_twin_with_empty_images_and_centres_outside(num_classes
     assert_equals_twin(assigned, raw, targets, SIZE)
 
 
-def test_ties_are_broken_as_in_the_plain_twin():
+def test_ties_are_broken_as_in_the_numpy_implementation():
     rng = np.random.default_rng(3)
     raw = np.zeros((4, NUM_ANCHORS, 8), np.float32)
     boxes = np.concatenate([rng.integers(0, 12, (4, 12, 2)) * 8, 2.0 ** rng.integers(3, 7, (4, 12, 2))], axis=-1)
@@ -135,7 +135,7 @@ def test_settings_change_what_is_assigned():
     assert distance[np.asarray(near.foreground[0])].max() < 0.6
 
 
-def test_no_gradient_and_float32_whatever_comes_in():
+def test_there_is_no_gradient_and_results_are_float32_for_any_input_dtype():
     raw = jnp.asarray(make_raw(np.random.default_rng(6), 1, SIZE, 3))
     target = one_object([64, 48, 60, 60])
     gradient = jax.grad(lambda r: jitted_assign(r, target).matched_iou.sum())(raw)
@@ -152,8 +152,8 @@ def test_saturated_scores_leave_the_costs_finite():
     assert assigned.foreground.any()
 
 
-def test_a_crowded_batch_compiles_once_stays_small_and_equals_the_plain_twin():
-    """8 images of 640x640 with 120 objects each: no array above 64 MiB, in our program or in the compiled one."""
+def test_a_crowded_batch_compiles_once_stays_small_and_equals_the_numpy_implementation():
+    """8 images of 640x640 with 120 objects each: no array above 64 MiB in the jaxpr or the compiled program."""
     size, rng = (640, 640), np.random.default_rng(7)
     raw = make_raw(rng, 8, size, 80)
     crowded = make_targets(rng, size, 80, counts=[120] * 8, slots=120, low=0, high=0)
@@ -168,7 +168,7 @@ def test_a_crowded_batch_compiles_once_stays_small_and_equals_the_plain_twin():
 
 
 def largest_array(jaxpr):
-    """Bytes of the largest array that any operation yields, in nested functions too."""
+    """Bytes of the largest output of any operation, nested functions included."""
     sizes = [v.aval.size * v.aval.dtype.itemsize for eqn in jaxpr.eqns for v in eqn.outvars]
     nested = [inner for eqn in jaxpr.eqns for inner in jaxprs_in_params(eqn.params)]
     return max(sizes + [largest_array(inner) for inner in nested], default=0)
@@ -181,7 +181,7 @@ def largest_array_in_text(hlo):
     return max(bits[kind] // 8 * int(np.prod([int(n) for n in dims.split(",")])) for kind, dims in shapes)
 
 
-def test_targets_without_slots_are_refused():
+def test_targets_without_slots_are_rejected():
     empty = Targets(jnp.zeros((1, 0, 4)), jnp.zeros((1, 0), jnp.int32), jnp.zeros((1, 0), bool))
-    with pytest.raises(ValueError, match="no slots: give at least one"):
+    with pytest.raises(ValueError, match="at least one slot"):
         assign(jnp.zeros((1, NUM_ANCHORS, 8)), empty, image_size=SIZE)

@@ -1,4 +1,4 @@
-"""Building blocks against independent twins."""
+"""Building blocks against independent implementations."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ from flax import nnx
 from jax import lax
 
 from yolox_jax.models.blocks import Focus, SPPBottleneck, upsample
-from yolox_jax.models.convolution import conv2d, plain_convolutions
-from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm, batch_norm_over
+from yolox_jax.models.convolution import conv2d
+from yolox_jax.models.forward_options import ConvolutionForm, ForwardOptions
+from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm
 from yolox_jax.models.pooling import max_pool
 
 
@@ -22,7 +23,7 @@ def _random(*shape: int, seed: int = 0) -> jax.Array:
     ("size", "stride", "height", "width"),
     [(1, 1, 6, 9), (1, 2, 7, 8), (3, 1, 7, 6), (3, 2, 8, 9), (3, 2, 7, 10), (5, 1, 7, 8), (5, 2, 9, 8), (3, 3, 8, 7)],
 )
-def test_both_forms_of_a_convolution_agree_with_their_gradients(
+def test_all_forms_of_a_convolution_agree_with_their_gradients(
     size: int, stride: int, height: int, width: int, groups: int
 ):
     if size == 1 and groups > 1:
@@ -30,24 +31,25 @@ def test_both_forms_of_a_convolution_agree_with_their_gradients(
     outputs = 8 if groups > 1 else 5
     x, kernel = _random(2, height, width, 8), _random(size, size, 8 // groups, outputs, seed=1)
 
-    def compute() -> tuple[list[jax.Array], str]:
-        """Output and gradients, and the program that gives them; traced anew."""
+    def compute(form: ConvolutionForm) -> tuple[list[jax.Array], str]:
+        """Output and gradients, and the jaxpr that computes them."""
 
         def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-            out = conv2d(x, kernel, stride, groups)
+            out = conv2d(x, kernel, stride, groups, form)
             return jnp.sum(jnp.sin(out)), out
 
         traced = jax.jit(jax.value_and_grad(forward, argnums=(0, 1), has_aux=True)).trace(x, kernel)
         return jax.tree.leaves(traced.lower().compile()(x, kernel)), str(traced.jaxpr)
 
-    with plain_convolutions():
-        expected, plain = compute()
-    found, fast = compute()
-    assert "conv_general_dilated" in plain
+    expected, primitive = compute("primitive")
+    values, fast = compute("backend")
+    portable_values, portable = compute("portable")
+    assert "conv_general_dilated" in primitive and "platform_index" in portable
     if jax.default_backend() == "cpu":
-        assert fast != plain and ("conv_general_dilated" not in fast or (size > 1 and groups == 1))
-    for got, want in zip(found, expected, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+        assert fast != primitive and ("conv_general_dilated" not in fast or (size > 1 and groups == 1))
+    for got in (values, portable_values):
+        for value, expected_value in zip(got, expected, strict=True):
+            np.testing.assert_allclose(value, expected_value, rtol=1e-4, atol=1e-4)
 
 
 def test_stride_two_pads_both_sides_as_pytorch_does():
@@ -80,7 +82,7 @@ def test_running_statistics_follow_pytorchs_rule_over_steps():
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-4), (jnp.bfloat16, 2e-2)])
-def test_batch_norm_gradients_equal_the_textbooks(dtype: jnp.dtype, tolerance: float):
+def test_batch_norm_gradients_equal_the_closed_form(dtype: jnp.dtype, tolerance: float):
     x, weight = (2 + _random(4, 5, 6, 3)).astype(dtype), _random(4, 5, 6, 3, seed=1)
     graphdef, params, stats = nnx.split(BatchNorm(3), nnx.Param, nnx.BatchStat)
 
@@ -92,16 +94,16 @@ def test_batch_norm_gradients_equal_the_textbooks(dtype: jnp.dtype, tolerance: f
     std = np.sqrt(exact.var((0, 1, 2)) + 1e-3)
     normal = (exact - exact.mean((0, 1, 2))) / std
     dx = (dy - dy.mean((0, 1, 2)) - normal * (dy * normal).mean((0, 1, 2))) / std
-    for got, want in [
+    for got, expected in [
         (got_x, dx),
         (got_params["scale"][...], (dy * normal).sum((0, 1, 2))),
         (got_params["bias"][...], dy.sum((0, 1, 2))),
     ]:
-        np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=tolerance * np.abs(want).max())
+        np.testing.assert_allclose(np.asarray(got, np.float64), expected, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("activation", ["silu", "lrelu"])
-def test_gradients_through_batch_norm_and_activation_are_those_that_jax_derives(activation: Activation):
+def test_gradients_through_batch_norm_and_activation_equal_those_of_autodiff(activation: Activation):
     x, weight, bn = 1 + 2 * _random(3, 4, 5, 6), _random(3, 4, 5, 6, seed=1), BatchNorm(6)
     bn.scale.set_value(1 + 0.3 * _random(6, seed=2))
     bn.bias.set_value(_random(6, seed=3))
@@ -115,31 +117,32 @@ def test_gradients_through_batch_norm_and_activation_are_those_that_jax_derives(
         normal = (x - mean) / jnp.sqrt(var + 1e-3) * params["scale"][...] + params["bias"][...]
         return jnp.sum(weight * ACTIVATIONS[activation](normal))
 
-    found, expected = (jax.value_and_grad(f, argnums=(0, 1))(params, x) for f in (ours, plain))
-    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    results = (jax.value_and_grad(f, argnums=(0, 1))(params, x) for f in (ours, plain))
+    for got, expected in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_over_an_axis_is_that_of_the_whole_batch_with_its_gradients():
+def test_batch_norm_over_an_axis_equals_that_of_the_whole_batch_and_so_do_its_gradients():
     x, weight = 1 + 2 * _random(4, 3, 5, 6), _random(4, 3, 5, 6, seed=1)
     graphdef, params, stats = nnx.split(BatchNorm(6), nnx.Param, nnx.BatchStat)
 
-    def share(params: nnx.State, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, nnx.State]:
-        bn = nnx.merge(graphdef, params, stats, copy=True)
-        return jnp.sum(weight * bn(x, "silu")), nnx.state(bn, nnx.BatchStat)
+    def gradients(params: nnx.State, x: jax.Array, weight: jax.Array, axis_name: str | None):
+        def loss(params: nnx.State, x: jax.Array) -> tuple[jax.Array, nnx.State]:
+            bn = nnx.merge(graphdef, params, stats, copy=True)
+            return jnp.sum(weight * bn(x, "silu", axis_name)), nnx.state(bn, nnx.BatchStat)
 
-    compute = jax.grad(share, argnums=(0, 1), has_aux=True)
-    (of_params, of_x), after = compute(params, x, weight)
-    with batch_norm_over("shares"):
-        halves = (x.reshape(2, 2, *x.shape[1:]), weight.reshape(2, 2, *x.shape[1:]))
-        (params_of_shares, x_of_shares), after_shares = jax.vmap(compute, (None, 0, 0), axis_name="shares")(
-            params, *halves
-        )
-    np.testing.assert_allclose(x_of_shares.reshape(x.shape), of_x, atol=1e-5)
-    for got, want in zip(jax.tree.leaves(params_of_shares), jax.tree.leaves(of_params), strict=True):
-        np.testing.assert_allclose(got.sum(0), want, rtol=1e-4, atol=1e-4)
-    for got, want in zip(jax.tree.leaves(after_shares), jax.tree.leaves(after), strict=True):
-        np.testing.assert_allclose(got, np.stack([want, want]), rtol=1e-5, atol=1e-6)
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+
+    (params_gradient, x_gradient), stats_after = gradients(params, x, weight, None)
+    halves = (x.reshape(2, 2, *x.shape[1:]), weight.reshape(2, 2, *x.shape[1:]))
+    (params_shares, x_shares), stats_shares = jax.vmap(
+        lambda x, weight: gradients(params, x, weight, "devices"), axis_name="devices"
+    )(*halves)
+    np.testing.assert_allclose(x_shares.reshape(x.shape), x_gradient, atol=1e-5)
+    for got, expected in zip(jax.tree.leaves(params_shares), jax.tree.leaves(params_gradient), strict=True):
+        np.testing.assert_allclose(got.sum(0), expected, rtol=1e-4, atol=1e-4)
+    for got, expected in zip(jax.tree.leaves(stats_shares), jax.tree.leaves(stats_after), strict=True):
+        np.testing.assert_allclose(got, np.stack([expected, expected]), rtol=1e-5, atol=1e-6)
 
 
 def test_batch_statistics_are_summed_in_float32_for_bfloat16_input():
@@ -153,28 +156,27 @@ def test_batch_statistics_are_summed_in_float32_for_bfloat16_input():
 
 def test_focus_orders_pixels_top_left_bottom_left_top_right_bottom_right():
     focus = Focus(3, 4, rng=np.random.default_rng(0))
-    seen = []
-    focus.conv = lambda patches: seen.append(patches) or patches
+    focus.conv = lambda patches, options: patches
     x = _random(2, 4, 6, 3)
-    focus(x)
     patches = [x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2]]
-    np.testing.assert_array_equal(seen[0], jnp.concatenate(patches, axis=-1))
+    np.testing.assert_array_equal(focus(x, ForwardOptions()), jnp.concatenate(patches, axis=-1))
 
 
-def test_pyramid_pooling_sees_5_9_and_13_pixels():
+def test_pyramid_pooling_covers_5_9_and_13_pixels():
     spp = SPPBottleneck(8, 8, rng=np.random.default_rng(0))
     spp.eval()
+    options = ForwardOptions()
     x = _random(1, 15, 14, 8)
-    inner = spp.conv1(x)
+    inner = spp.conv1(x, options)
     pools = [
         lax.reduce_window(inner, -jnp.inf, lax.max, (1, size, size, 1), (1, 1, 1, 1), "SAME") for size in (5, 9, 13)
     ]
-    expected = spp.conv2(jnp.concatenate([inner, *pools], axis=-1))
-    np.testing.assert_allclose(spp(x), expected, atol=1e-6)
+    expected = spp.conv2(jnp.concatenate([inner, *pools], axis=-1), options)
+    np.testing.assert_allclose(spp(x, options), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("values", ["different", "many equal"])
-def test_pooling_and_its_gradient_are_those_of_xla_without_a_scatter(values: str):
+def test_pooling_and_its_gradient_equal_those_of_xla_without_a_scatter(values: str):
     x, weight = _random(2, 7, 6, 3), _random(2, 7, 6, 3, seed=1)
     if values == "many equal":
         x = jnp.round(x)
@@ -182,11 +184,11 @@ def test_pooling_and_its_gradient_are_those_of_xla_without_a_scatter(values: str
     def xlas(x: jax.Array) -> jax.Array:
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 5, 5, 1), (1, 1, 1, 1), "SAME")
 
-    found, expected = (
+    (value, gradient), (expected_value, expected_gradient) = (
         jax.value_and_grad(lambda x, f=f: jnp.sum(weight * f(x)))(x) for f in (lambda x: max_pool(x, 5), xlas)
     )
-    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
-    np.testing.assert_allclose(found[1], expected[1], atol=1e-5)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-6)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
     assert "scatter" not in str(jax.make_jaxpr(jax.grad(lambda x: jnp.sum(max_pool(x, 5))))(x))
 
 

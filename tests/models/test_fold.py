@@ -1,4 +1,4 @@
-"""Folding batch norm into convolutions, and what a batch gives beside its images one by one."""
+"""Folding of batch norm into convolutions, and outputs of a batch against those of its images one by one."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ DEEPER = [pytest.param(name, marks=pytest.mark.slow) for name in ("yolox_tiny", 
 
 
 @pytest.mark.parametrize("variant", ["yolox_nano", *DEEPER])
-def test_folded_model_gives_the_same_output_without_batch_norm_for_a_batch_and_its_images(variant):
+def test_a_folded_model_without_batch_norm_gives_the_same_output_for_a_batch_and_its_images(variant):
     model = create_model(variant, 3)
     for key, variable in named_variables(model).items():
         value = procedural.weight(key, original_shape(variable.shape))
-        if "running" in key:  # fresh ones are 0 and 1, which would hide a mistake
+        if "running" in key:  # the initial 0 and 1 would hide a mistake
             value = value + np.random.default_rng(0).uniform(0.2, 1.0, value.shape)
         if value.ndim == 1:
             variable.set_value(jnp.asarray(value))

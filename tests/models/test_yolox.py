@@ -4,15 +4,19 @@ import json
 from pathlib import Path
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.extend.core import jaxprs_in_params
 
 from reference import procedural
-from yolox_jax.config import ConfigError
+from yolox_jax.config import ConfigError, ModelConfig
 from yolox_jax.models import VARIANTS, YOLOX, create_model
-from yolox_jax.models.convolution import plain_convolutions
+from yolox_jax.models.blocks import Conv
+from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.normalization import BatchNorm
 from yolox_jax.weights import load_state_dict
 from yolox_jax.weights.names import named_variables, original_shape
 
@@ -26,7 +30,7 @@ def _abstract(variant: str) -> YOLOX:
 
 
 def _decode(raw: np.ndarray, height: int, width: int) -> np.ndarray:
-    """SPEC A2.1, written apart from the package."""
+    """docs/yolox.md, 3, written independently of the package."""
     grids, strides = [], []
     for stride in (8, 16, 32):
         rows, columns = np.mgrid[: height // stride, : width // stride]
@@ -38,7 +42,7 @@ def _decode(raw: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", STATE_DICTS)
-def test_names_shapes_and_parameter_count_equal_the_originals(name: str):
+def test_names_shapes_and_parameter_count_equal_those_of_the_original(name: str):
     model = _abstract(f"yolox_{name}")
     ours = {key: original_shape(variable.shape) for key, variable in named_variables(model).items()}
     theirs = {key: tuple(shape) for key, shape in STATE_DICTS[name]["state_dict"] if "num_batches_tracked" not in key}
@@ -48,7 +52,7 @@ def test_names_shapes_and_parameter_count_equal_the_originals(name: str):
 
 
 @pytest.mark.parametrize("name", STATE_DICTS)
-def test_output_equals_the_originals(name: str):
+def test_output_equals_that_of_the_original(name: str):
     reference = np.load(REFERENCE / f"forward_{name}.npz")
     seed = int(reference["seed"])
     state_dict = {
@@ -71,7 +75,7 @@ def test_output_equals_the_originals(name: str):
         assert difference < tolerance * np.abs(expected[..., columns]).max()
 
 
-def test_training_state_is_parameters_and_batch_statistics_alone():
+def test_the_training_state_holds_only_parameters_and_batch_statistics():
     graphdef, params, stats = nnx.split(create_model("yolox_nano", 3), nnx.Param, nnx.BatchStat)
     images = jnp.asarray(procedural.images((2, 64, 64, 3), 0))
 
@@ -88,19 +92,19 @@ def test_training_state_is_parameters_and_batch_statistics_alone():
     assert jax.tree.structure(new_stats) == jax.tree.structure(stats)
 
 
-def test_bfloat16_is_for_features_alone():
+def test_only_features_are_bfloat16():
     model = create_model("yolox_tiny", 3, dtype=jnp.bfloat16)
     graphdef, state = nnx.split(model)
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    with plain_convolutions():  # which stand in the outermost program
-        trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images))(state, images)
+    options = ForwardOptions(convolution="primitive")  # so that all convolutions are in the outermost program
+    trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images, options))(state, images)
     convolutions = [eqn for eqn in trace.jaxpr.eqns if eqn.primitive.name in ("conv_general_dilated", "dot_general")]
     assert {eqn.outvars[0].aval.dtype.name for eqn in convolutions} == {"bfloat16"}
     assert trace.out_avals[0].dtype == jnp.float32
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} == {"float32"}
 
 
-def test_weights_follow_from_the_seed_and_start_as_the_originals():
+def test_initial_weights_depend_on_the_seed_and_are_distributed_as_in_the_original():
     first, again, other = (named_variables(create_model("yolox_nano", 3, seed=seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(first[key][...], again[key][...]) for key in first)
     key = "backbone.backbone.dark2.0.dconv.conv.weight"
@@ -112,18 +116,57 @@ def test_weights_follow_from_the_seed_and_start_as_the_originals():
     assert bool(jnp.any(box_bias != 0)) and float(jnp.max(jnp.abs(box_bias))) <= 1 / 8  # fan in 64
 
 
-def test_an_unknown_variant_is_refused_with_the_choices():
-    with pytest.raises(ConfigError, match="'yolox_q'.*yolox_nano"):
+def test_a_model_config_names_the_variant_and_models_built_alike_have_equal_structures():
+    named, configured = create_model("yolox_nano", 3), create_model(ModelConfig(variant="yolox_nano"), 3, seed=1)
+    assert nnx.graphdef(configured) == nnx.graphdef(named)
+    assert hash(nnx.graphdef(configured)) == hash(nnx.graphdef(named))
+
+
+def test_a_model_of_another_dtype_shares_the_weights_of_the_first():
+    model = create_model("yolox_nano", 3)
+    half = model.with_dtype(jnp.bfloat16)
+    assert model.dtype == jnp.float32
+    assert nnx.graphdef(half) == nnx.graphdef(create_model("yolox_nano", 3, dtype=jnp.bfloat16))
+    name = "head.cls_preds.0.bias"
+    named_variables(model)[name].set_value(jnp.arange(3.0))
+    np.testing.assert_array_equal(named_variables(half)[name][...], jnp.arange(3.0))
+
+
+@pytest.mark.parametrize("variant", ["yolox_nano", "yolox_darknet53"])
+def test_options_reach_every_layer(variant: str):
+    model = _abstract(variant)
+    graphdef, state = nnx.split(model)
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+
+    def trace(options: ForwardOptions) -> jax.extend.core.Jaxpr:
+        forward = lambda state, images: nnx.merge(graphdef, state, copy=True)(images, options)  # noqa: E731
+        return jax.make_jaxpr(forward, axis_env=[("devices", 2)])(state, images).jaxpr
+
+    num_layers = {kind: sum(isinstance(m, kind) for _, m in nnx.iter_modules(model)) for kind in (Conv, BatchNorm)}
+    assert count(trace(ForwardOptions(batch_norm_axis="devices")), "all_gather") == num_layers[BatchNorm]
+    assert count(trace(ForwardOptions()), "all_gather") == 0
+    assert count(trace(ForwardOptions(convolution="portable")), "platform_index") == num_layers[Conv]
+    assert count(trace(ForwardOptions(convolution="primitive")), "conv_general_dilated") == num_layers[Conv]
+
+
+def count(jaxpr: jax.extend.core.Jaxpr, primitive: str) -> int:
+    """Equations of a primitive, nested ones included."""
+    nested = [inner for eqn in jaxpr.eqns for inner in jaxprs_in_params(eqn.params)]
+    return sum(eqn.primitive.name == primitive for eqn in jaxpr.eqns) + sum(count(j, primitive) for j in nested)
+
+
+def test_an_unknown_variant_is_rejected_with_the_choices():
+    with pytest.raises(ConfigError, match="yolox_nano.*got 'yolox_q'"):
         create_model("yolox_q")
 
 
-def test_no_classes_are_refused():
+def test_no_classes_are_rejected():
     with pytest.raises(ConfigError, match="at least one class"):
         create_model("yolox_nano", 0)
 
 
-def test_an_image_size_that_is_no_multiple_of_32_is_refused():
-    with pytest.raises(ValueError, match="64x72 px.*multiples of 32"):
+def test_an_image_size_that_is_no_multiple_of_32_is_rejected():
+    with pytest.raises(ValueError, match="multiples of 32 px; got 64x72 px"):
         create_model("yolox_nano", 3)(jnp.zeros((1, 64, 72, 3)))
 
 

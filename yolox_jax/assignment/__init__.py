@@ -1,3 +1,3 @@
-"""Label assignment: which object each anchor is trained to predict."""
+"""Label assignment: which object each anchor is trained to predict (docs/yolox.md, 4)."""
 
 from yolox_jax.assignment.simota import assign as assign

@@ -16,13 +16,14 @@ from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.files import atomic_write
 from yolox_jax.inference.detect import Thresholds, View, detect, predictions, prepared
-from yolox_jax.models.convolution import convolutions_for_any_platform
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM = "detect.bin"
 """File in the archive for `jax.export.deserialize`."""
 METADATA = "metadata.json"
+_OPTIONS = ForwardOptions(convolution="portable")
 
 
 def export_stablehlo(
@@ -71,10 +72,9 @@ def export_stablehlo(
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
     ratios = jax.ShapeDtypeStruct((batch,), jnp.float32)
     function = _detection(model, settings) if settings.nms else _raw(model, settings)
-    with convolutions_for_any_platform():
-        exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
-            *((images, ratios) if settings.nms else (images,))
-        )
+    exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
+        *((images, ratios) if settings.nms else (images,))
+    )
     metadata = settings.metadata(model) | {"platforms": json.dumps(list(platforms))}
     return _write(Path(path), exported.serialize(), metadata)
 
@@ -89,9 +89,11 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
     )
 
     def function(images: UInt8[Array, "B H W 3"], ratios: Float[Array, " B"]) -> dict[str, Array]:
-        detections = detect(graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections)
-        boxes, scores, classes, valid = detections
-        return {"boxes": boxes, "scores": scores, "classes": classes, "count": jnp.sum(valid, axis=1, dtype=jnp.int32)}
+        found = detect(
+            graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections, options=_OPTIONS
+        )
+        count = jnp.sum(found.valid, axis=1, dtype=jnp.int32)
+        return {"boxes": found.boxes, "scores": found.scores, "classes": found.classes, "count": count}
 
     return function
 
@@ -101,7 +103,7 @@ def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Arra
 
     def function(images: UInt8[Array, "B H W 3"]) -> dict[str, Array]:
         view = View(settings.input_size)
-        return {"predictions": predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), view)}
+        return {"predictions": predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), view, _OPTIONS)}
 
     return function
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, UInt8
 from yolox_jax.config import STRIDE
 from yolox_jax.models.compiler_options import backend_options
 from yolox_jax.models.fold import fold_batch_norm
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.postprocess import decode, postprocess
 from yolox_jax.structures import Detections
@@ -60,9 +61,7 @@ def views_of(input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, f
 
 def prepared(model: YOLOX, dtype: DTypeLike) -> tuple[nnx.GraphDef, nnx.State]:
     """The network for inference: batch norm folded, computing in `dtype`, its weights stored so."""
-    folded = fold_batch_norm(model)
-    folded.dtype = jnp.dtype(dtype)
-    graphdef, state = nnx.split(folded)
+    graphdef, state = nnx.split(fold_batch_norm(model).with_dtype(dtype))
     return graphdef, jax.tree.map(lambda x: x.astype(dtype), state)
 
 
@@ -75,6 +74,7 @@ def detect(
     *,
     max_detections: int,
     views: Sequence[View] = (),
+    options: ForwardOptions = ForwardOptions(),
 ) -> Detections:
     """Objects in letterboxed images.
 
@@ -87,6 +87,7 @@ def detect(
         max_detections: K.
         views: the network sees the images in each of these ways, and the suppression chooses among all that it
             predicts. None: as they are.
+        options: how the network is computed.
 
     Returns:
         Detections in px of the images before letterboxing, not clipped to them (SPEC A5).
@@ -94,7 +95,7 @@ def detect(
     model = nnx.merge(graphdef, state)
     seen = images.astype(jnp.float32)
     size = images.shape[1:3]
-    decoded = [predictions(model, seen, view) for view in views or [View((size[0], size[1]))]]
+    decoded = [predictions(model, seen, view, options) for view in views or [View((size[0], size[1]))]]
     detections = postprocess(
         jnp.concatenate(decoded, axis=1) if len(decoded) > 1 else decoded[0],
         score_threshold=thresholds.score,
@@ -106,14 +107,16 @@ def detect(
     return detections._replace(boxes=detections.boxes / ratios[:, None, None])
 
 
-def predictions(model: YOLOX, images: Float[Array, "B H W 3"], view: View) -> Float[Array, "B A F"]:
+def predictions(
+    model: YOLOX, images: Float[Array, "B H W 3"], view: View, options: ForwardOptions = ForwardOptions()
+) -> Float[Array, "B A F"]:
     """Decoded predictions from one view, their boxes in px of `images`."""
     batch, height, width, _ = images.shape
     if view.size != (height, width):
         images = jax.image.resize(images, (batch, *view.size, 3), "linear")
     if view.mirrored:
         images = images[:, :, ::-1]
-    decoded = decode(model(images), image_size=view.size)
+    decoded = decode(model(images, options), image_size=view.size)
     if view.mirrored:
         decoded = decoded.at[..., 0].set(view.size[1] - decoded[..., 0])
     if view.size != (height, width):

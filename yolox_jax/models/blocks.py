@@ -1,7 +1,7 @@
-"""Building blocks of the networks (SPEC A1.1), NHWC.
+"""Building blocks of the networks (docs/yolox.md, 2.1). Layout is NHWC.
 
-Attributes are named as in the original's state dict, so a parameter's path is nearly its key there. Blocks compute in
-the type of their input; parameters and batch statistics are float32.
+Attributes have the names of the original's state dict, so a parameter's path is nearly its key there. Blocks compute in
+the dtype of their input; parameters and batch statistics are float32.
 """
 
 import jax.numpy as jnp
@@ -10,17 +10,19 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm
 from yolox_jax.models.pooling import max_pool
+from yolox_jax.models.stages import in_sequence
 
 
 def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
-    # NumPy, because jax.random compiles once for each shape: ten seconds for nano.
+    # NumPy rather than jax.random, which compiles once for each shape: ten seconds for nano.
     return jnp.asarray(bound * (2 * rng.random(shape, np.float32) - 1))
 
 
 class Conv(nnx.Module):
-    """Convolution whose kernel and bias start uniform in +-1/sqrt(fan in), PyTorch's default (SPEC A1.7)."""
+    """Convolution initialised uniformly in +-1/sqrt(fan in), PyTorch's default (docs/yolox.md, 2.7)."""
 
     def __init__(
         self,
@@ -42,13 +44,13 @@ class Conv(nnx.Module):
         self.stride = stride
         self.groups = groups
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-        x = conv2d(x, self.kernel[...], self.stride, self.groups)
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        x = conv2d(x, self.kernel[...], self.stride, self.groups, options.convolution)
         return x if self.bias is None else x + self.bias[...].astype(x.dtype)
 
 
 class BaseConv(nnx.Module):
-    """Convolution, batch norm, activation. `bn` is None once folded into the convolution."""
+    """Convolution, batch norm and activation. `bn` is None once it is folded into the convolution."""
 
     def __init__(
         self,
@@ -65,9 +67,11 @@ class BaseConv(nnx.Module):
         self.bn: BatchNorm | None = nnx.data(BatchNorm(outputs))
         self.activation: Activation = activation
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-        x = self.conv(x)
-        return ACTIVATIONS[self.activation](x) if self.bn is None else self.bn(x, self.activation)
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        x = self.conv(x, options)
+        if self.bn is None:
+            return ACTIVATIONS[self.activation](x)
+        return self.bn(x, self.activation, options.batch_norm_axis)
 
 
 class DepthwiseConv(nnx.Module):
@@ -86,30 +90,30 @@ class DepthwiseConv(nnx.Module):
         self.dconv = BaseConv(inputs, inputs, size, stride, groups=inputs, activation=activation, rng=rng)
         self.pconv = BaseConv(inputs, outputs, 1, activation=activation, rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-        return self.pconv(self.dconv(x))
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        return self.pconv(self.dconv(x, options), options)
 
 
 def spatial_conv(depthwise: bool) -> type[BaseConv] | type[DepthwiseConv]:
-    """The block that stands where a 3x3 convolution does."""
+    """The block used for 3x3 convolutions."""
     return DepthwiseConv if depthwise else BaseConv
 
 
 class Bottleneck(nnx.Module):
-    """1x1 and 3x3 convolution at one width, with or without the input added."""
+    """1x1 then 3x3 convolution of constant width, with an optional shortcut from input to output."""
 
     def __init__(self, channels: int, *, shortcut: bool, depthwise: bool, rng: np.random.Generator):
         self.conv1 = BaseConv(channels, channels, 1, rng=rng)
         self.conv2 = spatial_conv(depthwise)(channels, channels, 3, rng=rng)
         self.shortcut = shortcut
 
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        out = self.conv2(self.conv1(x))
+    def __call__(self, x: Float[Array, "B H W C"], options: ForwardOptions) -> Float[Array, "B H W C"]:
+        out = self.conv2(self.conv1(x, options), options)
         return out + x if self.shortcut else out
 
 
 class CSPLayer(nnx.Module):
-    """Cross stage partial layer: half of the channels go through bottlenecks, half past them."""
+    """Cross stage partial layer: half of the channels pass through bottlenecks, the other half bypass them."""
 
     def __init__(
         self,
@@ -127,54 +131,52 @@ class CSPLayer(nnx.Module):
         self.conv3 = BaseConv(2 * hidden, outputs, 1, rng=rng)
         self.m = nnx.List([Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise, rng=rng) for _ in range(repeats)])
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        deep = self.conv1(x)
-        for bottleneck in self.m:
-            deep = bottleneck(deep)
-        return self.conv3(jnp.concatenate([deep, self.conv2(x)], axis=-1))
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
+        deep = in_sequence(self.m, self.conv1(x, options), options)
+        return self.conv3(jnp.concatenate([deep, self.conv2(x, options)], axis=-1), options)
 
 
 class Focus(nnx.Module):
-    """2x2 pixels become channels, then a 3x3 convolution. Order: top left, bottom left, top right, bottom right."""
+    """Space to depth over 2x2 pixels (top left, bottom left, top right, bottom right), then a 3x3 convolution."""
 
     def __init__(self, inputs: int, outputs: int, *, rng: np.random.Generator):
         self.conv = BaseConv(4 * inputs, outputs, 3, rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H//2 W//2 O"]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H//2 W//2 O"]:
         batch, height, width, channels = x.shape
         pixels = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         patches = pixels.transpose(0, 1, 3, 4, 2, 5)  # column parity before row parity
-        return self.conv(patches.reshape(batch, height // 2, width // 2, 4 * channels))
+        return self.conv(patches.reshape(batch, height // 2, width // 2, 4 * channels), options)
 
 
 class SPPBottleneck(nnx.Module):
-    """Spatial pyramid pooling: maxima over 5x5, 9x9 and 13x13 beside the input."""
+    """Spatial pyramid pooling: concatenates the input with its maxima over 5x5, 9x9 and 13x13 pixels."""
 
     def __init__(self, inputs: int, outputs: int, *, activation: Activation = "silu", rng: np.random.Generator):
         hidden = inputs // 2
         self.conv1 = BaseConv(inputs, hidden, 1, activation=activation, rng=rng)
         self.conv2 = BaseConv(4 * hidden, outputs, 1, activation=activation, rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W I"]) -> Float[Array, "B H W O"]:
-        pools = [self.conv1(x)]
-        for _ in range(3):  # 9x9 is 5x5 twice, 13x13 three times
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
+        pools = [self.conv1(x, options)]
+        for _ in range(3):  # 5x5 applied twice is 9x9, three times 13x13
             pools.append(max_pool(pools[-1], 5))
-        return self.conv2(jnp.concatenate(pools, axis=-1))
+        return self.conv2(jnp.concatenate(pools, axis=-1), options)
 
 
 class ResLayer(nnx.Module):
-    """Darknet's residual block: 1x1 to half the channels, 3x3 back, plus the input."""
+    """Darknet's residual block: 1x1 convolution to half the channels, 3x3 back to all, plus the input."""
 
     def __init__(self, channels: int, *, rng: np.random.Generator):
         self.layer1 = BaseConv(channels, channels // 2, 1, activation="lrelu", rng=rng)
         self.layer2 = BaseConv(channels // 2, channels, 3, activation="lrelu", rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        return x + self.layer2(self.layer1(x))
+    def __call__(self, x: Float[Array, "B H W C"], options: ForwardOptions) -> Float[Array, "B H W C"]:
+        return x + self.layer2(self.layer1(x, options), options)
 
 
 def upsample(x: Float[Array, "B H W C"]) -> Float[Array, "B 2*H 2*W C"]:
-    """Nearest-neighbour enlargement by two."""
+    """Nearest-neighbour upsampling by a factor of two."""
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return x.reshape(batch, 2 * height, 2 * width, channels)

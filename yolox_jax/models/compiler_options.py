@@ -1,4 +1,4 @@
-"""What XLA is told beyond its own defaults."""
+"""XLA compiler options that differ from its defaults."""
 
 import functools
 
@@ -10,28 +10,28 @@ Options = dict[str, bool | int | str]
 
 DETERMINISTIC: Options = {
     "xla_gpu_exclude_nondeterministic_ops": True,
-    # Which kernels are the fastest is measured, and may come out otherwise the next time.
+    # Autotuning times kernels to choose the fastest, and its choice may differ from run to run.
     "xla_gpu_autotune_level": 0,
 }
-"""With these, two runs on GPUs of one kind add in the same order; nothing changes elsewhere."""
+"""With these, two runs on GPUs of the same model sum in the same order. They have no effect on other backends."""
 
 CPU: Options = {
-    # XLA's default is 256 bits; a tenth of the step on CPUs with AVX-512, without effect on others.
+    # XLA's default is 256 bits. Saves a tenth of the step on CPUs with AVX-512 and has no effect on others.
     "xla_cpu_prefer_vector_width": 512,
-    # Its library YNNPACK for sums alone. By default it runs convolutions and matrix products too, where it takes a
-    # quarter longer than what XLA has otherwise.
+    # The YNNPACK library for reductions only. By default XLA also uses it for convolutions and matrix products, which
+    # take a quarter longer with it than with XLA's other kernels.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
 }
-"""Measured with jax 0.10.2: docs/performance.md."""
+"""Measured with jax 0.10.2 (docs/performance.md)."""
 
 
 def compiler_options(config: TrainConfig) -> Options | None:
-    """Options of `jax.jit` for the training step; None for none."""
+    """`compiler_options` of `jax.jit` for the training step, or None."""
     return (DETERMINISTIC if config.deterministic else {}) | (backend_options() or {}) or None
 
 
 def backend_options() -> Options | None:
-    """Options of `jax.jit` for any program of a network on the backend at hand; None for none."""
+    """`compiler_options` of `jax.jit` for any program that runs a network on the default backend, or None."""
     if jax.default_backend() != "cpu":
         return None
     return {name: value for name, value in CPU.items() if _is_known(name, value)} or None
@@ -39,7 +39,7 @@ def backend_options() -> Options | None:
 
 @functools.cache
 def _is_known(name: str, value: bool | int | str) -> bool:
-    """Whether this version of XLA has an option that it can do without; they come and go."""
+    """Whether this version of XLA knows the option. Such options come and go between versions."""
     try:
         jax.jit(lambda x: x + 1, compiler_options={name: value})(0)
     except (jax.errors.JaxRuntimeError, ValueError):

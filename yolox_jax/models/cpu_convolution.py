@@ -1,7 +1,8 @@
-"""Convolutions for XLA on CPUs, which runs some forms of them, and most of their gradients, far below its best.
+"""Convolutions for XLA on CPUs, where its own are slow in some forms, and most of their gradients are.
 
-Forward, a convolution primitive is the fastest for kernels beyond 1x1. Its gradients are rewritten as matrix products
-that read the images a few times and need no scatter; `docs/performance.md` has what each form gains.
+In the forward pass, the convolution primitive is the fastest for dense kernels larger than 1x1. Its gradients are
+rewritten as matrix products that read the images a few times and need no scatter. `docs/performance.md` lists what each
+form gains.
 """
 
 import functools
@@ -18,10 +19,10 @@ from jaxtyping import Array, Float
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: Float[Array, "B H W C"], kernel: Float[Array, "K K 1 C"], stride: int) -> Float[Array, "B H2 W2 C"]:
-    """Sum over the kernel's K * K places of the shifted input times the kernel's row of channels."""
-    places = _places(x, kernel.shape[0], stride)
-    rows = jnp.unstack(kernel.reshape(-1, kernel.shape[-1]))
-    return _sum([place * row for place, row in zip(places, rows, strict=True)])
+    """Depthwise convolution: the sum over the K * K taps of the shifted input times the tap's weights."""
+    shifted = _shifted_inputs(x, kernel.shape[0], stride)
+    taps = jnp.unstack(kernel.reshape(-1, kernel.shape[-1]))
+    return _sum([image * tap for image, tap in zip(shifted, taps, strict=True)])
 
 
 def _depthwise_forward(x: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
@@ -32,13 +33,13 @@ def _depthwise_backward(stride: int, saved: tuple[Array, Array], gradient: Array
     x, gradient = lax.optimization_barrier((saved[0], gradient))
     kernel = saved[1]
     size, (height, width) = kernel.shape[0], x.shape[1:3]
-    of_kernel = [jnp.sum(place * gradient, axis=(0, 1, 2)) for place in _places(x, size, stride)]
+    kernel_gradient = [jnp.sum(image * gradient, axis=(0, 1, 2)) for image in _shifted_inputs(x, size, stride)]
     taps, before, after = _taps(size, stride)
     padded = jnp.pad(gradient, ((0, 0), (before, after), (before, after), (0, 0)))
     cells = gradient.shape[1:3]
 
     def pixel(a: int, b: int) -> Array:
-        """The pixels at one place of each stride x stride cell."""
+        """Input gradient of the pixel (a, b) of each stride x stride cell."""
         return _sum(
             [
                 padded[:, i : i + cells[0], j : j + cells[1]] * kernel[taps[i, a], taps[j, b], 0]
@@ -48,15 +49,15 @@ def _depthwise_backward(stride: int, saved: tuple[Array, Array], gradient: Array
         )
 
     pixels = jnp.stack([jnp.stack([pixel(a, b) for b in range(stride)], axis=3) for a in range(stride)], axis=2)
-    of_input = pixels.reshape(x.shape[0], stride * cells[0], stride * cells[1], x.shape[-1])[:, :height, :width]
-    return of_input, jnp.stack(of_kernel).reshape(kernel.shape)
+    input_gradient = pixels.reshape(x.shape[0], stride * cells[0], stride * cells[1], x.shape[-1])[:, :height, :width]
+    return input_gradient, jnp.stack(kernel_gradient).reshape(kernel.shape)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def _places(x: Float[Array, "B H W C"], size: int, stride: int) -> list[Array]:
-    """What lies under each place of a kernel, row by row."""
+def _shifted_inputs(x: Float[Array, "B H W C"], size: int, stride: int) -> list[Array]:
+    """The input pixels under each tap of a kernel, tap by tap, row by row."""
     batch, height, width, channels = x.shape
     pad = (size - 1) // 2
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -74,7 +75,7 @@ def _sum(terms: Sequence[Array]) -> Array:
 
 
 def dense(x: Float[Array, "B H W I"], kernel: Float[Array, "K K I O"], stride: int) -> Float[Array, "B H2 W2 O"]:
-    """Convolution of all channels."""
+    """Convolution over all channels."""
     return _pointwise(x, kernel, stride) if kernel.shape[:2] == (1, 1) else _spatial(x, kernel, stride)
 
 
@@ -93,7 +94,7 @@ def _product_forward(x: Array, matrix: Array) -> tuple[Array, tuple[Array, Array
 
 
 def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    # Both are read twice, once of them transposed: not to be computed again there, value by value.
+    # Each is read twice. Without the barrier, XLA would fuse what computes them into both reads.
     x, gradient = lax.optimization_barrier((saved[0], gradient))
     matrix = saved[1]
     return jnp.einsum("bhwo,io->bhwi", gradient, matrix), _summed_products(x, gradient).astype(matrix.dtype)
@@ -103,12 +104,12 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 def _summed_products(a: Float[Array, "*pixels I"], b: Float[Array, "*pixels O"]) -> Float[Array, "I O"]:
-    """Sum over the pixels of a's channels times b's, in float32."""
+    """Outer products of a's and b's channels, summed over the pixels in float32."""
     a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
     product = functools.partial(
         lax.dot_general, dimension_numbers=(((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
     )
-    # XLA transposes the first, slowly: let it be the smaller one.
+    # XLA transposes the first operand, which is slow: pass the smaller one first.
     return product(b, a).T if a.shape[1] > b.shape[1] else product(a, b)
 
 
@@ -126,15 +127,15 @@ def _spatial_backward(stride: int, saved: tuple[Array, Array], gradient: Array) 
     x, gradient = lax.optimization_barrier((saved[0], gradient))
     kernel = saved[1]
     size = kernel.shape[0]
-    of_input = _input_gradient(gradient, kernel, x.shape[1:3], stride)
-    of_kernel = _kernel_gradient if stride == 1 else functools.partial(_kernel_gradient_strided, stride=stride)
+    input_gradient = _input_gradient(gradient, kernel, x.shape[1:3], stride)
+    kernel_gradient = _kernel_gradient if stride == 1 else functools.partial(_kernel_gradient_strided, stride=stride)
 
     def add(total: Array, image: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + of_kernel(*image, size=size), None
+        return total + kernel_gradient(*image, size=size), None
 
-    # Image by image, so that the copies stay in the cache.
+    # Image by image, so that the copies fit in the CPU cache.
     start = jnp.zeros(kernel.shape, jnp.float32)
-    return of_input, lax.scan(add, start, (x, gradient))[0].astype(kernel.dtype)
+    return input_gradient, lax.scan(add, start, (x, gradient))[0].astype(kernel.dtype)
 
 
 _spatial.defvjp(_spatial_forward, _spatial_backward)
@@ -150,32 +151,35 @@ def _primitive(x: Float[Array, "B H W I"], kernel: Float[Array, "K K I O"], stri
 def _kernel_gradient(
     x: Float[Array, "H W I"], gradient: Float[Array, "H W O"], *, size: int
 ) -> Float[Array, "K K I O"]:
-    """Of one image at stride 1: one product of K column shifts of the input with K row shifts of the gradient."""
+    """Of one image at stride 1: a product of K column-shifted inputs and K row-shifted output gradients."""
     height, width, inputs = x.shape
     outputs, pad = gradient.shape[-1], (size - 1) // 2
     padded = jnp.pad(x, ((pad, pad), (pad, pad), (0, 0)))
     columns = jnp.concatenate([padded[:, j : j + width] for j in range(size)], axis=-1)
     padded = jnp.pad(gradient, ((size - 1, size - 1), (0, 0), (0, 0)))
     rows = [padded[size - 1 - i : size - 1 - i + height + 2 * pad] for i in range(size)]
-    found = _summed_products(columns, jnp.concatenate(rows, axis=-1))
-    return found.reshape(size, inputs, size, outputs).transpose(2, 0, 1, 3)
+    products = _summed_products(columns, jnp.concatenate(rows, axis=-1))
+    return products.reshape(size, inputs, size, outputs).transpose(2, 0, 1, 3)
 
 
 def _kernel_gradient_strided(
     x: Float[Array, "H W I"], gradient: Float[Array, "H2 W2 O"], *, size: int, stride: int
 ) -> Float[Array, "K K I O"]:
-    """Of one image: the patches under the kernel, as long rows, times the gradient."""
-    places = jnp.concatenate(_places(x[None], size, stride), axis=-1)[0]
-    found = _summed_products(places, gradient)
-    return found.reshape(size, size, x.shape[-1], gradient.shape[-1])
+    """Of one image at any stride: a product of the patches under the kernel (im2col) and the output gradient."""
+    patches = jnp.concatenate(_shifted_inputs(x[None], size, stride), axis=-1)[0]
+    products = _summed_products(patches, gradient)
+    return products.reshape(size, size, x.shape[-1], gradient.shape[-1])
 
 
 def _input_gradient(
     gradient: Float[Array, "B H2 W2 O"], kernel: Float[Array, "K K I O"], image_size: tuple[int, int], stride: int
 ) -> Float[Array, "B H W I"]:
-    """A small kernel at stride 1 gives the pixels of each stride x stride cell as channels; no zeros are multiplied."""
+    """A stride-1 convolution that yields the pixels of each stride x stride cell as channels, then depth to space.
+
+    Unlike a dilated convolution, it multiplies no inserted zeros.
+    """
     taps, before, after = _taps(kernel.shape[0], stride)
-    # One more row and column of zeros stands where a pixel meets no tap.
+    # An extra row and column of zeros serves pixels that meet no tap.
     cells = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))[taps][:, :, taps]  # shift, pixel, shift, pixel, I, O
     shifts, _, _, _, inputs, outputs = cells.shape
     cells = cells.transpose(0, 2, 5, 1, 3, 4).reshape(shifts, shifts, outputs, stride * stride * inputs)
@@ -188,11 +192,11 @@ def _input_gradient(
 
 
 def _taps(size: int, stride: int) -> tuple[np.ndarray, int, int]:
-    """Which tap of the kernel joins an input pixel with an output, along one axis.
+    """Which tap of the kernel connects an input pixel with an output, along one axis.
 
     Returns:
-        [shift, pixel of the cell]: the tap, or `size` where there is none; and how far outputs lie before and after the
-        cell at most.
+        A table [shift, pixel of the cell] of taps, `size` where there is none, and how many outputs before and after
+        its own cell a pixel can reach.
     """
     pad = (size - 1) // 2
     # Output p = cell + shift and tap i meet pixel a of the cell where stride * p + i - pad = stride * cell + a.

@@ -1,15 +1,19 @@
-"""The backbones: CSPDarknet (SPEC A1.2) and Darknet53 (SPEC A1.5)."""
+"""The backbones: CSPDarknet (docs/yolox.md, 2.2) and Darknet53 (docs/yolox.md, 2.5)."""
 
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, CSPLayer, Focus, ResLayer, SPPBottleneck, spatial_conv
-from yolox_jax.models.stages import in_a_row, run_stage
+from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.stages import in_sequence, run_stage
 
 
 class CSPDarknet(nnx.Module):
-    """Backbone of nano to x. Returns features at strides 8, 16, 32 with 4, 8, 16 times `int(64 * width)` channels."""
+    """Backbone of nano to x.
+
+    Returns features at strides 8, 16 and 32 with 4, 8 and 16 times `int(64 * width)` channels.
+    """
 
     def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
         base = int(64 * width)
@@ -37,13 +41,13 @@ class CSPDarknet(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        x = run_stage(Focus.__call__, self.stem, x)
-        return _last_stages(self, x)
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+        x = run_stage(Focus.__call__, self.stem, x, options)
+        return _last_stages(self, x, options)
 
 
 class Darknet53(nnx.Module):
-    """YOLOv3's backbone. Returns features at strides 8, 16, 32 with 256, 512, 512 channels."""
+    """YOLOv3's backbone. Returns features at strides 8, 16 and 32 with 256, 512 and 512 channels."""
 
     def __init__(self, *, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> BaseConv:
@@ -68,13 +72,15 @@ class Darknet53(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        x = run_stage(in_a_row, self.stem, x)
-        return _last_stages(self, x)
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+        x = run_stage(in_sequence, self.stem, x, options)
+        return _last_stages(self, x, options)
 
 
-def _last_stages(backbone: CSPDarknet | Darknet53, x: Float[Array, "B H W C"]) -> tuple[Array, Array, Array]:
-    x = run_stage(in_a_row, backbone.dark2, x)
-    stride8 = run_stage(in_a_row, backbone.dark3, x)
-    stride16 = run_stage(in_a_row, backbone.dark4, stride8)
-    return stride8, stride16, run_stage(in_a_row, backbone.dark5, stride16)
+def _last_stages(
+    backbone: CSPDarknet | Darknet53, x: Float[Array, "B H W C"], options: ForwardOptions
+) -> tuple[Array, Array, Array]:
+    x = run_stage(in_sequence, backbone.dark2, x, options)
+    stride8 = run_stage(in_sequence, backbone.dark3, x, options)
+    stride16 = run_stage(in_sequence, backbone.dark4, stride8, options)
+    return stride8, stride16, run_stage(in_sequence, backbone.dark5, stride16, options)

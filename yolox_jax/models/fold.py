@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions, for inference."""
+"""Folding of batch norm into the convolutions, for inference."""
 
 import jax
 from flax import nnx
@@ -11,10 +11,14 @@ from yolox_jax.models.yolox import YOLOX
 
 
 def fold_batch_norm(model: YOLOX) -> YOLOX:
-    """A new model with the outputs that `model` has in evaluation mode, and no batch norm.
+    """A new model without batch norm that has the outputs of `model` in evaluation mode.
 
-    With W' = W * gamma / sqrt(var + eps) and b' = beta - mean * gamma / sqrt(var + eps) (SPEC A5), convolution and bias
-    give what convolution and batch norm gave. The folded model cannot be trained on, nor exported as weights.
+    Each convolution gets a bias and a rescaled kernel (docs/yolox.md, 9.2)::
+
+        W' = W * gamma / sqrt(var + eps)
+        b' = beta - mean * gamma / sqrt(var + eps)
+
+    A folded model can neither be trained nor saved as weights. `model` does not change.
     """
     folded = nnx.clone(model)
     blocks, values = [], []
@@ -31,7 +35,7 @@ def fold_batch_norm(model: YOLOX) -> YOLOX:
     return folded
 
 
-@jax.jit  # one small program instead of several for each shape
+@jax.jit  # one small program instead of several per shape
 def _fold(blocks: list[tuple[Array, Array, Array, Array, Array]]) -> list[tuple[Array, Array]]:
     folded = []
     for kernel, scale, bias, mean, var in blocks:

@@ -1,4 +1,4 @@
-"""The decoupled head (SPEC A1.4): classes on one branch, box and objectness on the other, per level."""
+"""The decoupled head: on each level one branch for classes, one for box and objectness (docs/yolox.md, 2.4)."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,16 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, Conv, spatial_conv
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import Activation
-from yolox_jax.models.stages import in_a_row, run_stage
+from yolox_jax.models.stages import in_sequence, run_stage
 
 PRIOR_LOGIT = -4.59511985
-"""Logit of probability 0.01, where class and objectness predictions start (SPEC A1.7)."""
+"""Logit of probability 0.01, the initial bias of class and objectness predictions (docs/yolox.md, 2.7)."""
 
 
 class YOLOXHead(nnx.Module):
-    """Predictions for three levels, not shared among them."""
+    """Predictions at three levels, which share no weights."""
 
     def __init__(
         self,
@@ -47,19 +48,23 @@ class YOLOXHead(nnx.Module):
             for conv in predictions:
                 conv.bias = nnx.Param(jnp.full(outputs, PRIOR_LOGIT, jnp.float32))
 
-    def __call__(self, features: Sequence[Float[Array, "B _ _ _"]]) -> Float[Array, "B A values"]:
+    def __call__(
+        self, features: Sequence[Float[Array, "B _ _ _"]], options: ForwardOptions
+    ) -> Float[Array, "B A values"]:
         levels = []
         for k, feature in enumerate(features):
             level = [self.stems[k], self.cls_convs[k], self.reg_convs[k]]
             predictions = [self.reg_preds[k], self.obj_preds[k], self.cls_preds[k]]
-            out = run_stage(_predict, nnx.List([*level, *predictions]), feature)
+            out = run_stage(_predict, nnx.List([*level, *predictions]), feature, options)
             levels.append(out.reshape(out.shape[0], -1, out.shape[-1]))
         return jnp.concatenate(levels, axis=1).astype(jnp.float32)
 
 
-def _predict(layers: nnx.List, feature: Float[Array, "B H W I"]) -> Float[Array, "B H W values"]:
+def _predict(
+    layers: nnx.List, feature: Float[Array, "B H W I"], options: ForwardOptions
+) -> Float[Array, "B H W values"]:
     """Box, objectness and class logits of one level."""
     stem, cls_convs, reg_convs, reg_pred, obj_pred, cls_pred = layers
-    x = stem(feature)
-    classes, boxes = in_a_row(cls_convs, x), in_a_row(reg_convs, x)
-    return jnp.concatenate([reg_pred(boxes), obj_pred(boxes), cls_pred(classes)], axis=-1)
+    x = stem(feature, options)
+    classes, boxes = in_sequence(cls_convs, x, options), in_sequence(reg_convs, x, options)
+    return jnp.concatenate([reg_pred(boxes, options), obj_pred(boxes, options), cls_pred(classes, options)], axis=-1)

@@ -1,4 +1,7 @@
-"""The necks, each around its backbone as in the original: YOLOPAFPN (SPEC A1.3) and YOLOFPN (SPEC A1.5)."""
+"""The necks: YOLOPAFPN (docs/yolox.md, 2.3) and YOLOFPN (docs/yolox.md, 2.5).
+
+As in the original, a neck holds its backbone.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,13 +10,14 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.blocks import BaseConv, CSPLayer, spatial_conv, upsample
 from yolox_jax.models.darknet import CSPDarknet, Darknet53
-from yolox_jax.models.stages import in_a_row, run_stage
+from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.stages import in_sequence, run_stage
 
 
 class YOLOPAFPN(nnx.Module):
-    """Path aggregation around CSPDarknet: deep features flow up, then detail flows down again.
+    """Path aggregation network around CSPDarknet: a top-down path, then a bottom-up path.
 
-    Returns features at strides 8, 16, 32 with the channels in `channels`.
+    Returns features at strides 8, 16 and 32 with the numbers of channels in `channels`.
     """
 
     def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
@@ -33,18 +37,19 @@ class YOLOPAFPN(nnx.Module):
         self.bu_conv1 = conv(c4, c4, 3, 2, rng=rng)
         self.C3_n4 = csp(2 * c4, c5)
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        dark3, dark4, dark5 = self.backbone(x)
-        lateral5 = self.lateral_conv0(dark5)
-        up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4))
-        lateral4 = self.reduce_conv1(up4)
-        out3 = run_stage(CSPLayer.__call__, self.C3_p3, _join(upsample(lateral4), dark3))
-        out4 = run_stage(CSPLayer.__call__, self.C3_n3, _join(self.bu_conv2(out3), lateral4))
-        return out3, out4, run_stage(CSPLayer.__call__, self.C3_n4, _join(self.bu_conv1(out4), lateral5))
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+        dark3, dark4, dark5 = self.backbone(x, options)
+        lateral5 = self.lateral_conv0(dark5, options)
+        up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4), options)
+        lateral4 = self.reduce_conv1(up4, options)
+        out3 = run_stage(CSPLayer.__call__, self.C3_p3, _join(upsample(lateral4), dark3), options)
+        out4 = run_stage(CSPLayer.__call__, self.C3_n3, _join(self.bu_conv2(out3, options), lateral4), options)
+        out5 = run_stage(CSPLayer.__call__, self.C3_n4, _join(self.bu_conv1(out4, options), lateral5), options)
+        return out3, out4, out5
 
 
 class YOLOFPN(nnx.Module):
-    """YOLOv3's feature pyramid around Darknet53: deep features flow up."""
+    """YOLOv3's feature pyramid network around Darknet53: a top-down path only."""
 
     def __init__(self, *, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int) -> BaseConv:
@@ -62,10 +67,10 @@ class YOLOFPN(nnx.Module):
         self.out2_cbl = conv(256, 128, 1)
         self.out2 = five(384, 128)
 
-    def __call__(self, x: Float[Array, "B H W 3"]) -> tuple[Array, Array, Array]:
-        dark3, dark4, dark5 = self.backbone(x)
-        out4 = run_stage(in_a_row, self.out1, _join(upsample(self.out1_cbl(dark5)), dark4))
-        out3 = run_stage(in_a_row, self.out2, _join(upsample(self.out2_cbl(out4)), dark3))
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+        dark3, dark4, dark5 = self.backbone(x, options)
+        out4 = run_stage(in_sequence, self.out1, _join(upsample(self.out1_cbl(dark5, options)), dark4), options)
+        out3 = run_stage(in_sequence, self.out2, _join(upsample(self.out2_cbl(out4, options)), dark3), options)
         return out3, out4, dark5
 
 

@@ -1,9 +1,7 @@
-"""Batch norm and the activation behind it, as one function with a gradient of its own."""
+"""Batch norm fused with the activation that follows it, as one function with its own gradient."""
 
-import contextlib
-import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -25,24 +23,13 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "none": lambda x: x,
 }
 
-_batch_axis: contextvars.ContextVar[str | None] = contextvars.ContextVar("batch_axis", default=None)
-
-
-@contextlib.contextmanager
-def batch_norm_over(axis_name: str | None) -> Iterator[None]:
-    """Within it, batch norm that is traced takes its statistics over this mapped axis too; None for one device's."""
-    token = _batch_axis.set(axis_name)
-    try:
-        yield
-    finally:
-        _batch_axis.reset(token)
-
 
 class BatchNorm(nnx.Module):
-    """Batch normalisation as the original's: epsilon 1e-3, momentum 0.03, unbiased running variance (SPEC A1.7).
+    """Batch normalisation as in the original: epsilon 1e-3, momentum 0.03, unbiased running variance.
 
-    Statistics and factors are float32 whatever the type of the input. nnx's `train()` and `eval()` choose between the
-    statistics of the batch and the running ones; only the former updates the latter.
+    Statistics, scale and bias are float32 whatever the dtype of the input. After nnx's `train()` it normalises by the
+    statistics of the batch and updates the running ones; after `eval()` it uses the running statistics
+    (docs/yolox.md, 2.7).
     """
 
     EPSILON = 1e-3
@@ -55,25 +42,33 @@ class BatchNorm(nnx.Module):
         self.var = nnx.BatchStat(jnp.ones(features))
         self.use_running_average = False
 
-    def __call__(self, x: Float[Array, "B H W C"], activation: Activation = "none") -> Float[Array, "B H W C"]:
-        """Normalise `x`, then apply the activation."""
+    def __call__(
+        self, x: Float[Array, "B H W C"], activation: Activation = "none", axis_name: str | None = None
+    ) -> Float[Array, "B H W C"]:
+        """Normalise `x`, then apply the activation.
+
+        Args:
+            x: features.
+            activation: applied to the normalised features.
+            axis_name: mapped axis the batch is split over, to take statistics over the whole batch; None takes those of
+                `x` alone.
+        """
         scale, bias = self.scale[...], self.bias[...]
         if self.use_running_average:
             factor = scale * lax.rsqrt(self.var[...] + self.EPSILON)
             normal = x.astype(jnp.float32) * factor + (bias - self.mean[...] * factor)
             return ACTIVATIONS[activation](normal).astype(x.dtype)
-        axis_name = _batch_axis.get()
         y, mean, var = _normalise(x, scale, bias, self.EPSILON, activation, axis_name)
         count = _count(x, axis_name)
         unbiased = var * (count / max(count - 1, 1))
-        # set_value, because assigning to [...] compares shardings, which costs seconds while nano is traced.
+        # set_value, because assigning to [...] compares shardings, which adds seconds to the tracing of nano.
         self.mean.set_value((1 - self.MOMENTUM) * self.mean[...] + self.MOMENTUM * mean)
         self.var.set_value((1 - self.MOMENTUM) * self.var[...] + self.MOMENTUM * unbiased)
         return y
 
 
-# The gradient is written out so that the backward pass keeps the input alone, in its own type, and reads it twice;
-# derived, it would keep three arrays of float32 and read them more often.
+# The gradient is written out so that only the input is stored for the backward pass, in its own dtype, and read twice.
+# jax's own would store three float32 arrays and read them more often.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _normalise(
     x: Float[Array, "B H W C"],
@@ -83,10 +78,7 @@ def _normalise(
     activation: Activation,
     axis_name: str | None,
 ) -> tuple[Float[Array, "B H W C"], Float[Array, " C"], Float[Array, " C"]]:
-    """The output, and the batch's mean and biased variance.
-
-    Gradients flow through the output alone.
-    """
+    """The output, and the mean and biased variance of the batch. Gradients flow through the output only."""
     return _normalise_forward(x, scale, bias, epsilon, activation, axis_name)[0]
 
 
@@ -111,13 +103,13 @@ def _normalise_backward(
     normal = (x.astype(jnp.float32) - mean) * inverse
     _, pull_back = jax.vjp(ACTIVATIONS[activation], normal * scale + bias)
     (inner,) = pull_back(gradients[0].astype(jnp.float32))
-    of_bias = jnp.sum(inner, axis=(0, 1, 2))
-    of_scale = jnp.sum(inner * normal, axis=(0, 1, 2))
-    totals = of_bias, of_scale
+    bias_gradient = jnp.sum(inner, axis=(0, 1, 2))
+    scale_gradient = jnp.sum(inner * normal, axis=(0, 1, 2))
+    totals = bias_gradient, scale_gradient
     if axis_name is not None:
         totals = lax.psum(totals, axis_name)
-    of_x = scale * inverse * (inner - (totals[0] + normal * totals[1]) / _count(x, axis_name))
-    return of_x.astype(x.dtype), of_scale, of_bias
+    x_gradient = scale * inverse * (inner - (totals[0] + normal * totals[1]) / _count(x, axis_name))
+    return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
@@ -127,13 +119,14 @@ def _batch_statistics(
     x: Float[Array, "B H W C"], axis_name: str | None
 ) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
     """Mean and variance of each channel."""
-    # Both sums in one pass. About a value of the channel itself, because E[x^2] - E[x]^2 cancels far from zero.
+    # One pass over x for both sums. They are shifted by a value of the channel, because E[x^2] - E[x]^2 loses precision
+    # where the mean is far from zero.
     origin = x[0, 0, 0]
     offset = jnp.mean(x - origin, axis=(0, 1, 2))
     mean = origin + offset
     var = jnp.maximum(jnp.mean(jnp.square(x - origin), axis=(0, 1, 2)) - jnp.square(offset), 0.0)
     if axis_name is not None:
-        # One collective for both; about the common mean, for the same reason.
+        # One collective for both; shifted by the common mean for the same reason.
         means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
         mean = jnp.mean(means, axis=0)
         var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)
@@ -141,6 +134,6 @@ def _batch_statistics(
 
 
 def _count(x: Float[Array, "B H W C"], axis_name: str | None) -> int:
-    """Number of values that the statistics of a channel are taken over."""
-    here = x.size // x.shape[-1]
-    return here if axis_name is None else here * int(lax.psum(1, axis_name))
+    """Number of values behind the statistics of a channel."""
+    local_count = x.size // x.shape[-1]
+    return local_count if axis_name is None else local_count * int(lax.psum(1, axis_name))

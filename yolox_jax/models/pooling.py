@@ -1,6 +1,6 @@
-"""Max pooling whose gradient is a few selections instead of a scatter.
+"""Max pooling whose gradient needs no scatter.
 
-XLA's own gradient, a select-and-scatter, is slow and on a GPU not deterministic (PITFALLS 2.8).
+XLA's own gradient, a select-and-scatter, is slow and not deterministic on GPUs (docs/yolox.md, 6.1).
 """
 
 import functools
@@ -14,17 +14,17 @@ from jaxtyping import Array, Float
 
 
 def max_pool(x: Float[Array, "B H W C"], size: int) -> Float[Array, "B H W C"]:
-    """Largest value within `size` x `size` pixels about each; outside the image lies nothing.
+    """Maximum over a window of `size` x `size` pixels around each pixel, at stride 1; padded with -inf.
 
-    The gradient goes to the largest value, of equal ones to the first, row by row, as in PyTorch.
+    The gradient goes to the largest value. Among equal values it goes to the first, row by row, as in PyTorch.
     """
-    # Columns first: of equal values the first of a row, then the first row.
+    # Along the width first: this picks the first of equal values in a row, then the first row.
     return _along(_along(x, size, 2), size, 1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _along(x: Float[Array, "B H W C"], size: int, axis: int) -> Float[Array, "B H W C"]:
-    """Largest value within `size` along one axis."""
+    """Maximum over `size` pixels along one axis."""
     return functools.reduce(jnp.maximum, _shifts(x, size, axis, -jnp.inf))
 
 
@@ -39,7 +39,7 @@ def _along_backward(size: int, axis: int, saved: tuple[Array, Array], gradient: 
     first = functools.reduce(
         jnp.minimum, [jnp.where(value == largest, np.int8(k), np.int8(size)) for k, value in enumerate(values)]
     )
-    # What lies at place k of a window is the middle of another window, as far off the other way.
+    # Pixel k of a window is the centre of the window at the opposite offset.
     parts = [_shifts(jnp.where(first == k, gradient, 0), size, axis, 0)[size - 1 - k] for k in range(size)]
     return (functools.reduce(operator.add, parts),)
 
@@ -48,7 +48,7 @@ _along.defvjp(_along_forward, _along_backward)
 
 
 def _shifts(x: Array, size: int, axis: int, fill: float) -> list[Array]:
-    """The values at each place of the windows along an axis, `fill` outside."""
+    """The values at each position of the windows along an axis; `fill` outside the image."""
     pad = (size - 1) // 2
     padding = [(pad, pad) if dimension == axis else (0, 0) for dimension in range(x.ndim)]
     padded = jnp.pad(x, padding, constant_values=fill)

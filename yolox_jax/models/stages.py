@@ -1,40 +1,31 @@
-"""Stages of a network, whose inner features the backward pass can compute again instead of keeping them."""
+"""Stages of a network: the backward pass can recompute their features instead of storing them."""
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 from flax import nnx
 from jaxtyping import Array, Float
 
+from yolox_jax.models.forward_options import ForwardOptions
+
 Layers = TypeVar("Layers")
 
-_recomputed: contextvars.ContextVar[bool] = contextvars.ContextVar("recomputed", default=False)
 
-
-@contextlib.contextmanager
-def recomputed_stages(recompute: bool) -> Iterator[None]:
-    """Within it, gradients that are traced keep the input of each stage alone, if `recompute`."""
-    token = _recomputed.set(recompute)
-    try:
-        yield
-    finally:
-        _recomputed.reset(token)
-
-
-def in_a_row(layers: nnx.List, x: Float[Array, "B H W I"]) -> Float[Array, "B H2 W2 O"]:
-    """Apply layers one after another."""
+def in_sequence(layers: nnx.List, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+    """Applies layers one after another."""
     for layer in layers:
-        x = layer(x)
+        x = layer(x, options)
     return x
 
 
 def run_stage(
-    apply: Callable[[Layers, Float[Array, "..."]], Float[Array, "..."]], layers: Layers, x: Float[Array, "..."]
+    apply: Callable[[Layers, Float[Array, "..."], ForwardOptions], Float[Array, "..."]],
+    layers: Layers,
+    x: Float[Array, "..."],
+    options: ForwardOptions,
 ) -> Float[Array, "..."]:
-    """`apply(layers, x)` as one stage; `layers` holds every module that it calls."""
-    if not _recomputed.get():
-        return apply(layers, x)
-    y: Array = nnx.remat(apply)(layers, x)
+    """Calls `apply(layers, x, options)` as one stage. `layers` must hold every module that `apply` calls."""
+    if not options.rematerialise:
+        return apply(layers, x, options)
+    y: Array = nnx.remat(apply, static_argnums=2)(layers, x, options)
     return y

@@ -1,4 +1,4 @@
-"""Size and cost of a network."""
+"""Number of parameters and operations of a network."""
 
 import dataclasses
 import math
@@ -7,26 +7,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from yolox_jax.models.convolution import plain_convolutions
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What `summarize` counts."""
+    """Result of `summarize`."""
 
     parameters: int
     gflops: float
-    """Billions of operations for one image, as the published figures count them."""
+    """Billions of operations per image, counted as in the published figures."""
     anchors: int
-    """Predictions for one image."""
+    """Predictions per image."""
 
 
 def summarize(model: YOLOX, image_size: tuple[int, int]) -> Summary:
-    """Count parameters, operations and anchors; nothing is computed.
+    """Counts parameters, operations and anchors. The model is traced but not run.
 
-    Operations are two for each multiplication of a convolution and four for each value that batch norm puts out, which
-    reproduces the published figures (SPEC A1.6).
+    Each multiplication of a convolution counts as two operations and each output value of batch norm as four, which
+    reproduces the published figures (docs/yolox.md, 2.6).
 
     Args:
         model: any variant.
@@ -35,10 +35,9 @@ def summarize(model: YOLOX, image_size: tuple[int, int]) -> Summary:
     graphdef, state = nnx.split(model)
 
     def forward(state: nnx.State, images: jax.Array) -> jax.Array:
-        return nnx.merge(graphdef, state, copy=True)(images)
+        return nnx.merge(graphdef, state, copy=True)(images, ForwardOptions(convolution="primitive"))
 
-    with plain_convolutions():
-        trace = jax.make_jaxpr(forward)(state, jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32))
+    trace = jax.make_jaxpr(forward)(state, jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32))
     (output,) = trace.out_avals
     multiplications = outputs = 0
     for equation in trace.jaxpr.eqns:
@@ -46,6 +45,6 @@ def summarize(model: YOLOX, image_size: tuple[int, int]) -> Summary:
             (out,), kernel = equation.outvars, equation.invars[1]
             outputs += out.aval.size
             multiplications += out.aval.size * math.prod(kernel.aval.shape[:3])
-    normalised = outputs - output.size  # every convolution but the predictions has a batch norm
+    normalised = outputs - output.size  # batch norm follows every convolution except the predictions
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
     return Summary(parameters, (2 * multiplications + 4 * normalised) / 1e9, output.shape[1])

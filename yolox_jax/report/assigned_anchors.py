@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, Int, UInt8
 
 from yolox_jax.anchors import STRIDES, anchor_points
-from yolox_jax.assignment.simota import MatchCosts, assign, match_costs
+from yolox_jax.assignment import assign
+from yolox_jax.assignment.costs import MatchCosts, match_costs
+from yolox_jax.assignment.simota import dynamic_k
 from yolox_jax.config import AssignmentConfig
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Assignment, Targets
@@ -66,7 +68,7 @@ def assigned_anchors(
         For each image its valid objects, in the order of their slots.
     """
     graphdef, state = nnx.split(model)
-    assignment, costs = jax.device_get(_compiled(graphdef, config)(state, jnp.asarray(images), targets))
+    assignment, costs, num_taken = jax.device_get(_compiled(graphdef, config)(state, jnp.asarray(images), targets))
     grid, stride = anchor_points((images.shape[1], images.shape[2]))
     centres = (grid + 0.5) * stride[:, None]
 
@@ -87,7 +89,7 @@ def assigned_anchors(
                 AssignedObject(
                     class_index=int(targets.classes[image, slot]),
                     box=(x - width / 2, y - height / 2, x + width / 2, y + height / 2),
-                    wanted=int(costs.wanted[image, slot]),
+                    wanted=int(num_taken[image, slot]),
                     candidates=int(costs.eligible[image, slot].sum()),
                     anchors=tuple(anchors),
                 )
@@ -140,13 +142,16 @@ def change_of(before: Sequence[AssignedObject], after: Sequence[AssignedObject])
 
 
 @functools.cache
-def _compiled(graphdef: nnx.GraphDef, config: AssignmentConfig) -> Callable[..., tuple[Assignment, MatchCosts]]:
-    def both(state: Any, images: UInt8[Array, "B H W 3"], targets: Targets) -> tuple[Assignment, MatchCosts]:
+def _compiled(
+    graphdef: nnx.GraphDef, config: AssignmentConfig
+) -> Callable[..., tuple[Assignment, MatchCosts, Int[Array, "B G"]]]:
+    def assign_with_costs(
+        state: Any, images: UInt8[Array, "B H W 3"], targets: Targets
+    ) -> tuple[Assignment, MatchCosts, Int[Array, "B G"]]:
         raw = nnx.merge(graphdef, state)(images.astype(jnp.float32))
         size = images.shape[1], images.shape[2]
-        return (
-            assign(raw, targets, image_size=size, config=config),
-            match_costs(raw, targets, image_size=size, config=config),
-        )
+        costs = match_costs(raw, targets, image_size=size, config=config)
+        assigned = assign(raw, targets, image_size=size, config=config)
+        return assigned, costs, dynamic_k(costs.iou, config.max_dynamic_k)
 
-    return jax.jit(both)
+    return jax.jit(assign_with_costs)

@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 from yolox_jax.config import Config
 from yolox_jax.training.build import Training
 from yolox_jax.training.profiling.memory import check_fits, lasting_bytes
-from yolox_jax.training.step.gradients import Batch, Metrics
+from yolox_jax.training.step.gradients import Batch, StepMetrics
 from yolox_jax.training.step.mesh import split_over_devices
 from yolox_jax.training.step.state import TrainState
 from yolox_jax.training.step.step import TrainStep
@@ -24,7 +24,7 @@ from yolox_jax.training.step.step import TrainStep
 logger = logging.getLogger("yolox_jax.training")
 
 Size = tuple[int, int]
-CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, Metrics]]
+CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, StepMetrics]]
 
 MOST_AT_ONCE = 4
 """Sizes compiled in parallel; each takes a few GB of host memory."""

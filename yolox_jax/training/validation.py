@@ -153,8 +153,7 @@ def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
     """The model with the averaged weights and statistics, in evaluation mode and float32 (SPEC A4)."""
     model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, state.frozen, copy=True)
     model.eval()
-    model.dtype = jnp.dtype(jnp.float32)
-    return model
+    return model.with_dtype(jnp.float32)
 
 
 def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_size: tuple[int, int]) -> None:

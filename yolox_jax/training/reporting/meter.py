@@ -10,7 +10,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from yolox_jax.training.step.gradients import Metrics
+from yolox_jax.training.step.gradients import StepMetrics
 
 MOST_IN_FLIGHT = 2
 """Steps dispatched to the device but not finished: one running and one queued, so that the device is never idle. More
@@ -30,7 +30,7 @@ class Meter:
 
     def restart(self) -> None:
         """Starts a new interval."""
-        self._steps: list[Metrics | Step] = []
+        self._steps: list[StepMetrics | Step] = []
         self._waited = {"data": 0.0, "transfer": 0.0, "pause": 0.0}
         self._num_timed = 0
         self._start = time.perf_counter()
@@ -42,7 +42,7 @@ class Meter:
         yield
         self._waited[what] += time.perf_counter() - start
 
-    def add(self, metrics: Metrics) -> None:
+    def add(self, metrics: StepMetrics) -> None:
         """Adds the metrics of a step, and waits while too many steps are in flight."""
         self._steps.append(metrics)
         self._num_timed += 1

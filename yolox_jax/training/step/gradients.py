@@ -1,4 +1,4 @@
-"""Gradients of one batch: each device computes its share, and one reduction adds them up."""
+"""Gradients of one batch: each device computes its share, then one reduction sums the shares."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict
@@ -11,8 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from yolox_jax.config import Config
 from yolox_jax.losses import detection_loss
-from yolox_jax.models.normalization import batch_norm_over
-from yolox_jax.models.stages import recomputed_stages
+from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.structures import Targets
 from yolox_jax.training.step.mesh import DATA_AXIS
 from yolox_jax.training.step.multiscale import resize_batch
@@ -20,7 +19,7 @@ from yolox_jax.training.step.state import TrainState
 
 
 class Batch(TypedDict):
-    """What the host sends: images at the loading size and padded objects in px of that size."""
+    """Images at the loading size, and padded objects in px of that size, on the devices."""
 
     images: UInt8[Array, "B H W 3"]
     boxes: Float[Array, "B G 4"]
@@ -28,17 +27,17 @@ class Batch(TypedDict):
     valid: Bool[Array, "B G"]
 
 
-Metrics = dict[str, Float[Array, ""]]
+StepMetrics = dict[str, Float[Array, ""]]
 
 
 class Gradients(NamedTuple):
-    """Outcome of the backward pass, the same on all devices."""
+    """Result of the backward pass, replicated on all devices."""
 
     params: nnx.State
-    """Gradient of the loss of the whole batch with respect to the weights, times the loss scale."""
+    """Gradient of the loss of the whole batch with respect to the parameters, times the loss scale."""
     batch_stats: nnx.State
     """Running statistics after this batch: the mean over the devices."""
-    metrics: Metrics
+    metrics: StepMetrics
     """`loss` and its parts, not scaled, and `num_foreground`."""
 
 
@@ -49,24 +48,25 @@ def make_gradients(
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
-        config: losses, assignment, batch norm and the number of parts of a batch.
+        config: losses, assignment, batch norm, rematerialisation and gradient accumulation.
         mesh: the devices.
     """
+    options = ForwardOptions(
+        batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
+        rematerialise=config.train.rematerialise == "stage",
+    )
 
-    def of_part(state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]) -> Gradients:
+    def microbatch_gradients(
+        state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]
+    ) -> Gradients:
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
         images, targets = resize_batch(batch["images"], targets, size)
 
-        def scaled_loss(params: nnx.State) -> tuple[Float[Array, ""], tuple[nnx.State, Metrics]]:
-            # A copy: batch norm may not write into variables that belong to the trace outside.
+        def scaled_loss(params: nnx.State) -> tuple[Float[Array, ""], tuple[nnx.State, StepMetrics]]:
+            # A copy, because batch norm may not write to variables of the enclosing trace.
             model = nnx.merge(graphdef, params, state.batch_stats, state.frozen, copy=True)
-            with (
-                batch_norm_over(DATA_AXIS if config.train.sync_batch_norm else None),
-                recomputed_stages(config.train.rematerialise == "stage"),
-            ):
-                raw = model(images)
             total, parts = detection_loss(
-                raw,
+                model(images, options),
                 targets,
                 image_size=size,
                 l1_weight=l1_weight,
@@ -79,22 +79,22 @@ def make_gradients(
         gradients, (batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(state.params)
         return Gradients(gradients, batch_stats, metrics)
 
-    def of_share(state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]) -> Gradients:
-        if config.train.accumulation_steps == 1:
-            found = of_part(state, batch, l1_weight, size)
-        else:
-            found = _accumulate(
-                lambda state, part: of_part(state, part, l1_weight, size), state, batch, config.train.accumulation_steps
-            )
-        return _reduce(found, mesh.size)
-
     def gradients(state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]) -> Gradients:
-        everywhere = PartitionSpec()
+        def device_gradients(state: TrainState, batch: Batch, l1_weight: Float[Array, ""]) -> Gradients:
+            share = _accumulate(
+                lambda state, microbatch: microbatch_gradients(state, microbatch, l1_weight, size),
+                state,
+                batch,
+                config.train.accumulation_steps,
+            )
+            return _sum_over_devices(share, mesh.size)
+
+        replicated = PartitionSpec()
         return jax.shard_map(
-            lambda state, batch, l1_weight: of_share(state, batch, l1_weight, size),
+            device_gradients,
             mesh=mesh,
-            in_specs=(everywhere, PartitionSpec(DATA_AXIS), everywhere),
-            out_specs=everywhere,
+            in_specs=(replicated, PartitionSpec(DATA_AXIS), replicated),
+            out_specs=replicated,
             # The reductions are explicit; with the check on, jax would add its own to the gradients.
             check_vma=False,
         )(state, batch, l1_weight)
@@ -103,37 +103,39 @@ def make_gradients(
 
 
 def _accumulate(
-    of_part: Callable[[TrainState, Batch], Gradients], state: TrainState, batch: Batch, parts: int
+    microbatch_gradients: Callable[[TrainState, Batch], Gradients], state: TrainState, batch: Batch, steps: int
 ) -> Gradients:
-    """The gradients of a batch whose parts are computed one after another.
+    """Gradients of a batch that is split into `steps` microbatches, computed one after another.
 
-    Each part's loss is divided by its own foreground anchors; weighted by their number, the parts add up to the loss
-    that is divided by those of all.
+    The loss of a microbatch is divided by its own number of foreground anchors. Weighted by that number, the
+    microbatches add up to the loss divided by the number of all foreground anchors.
     """
-    batches = jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
+    if steps == 1:
+        return microbatch_gradients(state, batch)
+    microbatches = jax.tree.map(lambda x: x.reshape(steps, x.shape[0] // steps, *x.shape[1:]), batch)
 
-    def add(carry: tuple[nnx.State, PyTree, Array], part: Batch) -> tuple[tuple[nnx.State, PyTree, Array], None]:
+    def add(carry: tuple[nnx.State, PyTree, Array], microbatch: Batch) -> tuple[tuple[nnx.State, PyTree, Array], None]:
         batch_stats, sums, num_foreground = carry
-        found = of_part(state._replace(batch_stats=batch_stats), part)
-        losses = {name: value for name, value in found.metrics.items() if name != "num_foreground"}
-        weight = jnp.maximum(found.metrics["num_foreground"], 1.0)
-        sums = jax.tree.map(lambda total, x: total + weight * x, sums, (found.params, losses))
-        return (found.batch_stats, sums, num_foreground + found.metrics["num_foreground"]), None
+        result = microbatch_gradients(state._replace(batch_stats=batch_stats), microbatch)
+        losses = {name: value for name, value in result.metrics.items() if name != "num_foreground"}
+        weight = jnp.maximum(result.metrics["num_foreground"], 1.0)
+        sums = jax.tree.map(lambda total, x: total + weight * x, sums, (result.params, losses))
+        return (result.batch_stats, sums, num_foreground + result.metrics["num_foreground"]), None
 
-    shapes = jax.eval_shape(of_part, state, jax.tree.map(lambda x: x[0], batches))
+    shapes = jax.eval_shape(microbatch_gradients, state, jax.tree.map(lambda x: x[0], microbatches))
     losses = {name: value for name, value in shapes.metrics.items() if name != "num_foreground"}
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (shapes.params, losses))
     (batch_stats, sums, num_foreground), _ = jax.lax.scan(
-        add, (state.batch_stats, zeros, jnp.zeros((), jnp.float32)), batches
+        add, (state.batch_stats, zeros, jnp.zeros((), jnp.float32)), microbatches
     )
     gradients, losses = jax.tree.map(lambda x: x / jnp.maximum(num_foreground, 1.0), sums)
     return Gradients(gradients, batch_stats, {**losses, "num_foreground": num_foreground})
 
 
-def _reduce(share: Gradients, num_devices: int) -> Gradients:
-    """Adds up the shares of all devices, all arrays at once: XLA makes a few collectives of them.
+def _sum_over_devices(share: Gradients, num_devices: int) -> Gradients:
+    """Sums the shares of all devices in one `psum`, which XLA turns into a few collectives.
 
-    Joining them into one array first would make one, but double the time to compile.
+    Concatenating the arrays first would give a single collective, but double the compile time.
     """
     losses = dict(share.metrics)
     num_foreground = losses.pop("num_foreground")  # already a sum over the devices

@@ -12,12 +12,12 @@ from jaxtyping import Array, Float
 
 from yolox_jax.config import Config
 from yolox_jax.models.compiler_options import compiler_options
-from yolox_jax.training.step.gradients import Batch, Metrics, make_gradients
+from yolox_jax.training.step.gradients import Batch, StepMetrics, make_gradients
 from yolox_jax.training.step.loss_scale import adjusted
 from yolox_jax.training.step.optimizer import ema_decay
 from yolox_jax.training.step.state import TrainState
 
-TrainStep = Callable[..., tuple[TrainState, Metrics]]
+TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def make_train_step(
@@ -46,7 +46,7 @@ def make_train_step(
     @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
     def step(
         state: TrainState, batch: Batch, l1_weight: Float[Array, ""] | float, size: tuple[int, int]
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, StepMetrics]:
         gradients, batch_stats, metrics = compute_gradients(state, batch, jnp.asarray(l1_weight, jnp.float32), size)
         if config.train.precision == "float16":
             gradients = jax.tree.map(lambda x: x / state.loss_scale.value, gradients)

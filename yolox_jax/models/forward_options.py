@@ -1,0 +1,24 @@
+"""Options of a forward pass that change how it is traced."""
+
+import dataclasses
+from typing import Literal
+
+ConvolutionForm = Literal["backend", "primitive", "portable"]
+"""`backend`: the form that runs fastest on jax's default backend. `primitive`: one `conv_general_dilated` for each
+convolution. `portable`: the forms of all platforms, for an export to several; lowering picks one for each platform."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ForwardOptions:
+    """Static options of a forward pass, which the network passes down to its layers.
+
+    They are arguments rather than fields of the model, so that a model has the same structure in training, in inference
+    and in an export.
+    """
+
+    batch_norm_axis: str | None = None
+    """Mapped axis for synchronised batch norm: statistics of a training batch are taken over it as well. None: each
+    device uses the statistics of its own images."""
+    rematerialise: bool = False
+    """Store only the input of each stage for the backward pass and recompute the features inside it."""
+    convolution: ConvolutionForm = "backend"
