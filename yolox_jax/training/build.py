@@ -58,7 +58,7 @@ def build_training(
         ConfigError: the devices do not divide the batch, or `model.freeze` matches nothing or everything.
     """
     mesh = create_mesh(config.train)
-    model = create_model(config.model.variant, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
+    model = create_model(config.model, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
     # Imported on demand: without them, the step needs jax, flax and optax alone, and can be measured anywhere.
     if weights is not None:
         from yolox_jax.weights import load_state_dict
