@@ -208,11 +208,11 @@ def test_ctrl_c_before_the_first_frame_is_no_error(weights, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--score-threshold", "45"], "score threshold 45.0: it lies between 0 and 1"),
-        (["--iou-threshold", "0"], "IoU threshold 0.0: it lies above 0"),
-        (["--iou-threshold", "45"], "IoU threshold 45.0: it lies above 0 and up to 1"),
+        (["--score-threshold", "45"], "score threshold 45.0: it must be between 0 and 1"),
+        (["--iou-threshold", "0"], "IoU threshold 0.0: it must be above 0"),
+        (["--iou-threshold", "45"], "IoU threshold 45.0: it must be above 0 and up to 1"),
         (["--batch-size", "0"], "batch size 0"),
-        (["--max-detections", "0"], "most detections 0"),
+        (["--max-detections", "0"], "number of detections 0"),
         (["--scales", "0"], "scales [0.0]"),
         (["--input-size", "100", "64"], "input size 100 x 64"),
     ],

@@ -10,7 +10,7 @@ import tyro
 
 from yolox_jax.cli.progress import show_rate
 from yolox_jax.config import ConfigError
-from yolox_jax.config.checks import check_counts, check_input_size, check_scales, check_thresholds
+from yolox_jax.config.inference_checks import check_counts, check_input_size, check_scales, check_thresholds
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config.checks import rules_of
 from yolox_jax.config.files import RUN_SETTINGS
-from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
+from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, primary_name
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import shortened
@@ -227,7 +226,7 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
     changed = [
         f"  {flag(name)} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in before | now
-        if rules_of(name) not in FREE_SETTINGS and _effect(name, before.get(name)) != _effect(name, now.get(name))
+        if primary_name(name) not in FREE_SETTINGS and _effect(name, before.get(name)) != _effect(name, now.get(name))
     ]
     if changed:
         raise ConfigError(
@@ -246,7 +245,7 @@ def _effect(name: str, value: object) -> object:
 def settings_of_the_run(config: Config) -> dict[str, object]:
     """The settings that all its processes share, by their dotted names."""
     settings = flatten(config_to_dict(config))
-    return {name: value for name, value in settings.items() if rules_of(name) not in LOCAL_SETTINGS}
+    return {name: value for name, value in settings.items() if primary_name(name) not in LOCAL_SETTINGS}
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
