@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from yolox_jax.cli.data_preview import TrainingImage, draw_part, training_images
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.shapes import generate_shapes
+from yolox_jax.data.training_images import TrainingImage, augmented_images
+from yolox_jax.report.training_sheet import draw_section
 
 SIZE = (64, 96)
 
@@ -48,7 +49,7 @@ def test_images_are_the_first_of_the_epoch_in_the_stream_of_training(config: Con
     with training_batches(dataset, config) as batches:
         stream = list(batches)[3 * (epoch - 1) : 3 * epoch]
     joined = {key: np.concatenate([batch[key] for batch in stream]) for key in stream[0]}
-    images = training_images(dataset, config, epoch, count)
+    images = augmented_images(dataset, config, epoch, count)
     assert len(images) == count
     for row, one in enumerate(images):
         np.testing.assert_array_equal(one.image, joined["images"][row])
@@ -68,7 +69,7 @@ def test_last_epoch_shows_letterboxed_images_and_the_first_mosaics(config: Confi
     def shown(epoch: int) -> list[bool]:
         return [
             any(np.array_equal(one.image, image) for image in whole)
-            for one in training_images(dataset, config, epoch, 5)
+            for one in augmented_images(dataset, config, epoch, 5)
         ]
 
     assert shown(3) == [True] * 5
@@ -77,9 +78,9 @@ def test_last_epoch_shows_letterboxed_images_and_the_first_mosaics(config: Confi
 
 def test_sheet_shows_the_pixels_with_boxes_and_scales_by_whole_numbers_upwards() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    box = TrainingImage(image, np.array([[24, 16, 72, 48]], np.float32), np.array([1], np.int32))
-    plain = TrainingImage(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
-    sheet = draw_part("caption", [plain, box], ["a", "b"])
+    box = TrainingImage("box", image, np.array([[24, 16, 72, 48]], np.float32), np.array([1], np.int32), SIZE)
+    plain = TrainingImage("plain", image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32), SIZE)
+    sheet = draw_section("caption", [plain, box], ["a", "b"])
     tiles = sheet[-(6 * 64 + 4) :]
     first, second = tiles[2:-2, 2 : 2 + 576], tiles[2:-2, 6 + 576 : -2]
     large = image.repeat(6, axis=0).repeat(6, axis=1)
@@ -91,9 +92,10 @@ def test_sheet_shows_the_pixels_with_boxes_and_scales_by_whole_numbers_upwards()
 
 
 def test_sheet_of_large_images_is_not_gigantic() -> None:
-    one = TrainingImage(np.zeros((640, 640, 3), np.uint8), np.zeros((0, 4), np.float32), np.zeros(0, np.int32))
+    image = np.zeros((640, 640, 3), np.uint8)
+    one = TrainingImage("", image, np.zeros((0, 4), np.float32), np.zeros(0, np.int32), (640, 640))
     for count in (1, 2, 7, 24):
-        height, width, _ = draw_part("epoch 1", [one] * count, ["a"]).shape
+        height, width, _ = draw_section("epoch 1", [one] * count, ["a"]).shape
         assert width <= 1700 and height <= 1400
 
 
@@ -114,10 +116,10 @@ def test_by_default_one_sheet_shows_the_first_epoch_and_the_last(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--epoch", "4"), "--epoch 4: the epochs of this run are 1 to 3"),
-        (("--epoch", "0"), "--epoch 0: the epochs of this run are 1 to 3"),
-        (("--count", "0"), "--count 0 cannot work"),
-        (("--count", "7"), "--count 7: an epoch has no more than 6 images"),
+        (("--epoch", "4"), "--epoch must be between 1 and 3 (--schedule.epochs), got 4"),
+        (("--epoch", "0"), "--epoch must be between 1 and 3 (--schedule.epochs), got 0"),
+        (("--count", "0"), "--count must be at least 1, got 0"),
+        (("--count", "7"), "--count must be at most 6, the number of images per epoch; got 7"),
         (("--output", "sheet.gif"), "ends in .png or .jpg"),
         (("--data.train.annotations", "nowhere.json"), "nowhere.json"),
     ],

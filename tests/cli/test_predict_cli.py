@@ -73,7 +73,7 @@ def test_if_no_image_can_be_read_the_command_fails(weights, tmp_path, capfd):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     assert predict(broken, "--weights", weights, "--output", tmp_path / "out") == 2
-    assert "no image could be read, of 1" in capfd.readouterr().err
+    assert "none of the 1 images could be read" in capfd.readouterr().err
 
 
 def test_originals_are_never_overwritten(weights, folder, capfd):
@@ -228,7 +228,7 @@ def test_images_told_apart_by_their_endings_alone_are_refused_where_one_would_re
     cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
     for save in ("yolo", "crops"):
         assert predict(folder, "--weights", "none.pth", "--output", tmp_path / "out", "--save", save) == 2
-        assert "names appear more than once among the sources, such as a," in capfd.readouterr().err
+        assert "several sources have the same name, such as a," in capfd.readouterr().err
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--save", "drawings", "json") == 0
 
 

@@ -1,70 +1,74 @@
 """`yolox-jax export`: writes a network as one file that runs without this package."""
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from yolox_jax.cli.parsing import parse
+from yolox_jax.cli.published import WeightsPath, fetch_if_published
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
 
-RUNNER = Path(__file__).parents[1] / "export" / "onnx_runner.py"
 SUFFIXES = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Write a network as one file, from a batch of uint8 images to detections, that runs without this package."""
+    """Weights, format and settings of the file."""
 
-    weights: Path
-    """Weights: .pth, .safetensors, .npz, a run directory, or the name of a published network, such as yolox_s."""
+    weights: WeightsPath
+    """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     format: Literal["stablehlo", "onnx"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others."""
     output: Path
-    """The file; its folder is made if missing."""
+    """Output file, .stablehlo or .onnx. Its folder is created if it does not exist."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default the size stored with the weights, else
-    the one at which their variant was published."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
+    otherwise the published one of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the network computes in. bfloat16 for stablehlo alone."""
+    """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
-    """Images a call; not given: any number."""
+    """Batch size. By default, the file takes any number of images."""
     nms: bool = True
-    """Non-maximum suppression inside. Without it the file gives the predictions of all anchors, as TensorRT, OpenVINO
-    or ncnn want it."""
+    """Include non-maximum suppression. Without it, the file outputs the predictions of all anchors, as TensorRT,
+    OpenVINO or ncnn expect them."""
     score_threshold: float = 0.25
-    """Detections below this score are left out."""
+    """Minimum score of a detection."""
     iou_threshold: float = 0.45
-    """Of two boxes that overlap more than this, the better is kept."""
+    """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
-    """Let boxes of different classes suppress each other."""
+    """Suppress overlapping boxes of different classes, too."""
     max_detections: int = 1000
-    """Most detections an image; the outputs are padded to this many."""
+    """Maximum number of detections per image; the outputs are padded to it."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] | None = None
-    """stablehlo: what the file can run on; not given: all three."""
+    """stablehlo: the platforms that the file can run on. All three by default."""
     opset: int | None = None
-    """onnx: version of its operators, 13 or newer; an older one is read by older runtimes. Not given: 17."""
+    """onnx: version of the operator set, 13 or newer; older runtimes need an older one. 17 by default."""
     runner: bool = False
-    """onnx: copy onnx_runner.py beside it, which runs it with numpy, OpenCV and onnxruntime alone."""
+    """onnx: also write onnx_runner.py, which runs the file with only numpy, OpenCV and onnxruntime."""
 
 
 def main(argv: list[str]) -> None:
     """Exports; `argv` is the command line after `export`."""
-    arguments = tyro.cli(ExportArguments, args=argv, prog="yolox-jax export")
+    arguments = parse(
+        ExportArguments,
+        argv,
+        prog="yolox-jax export",
+        description="Export a network as one file, from a batch of uint8 images to detections, that runs without this "
+        "package.",
+        flag_pairs=True,
+    )
     _check(arguments)
-    ensure_writable_folder(arguments.output.parent, "the folder of --output,")
-    # Here, so that the help and wrong flags are answered before jax is loaded.
-    from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.export.settings import ExportSettings
-    from yolox_jax.inference.options import chosen_names, chosen_size
-    from yolox_jax.weights import read_model
+    # Imported here, so that --help and errors in flags do not wait for jax.
+    from yolox_jax.export.export import export
+    from yolox_jax.export.runner_copy import copy_runner
 
-    model, metadata = read_model(fetch_if_published(arguments.weights))
-    settings = ExportSettings(
-        class_names=chosen_names(None, metadata, model.num_classes),
-        input_size=chosen_size(arguments.input_size, metadata, model.variant),
+    exported = export(
+        fetch_if_published(arguments.weights),
+        arguments.output,
+        input_size=arguments.input_size,
+        platforms=arguments.platforms,
+        opset=arguments.opset,
         precision=arguments.precision,
         batch=arguments.batch,
         nms=arguments.nms,
@@ -73,39 +77,35 @@ def main(argv: list[str]) -> None:
         class_agnostic=arguments.class_agnostic,
         max_detections=arguments.max_detections,
     )
-    if arguments.format == "stablehlo":
-        from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
-
-        platforms = PLATFORMS if arguments.platforms is None else arguments.platforms
-        export_stablehlo(model, arguments.output, settings, platforms=platforms)
-    else:
-        from yolox_jax.export.onnx import OPSET, export_onnx
-
-        export_onnx(model, arguments.output, settings, opset=OPSET if arguments.opset is None else arguments.opset)
-        if arguments.runner:
-            print(f"wrote {shutil.copy(RUNNER, arguments.output.parent)}")
-    height, width = settings.input_size
+    if arguments.runner:
+        print(f"wrote {copy_runner(arguments.output.parent)}")
+    height, width = exported.settings.input_size
     print(
-        f"wrote {arguments.output}: {model.variant}, {model.num_classes} classes, {height}x{width} px, "
-        f"{settings.precision}, batch {settings.batch or 'any'}, {arguments.output.stat().st_size / 2**20:.1f} MiB; "
-        "docs/export.md says how to run it"
+        f"wrote {arguments.output}: {exported.variant}, {exported.num_classes} classes, {height}x{width} px, "
+        f"{arguments.precision}, batch size {arguments.batch or 'any'}, "
+        f"{arguments.output.stat().st_size / 2**20:.1f} MiB. See docs/export.md for how to run it"
     )
 
 
 def _check(arguments: ExportArguments) -> None:
-    """What can be refused before jax is loaded."""
+    """Rejects what can be rejected before jax is loaded."""
+    from yolox_jax.export.runner_copy import check_runner_copy
+
     suffix = SUFFIXES[arguments.format]
     if arguments.output.suffix != suffix:
-        raise ConfigError(f"--output {arguments.output}: a file of {arguments.format} has a name that ends in {suffix}")
+        raise ConfigError(
+            f"--output must be a file name that ends in {suffix} for --format {arguments.format}; "
+            f"got {arguments.output}"
+        )
     if arguments.output.is_dir():
-        raise ConfigError(f"--output {arguments.output} is a folder: give the name of a file")
-    for flag, value, of in (
+        raise ConfigError(f"--output {arguments.output} is a folder; pass a file name")
+    for flag, value, format in (
         ("--platforms", arguments.platforms, "stablehlo"),
         ("--opset", arguments.opset, "onnx"),
         ("--runner", arguments.runner or None, "onnx"),
     ):
-        if value is not None and arguments.format != of:
-            raise ConfigError(f"{flag} is for --format {of} alone: leave it out")
-    beside = arguments.output.with_name(RUNNER.name)
-    if arguments.runner and beside.exists() and beside.read_bytes() != RUNNER.read_bytes():
-        raise ConfigError(f"{beside} is there already, and is another one: remove it first, or leave out --runner")
+        if value is not None and arguments.format != format:
+            raise ConfigError(f"{flag} applies only to --format {format}; leave it out")
+    if arguments.runner:
+        check_runner_copy(arguments.output.parent)
+    ensure_writable_folder(arguments.output.parent, "the folder of --output,")

@@ -68,14 +68,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _without_unused_coco_paths(config: Config) -> Config:
     """Clears paths of COCO on datasets of other formats, where earlier versions recorded them as defaults."""
-    changed = {}
-    for name, coco in (("train", coco_dataset("train2017")), ("val", coco_dataset("val2017"))):
-        dataset: DatasetConfig = getattr(config.data, name)
-        if dataset.format != "coco":
-            images = "" if dataset.images == coco.images else dataset.images
-            annotations = "" if dataset.annotations == coco.annotations else dataset.annotations
-            changed[name] = dataclasses.replace(dataset, images=images, annotations=annotations)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **changed))
+
+    def cleared(dataset: DatasetConfig, coco: DatasetConfig) -> DatasetConfig:
+        if dataset.format == "coco":
+            return dataset
+        images = "" if dataset.images == coco.images else dataset.images
+        annotations = "" if dataset.annotations == coco.annotations else dataset.annotations
+        return dataclasses.replace(dataset, images=images, annotations=annotations)
+
+    train = cleared(config.data.train, coco_dataset("train2017"))
+    val = cleared(config.data.val, coco_dataset("val2017"))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, val=val))
 
 
 def _run(path: Path) -> Config:

@@ -43,7 +43,7 @@ def check_scales(scales: Sequence[float]) -> None:
 def check_input_size(size: Any) -> None:
     """Raise ConfigError unless this is a height and a width in px that the network can take."""
     if not isinstance(size, Sequence) or len(size) != 2:
-        raise ConfigError(f"invalid input size {size!r}: it must be a height and a width, such as (640, 640)")
+        raise ConfigError(f"invalid input size {size!r}: give height and width, such as (640, 640)")
     height, width = size
     if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
         raise ConfigError(f"invalid input size {height} x {width}: height and width must be multiples of {STRIDE} px")
