@@ -3,6 +3,8 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,14 @@ def test_error_inside_a_config_file_is_shown_with_its_line_and_chained(tmp_path:
     with pytest.raises(ConfigError, match=r"mine\.py failed: ZeroDivisionError: .* \(line 2\)") as caught:
         load_config(path)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_misspelt_setting_in_a_config_file_tells_the_nearest(tmp_path: Path) -> None:
+    text = "from yolox_jax.config import DataConfig\ndef get_config():\n    return DataConfig(input_sise=(64, 64))\n"
+    # Without the checker of types, which has an error of its own (see conftest).
+    script = f"from yolox_jax.config.files import load_config\nload_config({str(write_config(tmp_path, text))!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "input_sise' (line 3); did you mean input_size?" in done.stderr
 
 
 def test_syntax_error_in_a_config_file_is_shown(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
 
 import yolox_jax
-from yolox_jax.config import Config, ConfigError, DatasetConfig
+from yolox_jax.config import Config, ConfigError, DatasetConfig, settings
 from yolox_jax.config.checks import check_config
 from yolox_jax.config.names import is_known_name, warn_if_shadowed
 from yolox_jax.config.recipes import coco_dataset
@@ -93,7 +94,7 @@ def _run(path: Path) -> Config:
         raise
     except Exception as error:
         raise ConfigError(
-            f"config file {path} failed: {type(error).__name__}: {error}{_line_in(error, path)}"
+            f"config file {path} failed: {type(error).__name__}: {error}{_line_in(error, path)}{_hint(error)}"
         ) from error
     if not isinstance(config, Config):
         raise ConfigError(f"get_config() in {path} must return a yolox_jax.config.Config, got {type(config).__name__}")
@@ -117,6 +118,15 @@ def find_config(path_or_name: str | Path) -> Path:
     if path.is_dir():
         raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{', '.join(shipped)}")
     raise ConfigError(f"there is no config {path_or_name}{nearest(path.stem, shipped)} {_CHOICES}{', '.join(shipped)}")
+
+
+def _hint(error: Exception) -> str:
+    """The closest setting, if the error is a misspelt one."""
+    match = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
+    section = getattr(settings, match[1], None) if match else None
+    if match is None or not dataclasses.is_dataclass(section):
+        return ""
+    return nearest(match[2], (field.name for field in dataclasses.fields(section)))
 
 
 def _line_in(error: BaseException, path: Path) -> str:
