@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from yolox_jax.cli.progress import show_progress
-from yolox_jax.cli.published import WeightsPath, fetch_if_published
+from yolox_jax.cli.published import OptionalWeightsPath, fetch_if_published
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class EvaluateArguments:
     """What to evaluate, and what to save."""
 
-    weights: WeightsPath | None = None
+    weights: OptionalWeightsPath = None
     """Weights to evaluate: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such
     as yolox_s, which are downloaded on first use."""
     results: Path | None = None

@@ -8,7 +8,8 @@ import tyro
 from yolox_jax.cli.progress import show_download
 
 WeightsPath = Annotated[str, tyro.conf.arg(metavar="WEIGHTS")]
-"""A string, because a `Path` does not keep the `./` that tells a run directory from the name of published weights."""
+OptionalWeightsPath = Annotated[str | None, tyro.conf.arg(metavar="WEIGHTS")]
+"""Strings, because a `Path` drops the `./` that tells a run directory from the name of published weights."""
 
 
 def fetch_if_published(weights: str) -> Path:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolox_jax.cli.published import WeightsPath
+from yolox_jax.cli.published import OptionalWeightsPath, WeightsPath
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
@@ -24,7 +24,7 @@ class AssignmentArguments:
 
     weights: WeightsPath
     """Weights to assign with: a .pth, .safetensors or .npz file, a run directory, or the name of published weights."""
-    compare: WeightsPath | None = None
+    compare: OptionalWeightsPath = None
     """Second weights of the same network, from later in training for example. They are drawn next to the first, with
     the differences marked."""
     output: Path = Path("runs/assignment")

@@ -244,7 +244,7 @@ class TrainConfig:
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
     at batch size 64."""
     ema_ramp_steps: Positive = 2000.0  # docs/yolox.md, 8.3
-    """Time constant of the EMA ramp: at a step, the decay is `ema_decay` * (1 - exp(-step / this))."""
+    """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this))."""
     multiscale_px: Annotated[tuple[int, int], MultiplesOf(STRIDE), Ascending()] | None = (480, 800)
     """Smallest and largest input height for multi-scale training, in px, multiples of 32. None trains at one size."""
     multiscale_interval: Count = 10
