@@ -1,7 +1,7 @@
-"""`python evaluate.py` is `yolox-jax evaluate`; --help shows its flags."""
+"""`python evaluate.py` is `yolox-jax evaluate`; --help lists its flags."""
 
 from yolox_jax.cli.main import program
 
-# The processes that load images import this file again.
+# Data loading workers import this file again.
 if __name__ == "__main__":
     program("evaluate")

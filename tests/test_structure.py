@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from yolox_jax.cli.data import COMMANDS as DATA_COMMANDS
+from yolox_jax.cli.main import COMMANDS
+
 PACKAGE = Path(__file__).parents[1] / "yolox_jax"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -19,7 +22,7 @@ LAYERS = [
     {"inference", "export"},
     {"evaluation"},
     {"training", "report"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 
 # Packages that one place alone may know. The runner of ONNX files is a program of its own, made to be copied.
@@ -109,6 +112,14 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
 def test_the_onnx_runner_knows_nothing_of_the_package() -> None:
     own = {name.split(".")[0] for name in imports(PACKAGE / "export/onnx_runner.py")} - set(sys.stdlib_module_names)
     assert own == {"cv2", "numpy", "onnxruntime"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "cli"], ids=lambda path: path.name)
+def test_commands_import_no_other_command_and_draw_nothing(path: Path) -> None:
+    commands = {name.replace("-", "_") for name in COMMANDS} | {f"data_{name}" for name in DATA_COMMANDS}
+    modules = {name.removeprefix("yolox_jax.cli.").split(".")[0] for name in imports(path) if "yolox_jax.cli." in name}
+    assert modules.isdisjoint(commands)
+    assert "cv2" not in {name.split(".")[0] for name in imports(path)}
 
 
 @pytest.mark.parametrize("package", OWNERS)

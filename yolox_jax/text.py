@@ -1,10 +1,10 @@
-"""Wording that several messages share."""
+"""Wording shared by several messages."""
 
 from collections.abc import Sequence
 
 
 def shortened(names: Sequence[str], most: int) -> str:
-    """The first `most` of some names, and how many more there are.
+    """Lists the first `most` names, and counts the others.
 
     >>> shortened(["a", "b", "c"], 2)
     'a, b and 1 more'
@@ -14,7 +14,7 @@ def shortened(names: Sequence[str], most: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things.
+    """A count with its noun in the singular or plural.
 
     >>> counted(1, "image"), counted(0, "image")
     ('1 image', '0 images')

@@ -63,7 +63,7 @@ def test_each_finding_that_can_be_seen_has_a_picture(tmp_path: Path) -> None:
 def test_warnings_alone_and_sound_data_exit_with_0(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     data = write_good_coco(tmp_path)
     assert check(data, tmp_path / "report") == 0
-    assert "Nothing here stops a training" in capfd.readouterr().out
+    assert "No errors: training can start" in capfd.readouterr().out
     assert read(tmp_path / "report")["findings"] == []
     (tmp_path / "images" / "2.jpg").write_bytes(b"")
     assert check(data, tmp_path / "report") == 0
@@ -95,7 +95,7 @@ def test_quick_check_opens_no_image(tmp_path: Path) -> None:
         (("--data.train.images", "/no/such"), "--data.train.images: no folder /no/such"),
         (("--data.val.annotations", "/no/such.json"), "--data.val.annotations: no file /no/such.json"),
         (("--output", "/dev/null/x"), "--output /dev/null/x cannot be written to"),
-        (("--data.input-size", "100", "100"), "--data.input-size 100 100 cannot work"),
+        (("--data.input-size", "100", "100"), "--data.input-size must be positive multiples of 32, got 100 100"),
     ],
 )
 def test_settings_that_lead_nowhere_exit_with_2(

@@ -117,7 +117,7 @@ def test_no_file_is_written_over_one_that_is_read_or_written(data, weights, tmp_
     ):
         assert evaluate(data, None, *source, *first) == 2
         error = capfd.readouterr().err
-        assert f"{first[0]} {Path(first[1])} would be written over {second[0]} {second[1]}" in error
+        assert f"{first[0]} {Path(first[1])} would overwrite {second[0]} {second[1]}" in error
     assert (saved.read_text(), annotations.read_text()) == ("[]", before)
 
 
@@ -162,7 +162,7 @@ def test_some_of_the_classes_of_saved_detections_are_scored(data, tmp_path, capf
     path.write_text(json.dumps(boxes))
     assert evaluate(data, None, "--results", path, "--data.classes", "red") == 0
     printed = capfd.readouterr().out
-    assert "1 detection of classes beyond --data.classes left out" in printed and "2 detections in 3 images" in printed
+    assert "ignored 1 detection of classes not in --data.classes" in printed and "2 detections in 3 images" in printed
 
 
 def test_no_detections_at_all_score_zero(data, tmp_path):
@@ -184,7 +184,7 @@ def test_images_without_annotations_give_detections_alone(data, weights, tmp_pat
     del content["annotations"]
     (data / "instances.json").write_text(json.dumps(content))
     assert evaluate(data, weights) == 2
-    assert "no annotations to score against; give --detections" in capfd.readouterr().err
+    assert "no annotations to evaluate against. Pass --detections" in capfd.readouterr().err
     detections, output = tmp_path / "detections.json", tmp_path / "metrics.json"
     assert evaluate(data, weights, "--detections", detections, "--output", output) == 0
     assert len(json.loads(detections.read_text())) == 15

@@ -32,7 +32,7 @@ def test_an_onnx_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
     words = ["--score-threshold", "1e-9", "--max-detections", "4", "--runner"]
     assert export("--weights", weights, "--format", "onnx", "--output", output, *words) == 0
-    assert "yolox_nano, 3 classes, 64x96 px, float32, batch any" in capfd.readouterr().out
+    assert "yolox_nano, 3 classes, 64x96 px, float32, batch size any" in capfd.readouterr().out
     run = subprocess.run(
         [sys.executable, "onnx_runner.py", "model.onnx", image, "--output", "drawn.png"],
         cwd=output.parent,
@@ -91,11 +91,14 @@ def test_errors_are_named_and_nothing_is_written(weights, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "runner applies to format onnx only"),
-        (["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"], "opset applies to format onnx only"),
+        (["--format", "stablehlo", "--output", "m.stablehlo", "--runner"], "--runner applies only to --format onnx"),
+        (
+            ["--format", "stablehlo", "--output", "m.stablehlo", "--opset", "15"],
+            "--opset applies only to --format onnx",
+        ),
         (
             ["--format", "onnx", "--output", "m.onnx", "--platforms", "cpu"],
-            "platforms applies to format stablehlo",
+            "--platforms applies only to --format stablehlo",
         ),
     ],
 )
@@ -125,5 +128,5 @@ def test_a_runner_that_was_changed_is_not_replaced(tmp_path, capfd):
     beside = tmp_path / "onnx_runner.py"
     beside.write_text("mine")
     assert export("--weights", "none.pth", "--format", "onnx", "--output", tmp_path / "m.onnx", "--runner") == 2
-    assert f"{beside} exists and differs" in capfd.readouterr().err
+    assert f"{beside} already exists and differs" in capfd.readouterr().err
     assert beside.read_text() == "mine"

@@ -74,7 +74,7 @@ def test_if_no_image_can_be_read_the_command_fails(weights, tmp_path, capfd):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     assert predict(broken, "--weights", weights, "--output", tmp_path / "out") == 2
-    assert "no image could be read, of 1" in capfd.readouterr().err
+    assert "none of the 1 images could be read" in capfd.readouterr().err
 
 
 def test_originals_are_never_overwritten(weights, folder, capfd):
@@ -228,11 +228,11 @@ def test_ctrl_c_before_the_first_frame_is_no_error(weights, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--score-threshold", "45"], "score threshold 45.0: it lies between 0 and 1"),
-        (["--iou-threshold", "0"], "IoU threshold 0.0: it lies above 0"),
-        (["--iou-threshold", "45"], "IoU threshold 45.0: it lies above 0 and up to 1"),
+        (["--score-threshold", "45"], "score threshold 45.0: it must be between 0 and 1"),
+        (["--iou-threshold", "0"], "IoU threshold 0.0: it must be above 0"),
+        (["--iou-threshold", "45"], "IoU threshold 45.0: it must be above 0 and up to 1"),
         (["--batch-size", "0"], "batch size 0"),
-        (["--max-detections", "0"], "most detections 0"),
+        (["--max-detections", "0"], "number of detections 0"),
         (["--scales", "0"], "scales [0.0]"),
         (["--input-size", "100", "64"], "input size 100 x 64"),
     ],
@@ -248,7 +248,7 @@ def test_images_told_apart_by_their_endings_alone_are_refused_where_one_would_re
     cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
     for save in ("yolo", "crops"):
         assert predict(folder, "--weights", "none.pth", "--output", tmp_path / "out", "--save", save) == 2
-        assert "names appear more than once among the sources, such as a," in capfd.readouterr().err
+        assert "several sources have the same name, such as a," in capfd.readouterr().err
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--save", "drawings", "json") == 0
 
 

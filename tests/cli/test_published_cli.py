@@ -12,10 +12,10 @@ from pth_files import pth_of
 from weights_server import Server, file, serve
 from yolox_jax.cli.main import main
 from yolox_jax.cli.progress import show_download
-from yolox_jax.config import Config, ModelConfig
+from yolox_jax.config import Config
 from yolox_jax.models import create_model
-from yolox_jax.training.trainer import _initial_model
-from yolox_jax.weights import export_state_dict
+from yolox_jax.training import trainer
+from yolox_jax.weights import export_state_dict, load_weights
 
 
 @pytest.fixture
@@ -50,11 +50,35 @@ def test_a_failed_download_is_an_error_without_a_traceback(published, tmp_path, 
     assert capfd.readouterr().err.startswith("error: the weights of yolox_nano are not in")
 
 
-def test_training_starts_from_them(published):
-    state_dict, _ = published
-    model = _initial_model(Config(model=ModelConfig("yolox_nano", weights="yolox_nano")), 80, take_weights=True)
-    for key, array in export_state_dict(model).items():
+def test_train_fetches_them_with_progress_before_the_run_starts(published, tmp_path, capfd, monkeypatch):
+    state_dict, server = published
+    models = []
+
+    def load_instead(config: Config, **_: object) -> None:
+        model = create_model(config.model.variant, 80)
+        load_weights(model, config.model.weights)
+        models.append(model)
+
+    monkeypatch.setattr(trainer, "train", load_instead)
+    words = f"train --config yolox_nano --model.weights yolox_nano --workdir {tmp_path}/run"
+    assert main(words.split()) == 0
+    assert "3 of 3 MiB" in capfd.readouterr().err
+    assert len(server.requests) == 1
+    for key, array in export_state_dict(models[0]).items():
         np.testing.assert_array_equal(array, state_dict[key])
+
+
+def test_a_name_is_the_published_network_and_a_path_the_run(published, tmp_path, capfd, monkeypatch):
+    _, server = published
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("a.png", np.zeros((40, 60, 3), np.uint8))
+    Path("yolox_nano").mkdir()
+    words = "predict a.png --output out --input-size 64 64 --score-threshold 1"
+    assert main([*words.split(), "--weights", "./yolox_nano"]) == 2
+    assert "yolox_nano" in capfd.readouterr().err
+    assert server.requests == []
+    assert main([*words.split(), "--weights", "yolox_nano"]) == 0
+    assert len(server.requests) == 1
 
 
 def test_a_download_of_unknown_length_shows_nothing_off_a_terminal(capfd):

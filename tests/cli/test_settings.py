@@ -9,7 +9,7 @@ import pytest
 from yolox_jax.cli import main as cli_main
 from yolox_jax.cli import train as cli_train
 from yolox_jax.cli.settings import parse_with_config
-from yolox_jax.config import Config, ConfigError
+from yolox_jax.config import Config, ConfigError, DatasetConfig
 from yolox_jax.config.files import load_config, shipped_configs
 from yolox_jax.config.serialization import config_to_dict
 
@@ -70,6 +70,23 @@ def test_help_shows_settings_with_their_meaning_and_the_defaults_of_the_config(
     assert "those of yolox_nano" in text
 
 
+def test_help_texts_flow_over_the_lines_of_their_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--config", "yolox_nano", "--help")
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    start = lines.index("--model.weights STR") + 1
+    help_text = lines[start : start + 4]
+    assert min(map(len, help_text[:-1])) > 60, help_text
+
+
+@pytest.mark.parametrize("flags", ["--data.train.format yolo", "--data.train.format=yolo"])
+def test_paths_of_a_config_do_not_outlive_a_change_of_format(flags: str) -> None:
+    words = [*flags.split(), "--data.train.annotations", "mine/data.yaml", "--data.val.format", "coco"]
+    _, config = parse("--config", "yolox_s", "--weights", "w", *words)
+    assert config.data.train == DatasetConfig(format="yolo", annotations="mine/data.yaml")
+    assert config.data.val == load_config("yolox_s").data.val
+
+
 def test_help_without_a_config_names_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse("--help")
@@ -80,7 +97,7 @@ def test_help_without_a_config_names_the_shipped_ones(capsys: pytest.CaptureFixt
 
 
 def test_missing_config_is_refused_with_the_shipped_names() -> None:
-    with pytest.raises(ConfigError, match=r"--config is missing.*quickstart"):
+    with pytest.raises(ConfigError, match=r"--config is required.*quickstart"):
         parse("--weights", "w")
     with pytest.raises(ConfigError, match=r"--config has no value.*quickstart"):
         parse("--weights", "w", "--config")
@@ -110,7 +127,7 @@ def test_value_of_a_wrong_type_is_refused_by_name(
 
 
 def test_settings_that_cannot_work_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--data.input-size 416 420 cannot work"):
+    with pytest.raises(ConfigError, match="--data.input-size must be positive multiples of 32, got 416 420"):
         parse("--config", "yolox_nano", "--weights", "w", "--data.input-size", "416", "420")
 
 
@@ -178,6 +195,14 @@ def test_train_goes_on_in_the_run_that_its_config_is(monkeypatch: pytest.MonkeyP
         assert cli_main.main(["train", "--config", name, "--resume"]) == 0
         config, keywords = calls.pop()
         assert (config.seed, keywords["workdir"]) == (seed, Path(workdir))
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "yolox_jax", "data", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: yolox-jax data" in done.stdout
 
 
 def test_help_does_not_wait_for_jax() -> None:

@@ -3,12 +3,14 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from yolox_jax.config import Config, ConfigError, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config import AugmentConfig, Config, ConfigError, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.config.checks import check_config, check_multiscale_range
 from yolox_jax.config.files import load_config, shipped_configs
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
@@ -106,6 +108,14 @@ def test_error_inside_a_config_file_is_shown_with_its_line_and_chained(tmp_path:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_misspelt_setting_in_a_config_file_tells_the_nearest(tmp_path: Path) -> None:
+    text = "from yolox_jax.config import DataConfig\ndef get_config():\n    return DataConfig(input_sise=(64, 64))\n"
+    # Without the checker of types, which has an error of its own (see conftest).
+    script = f"from yolox_jax.config.files import load_config\nload_config({str(write_config(tmp_path, text))!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "input_sise' (line 3); did you mean input_size?" in done.stderr
+
+
 def test_syntax_error_in_a_config_file_is_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"SyntaxError: .*line 1"):
         load_config(write_config(tmp_path, "def get_config(:\n"))
@@ -114,8 +124,8 @@ def test_syntax_error_in_a_config_file_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1\n", r"has no function get_config\(\)"),
-        ("def get_config():\n    return {}\n", "must return a yolox_jax.config.Config, not dict"),
+        ("x = 1\n", r"must define a function get_config\(\)"),
+        ("def get_config():\n    return {}\n", "must return a yolox_jax.config.Config, got dict"),
     ],
 )
 def test_file_that_is_no_config_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -129,7 +139,7 @@ def test_config_file_can_build_on_a_shipped_config(tmp_path: Path) -> None:
         "import dataclasses\nfrom yolox_jax.config.files import load_config\n"
         "def get_config():\n    return dataclasses.replace(load_config('yolox_s'), seed=7)\n",
     )
-    assert load_config(path) == dataclasses.replace(Config(), seed=7)
+    assert load_config(path) == dataclasses.replace(load_config("yolox_s"), seed=7)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -139,32 +149,62 @@ def test_number_out_of_range_is_named_as_on_the_command_line(name: str) -> None:
     if isinstance(value, tuple):
         wrong = [(type(value[0])(-64), *value[1:])]
     for bad in wrong:
-        with pytest.raises(ConfigError, match=f"{flag(name)} .*cannot work"):
+        with pytest.raises(ConfigError, match=rf"{re.escape(flag(name))} .*must be .*got (-64|nan)"):
             check_config(replaced(Config(), name, bad))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("hsv_gains", (40000.0, 30.0, 30.0), "value 1 must be at least 0 and at most 180, got 40000"),
+        ("hsv_gains", (5.0, 30.0, 256.0), "value 3 must be at least 0 and at most 255, got 256"),
+        ("shear_degrees", 45.0, "must be at least 0 and below 45, got 45"),
+        ("mosaic_scale", (2.0, 0.1), "must be in ascending order, got 2 0.1; try 0.1 2"),
+        ("mixup_scale", (0.0, 1.0), "value 1 must be above 0, got 0"),
+        ("flip_probability", 1.01, "must be at least 0 and at most 1, got 1.01"),
+        ("min_side_px", math.inf, "must be finite and at least 0, got inf"),
+    ],
+)
+def test_augmentation_beyond_its_bounds_is_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_config(replaced(Config(), f"data.augment.{name}", value))
+
+
+def test_augmentation_at_its_bounds_is_allowed() -> None:
+    augment = AugmentConfig(hsv_gains=(180.0, 255.0, 255.0), shear_degrees=44.9, mosaic_scale=(1.0, 1.0))
+    check_config(Config(data=DataConfig(augment=augment)))
+
+
+def test_a_config_needs_no_data() -> None:
+    check_config(Config())
+    for dataset in (Config().data.train, Config().data.val):
+        assert (dataset.images, dataset.annotations, dataset.split) == ("", "", "")
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_number_of_a_wrong_type_is_named_as_on_the_command_line(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{flag(name)} many .*it must be .*(number|values)"):
+    with pytest.raises(ConfigError, match=f"{flag(name)} must be .*(integer|number|values).*, got many"):
         check_config(replaced(Config(), name, "many"))
 
 
 def test_input_size_off_the_stride_tells_the_nearest_multiples() -> None:
-    with pytest.raises(ConfigError, match=r"--data\.input-size 650 40 .*nearest are --data\.input-size 640 32$"):
+    with pytest.raises(ConfigError, match=r"--data\.input-size must be .*32, got 650 40; try 640 32$"):
         check_config(Config(data=DataConfig(input_size=(650, 40))))
 
 
 def test_multiscale_range_is_checked_unless_it_is_off() -> None:
     check_config(Config(train=TrainConfig(multiscale_px=None)))
     check_config(Config(train=TrainConfig(multiscale_px=(640, 640))))
-    with pytest.raises(ConfigError, match="--train.multiscale-px 800 480 .*the smaller comes first"):
+    with pytest.raises(
+        ConfigError, match="--train.multiscale-px must be .*in ascending order, got 800 480; try 480 800"
+    ):
         check_config(Config(train=TrainConfig(multiscale_px=(800, 480))))
-    with pytest.raises(ConfigError, match="--train.multiscale-px 500 800 .*--train.multiscale-px 512 800"):
+    with pytest.raises(ConfigError, match="--train.multiscale-px must be .*multiples of 32 .*got 500 800; try 512 800"):
         check_config(Config(train=TrainConfig(multiscale_px=(500, 800))))
 
 
 def test_multiscale_range_without_the_evaluation_size_is_refused_with_one_that_has_it() -> None:
-    with pytest.raises(ConfigError, match="leaves out the input height 416 .*--train.multiscale-px 256 576"):
+    with pytest.raises(ConfigError, match="must include the input height 416 .*--train.multiscale-px 256 576"):
         check_multiscale_range(Config(data=DataConfig(input_size=(416, 416))))
     data = DataConfig(input_size=(416, 416))
     check_multiscale_range(Config(data=data, train=TrainConfig(multiscale_px=(256, 576))))
@@ -177,7 +217,7 @@ def test_schedule_that_leaves_no_main_phase_is_refused_with_one_that_works(
     epochs: int, warmup: float, no_aug: int
 ) -> None:
     schedule = ScheduleConfig(epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug)
-    with pytest.raises(ConfigError, match=f"of --schedule.epochs {epochs}:") as caught:
+    with pytest.raises(ConfigError, match=f"must be less than --schedule.epochs {epochs}\\.") as caught:
         check_config(Config(schedule=schedule))
     words = str(caught.value).split(" try ")[1].split()
     better = dataclasses.replace(schedule, warmup_epochs=float(words[1]), no_aug_epochs=int(words[3]))
@@ -192,9 +232,9 @@ def test_one_epoch_without_extra_phases_is_allowed() -> None:
 
 def test_all_wrong_settings_are_told_at_once() -> None:
     config = Config(data=DataConfig(max_boxes=0), train=TrainConfig(batch_size=0), seed=-1)
-    with pytest.raises(ConfigError, match="3 settings") as caught:
+    with pytest.raises(ConfigError, match="3 settings are invalid") as caught:
         check_config(config)
-    assert all(name in str(caught.value) for name in ("--data.max-boxes 0", "--train.batch-size 0", "--seed -1"))
+    assert all(name in str(caught.value) for name in ("--data.max-boxes", "--train.batch-size", "--seed"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -220,18 +260,24 @@ def test_lists_of_any_length_survive_json(loggers: Any, freeze: tuple[str, ...])
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": {"input_sise": [640, 640]}}, r"no setting data\.input_sise; did you mean data\.input_size\?"),
-        ({"data": {"input_size": [640]}}, "--data.input-size 640 .*2 values"),
+        ({"data": {"input_sise": [640, 640]}}, r"unknown setting data\.input_sise; did you mean data\.input_size\?"),
+        ({"data": {"input_size": [640]}}, "--data.input-size must be 2 values: .*, got 640"),
         (
             {"train": {"loggers": "wandb"}},
-            "--train.loggers wandb .*a list, of any length, of one of tensorboard, wandb",
+            "--train.loggers must be a list of any length, each one of tensorboard, wandb, mlflow, got wandb",
         ),
-        ({"train": {"loggers": ["wandb", "csv"]}}, r"--train.loggers csv \(str\) .*one of tensorboard, wandb, mlflow"),
-        ({"model": {"freeze": ["head", 3]}}, r"--model.freeze 3 \(int\) .*it must be text"),
-        ({"data": {"train": {"format": "cocoo"}}}, "--data.train.format cocoo .*one of coco, voc, yolo, tfds, shapes"),
-        ({"schedule": {"epochs": 3.5}}, "--schedule.epochs 3.5 .*whole number"),
-        ({"train": {"batch_size": True}}, "--train.batch-size True .*whole number"),
-        ({"train": 3}, "--train 3"),
+        (
+            {"train": {"loggers": ["wandb", "csv"]}},
+            r"--train.loggers must be one of tensorboard, wandb, mlflow, got csv \(str\)",
+        ),
+        ({"model": {"freeze": ["head", 3]}}, r"--model.freeze must be a string, got 3 \(int\)"),
+        (
+            {"data": {"train": {"format": "cocoo"}}},
+            "--data.train.format must be one of coco, voc, yolo, tfds, shapes, got cocoo",
+        ),
+        ({"schedule": {"epochs": 3.5}}, "--schedule.epochs must be an integer, got 3.5"),
+        ({"train": {"batch_size": True}}, "--train.batch-size must be an integer, got True"),
+        ({"train": 3}, "--train must be a section of settings, got 3"),
     ],
 )
 def test_json_that_is_no_config_is_refused_by_name(values: dict[str, Any], message: str) -> None:
@@ -246,22 +292,42 @@ def test_the_settings_of_a_run_are_a_config(tmp_path: Path) -> None:
 
 
 def test_a_shipped_name_is_that_config_whatever_lies_in_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert load_config("yolox_s").seed == 0
+    assert not caplog.text
     Path("yolox_s").mkdir()
     (tmp_path / "yolox_s" / "config.json").write_text(json.dumps(config_to_dict(Config(seed=7))))
     assert load_config("yolox_s").seed == 0
-    assert load_config("./yolox_s").seed == 7
+    assert "yolox_s means the shipped config; pass ./yolox_s for the local" in caplog.text
+    assert load_config("./yolox_s").seed == load_config(Path("yolox_s")).seed == 7
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not a run directory: it has no config\.json.*quickstart"):
+        load_config(tmp_path)
+
+
+def test_runs_that_recorded_unused_paths_of_coco_still_load(tmp_path: Path) -> None:
+    coco = {"images": "datasets/COCO/train2017", "annotations": "datasets/COCO/annotations/instances_train2017.json"}
+    val = {"format": "voc", "images": "mine", "annotations": "datasets/COCO/annotations/instances_val2017.json"}
+    values = {"data": {"train": {"format": "yolo", **coco, "annotations": "data.yaml"}, "val": val}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    data = load_config(tmp_path).data
+    assert (data.train.images, data.train.annotations) == ("", "data.yaml")
+    assert (data.val.images, data.val.annotations) == ("mine", "")
+    (tmp_path / "config.json").write_text(json.dumps({"data": {"train": coco}}))
+    assert load_config(tmp_path).data.train.images == "datasets/COCO/train2017"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no valid JSON"),
-        ("[]", "holds no settings of a run"),
-        ('{"sed": 1}', "there is no setting sed; did you mean seed?"),
-        ('{"train": {"batch_size": 0}}', "--train.batch-size 0 cannot work"),
+        ("{", "is not valid JSON"),
+        ("[]", "must hold the settings of a run"),
+        ('{"sed": 1}', "unknown setting sed; did you mean seed?"),
+        ('{"train": {"batch_size": 0}}', "--train.batch-size must be at least 1, got 0"),
     ],
 )
 def test_settings_of_a_run_that_cannot_be_read_are_named(tmp_path: Path, content: str, message: str) -> None:

@@ -13,7 +13,7 @@ from flax import nnx
 from lively import lively_model
 from videos import write_video
 from yolox_jax.config import ConfigError
-from yolox_jax.config.checks import check_input_size
+from yolox_jax.config.inference_checks import check_input_size
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.input.images import to_bgr_array

@@ -276,14 +276,17 @@ def test_a_process_killed_while_weights_are_replaced_leaves_nothing_that_counts(
     assert read_weights(path).state_dict.keys() == _tensors().keys()
 
 
-def test_a_path_comes_before_a_name(server, cache, nano, tmp_path, monkeypatch):
+def test_a_name_comes_before_a_folder_and_a_path_is_a_path(server, cache, nano, tmp_path, monkeypatch, caplog):
     server.answers = [file(nano)]
     assert resolve("yolox_nano") == cache / "yolox_nano.safetensors"
+    assert "./yolox_nano" not in caplog.text
     monkeypatch.chdir(tmp_path)
     Path("yolox_nano").mkdir()
-    assert resolve("yolox_nano") == Path("yolox_nano")
+    assert resolve("yolox_nano") == cache / "yolox_nano.safetensors"
+    assert "yolox_nano means the published weights; pass ./yolox_nano for the local" in caplog.text
+    assert resolve("./yolox_nano") == resolve(Path("yolox_nano")) == Path("yolox_nano")
     assert resolve("nowhere/yolox_nano.pth") == Path("nowhere/yolox_nano.pth")
-    with pytest.raises(FileNotFoundError, match="no weights file yolox-s.*: yolox_nano, "):
+    with pytest.raises(FileNotFoundError, match="no weights yolox-s.*: no such file .* yolox_nano, "):
         resolve("yolox-s")
 
 

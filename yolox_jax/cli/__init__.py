@@ -1,1 +1,1 @@
-"""The commands. Only this package parses arguments."""
+"""The commands: each parses its command line, calls the library and prints. Only this package parses arguments."""

@@ -1,4 +1,4 @@
-"""Compiled programs kept from one run of a command to the next."""
+"""The persistent compilation cache."""
 
 import jax
 
@@ -6,9 +6,9 @@ from yolox_jax.data.user_cache import user_cache
 
 
 def keep_compiled() -> None:
-    """Turns jax's persistent compilation cache on, in the user's cache folder.
+    """Turns on jax's persistent compilation cache, in the user's cache folder.
 
-    JAX_COMPILATION_CACHE_DIR names another folder, JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
+    Set JAX_COMPILATION_CACHE_DIR to use another folder, or JAX_ENABLE_COMPILATION_CACHE=0 to turn it off.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(user_cache() / "compiled"))

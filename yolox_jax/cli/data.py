@@ -1,10 +1,10 @@
-"""`yolox-jax data`: commands that look at data sets."""
+"""`yolox-jax data`: commands to inspect datasets."""
 
 import argparse
 import importlib
 
 COMMANDS = {
-    "check": "find what is wrong or odd with the images and annotations of a config",
+    "check": "find errors and oddities in the images and annotations of a config",
     "preview": "draw training images exactly as the network sees them",
 }
 
@@ -14,11 +14,11 @@ def main(argv: list[str]) -> int | None:
     listed = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="yolox-jax data",
-        description="Look at the data sets of a config.",
+        description="Inspect the datasets of a config.",
         epilog=f"commands:\n{listed}\n\nyolox-jax data COMMAND --help shows the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="the command to run")
     command = parser.parse_args(argv[:1]).command
     code: int | None = importlib.import_module(f"yolox_jax.cli.data_{command}").main(argv[1:])
     return code

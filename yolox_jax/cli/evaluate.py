@@ -1,4 +1,4 @@
-"""`yolox-jax evaluate`: scores weights on the validation images of a config."""
+"""`yolox-jax evaluate`: computes the COCO metrics of weights on the validation images of a config."""
 
 import dataclasses
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from yolox_jax.cli.progress import show_progress
+from yolox_jax.cli.published import OptionalWeightsPath, fetch_if_published
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateArguments:
-    """What to score and what to write."""
+    """What to evaluate, and what to save."""
 
-    weights: Path | None = None
-    """Weights to score: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as yolox_s,
-    which are fetched at their first use."""
+    weights: OptionalWeightsPath = None
+    """Weights to evaluate: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such
+    as yolox_s, which are downloaded on first use."""
     results: Path | None = None
-    """In place of weights: score detections that were saved, a JSON file of COCO results. All of them count, whatever
-    --evaluation says of thresholds."""
+    """Evaluate saved detections instead: a JSON file in the COCO results format. All of them count; the thresholds
+    under --evaluation do not apply."""
     output: Path | None = None
-    """JSON file for the figures and all that `yolox-jax report` shows of them."""
+    """JSON file for the metrics and for everything that `yolox-jax report` shows."""
     detections: Path | None = None
-    """JSON file for every detection, as COCO results. Images without annotations (COCO test-dev) give nothing else."""
+    """JSON file for all detections, in the COCO results format. For images without annotations (COCO test-dev), this is
+    the only output."""
     voc: Literal["07", "10"] | None = None
-    """Compute AP as Pascal VOC does as well: 07 at eleven recalls, as in VOC2007, or 10, as from VOC2010 on."""
+    """Also compute the AP of Pascal VOC: 07 is the eleven-point AP of VOC2007, 10 the AP of VOC2010 and later."""
 
 
 def main(argv: list[str]) -> None:
@@ -41,12 +43,12 @@ def main(argv: list[str]) -> None:
         EvaluateArguments,
         argv,
         prog="yolox-jax evaluate",
-        description="Score weights on the validation images of a config with the COCO metric.",
+        description="Compute the COCO metrics of weights on the validation images of a config.",
     )
     if (arguments.weights is None) == (arguments.results is None):
-        raise ConfigError("give either --weights, to detect with, or --results, detections to score")
-    _check_written(arguments, config)
-    # Here, so that the help and wrong flags are answered before jax is loaded.
+        raise ConfigError("pass either --weights, or --results with saved detections")
+    _check_outputs(arguments, config)
+    # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.data.sources import open_datasets
 
     dataset = open_datasets(config.data, "val")
@@ -55,17 +57,17 @@ def main(argv: list[str]) -> None:
     annotated = bool(dataset.ground_truth["annotations"])
     if not annotated and arguments.detections is None:
         raise ConfigError(
-            f"the data set {dataset.name} has no annotations to score against; give --detections FILE to write what "
-            "is found in it, or the annotations with --data.val.annotations"
+            f"the dataset {dataset.name} has no annotations to evaluate against. Pass --detections FILE to save the "
+            "detections, or a file with annotations as --data.val.annotations"
         )
     evaluation = _evaluate(arguments, config, dataset)
-    # What cannot be had again first, and all files before anything is printed: whoever reads that may be gone.
+    # Files are written before anything is printed, which may fail, and first what would be expensive to recompute.
     if arguments.detections is not None:
         write_json(arguments.detections, evaluation.results)
     if annotated:
-        _score(arguments, config, dataset, evaluation)
+        _write_and_print(arguments, config, dataset, evaluation)
     elif arguments.output is not None:
-        print(f"no {arguments.output}: there are no annotations to score against", file=sys.stderr)
+        print(f"did not write {arguments.output}: there are no annotations to evaluate against", file=sys.stderr)
     if arguments.detections is not None:
         print(f"wrote {arguments.detections}")
 
@@ -74,10 +76,13 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
     if arguments.results is not None:
         return _evaluate_saved(arguments.results, dataset, some_classes=bool(config.data.classes))
     assert arguments.weights is not None
+    return _evaluate_weights(arguments.weights, config, dataset)
+
+
+def _evaluate_weights(weights: str, config: Config, dataset: "Dataset") -> "Evaluation":
     import jax
 
     from yolox_jax.cli.compilation import keep_compiled
-    from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.evaluation.console import name_mismatch
     from yolox_jax.evaluation.runner import check_classes, evaluate
     from yolox_jax.evaluation.validation_loss import ValidationLoss
@@ -86,14 +91,14 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
     keep_compiled()
     detector = Detector(
         config.model.variant,
-        weights=fetch_if_published(arguments.weights),
+        weights=fetch_if_published(weights),
         input_size=config.data.input_size,
         devices=jax.local_devices(),
     )
     check_classes(detector, dataset)
     for warning in name_mismatch(detector.class_names, dataset):
         print(f"warning: {warning}", file=sys.stderr)
-    wanted = config.evaluation.losses and dataset.ground_truth["annotations"]
+    with_losses = config.evaluation.losses and dataset.ground_truth["annotations"]
     with show_progress("images") as on_progress:
         return evaluate(
             detector,
@@ -101,7 +106,7 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
             config.evaluation,
             broken_images=config.data.broken_images,
             num_threads=config.data.num_threads,
-            loss=ValidationLoss(detector, dataset, config.loss, config.assignment) if wanted else None,
+            loss=ValidationLoss(detector, dataset, config.loss, config.assignment) if with_losses else None,
             on_progress=on_progress,
         )
 
@@ -115,7 +120,7 @@ def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "E
     if some_classes:
         kept = [result for result in results if result["category_id"] in dataset.category_ids]
         if len(kept) < len(results):
-            print(f"{counted(len(results) - len(kept), 'detection')} of classes beyond --data.classes left out")
+            print(f"ignored {counted(len(results) - len(kept), 'detection')} of classes not in --data.classes")
         results = kept
     try:
         return evaluate_results(dataset, results)
@@ -123,8 +128,10 @@ def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "E
         raise DataError(f"{path}: {error}") from error
 
 
-def _score(arguments: EvaluateArguments, config: Config, dataset: "Dataset", evaluation: "Evaluation") -> None:
-    """Write what was found out, then print it."""
+def _write_and_print(
+    arguments: EvaluateArguments, config: Config, dataset: "Dataset", evaluation: "Evaluation"
+) -> None:
+    """Writes the metrics, then prints them."""
     from yolox_jax.evaluation.analysis import analyse
     from yolox_jax.evaluation.console import print_metrics, print_voc
     from yolox_jax.evaluation.voc import voc_ap
@@ -143,15 +150,15 @@ def _score(arguments: EvaluateArguments, config: Config, dataset: "Dataset", eva
     if style is not None:
         print_voc(voc, style)
     if arguments.output is not None:
-        print(f"wrote {arguments.output}: yolox-jax report {arguments.output} makes a page of it")
+        print(f"wrote {arguments.output}. Run `yolox-jax report {arguments.output}` to see it as a page")
 
 
-def _check_written(arguments: EvaluateArguments, config: Config) -> None:
-    """See that what is to be written can be, and is written over nothing that is read or written besides."""
+def _check_outputs(arguments: EvaluateArguments, config: Config) -> None:
+    """Checks that the output files can be written, and overwrite neither an input nor each other."""
     written = {"--output": arguments.output, "--detections": arguments.detections}
     annotations = {"--data.val.annotations": config.data.val.annotations}
     annotations |= {f"data.more_val[{n}].annotations": more.annotations for n, more in enumerate(config.data.more_val)}
-    read = {"--weights": arguments.weights, "--results": arguments.results}
+    read = {"--weights": Path(arguments.weights) if arguments.weights else None, "--results": arguments.results}
     read |= {name: Path(path) for name, path in annotations.items() if path}
     for flag, path in written.items():
         if path is None:
@@ -159,13 +166,12 @@ def _check_written(arguments: EvaluateArguments, config: Config) -> None:
         _check_writable(flag, path)
         for other, others_path in (read | written).items():
             if other != flag and others_path is not None and others_path.resolve() == path.resolve():
-                raise ConfigError(f"{flag} {path} would be written over {other} {others_path}: give another file")
+                raise ConfigError(f"{flag} {path} would overwrite {other} {others_path}; pass another file")
 
 
 def _check_writable(flag: str, path: Path) -> None:
-    """Fail before the work rather than after it."""
     if path.is_dir():
-        raise ConfigError(f"{flag} {path} is a folder: give the name of a JSON file")
+        raise ConfigError(f"{flag} {path} is a folder; pass the name of a JSON file")
     ensure_writable_folder(path.parent, f"the folder of {flag},")
     if path.exists() and not os.access(path, os.W_OK):
-        raise ConfigError(f"{flag} {path} cannot be written to: the file is there and write-protected")
+        raise ConfigError(f"{flag} {path} cannot be written to: the file is write-protected")

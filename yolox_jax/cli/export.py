@@ -4,51 +4,58 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
+from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_download
+from yolox_jax.cli.published import WeightsPath
 from yolox_jax.export import export
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Write a network as one file, from a batch of uint8 images to detections, that runs without this package."""
+    """Weights, format and settings of the file."""
 
-    weights: Path
-    """Weights: .pth, .safetensors, .npz, a run directory, or the name of a published network, such as yolox_s."""
+    weights: WeightsPath
+    """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     format: Literal["stablehlo", "onnx"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others."""
     output: Path
-    """The file; its folder is made if missing."""
+    """Output file, .stablehlo or .onnx. Its folder is created if it does not exist."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default the size stored with the weights, else
-    the one at which their variant was published."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
+    otherwise the published one of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the network computes in. bfloat16 for stablehlo alone."""
+    """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
-    """Images a call; not given: any number."""
+    """Batch size. By default, the file takes any number of images."""
     nms: bool = True
-    """Non-maximum suppression inside. Without it the file gives the predictions of all anchors, as TensorRT, OpenVINO
-    or ncnn want it."""
+    """Include non-maximum suppression. Without it, the file outputs the predictions of all anchors, as TensorRT,
+    OpenVINO or ncnn expect them."""
     score_threshold: float = 0.25
-    """Detections below this score are left out."""
+    """Minimum score of a detection."""
     iou_threshold: float = 0.45
-    """Of two boxes that overlap more than this, the better is kept."""
+    """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
-    """Let boxes of different classes suppress each other."""
+    """Suppress overlapping boxes of different classes, too."""
     max_detections: int = 1000
-    """Most detections an image; the outputs are padded to this many."""
+    """Maximum number of detections per image; the outputs are padded to it."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] | None = None
-    """stablehlo: what the file can run on; not given: all three."""
+    """stablehlo: the platforms that the file can run on. All three by default."""
     opset: int | None = None
-    """onnx: version of its operators, 13 or newer; an older one is read by older runtimes. Not given: 17."""
+    """onnx: version of the operator set, 13 or newer; older runtimes need an older one. 17 by default."""
     runner: bool = False
-    """onnx: copy onnx_runner.py beside it, which runs it with numpy, OpenCV and onnxruntime alone."""
+    """onnx: also write onnx_runner.py, which runs the file with only numpy, OpenCV and onnxruntime."""
 
 
 def main(argv: list[str]) -> None:
-    """Run the export; `argv` is the command line after `export`."""
-    arguments = tyro.cli(ExportArguments, args=argv, prog="yolox-jax export")
+    """Exports; `argv` is the command line after `export`."""
+    arguments = parse(
+        ExportArguments,
+        argv,
+        prog="yolox-jax export",
+        description="Export a network as one file, from a batch of uint8 images to detections, that runs without this "
+        "package.",
+        flag_pairs=True,
+    )
     options = dataclasses.asdict(arguments)
     with show_download() as on_progress:
         exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
@@ -58,6 +65,6 @@ def main(argv: list[str]) -> None:
     height, width = settings.input_size
     print(
         f"wrote {exported.path}: {exported.variant}, {len(settings.class_names)} classes, {height}x{width} px, "
-        f"{settings.precision}, batch {settings.batch or 'any'}, {exported.path.stat().st_size / 2**20:.1f} MiB; "
-        "see docs/export.md for how to run it"
+        f"{settings.precision}, batch size {settings.batch or 'any'}, {exported.path.stat().st_size / 2**20:.1f} MiB. "
+        "See docs/export.md for how to run it"
     )

@@ -1,4 +1,4 @@
-"""`yolox-jax`: picks the command and turns the errors that users can mend into one message without a traceback."""
+"""`yolox-jax`: runs a command, and prints errors that users can fix as one message without a traceback."""
 
 import argparse
 import contextlib
@@ -16,23 +16,23 @@ from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.training.interruption import Interrupted
 
 COMMANDS = {
-    "train": "train a detector as a config says",
-    "evaluate": "score weights on a data set with the COCO metric",
-    "predict": "draw the detections in an image or a folder",
-    "export": "write a network as one file for jax or for runtimes of ONNX",
-    "report": "show an evaluation as one HTML page: figures, curves, kinds of errors, the worst images",
-    "visualize-assignment": "draw which anchors the objects of training images get",
-    "data": "check a data set, or look at what training makes of it",
+    "train": "train a detector from a config",
+    "evaluate": "compute the COCO metrics of weights on a dataset",
+    "predict": "detect objects in images, videos and camera streams",
+    "export": "export a network as StableHLO or ONNX",
+    "report": "show an evaluation as one HTML page: metrics, curves, kinds of errors, the worst images",
+    "visualize-assignment": "draw which anchors are assigned to the objects of training images",
+    "data": "check a dataset, or preview augmented training images",
     "memory": "find the largest batch that fits a device",
     "profile": "time a training step and list its costliest operations",
 }
 
 
 def program(command: str | None = None) -> NoReturn:
-    """Runs the command line of this process and ends it.
+    """Runs the command line of this process, then exits.
 
     Args:
-        command: what to run, where the program's name tells; None for the first word of the command line.
+        command: The command to run; None to take it from the command line.
     """
     restart_with_huge_pages()
     try:
@@ -41,10 +41,10 @@ def program(command: str | None = None) -> NoReturn:
         traceback.print_exc()
         code = 1
     if code:
-        # At once: Python would first wait for what still compiles, and jax for the other processes of a run, which wait
-        # for this one.
+        # Exit at once: Python would wait for running compilations, and jax for the other processes of a run, which in
+        # turn wait for this one.
         logging.shutdown()
-        with contextlib.suppress(OSError):  # nobody may be reading any more
+        with contextlib.suppress(OSError):  # the reader of a pipe may be gone
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
@@ -52,32 +52,32 @@ def program(command: str | None = None) -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs a command and returns the exit code.
+    """Runs a command.
 
     Args:
-        argv: the command and its flags.
+        argv: The command and its flags.
 
     Returns:
-        0; 1 where a check found faults; 2 where the user has something to mend: the message on stderr says what. 143
-        where SIGTERM stopped a training that was saved, 130 where Ctrl-C stopped anything.
+        The exit code: 0 for success; 1 if a check found errors; 2 for an error that the user can fix, explained on
+        stderr; 130 after Ctrl-C; 143 if SIGTERM stopped a training run, which was saved.
     """
     command = _parser().parse_args(argv[:1]).command
-    # A command is loaded when asked for, so that `--help` does not wait for jax.
+    # Commands are imported on demand, so that `--help` does not wait for jax.
     try:
         code: int | None = importlib.import_module(f"yolox_jax.cli.{command.replace('-', '_')}").main(list(argv[1:]))
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
-        hint = "; --resume goes on from the last checkpoint" if command == "train" else ""
+        hint = "; pass --resume to continue from the last checkpoint" if command == "train" else ""
         print(f"interrupted{hint}", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
         if "yolox_jax" in str(error.name):
             raise
         print(
-            f"error: {sys.executable} has no package {error.name}. `pip install -e .` in the checkout installs what is "
-            "needed; `make env` does so into .venv, whose program is .venv/bin/yolox-jax",
+            f"error: package {error.name} is not installed for {sys.executable}. In a checkout, run `pip install -e .` "
+            "or `make env`, which installs into .venv; then use .venv/bin/yolox-jax",
             file=sys.stderr,
         )
         return 2
@@ -99,10 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"yolox-jax {yolox_jax.__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="the command to run")
     return parser
 
 
 def _is_for_user(error: Exception) -> bool:
-    """Whether the message alone tells what to do: an error class of this package, or of the file system."""
+    """Whether the message alone tells users what to do: an error of this package or of the file system."""
     return type(error).__module__.split(".")[0] == "yolox_jax" or isinstance(error, OSError)

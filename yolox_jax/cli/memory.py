@@ -1,4 +1,4 @@
-"""`yolox-jax memory`: what a training step needs, and the largest batch that fits, asked of the compiler."""
+"""`yolox-jax memory`: the memory a training step needs, and the largest batch that fits, according to the compiler."""
 
 import dataclasses
 import math
@@ -6,28 +6,31 @@ import sys
 
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import ConfigError
+from yolox_jax.text import counted
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryArguments:
-    """What to compare with."""
+    """The device to fit."""
 
     limit_gib: float | None = None
-    """Memory of a device in GiB. Not given: what programs may use of the first one."""
+    """Memory of one device in GiB. By default, what programs may use on the first device."""
     num_classes: int = 80
-    """Classes that the network tells apart."""
+    """Number of classes of the network."""
 
 
 def main(argv: list[str]) -> None:
-    """Compiles and prints; `argv` is the command line after `memory`."""
+    """Compiles the step and prints the figures; `argv` is the command line after `memory`."""
     arguments, config = parse_with_config(
         MemoryArguments,
         argv,
         prog="yolox-jax memory",
-        description="Ask the compiler what a training step needs at the largest input size of the config, and find the "
-        "largest batch that fits. Nothing is trained, and no data is needed.",
+        description="Find the largest batch that fits a device, from the memory that the compiler reports for the "
+        "training step at the largest input size of the config. Nothing is trained, and no data is needed.",
     )
-    # Here, so that the help and wrong flags are answered before jax is loaded.
+    if arguments.num_classes < 1:
+        raise ConfigError(f"--num-classes must be at least 1, got {arguments.num_classes}")
+    # Imported here, so that --help and errors in flags do not wait for jax.
     import jax
     from rich.console import Console
     from rich.table import Table
@@ -41,30 +44,30 @@ def main(argv: list[str]) -> None:
     size = largest_size(config)
 
     def needed_at(batch: int) -> int:
-        print(f"compiling for batch {batch} at {size[0]}x{size[1]} px ...", file=sys.stderr, flush=True)
+        print(f"compiling for batch size {batch} at {size[0]}x{size[1]} px ...", file=sys.stderr, flush=True)
         train = dataclasses.replace(config.train, batch_size=batch)
         step = PreparedStep(dataclasses.replace(config, train=train), arguments.num_classes)
         return needed_bytes(step.lower(size).compile())
 
     shares = jax.device_count() * config.train.accumulation_steps
-    batch, found = largest_batch(needed_at, limit, shares)
-    if (asked := config.train.batch_size) not in found and asked % shares == 0:
-        found[asked] = needed_at(asked)
+    largest, bytes_of_batch = largest_batch(needed_at, limit, shares)
+    if (configured := config.train.batch_size) not in bytes_of_batch and configured % shares == 0:
+        bytes_of_batch[configured] = needed_at(configured)
     device = jax.devices()[0].device_kind
     print(
         f"{config.model.variant} in {config.train.precision} at {size[0]}x{size[1]} px, "
-        f"{jax.device_count()} device(s) of kind {device}, {limit / GIB:.1f} GiB each"
+        f"{counted(jax.device_count(), 'device')} ({device}) with {limit / GIB:.1f} GiB each"
     )
-    table = Table("batch", "GiB on each device", "fits")
-    for asked, needed in sorted(found.items()):
-        table.add_row(str(asked), f"{needed / GIB:.2f}", "yes" if needed <= limit else "no")
+    table = Table("batch size", "GiB per device", "fits")
+    for batch, needed in sorted(bytes_of_batch.items()):
+        table.add_row(str(batch), f"{needed / GIB:.2f}", "yes" if needed <= limit else "no")
     Console().print(table)
-    if not batch:
+    if not largest:
         raise ConfigError(
-            f"not even a batch of {shares} fits; --train.rematerialise stage, half precision or a smaller input help"
+            f"not even a batch of {shares} fits. Try --train.rematerialise stage, half precision or smaller inputs"
         )
-    power = 1 << (batch.bit_length() - 1)
-    print(f"largest batch that fits: {batch}" + f"; largest power of two: {power}" * (power % shares == 0))
+    power = 1 << (largest.bit_length() - 1)
+    print(f"largest batch that fits: {largest}" + f"; largest power of two: {power}" * (power % shares == 0))
 
 
 def _limit_bytes(limit_gib: float | None) -> int:
@@ -72,9 +75,9 @@ def _limit_bytes(limit_gib: float | None) -> int:
 
     if limit_gib is not None:
         if not 0 < limit_gib < math.inf:
-            raise ConfigError(f"--limit-gib {limit_gib} is no size of a memory; give a number above 0")
+            raise ConfigError(f"--limit-gib must be finite and above 0, got {limit_gib}")
         return int(limit_gib * GIB)
     limit = limit_bytes()
     if limit is None:
-        raise ConfigError("the device does not say how much memory it has: give --limit-gib")
+        raise ConfigError("the device does not report its memory; pass --limit-gib")
     return limit

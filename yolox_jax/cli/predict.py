@@ -1,77 +1,82 @@
-"""`yolox-jax predict`: draws what a network finds in images, videos and cameras, and writes it down."""
+"""`yolox-jax predict`: detects objects in images, videos and camera streams."""
 
-import collections
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_rate
+from yolox_jax.cli.published import WeightsPath, fetch_if_published
 from yolox_jax.config import ConfigError
-from yolox_jax.config.checks import check_counts, check_input_size, check_scales, check_thresholds
+from yolox_jax.config.inference_checks import check_counts, check_input_size, check_scales, check_thresholds
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
-    from yolox_jax.inference.input.frames import Frames
-    from yolox_jax.inference.predict import Outcome, Save
+    from yolox_jax.inference.predict import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
 class PredictArguments:
-    """Draw the objects found in images, videos and cameras on copies of them, and list them in detections.json."""
+    """What to detect, and where to save it."""
 
     sources: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="IMAGE|FOLDER|PATTERN|VIDEO|CAMERA", help_behavior_hint="(one or more)"),
     ]
-    """Images, folders of images, patterns such as 'photos/*.jpg', videos, the number of a camera, or the address of a
-    stream (rtsp://...). Ctrl-C ends a camera."""
-    weights: Path
-    """Weights: .pth, .safetensors, .npz, a run directory, or the name of a published network, such as yolox_s."""
+    """Images, folders of images, patterns such as 'photos/*.jpg', videos, camera numbers, or stream URLs (rtsp://...).
+    Press Ctrl-C to stop a camera or stream."""
+    weights: WeightsPath
+    """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     output: Path
-    """Folder for what is saved. Made if missing; its files of the same names are replaced."""
+    """Output folder, created if it does not exist. Files of the same names are replaced."""
     save: tuple[Literal["drawings", "json", "jsonl", "yolo", "crops"], ...] = ("drawings", "json")
-    """drawings: images, or a video, with boxes. json: detections.json. jsonl: detections.jsonl, a line an image. yolo:
-    labels/NAME.txt with class, centre, width and height as shares of the image, and score. crops: what lies in the
-    boxes, crops/CLASS/NAME_0.jpg."""
+    """What to save. drawings: images or videos with boxes. json: detections.json. jsonl: detections.jsonl, one line per
+    image. yolo: labels/NAME.txt with class, centre, width and height as fractions of the image, and score. crops: the
+    content of each box, crops/CLASS/NAME_0.jpg."""
     classes: tuple[str, ...] = ()
-    """Names or indices of the classes to look for; not given: all."""
+    """Names or indices of the classes to detect. All by default."""
     score_threshold: float = 0.25
-    """Detections below this score are left out."""
+    """Minimum score of a detection."""
     iou_threshold: float = 0.45
-    """Of two boxes that overlap more than this, the better is kept."""
+    """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
-    """Let boxes of different classes suppress each other."""
+    """Suppress overlapping boxes of different classes, too."""
     max_detections: int = 1000
-    """Most detections an image."""
+    """Maximum number of detections per image."""
     batch_size: int = 8
-    """Images a call of the network."""
+    """Images per call of the network."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the network computes in."""
+    """Compute dtype of the network."""
     flip: bool = False
-    """Test-time augmentation: see each image mirrored as well; takes twice the time."""
+    """Test-time augmentation: also detect in the mirrored image. Takes twice as long."""
     scales: tuple[float, ...] = (1.0,)
-    """Test-time augmentation: see each image at these factors of the input size."""
+    """Test-time augmentation: detect at these factors of the input size."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default the size stored with the weights, else
-    the one at which their variant was published."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
+    otherwise the published one of their variant."""
 
 
 def main(argv: list[str]) -> None:
     """Predicts; `argv` is the command line after `predict`."""
-    arguments = tyro.cli(PredictArguments, args=argv, prog="yolox-jax predict", config=(tyro.conf.FlagCreatePairsOff,))
+    arguments = parse(
+        PredictArguments,
+        argv,
+        prog="yolox-jax predict",
+        description="Detect objects in images, videos and camera streams; save drawings and a list of the detections.",
+    )
     _check(arguments)
-    # Here, so that the help and wrong flags are answered before OpenCV and jax are loaded.
+    # Imported here, so that --help and errors in flags do not wait for OpenCV and jax.
     from yolox_jax.inference.input.frames import is_endless, open_frames
+    from yolox_jax.inference.output_checks import check_output_files
 
     sources = [open_frames(source) for source in arguments.sources]
-    _prepare_output(arguments.output, sources, arguments.save)
+    check_output_files(arguments.output, sources, arguments.save)
+    ensure_writable_folder(arguments.output, "--output")
     from yolox_jax.cli.compilation import keep_compiled
-    from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.inference.detector import Detector
     from yolox_jax.inference.predict import Outcome, predict
 
@@ -102,15 +107,15 @@ def main(argv: list[str]) -> None:
         is_ended = True
     _report(outcome, arguments)
     if not outcome.images and outcome.unreadable:
-        raise ConfigError(f"no image could be read, of {outcome.unreadable}; each is named above")
+        raise ConfigError(f"none of the {outcome.unreadable} images could be read; see the warnings above")
     if not outcome.images and not is_ended:
-        raise ConfigError(f"{', '.join(arguments.sources)}: there was no frame to look at")
+        raise ConfigError(f"{', '.join(arguments.sources)}: no frames to read")
 
 
 def _check(arguments: PredictArguments) -> None:
-    """What can be refused before anything is loaded."""
+    """Rejects what can be rejected before anything is loaded."""
     if not arguments.sources:
-        raise ConfigError("give at least one image, folder, video or camera")
+        raise ConfigError("pass at least one image, folder, video or camera")
     check_thresholds(arguments.score_threshold, arguments.iou_threshold)
     check_counts(arguments.batch_size, arguments.max_detections)
     check_scales(arguments.scales)
@@ -118,44 +123,10 @@ def _check(arguments: PredictArguments) -> None:
         check_input_size(arguments.input_size)
 
 
-def _prepare_output(folder: Path, sources: Sequence["Frames"], save: Sequence["Save"]) -> None:
-    """Make the output folder and see that it can be written to without touching what is there of the sources."""
-    from yolox_jax.data.sources.yolo_txt import label_path
-
-    images = [path for source in sources if source.rate is None for path in source.paths]
-    videos = [source.name for source in sources if source.rate is not None]
-    # Labels and crops have the names of their images without the endings.
-    drawings = [path.name for path in images] + [f"{name}.mp4" for name in videos] if "drawings" in save else []
-    stems = [path.stem for path in images] + videos if "yolo" in save or "crops" in save else []
-    _check_names(drawings)
-    _check_names(stems)
-    originals = {path.resolve(): path for source in sources for path in source.paths}
-    for name in drawings:
-        if (original := originals.get((folder / name).resolve())) is not None:
-            raise ConfigError(f"--output {folder} would overwrite the original {original}: choose another folder")
-    for path in images if "yolo" in save else []:
-        labels = folder / "labels" / f"{path.stem}.txt"
-        if labels.exists() and labels.resolve() == label_path(path.resolve()):
-            raise ConfigError(
-                f"--output {folder} would overwrite {labels}, the annotations of {path}: choose another folder"
-            )
-    ensure_writable_folder(folder, "--output")
-
-
-def _check_names(names: Sequence[str]) -> None:
-    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
-    if repeated:
-        raise ConfigError(
-            f"names appear more than once among the sources, such as {repeated[0]}, but the output holds one file a "
-            "name: give these sources in separate runs"
-        )
-
-
 def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
     rate = outcome.images / outcome.seconds if outcome.seconds else 0.0
-    found, images = counted(outcome.detections, "detection"), counted(outcome.images, "image")
-    saved = f"{', '.join(arguments.save)} {'is' if len(arguments.save) == 1 else 'are'} in {arguments.output}"
-    print(f"{found} in {images}, {rate:.1f} images/s; {saved}")
+    detections, images = counted(outcome.detections, "detection"), counted(outcome.images, "image")
+    print(f"{detections} in {images}, {rate:.1f} images/s; saved {', '.join(arguments.save)} to {arguments.output}")
     if outcome.unreadable:
         total = outcome.images + outcome.unreadable
-        print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read; left out")
+        print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read and were skipped")

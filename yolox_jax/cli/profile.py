@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,98 +14,84 @@ from yolox_jax.files import ensure_writable_folder
 if TYPE_CHECKING:
     from yolox_jax.training.profiling.trace import Operation
 
-WARM_UP = 2
-NO_GRAPHS = "--xla_gpu_enable_command_buffer="
-"""Keeps XLA from joining operations into CUDA graphs, whose parts a trace does not name."""
+NO_CUDA_GRAPHS = "--xla_gpu_enable_command_buffer="
+"""Keeps XLA from merging operations into CUDA graphs, whose parts are not named in a trace."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProfileArguments:
-    """What to trace, and where to."""
+    """What to trace, and where to save the trace."""
 
     steps: int = 3
-    """Steps in the trace."""
+    """Number of steps to trace."""
     top: int = 20
-    """Operations in the table."""
+    """Number of operations to list."""
     output: Path | None = None
-    """Folder of the trace; runs/profile and the name of the config if not given. Earlier traces in it stay; its
+    """Folder for the trace; runs/profile/NAME by default, after the name of the config. Earlier traces in it are kept;
     operations.csv is replaced."""
     num_classes: int = 80
-    """Classes that the network tells apart."""
+    """Number of classes of the network."""
 
 
 def main(argv: list[str]) -> None:
-    """Traces and prints; `argv` is the command line after `profile`."""
+    """Traces a step and prints the figures; `argv` is the command line after `profile`."""
     arguments, config = parse_with_config(
         ProfileArguments,
         argv,
         prog="yolox-jax profile",
-        description="Time the training step of a config on a made-up batch, which needs no data, and list what it "
-        "spends its time on. The trace can be opened in TensorBoard or Perfetto.",
+        description="Time the training step of a config on a synthetic batch and list its costliest operations. No "
+        "data is needed. Open the trace in TensorBoard or Perfetto.",
     )
-    for name in ("steps", "top"):
-        if getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name} {getattr(arguments, name)}: at least 1 is needed")
+    for name in ("steps", "top", "num_classes"):
+        if (value := getattr(arguments, name)) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     folder = arguments.output or Path("runs") / "profile" / Path(requested_config(argv) or "").stem
     ensure_writable_folder(folder, "--output")
-    if NO_GRAPHS.rstrip("=") not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {NO_GRAPHS}".strip()
-    # Here, so that the help and wrong flags are answered before jax is loaded, and jax sees the flags.
+    if NO_CUDA_GRAPHS.rstrip("=") not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {NO_CUDA_GRAPHS}".strip()
+    # Imported here, so that --help and errors in flags do not wait for jax, and jax sees XLA_FLAGS.
     import jax
 
-    from yolox_jax.training.profiling import trace
-    from yolox_jax.training.profiling.prepared_step import PreparedStep
+    from yolox_jax.training.profiling.profile_step import profile_step
 
     height, width = config.data.input_size
     print(f"compiling the step for {height}x{width} px; this can take minutes", file=sys.stderr, flush=True)
-    start = time.perf_counter()
-    prepared = PreparedStep(config, arguments.num_classes)
-    compiled = prepared.lower(config.data.input_size).compile()
-    print(f"compiled in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    run = prepared.runner(compiled)
-    for _ in range(WARM_UP):
-        jax.block_until_ready(run())
-    start = time.perf_counter()
-    jax.block_until_ready([run() for _ in range(arguments.steps)])
-    step_ms = 1000 * (time.perf_counter() - start) / arguments.steps
-    with jax.profiler.trace(str(folder)):
-        jax.block_until_ready([run() for _ in range(arguments.steps)])
-
-    found = trace.operations(trace.read_trace(folder), trace.sources(compiled.as_text() or ""), arguments.steps)
-    trace.write_csv(found, folder / "operations.csv")
-    rate = 1000 * config.train.batch_size / step_ms
+    profile = profile_step(config, arguments.num_classes, arguments.steps, folder)
     print(
-        f"{config.model.variant} in {config.train.precision}, batch {config.train.batch_size} at {height}x{width} px, "
-        f"{jax.device_count()} x {jax.devices()[0].device_kind}: {step_ms:.1f} ms a step, {rate:.4g} images/s"
+        f"{config.model.variant} in {config.train.precision}, batch size {config.train.batch_size} at {height}x{width} "
+        f"px, {jax.device_count()} x {jax.devices()[0].device_kind}: {profile.step_ms:.1f} ms per step, "
+        f"{1000 * config.train.batch_size / profile.step_ms:.4g} images/s; compiled in {profile.compile_seconds:.0f} s"
     )
-    _print_tables(found, trace.by_kind(found), arguments.top)
+    _print_tables(profile.operations, arguments.top)
     print(
-        f"all operations: {folder / 'operations.csv'}; the trace: `tensorboard --logdir {folder}` (with the plugin "
-        f"xprof), or open {folder}/plugins/profile/*/*.trace.json.gz at https://ui.perfetto.dev"
+        f"all operations: {folder / 'operations.csv'}. To see the trace, run `tensorboard --logdir {folder}` with the "
+        f"plugin xprof, or open {folder}/plugins/profile/*/*.trace.json.gz at https://ui.perfetto.dev"
     )
 
 
-def _print_tables(found: "Sequence[Operation]", kinds: Sequence[tuple[str, float]], top: int) -> None:
+def _print_tables(operations: "Sequence[Operation]", top: int) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    total = sum(operation.ms for operation in found)
+    from yolox_jax.training.profiling.trace import by_kind
+
+    total = sum(operation.ms for operation in operations)
     console = Console()
-    table = Table("kind", title="Where the time goes, with the profiler on", title_justify="left")
-    for name in ("ms a step", "share"):
+    table = Table("kind", title="Time by kind of operation, with the profiler on", title_justify="left")
+    for name in ("ms per step", "share"):
         table.add_column(name, justify="right")
-    for kind, ms in kinds:
+    for kind, ms in by_kind(operations):
         table.add_row(kind, f"{ms:.2f}", f"{100 * ms / total:.1f} %")
     console.print(table)
     table = Table(
         Column("operation", no_wrap=True, max_width=32),
         Column("from", max_width=30),
-        title=f"The costliest of {len(found)} operations",
+        title=f"The costliest of {len(operations)} operations",
         title_justify="left",
     )
-    for name in ("calls", "ms a step", "share"):
+    for name in ("calls", "ms per step", "share"):
         table.add_column(name, justify="right")
-    for operation in found[:top]:
+    for operation in operations[:top]:
         table.add_row(
             operation.name,
             operation.source,

@@ -1,4 +1,4 @@
-"""Progress of a command: a bar on a terminal, a few plain lines elsewhere."""
+"""Progress of a command: a bar on a terminal, a few plain lines otherwise."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,10 +17,10 @@ from rich.progress import (
 
 @contextlib.contextmanager
 def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that is to be called with the numbers of things done and of all things, as work goes on.
+    """Shows progress; yields a function to call with the number of items done and the total.
 
     Args:
-        what: the things that are counted, such as "images".
+        what: The items, such as "images".
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -35,10 +35,10 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def show_rate(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """As `show_progress`, with the number done each second; the number of all may be unknown.
+    """Like `show_progress`, also with the number of items per second; the total may be unknown.
 
     Args:
-        what: the things that are counted, such as "images".
+        what: The items, such as "images".
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -64,7 +64,7 @@ def show_rate(what: str) -> Iterator[Callable[[int, int | None], None]]:
 
 @contextlib.contextmanager
 def show_download() -> Iterator[Callable[[int, int | None], None]]:
-    """Give a function that is to be called with the bytes received and those of the whole file, as a download goes on.
+    """Shows a download; yields a function to call with the bytes received and the total, which may be unknown.
 
     Nothing is shown before its first call.
     """

@@ -1,16 +1,25 @@
-"""Published weights that a command line names, fetched with their progress on the console."""
+"""Weights given on a command line: a path, or the name of published weights, downloaded with a progress bar."""
 
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from yolox_jax.cli.progress import show_download
-from yolox_jax.weights import resolve
+
+WeightsPath = Annotated[str, tyro.conf.arg(metavar="WEIGHTS")]
+OptionalWeightsPath = Annotated[str | None, tyro.conf.arg(metavar="WEIGHTS")]
+"""Strings, because a `Path` drops the `./` that tells a run directory from the name of published weights."""
 
 
-def fetch_if_published(weights: str | Path) -> Path:
-    """The path of weights that are given by path or by the name of a published network.
+def fetch_if_published(weights: str) -> Path:
+    """The path of weights given by path or by the name of a published network.
 
     Raises:
-        FileNotFoundError, WeightsError: as `yolox_jax.weights.resolve`.
+        FileNotFoundError, WeightsError: See `yolox_jax.weights.resolve`.
     """
+    # Imported here, so that --help and errors in flags do not wait for jax.
+    from yolox_jax.weights import resolve
+
     with show_download() as on_progress:
         return resolve(weights, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""`yolox-jax report`: shows an evaluation as one page."""
+"""`yolox-jax report`: shows an evaluation as one HTML page."""
 
 import dataclasses
 import sys
@@ -7,27 +7,29 @@ from typing import Annotated
 
 import tyro
 
+from yolox_jax.cli.parsing import parse
+
 
 @dataclasses.dataclass(frozen=True)
 class ReportArguments:
-    """What to show and where to write it."""
+    """What to show, and where to save it."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A run directory, or a file that evaluate.py --output wrote."""
+    """A run directory, or a JSON file written by evaluate.py --output."""
     output: Path | None = None
-    """Folder for report.html, the plots as PNG and the numbers as CSV; by default `report` in the run directory, or
-    `NAME_report` beside the file."""
+    """Folder for report.html, the plots as PNG and the numbers as CSV. By default, `report` in the run directory, or
+    `NAME_report` next to the file."""
 
 
 def main(argv: list[str]) -> None:
     """Writes the report; `argv` is the command line after `report`."""
-    arguments = tyro.cli(
+    arguments = parse(
         ReportArguments,
-        args=argv,
+        argv,
         prog="yolox-jax report",
-        description="Show an evaluation as one HTML page: figures, curves, errors by kind, and the worst images.",
+        description="Show an evaluation as one HTML page: metrics, curves, errors by kind, and the worst images.",
     )
-    # Here, so that the help is answered before jax and matplotlib are loaded.
+    # Imported here, so that --help does not wait for jax and matplotlib.
     from yolox_jax.report.material import read_material
     from yolox_jax.report.write import write_report
     from yolox_jax.text import counted
@@ -37,4 +39,4 @@ def main(argv: list[str]) -> None:
     missing = write_report(material, folder)
     if missing:
         print(f"warning: {counted(len(missing), 'image')} could not be read, such as {missing[0]}", file=sys.stderr)
-    print(f"wrote {folder / 'report.html'}, with the plots as PNG and the numbers as CSV beside it")
+    print(f"wrote {folder / 'report.html'}, with the plots as PNG and the numbers as CSV")

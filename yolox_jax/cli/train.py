@@ -1,4 +1,4 @@
-"""`yolox-jax train`: trains a detector as a config says."""
+"""`yolox-jax train`: trains a detector from a config."""
 
 import dataclasses
 from pathlib import Path
@@ -9,32 +9,32 @@ from yolox_jax.config.files import RUN_SETTINGS, find_config
 
 @dataclasses.dataclass(frozen=True)
 class TrainArguments:
-    """Where the run lies."""
+    """The run, and its processes."""
 
     workdir: Path | None = None
-    """Folder for weights, metrics, logs and pictures; if not given, runs/ and the name of the config, or the run that
-    --config names."""
+    """Run directory, for weights, metrics, logs and pictures. By default, runs/NAME after the name of the config, or
+    the run directory passed as --config."""
     resume: bool = False
-    """Go on where the run in the folder stopped."""
+    """Resume the run in the run directory from its last checkpoint."""
     distributed: bool = False
-    """One of several processes, on a TPU pod or where jax can find the others but Slurm or Open MPI do not tell."""
+    """Run as one of several processes that jax detects by itself, as on TPU pods. Slurm and Open MPI do not need it."""
     coordinator: str | None = None
-    """Several processes of any other launcher: host:port of process 0, the same for all."""
+    """Run as one of several processes of any other launcher: host:port of process 0, the same for all processes."""
     num_processes: int | None = None
-    """Goes with --coordinator: how many processes there are."""
+    """Number of processes. Requires --coordinator."""
     process_id: int | None = None
-    """Goes with --coordinator: the number of this process, from 0."""
+    """Index of this process, from 0. Requires --coordinator."""
 
 
 def main(argv: list[str]) -> None:
     """Trains; `argv` is the command line after `train`."""
     arguments, config = parse_with_config(
-        TrainArguments, argv, prog="yolox-jax train", description="Train a detector as a config says."
+        TrainArguments, argv, prog="yolox-jax train", description="Train a detector from a config."
     )
     config_path = find_config(str(requested_config(argv)))
     is_run = config_path.name == RUN_SETTINGS
     workdir = arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem)
-    # Here, so that the help and wrong flags are answered before jax is loaded.
+    # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
     from yolox_jax.training.distributed import leave, start_distributed
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     from yolox_jax.training.trainer import train
 
     keep_compiled()
-    if config.model.weights and not arguments.resume:  # the trainer would fetch them too, but show no progress
+    if config.model.weights and not arguments.resume:  # the trainer would download them without a progress bar
         fetch_if_published(config.model.weights)
     start_distributed(
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed

@@ -1,99 +1,136 @@
-"""Config files: finding and loading them."""
+"""Finds and loads config files."""
 
+import dataclasses
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
 
 import yolox_jax
-from yolox_jax.config import Config, ConfigError
+from yolox_jax.config import Config, ConfigError, DatasetConfig, settings
 from yolox_jax.config.checks import check_config
+from yolox_jax.config.names import is_known_name, warn_if_shadowed
+from yolox_jax.config.recipes import coco_dataset
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, nearest
 
 RUN_SETTINGS = "config.json"
-"""Every setting of a run, in its folder."""
+"""File in a run directory that records every setting."""
+
+_CHOICES = "Pass the path of a config file or run directory, or the name of a shipped config: "
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configs that come with the package, by name: those of the checkout, or of the wheel."""
+    """The configs that come with the package, from the checkout or the wheel.
+
+    Returns:
+        Paths by name: the path below `configs/` without its suffix, such as `yolox_s`.
+    """
     package = Path(yolox_jax.__file__).parent
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
-    return {path.stem: path for path in sorted(folder.glob("*.py"))}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.py"))}
 
 
 def load_config(path_or_name: str | Path) -> Config:
-    """Runs a config file, or reads the settings of a run, and returns the checked config.
+    """Loads and checks a config.
 
     Args:
-        path_or_name: A Python file with a function `get_config() -> Config`, the name of a shipped config, such as
-            `yolox_s`, or a run directory or its `config.json`.
+        path_or_name: The name of a shipped config, such as `yolox_s`; a Python file with a function
+            `get_config() -> Config`; or a run directory or its `config.json`. A name takes precedence over a run
+            directory of the same name: pass `./yolox_s` for the run.
 
     Raises:
-        ConfigError: There is no such file or name, the file fails (its own error is the cause), or its settings cannot
-            work.
+        ConfigError: There is no such name or file, the file fails (its own error is the cause), or a setting is
+            invalid.
     """
-    path = find_config(str(path_or_name))
-    values = _read(path) if path.suffix == ".json" else config_to_dict(_run(path))
+    path = find_config(path_or_name)
+    is_run = path.suffix == ".json"
+    if is_known_name(path_or_name, shipped_configs()):
+        warn_if_shadowed(str(path_or_name), "the shipped config")
+    values = _read(path) if is_run else config_to_dict(_run(path))
     try:
-        # A list becomes a tuple, 5 epochs of warm-up 5.0, and what is newer than a run has its default.
+        # Lists become tuples, integers become floats where needed, and settings newer than a run get their defaults.
         config = config_from_dict(values)
         check_config(config)
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
-    return config
+    return _without_unused_coco_paths(config) if is_run else config
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ConfigError(f"config file {path} is no valid JSON: {error}") from error
+        raise ConfigError(f"config file {path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"config file {path} holds no settings of a run")
+        raise ConfigError(f"config file {path} must hold the settings of a run as a JSON object")
     return values
+
+
+def _without_unused_coco_paths(config: Config) -> Config:
+    """Clears paths of COCO on datasets of other formats, where earlier versions recorded them as defaults."""
+
+    def cleared(dataset: DatasetConfig, coco: DatasetConfig) -> DatasetConfig:
+        if dataset.format == "coco":
+            return dataset
+        images = "" if dataset.images == coco.images else dataset.images
+        annotations = "" if dataset.annotations == coco.annotations else dataset.annotations
+        return dataclasses.replace(dataset, images=images, annotations=annotations)
+
+    train = cleared(config.data.train, coco_dataset("train2017"))
+    val = cleared(config.data.val, coco_dataset("val2017"))
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, val=val))
 
 
 def _run(path: Path) -> Config:
     try:
         get_config = runpy.run_path(str(path)).get("get_config")
         if get_config is None:
-            raise ConfigError(f"config file {path} has no function get_config(); it must return a yolox_jax Config")
+            raise ConfigError(
+                f"config file {path} must define a function get_config() that returns a yolox_jax.config.Config"
+            )
         config = get_config()
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(
-            f"config file {path} failed: {type(error).__name__}: {error}{_line_in(error, path)}"
+            f"config file {path} failed: {type(error).__name__}: {error}{_line_in(error, path)}{_hint(error)}"
         ) from error
     if not isinstance(config, Config):
-        raise ConfigError(f"get_config() in {path} must return a yolox_jax.config.Config, not {type(config).__name__}")
+        raise ConfigError(f"get_config() in {path} must return a yolox_jax.config.Config, got {type(config).__name__}")
     return config
 
 
-def find_config(path_or_name: str) -> Path:
-    """The file that `load_config` takes.
-
-    A shipped name stands for that config even where a run of this name lies in the current folder: `./NAME` is the run.
+def find_config(path_or_name: str | Path) -> Path:
+    """The file that `load_config` reads.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no such name or file.
     """
     shipped = shipped_configs()
+    if is_known_name(path_or_name, shipped):
+        return shipped[str(path_or_name)]
     path = Path(path_or_name)
     if path.is_file():
         return path
-    if path_or_name in shipped:
-        return shipped[path_or_name]
     if (path / RUN_SETTINGS).is_file():
         return path / RUN_SETTINGS
-    raise ConfigError(
-        f"there is no config {path_or_name}{nearest(path.stem, shipped)} "
-        f"Give the path of a config file or of a run, or one of the shipped names: {', '.join(shipped)}"
-    )
+    if path.is_dir():
+        raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{', '.join(shipped)}")
+    raise ConfigError(f"there is no config {path_or_name}{nearest(path.stem, shipped)} {_CHOICES}{', '.join(shipped)}")
+
+
+def _hint(error: Exception) -> str:
+    """The closest setting, if the error is a misspelt one."""
+    match = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
+    section = getattr(settings, match[1], None) if match else None
+    if match is None or not dataclasses.is_dataclass(section):
+        return ""
+    return nearest(match[2], (field.name for field in dataclasses.fields(section)))
 
 
 def _line_in(error: BaseException, path: Path) -> str:
-    """Where in the config file an error arose, as the user gets no traceback."""
+    """The line of the config file that raised an error, since users see no traceback."""
     if isinstance(error, SyntaxError):
         return ""  # its message has the line
     lines = []

@@ -1,7 +1,8 @@
-"""The settings as JSON and back, with errors that name the setting as it is typed on the command line."""
+"""Converts a config to JSON types and back, and names settings as on the command line."""
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -11,35 +12,70 @@ from yolox_jax.config import Config, ConfigError
 
 
 def flag(name: str) -> str:
-    """The name of a setting as typed on the command line: `data.input_size` is `--data.input-size`."""
+    """The command-line flag of a setting.
+
+    >>> flag("data.input_size")
+    '--data.input-size'
+    """
     return "--" + name.replace("_", "-")
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
-    """The config as JSON types: nested dicts, with lists for tuples. `config_from_dict` is the way back."""
+    """Converts a config to JSON types: nested dicts, with lists for tuples. `config_from_dict` is the inverse."""
     return typing.cast(dict[str, Any], _to_json(config))
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:
-    """The config that `config_to_dict` turned into `values`. Settings that are not given have their defaults.
+    """Builds a config from the nested dict that `config_to_dict` returns. Missing settings get their defaults.
 
     Raises:
-        ConfigError: A name is no setting, or a value has the wrong type.
+        ConfigError: A setting does not exist, or a value has the wrong type.
     """
     config = _from_json(values, Config, "")
     assert isinstance(config, Config)
     return config
 
 
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flattens the nested dict of `config_to_dict` to one level, keyed by the names of the settings.
+
+    >>> flatten({"seed": 0, "data": {"input_size": [640, 640], "more_train": [{"images": "a"}]}})
+    {'seed': 0, 'data.input_size': [640, 640], 'data.more_train[0].images': 'a'}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for index, item in enumerate(value):
+                flat |= flatten(item, f"{prefix}{key}[{index}].")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def primary_name(name: str) -> str:
+    """Maps a setting of a further dataset to that of the first dataset; other names stay the same.
+
+    >>> primary_name("data.more_train[0].images")
+    'data.train.images'
+    """
+    return re.sub(r"^data\.more_(train|val)\[\d+\]", r"data.\1", name)
+
+
 def typed(value: Any) -> str:
-    """A value as typed on the command line."""
+    """A value as typed on the command line.
+
+    >>> typed((640, 0.5, None))
+    '640 0.5 None'
+    """
     if isinstance(value, tuple | list):
         return " ".join(typed(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence that found no such name: a guess at the one that was meant, where there is one."""
+    """The end of an error about an unknown name: "; did you mean ...?" if a known name is close to it."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else "."
 
@@ -53,7 +89,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(value: Any, kind: Any, name: str) -> Any:
-    """`value` as the type `kind`; `name` is the dotted name of the setting."""
+    """Converts `value` to the type `kind`; `name` is the dotted name of the setting."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _section_from_json(value, typing.cast(type, kind), f"{name}." if name else "")
@@ -72,15 +108,15 @@ def _from_json(value: Any, kind: Any, name: str) -> Any:
         return float(value)
     if kind in (int, bool, str) and type(value) is kind:
         return value
-    raise ConfigError(f"{flag(name)} {typed(value)} ({type(value).__name__}) cannot work: it must be {_describe(kind)}")
+    raise ConfigError(f"{flag(name)} must be {_describe(kind)}, got {typed(value)} ({type(value).__name__})")
 
 
 def _section_from_json(values: dict[str, Any], section: type, prefix: str) -> Any:
-    kinds = typing.get_type_hints(section)
+    kinds = typing.get_type_hints(section)  # without the ranges
     for key in values:
         if key not in kinds:
             raise ConfigError(
-                f"there is no setting {prefix}{key}{nearest(prefix + key, (prefix + kind for kind in kinds))}"
+                f"unknown setting {prefix}{key}{nearest(prefix + key, (prefix + kind for kind in kinds))}"
             )
     return section(**{key: _from_json(value, kinds[key], prefix + key) for key, value in values.items()})
 
@@ -89,12 +125,14 @@ def _describe(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(argument) for argument in arguments)
+    if dataclasses.is_dataclass(kind):
+        return "a section of settings"
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin is tuple and arguments[1:] == (...,):
-        return f"a list, of any length, of {_describe(arguments[0])}"
+        return f"a list of any length, each {_describe(arguments[0])}"
     if origin is tuple:
-        return f"{len(arguments)} values: " + " ".join(_describe(argument) for argument in arguments)
-    return {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}.get(
+        return f"{len(arguments)} values: " + ", ".join(_describe(argument) for argument in arguments)
+    return {int: "an integer", float: "a number", str: "a string", bool: "True or False", type(None): "None"}.get(
         kind, str(kind)
     )

@@ -1,12 +1,25 @@
-"""Every setting of a run, as frozen dataclasses: what it means, its unit, its source, and whether it is sound.
+"""Every setting of an experiment, as frozen dataclasses: its meaning, unit, range and source.
 
 A config file is a Python file with a function `get_config()` that returns a `Config`; `configs/` holds one for each
-experiment. The docstrings are what `--help` shows; comments name the sections (A2.2, A4, ...) of the description of the
-original implementation that they come from.
+experiment. The docstrings are what `--help` shows. Comments name the sections of docs/yolox.md that explain a default.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
+
+from yolox_jax.config.ranges import (
+    Ascending,
+    AtLeast,
+    AtMost,
+    Below,
+    Count,
+    CountOrZero,
+    Fraction,
+    MultiplesOf,
+    NonNegative,
+    NonZeroFraction,
+    Positive,
+)
 
 Variant = Literal["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
 
@@ -15,257 +28,261 @@ STRIDE = 32
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work; the message names it and says what would."""
+    """A setting is invalid; the message names it and says which values are valid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Which network. The number of classes comes from the data."""
+    """The network. The number of classes comes from the data."""
 
     variant: Variant = "yolox_s"
     """One of the seven published variants."""
     weights: str = ""
-    """Start from these weights: .pth, .safetensors, .npz, a run directory, or the name of published ones, such as
-    `yolox_s`, which are fetched. Tensors of another shape, such as the class predictions of another data set, are left
-    fresh and listed. Empty: start from scratch."""
+    """Initialize from these weights: a .pth, .safetensors or .npz file, a run directory, or the name of published
+    weights, such as `yolox_s`, which are downloaded on first use. Tensors whose shapes do not match, such as the class
+    predictions of another dataset, keep their random initialization and are listed. Empty: train from scratch."""
     freeze: tuple[str, ...] = ()
-    """Parts that are not trained, by their names in the original's state dict, with `*` for any text: such as
-    `backbone.backbone` or `head.stems.*`. Their batch norm keeps its running statistics."""
+    """Parts of the network to freeze, named as in the original's state dict, with `*` as a wildcard:
+    `backbone.backbone` or `head.stems.*`, for example. Their batch norm keeps its running statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
-    """Where one set of images and boxes lies."""
+    """One dataset: its format and where to find it."""
 
     format: Literal["coco", "voc", "yolo", "tfds", "shapes"] = "coco"
-    """Layout of the annotations. `yolo` is a data.yaml with one text file of boxes an image, as Ultralytics writes it;
-    `tfds` is a data set of TensorFlow Datasets prepared as ArrayRecord; `shapes` is the built-in generated data set,
-    made on first use."""
+    """Annotation format. `yolo`: a data.yaml and one text file of boxes per image, as Ultralytics writes them. `tfds`:
+    a TensorFlow Datasets dataset prepared as ArrayRecord. `shapes`: the built-in synthetic dataset, generated on first
+    use."""
     images: str = ""
-    """COCO: folder of the images. VOC: folder that holds Annotations, ImageSets and JPEGImages. YOLO: folder that the
-    paths in the data.yaml start from; empty for the one that it names itself. TFDS: folder of the prepared data sets;
-    empty for the library's own. Shapes: folder to generate into; empty for one in the user's cache."""
+    """COCO: the image folder. VOC: the folder that contains Annotations, ImageSets and JPEGImages. YOLO: the folder
+    that the paths in data.yaml are relative to; empty to use the one data.yaml names. TFDS: the folder of prepared
+    datasets; empty for the library's default. Shapes: the folder to generate the images in; empty for the user's
+    cache."""
     annotations: str = ""
-    """COCO: the JSON file. YOLO: the data.yaml. TFDS: name of the data set, such as `coco/2017`. Not used by the other
+    """COCO: the JSON file. YOLO: the data.yaml. TFDS: the name of the dataset, such as `coco/2017`. Unused by the other
     formats."""
     split: str = ""
-    """VOC: the list to read, such as `train` for ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of the
-    data.yaml. TFDS: a split, such as `train` or `validation[:10%]`; `val` finds `validation`. Shapes: `train` or `val`.
-    Empty for `train` or `val`, whichever is read."""
-    fraction: float = 1.0
-    """Share of the images that is used, spread evenly over the data set."""
-    difficult: Literal["use", "ignore"] = "use"  # A5
-    """VOC, TFDS: objects marked as difficult are used like any other, as the original does, or left out of training and
-    counted neither for nor against detections in evaluation."""
+    """VOC: the image list, such as `train` for ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of
+    data.yaml. TFDS: a split such as `train` or `validation[:10%]`; `val` also finds `validation`. Shapes: `train` or
+    `val`. Empty: `train` for training and `val` for evaluation."""
+    fraction: NonZeroFraction = 1.0
+    """Fraction of the images to use, spread evenly over the dataset."""
+    difficult: Literal["use", "ignore"] = "use"  # docs/yolox.md, 9.3
+    """VOC, TFDS: objects marked as difficult. `use` treats them like all others, as the original does. `ignore`
+    excludes them from training and counts them neither for nor against detections in evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
-class AugmentConfig:  # A3
-    """Random changes to training images."""
+class AugmentConfig:  # docs/yolox.md, 7
+    """Random augmentation of training images."""
 
-    mosaic_probability: float = 1.0
-    """Share of training images that are mosaics of four; the others are one letterboxed image."""
-    mosaic_geometry: Literal["centred", "corner"] = "centred"  # A0, A3.2
-    """`centred`: zoom and rotate about the middle of the mosaic and drop boxes that are hardly visible, as for the
-    published weights. `corner`: about its top-left corner, boxes unfiltered, as the original's main branch."""
-    mosaic_scale: tuple[float, float] = (0.1, 2.0)
-    """Smallest and largest zoom of a mosaic."""
-    degrees: float = 10.0
-    """Largest rotation of a mosaic either way, in degrees."""
-    translate: float = 0.1
-    """Largest shift of a mosaic either way, as a fraction of the input size."""
-    shear_degrees: float = 2.0
-    """Largest shear of a mosaic along each axis either way, in degrees."""
-    mixup_probability: float = 1.0
-    """Share of mosaics that are blended with another image; 0 turns MixUp off."""
-    mixup_scale: tuple[float, float] = (0.5, 1.5)
-    """Smallest and largest zoom of the image blended in."""
-    hsv_probability: float = 1.0
-    """Share of images whose colour is changed."""
-    hsv_gains: tuple[float, float, float] = (5.0, 30.0, 30.0)
-    """Largest shift of hue (0..180), saturation and value (0..255) either way."""
-    flip_probability: float = 0.5
-    """Share of images that are mirrored left to right."""
-    min_side_px: float = 2.0
-    """Centred mosaics: a box stays if both sides exceed this, in px of the input."""
-    min_visible: float = 0.2
-    """Centred mosaics: a box stays if more than this share of its scaled area is visible."""
-    max_aspect: float = 20.0
-    """Centred mosaics: a box stays if its longer side is less than this many times its shorter one."""
-    min_final_side_px: float = 1.0  # A3.4
-    """A box is trained on if both sides exceed this after all augmentation, in px."""
+    mosaic_probability: Fraction = 1.0
+    """Fraction of training images that are mosaics of four images; the others are single letterboxed images."""
+    mosaic_geometry: Literal["centred", "corner"] = "centred"  # docs/yolox.md, 7.3 and 10.1
+    """`centred`: zoom and rotate a mosaic about its centre and drop boxes that are barely visible, as for the published
+    weights. `corner`: about its top-left corner, keeping all boxes, as on the original's main branch."""
+    mosaic_scale: Annotated[tuple[Positive, Positive], Ascending()] = (0.1, 2.0)
+    """Smallest and largest zoom factor of a mosaic."""
+    degrees: NonNegative = 10.0
+    """Maximum rotation of a mosaic in either direction, in degrees."""
+    translate: NonNegative = 0.1
+    """Maximum shift of a mosaic in either direction, as a fraction of the input size."""
+    # Both axes shear at once: if both reach 45 degrees, the image collapses into a line; beyond that it is mirrored.
+    shear_degrees: Annotated[float, AtLeast(0), Below(45)] = 2.0
+    """Maximum shear of a mosaic along each axis in either direction, in degrees."""
+    mixup_probability: Fraction = 1.0
+    """Fraction of mosaics that are blended with another image; 0 turns MixUp off."""
+    mixup_scale: Annotated[tuple[Positive, Positive], Ascending()] = (0.5, 1.5)
+    """Smallest and largest zoom factor of the image that is blended in."""
+    hsv_probability: Fraction = 1.0
+    """Fraction of images whose colours are jittered."""
+    # The ranges of the channels in OpenCV; the shifts are drawn as int16.
+    hsv_gains: tuple[
+        Annotated[float, AtLeast(0), AtMost(180)],
+        Annotated[float, AtLeast(0), AtMost(255)],
+        Annotated[float, AtLeast(0), AtMost(255)],
+    ] = (5.0, 30.0, 30.0)
+    """Maximum shift of hue (0 to 180), saturation and value (0 to 255) in either direction."""
+    flip_probability: Fraction = 0.5
+    """Fraction of images that are flipped horizontally."""
+    min_side_px: NonNegative = 2.0
+    """Centred mosaics: drop boxes unless both sides exceed this, in px of the network input."""
+    min_visible: Fraction = 0.2
+    """Centred mosaics: drop boxes unless more than this fraction of their scaled area is visible."""
+    max_aspect: Annotated[float, AtLeast(1)] = 20.0
+    """Centred mosaics: drop boxes unless their longer side is less than this many times the shorter one."""
+    min_final_side_px: NonNegative = 1.0  # docs/yolox.md, 7.5
+    """After all augmentation: drop boxes unless both sides exceed this, in px of the network input."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which images, at which size, and how they are loaded."""
+    """The datasets, the input size, and how images are loaded."""
 
-    train: DatasetConfig = DatasetConfig(
-        images="datasets/COCO/train2017", annotations="datasets/COCO/annotations/instances_train2017.json"
-    )
-    """Images to train on."""
-    val: DatasetConfig = DatasetConfig(
-        images="datasets/COCO/val2017", annotations="datasets/COCO/annotations/instances_val2017.json"
-    )
-    """Images to evaluate on."""
+    train: DatasetConfig = DatasetConfig()
+    """Dataset to train on."""
+    val: DatasetConfig = DatasetConfig()
+    """Dataset to evaluate on."""
     more_train: tuple[DatasetConfig, ...] = ()
-    """Further data sets to train on, joined to `data.train`; classes of the same name are the same. Given in a config
+    """Further datasets to train on, joined with `data.train`; classes of the same name are merged. Set this in a config
     file."""
     more_val: tuple[DatasetConfig, ...] = ()
-    """Further data sets to evaluate on, joined to `data.val`. Given in a config file."""
+    """Further datasets to evaluate on, joined with `data.val`. Set this in a config file."""
     classes: tuple[str, ...] = ()
     """Names of the classes to train and evaluate on, in the order of the network's outputs. Objects of other classes
-    are left out; images without any stay as background. Empty: all classes of the data."""
-    input_size: tuple[int, int] = (640, 640)
+    are ignored; images left without objects are kept as background. Empty: all classes of the dataset."""
+    input_size: Annotated[tuple[int, int], MultiplesOf(STRIDE)] = (640, 640)
     """Height and width of the network input in px, multiples of 32."""
-    max_boxes: int = 120  # A3.4
-    """Objects an image can hold in training; of more, the largest are kept, and the rest counted. The original keeps
-    the first, silently."""
+    max_boxes: Count = 120  # docs/yolox.md, 7.5
+    """Maximum number of objects per training image. If there are more, the largest are kept and the others are counted
+    as dropped. The original keeps the first ones, silently."""
     augment: AugmentConfig = AugmentConfig()
-    """Random changes to training images."""
-    num_workers: int = 0
-    """Processes that load training images; 0 loads in threads of this process, which is enough on few cores."""
-    num_threads: int = 4
-    """Threads that load images in each process."""
+    """Random augmentation of training images."""
+    num_workers: CountOrZero = 0
+    """Worker processes for data loading; 0 loads in threads of the main process, which is enough on few cores."""
+    num_threads: Count = 4
+    """Data loading threads per process."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Keep training images decoded and resized to the input size, so that no JPEG is decoded in training: in memory
-    that all loading processes share, or in one file on disk that later runs find again."""
+    """Cache training images decoded and resized to the input size, so that training decodes no JPEGs. `ram`: in memory
+    shared by all workers. `disk`: in one file that later runs reuse."""
     cache_dir: str = ""
-    """Folder of the cache on disk; empty for one in the user's cache."""
+    """Folder of the disk cache; empty for the user's cache."""
     broken_images: Literal["skip", "stop"] = "skip"
-    """What an unreadable training or validation image does: be skipped and counted, or stop the run. Either way it
-    is named."""
+    """When a training or validation image cannot be read: skip and count it, or stop the run. Either way its path is
+    logged."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ScheduleConfig:  # A4
-    """Length of the run and course of the learning rate."""
+class ScheduleConfig:  # docs/yolox.md, 8.2
+    """Length of the run and learning rate schedule."""
 
-    epochs: int = 300
+    epochs: Count = 300
     """Passes over the training images."""
-    warmup_epochs: float = 5.0
-    """Epochs over which the learning rate rises from zero, quadratically."""
-    no_aug_epochs: int = 15  # A3.7
-    """Last epochs: no mosaic, no MixUp, L1 loss on, learning rate at its floor. The original runs one more than it
-    says."""
-    min_lr_ratio: float = 0.05
-    """Floor of the learning rate as a share of its peak."""
+    warmup_epochs: NonNegative = 5.0
+    """Epochs of learning rate warm-up: a quadratic rise from zero."""
+    no_aug_epochs: CountOrZero = 15  # docs/yolox.md, 7.7
+    """Final epochs without mosaic and MixUp, with the L1 loss on and the learning rate at its minimum. The original
+    runs one epoch more than its setting says."""
+    min_lr_ratio: Fraction = 0.05
+    """Minimum learning rate as a fraction of the peak."""
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:  # A4
+class OptimizerConfig:  # docs/yolox.md, 8.1
     """Stochastic gradient descent with Nesterov momentum."""
 
-    lr_per_image: float = 0.01 / 64
+    lr_per_image: Positive = 0.01 / 64
     """Peak learning rate divided by the batch size."""
-    momentum: float = 0.9
+    momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     """Nesterov momentum."""
-    weight_decay: float = 5e-4
-    """Added to the gradient of convolution kernels, times the kernel; biases and batch norm have none."""
-    clip_norm: float = 0.0
-    """Gradients are scaled down to this norm where theirs is larger; 0 leaves them alone, as the original does."""
+    weight_decay: NonNegative = 5e-4
+    """Coupled weight decay of convolution kernels; biases and batch norm parameters are not decayed."""
+    clip_norm: NonNegative = 0.0
+    """Clip gradients to this global norm; 0 turns clipping off, as in the original."""
 
 
 @dataclasses.dataclass(frozen=True)
-class AssignmentConfig:  # A2.2
+class AssignmentConfig:  # docs/yolox.md, 4
     """SimOTA label assignment."""
 
-    center_radius: float = 1.5
-    """Candidates of an object: anchors whose centre is closer than this to its centre along both axes, in strides."""
-    max_dynamic_k: int = 10
-    """Most anchors an object can have: the IoUs of its best candidates, this many, are summed to give their number."""
-    iou_cost: float = 3.0
-    """Weight of -log(IoU) in the cost of a pair; the classification cost has weight 1."""
-    outside_cost: float = 1e6
-    """Added to the cost of an anchor that is no candidate of the object."""
+    center_radius: Positive = 1.5
+    """An anchor is a candidate for an object if its centre is closer than this to the object's centre along both axes,
+    in strides."""
+    max_dynamic_k: Count = 10
+    """Maximum number of anchors per object. The number is the sum of the IoUs of this many best candidates."""
+    iou_cost: NonNegative = 3.0
+    """Weight of -log(IoU) in the matching cost; the classification cost has weight 1."""
+    outside_cost: NonNegative = 1e6
+    """Added to the cost of an anchor that is not a candidate for the object."""
 
 
 @dataclasses.dataclass(frozen=True)
-class LossConfig:  # A2.3
-    """Weights of the losses."""
+class LossConfig:  # docs/yolox.md, 5
+    """Loss weights."""
 
-    iou_weight: float = 5.0
-    """Weight of 1 - IoU squared."""
-    objectness_weight: float = 1.0
-    """Weight of the objectness cross entropy."""
-    classification_weight: float = 1.0
-    """Weight of the class cross entropy."""
-    l1_weight: float = 1.0
-    """Weight of the L1 loss in the last `schedule.no_aug_epochs`; before them it is off."""
+    iou_weight: NonNegative = 5.0
+    """Weight of the IoU loss, 1 - IoU squared."""
+    objectness_weight: NonNegative = 1.0
+    """Weight of the binary cross-entropy of objectness."""
+    classification_weight: NonNegative = 1.0
+    """Weight of the binary cross-entropy of the classes."""
+    l1_weight: NonNegative = 1.0
+    """Weight of the L1 loss in the last `schedule.no_aug_epochs`; the loss is off before them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How the step runs and what it leaves behind."""
+    """The training step, logging and checkpoints."""
 
-    batch_size: int = 64  # A0
-    """Images a step, over all devices. The published weights used 128."""
+    batch_size: Count = 64  # docs/yolox.md, 10.1
+    """Images per step over all devices. The published weights were trained with 128."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type the network computes in. Parameters, batch statistics, assignment and losses stay float32. float16 is for
-    GPUs without bfloat16 (V100) and comes with a dynamic loss scale."""
-    loss_scale: float = 65536.0  # A2.4
-    """float16: first factor of the loss, which keeps small gradients from vanishing."""
-    loss_scale_growth_steps: int = 2000
-    """float16: the loss scale doubles after this many steps without an overflow; each overflow halves it, and its step
-    changes nothing else."""
+    """Compute dtype of the network. Parameters, batch statistics, assignment and losses stay in float32. float16 is for
+    GPUs without bfloat16 (V100) and uses dynamic loss scaling."""
+    loss_scale: Positive = 65536.0  # docs/yolox.md, 6
+    """float16: initial loss scale, which keeps small gradients from underflowing."""
+    loss_scale_growth_steps: Count = 2000
+    """float16: double the loss scale after this many steps without an overflow. Each overflow halves it and skips the
+    update of that step."""
     sync_batch_norm: bool = False
-    """Normalise over the images of all devices. The original normalises over those of each device alone."""
-    accumulation_steps: int = 1
-    """Parts into which each device splits its images, computed one after another to save memory. Gradients are those
-    of the whole batch; batch norm sees a part at a time."""
+    """Compute batch norm statistics over the images of all devices. The original computes them per device."""
+    accumulation_steps: Count = 1
+    """Split each device's images into this many micro-batches and accumulate their gradients, to save memory. The
+    gradients are those of the whole batch; batch norm sees one micro-batch at a time."""
     rematerialise: Literal["none", "stage"] = "none"
-    """`stage` saves memory: the backward pass computes the features within each stage of the network (four of the
-    backbone and its stem, each CSP layer of the neck, each level of the head) again instead of keeping them, which
-    costs about another forward pass."""
+    """`stage` saves memory: the backward pass recomputes the activations within each stage of the network (the stem and
+    four stages of the backbone, each CSP layer of the neck, each level of the head) instead of storing them. This costs
+    about one more forward pass."""
     deterministic: bool = False
-    """GPUs: use kernels alone that always add in the same order, and do not try which are fastest, so that two runs are
-    equal bit for bit; slower. On CPUs they are anyway."""
+    """GPUs: use only kernels that always add in the same order, without autotuning, so that two runs are equal bit for
+    bit. Slower. On CPUs, runs are deterministic anyway."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """What a loss or gradient that is not finite does, beyond the overflows that float16 expects: stop the run, or be
-    skipped and counted. Either way the step changes no weight, and its batch and image names are kept."""
-    ema_decay: float = 0.9999  # A0, and issue 735 of the original
-    """Decay of the averaged weights; 0.9998 in the original, 0.9999 at batch 64."""
-    ema_ramp_steps: float = 2000.0  # A4
-    """The decay rises as 1 - exp(-step / this)."""
-    multiscale_px: tuple[int, int] | None = (480, 800)
-    """Smallest and largest input height drawn during training, in px, multiples of 32; None trains at one size."""
-    multiscale_interval: int = 10
-    """Steps between two draws of the size."""
-    log_interval: int = 10
-    """Steps between two lines of metrics."""
+    """When a loss or gradient is NaN or infinite, apart from the overflows that float16 expects: stop the run, or skip
+    the step and count it. Either way the step does not change the weights, and its batch and image names are saved."""
+    ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
+    """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
+    at batch size 64."""
+    ema_ramp_steps: Positive = 2000.0  # docs/yolox.md, 8.3
+    """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this))."""
+    multiscale_px: Annotated[tuple[int, int], MultiplesOf(STRIDE), Ascending()] | None = (480, 800)
+    """Smallest and largest input height for multi-scale training, in px, multiples of 32. None trains at one size."""
+    multiscale_interval: Count = 10
+    """Steps between changes of the input size in multi-scale training."""
+    log_interval: Count = 10
+    """Steps between logged metrics."""
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
-    """Where figures and pictures are shown, besides metrics.jsonl, which is always written. `wandb` and `mlflow` are
-    installed with the extra of that name: `pip install 'yolox-jax[wandb]'`."""
-    keep_checkpoints: int = 2
-    """Number of newest checkpoints kept for `--resume`, beside that of the best evaluation. One is written at the end
-    of each epoch, and where a run is interrupted."""
-    checkpoint_steps: int = 0
-    """Steps between two checkpoints within an epoch; 0 writes none for this reason."""
-    checkpoint_minutes: float = 15.0
-    """Minutes after which another checkpoint is written within an epoch; 0 writes none for this reason."""
+    """Metric writers, in addition to metrics.jsonl, which is always written. `wandb` and `mlflow` are extras: `pip
+    install 'yolox-jax[wandb]'`."""
+    keep_checkpoints: Count = 2
+    """Number of most recent checkpoints to keep for `--resume`, in addition to the one with the best AP. A checkpoint
+    is saved at the end of each epoch and when a run is interrupted."""
+    checkpoint_steps: CountOrZero = 0
+    """Also save a checkpoint every this many steps within an epoch; 0 turns this off."""
+    checkpoint_minutes: NonNegative = 15.0
+    """Also save a checkpoint every this many minutes within an epoch; 0 turns this off."""
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationConfig:  # A5
-    """How detections are made and scored."""
+class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
+    """Post-processing and evaluation."""
 
-    interval: int = 10
-    """Epochs between two evaluations of the averaged weights; in the last `schedule.no_aug_epochs` every epoch has
-    one."""
-    batch_size: int = 32
-    """Images a step of each process, split over its devices."""
-    patience: int = 0
-    """Evaluations in a row without a better AP after which training stops early; 0 never stops early."""
-    score_threshold: float = 0.01
-    """Detections below this score are dropped. Published figures use 0.001."""
-    iou_threshold: float = 0.65
-    """Of two boxes of one class that overlap more than this, non-maximum suppression keeps the better."""
-    max_detections: int = 1000
-    """Detections kept an image."""
-    num_pictures: int = 8
-    """Validation images drawn with their predictions at every evaluation."""
+    interval: Count = 10
+    """Epochs between evaluations of the EMA weights. In the last `schedule.no_aug_epochs`, every epoch is evaluated."""
+    batch_size: Count = 32
+    """Images per step of each process, split over its devices."""
+    patience: CountOrZero = 0
+    """Early stopping: stop after this many consecutive evaluations without a better AP; 0 turns it off."""
+    score_threshold: Fraction = 0.01
+    """Minimum score of a detection. Published results use 0.001."""
+    iou_threshold: NonZeroFraction = 0.65
+    """IoU threshold of non-maximum suppression."""
+    max_detections: Count = 1000
+    """Maximum number of detections per image."""
+    num_pictures: CountOrZero = 8
+    """Validation images to draw with their predictions at each evaluation."""
     losses: bool = True
-    """Compute the losses of the validation images as well, which costs a second pass of the network."""
+    """Also compute the losses on the validation images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,5 +297,5 @@ class Config:
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    seed: int = 0
-    """Weights, order of the images and every random change follow from it."""
+    seed: CountOrZero = 0
+    """Random seed for the initial weights, the order of the images and all augmentation."""

@@ -87,7 +87,7 @@ def export(
     """
     path = Path(path)
     format = _check(path, format, platforms=platforms, opset=opset, runner=runner)
-    ensure_writable_folder(path.parent, "the output folder")
+    ensure_writable_folder(path.parent, "the folder of --output,")
     # Imported here, so that the checks above do not wait for jax, and that each format needs only its own packages.
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.inference.options import resolve_class_names, resolve_input_size
@@ -123,12 +123,12 @@ def _check(
     """Check what needs neither jax nor the weights, and return the format."""
     formats: tuple[Format, ...] = get_args(Format)
     if format not in (None, *formats):
-        raise ConfigError(f"format must be {' or '.join(formats)}; got {format!r}")
+        raise ConfigError(f"--format must be {' or '.join(formats)}; got {format!r}")
     if path.suffix not in [f".{name}" for name in ([format] if format else formats)]:
-        suffixes = f".{format} for format {format}" if format else " or ".join(f".{name}" for name in formats)
-        raise ConfigError(f"{path}: the name of the output file must end in {suffixes}")
+        suffixes = f".{format} for --format {format}" if format else " or ".join(f".{name}" for name in formats)
+        raise ConfigError(f"--output must be a file name that ends in {suffixes}; got {path}")
     if path.is_dir():
-        raise ConfigError(f"{path} is a folder. Pass the name of a file")
+        raise ConfigError(f"--output {path} is a folder; pass a file name")
     file_format = next(name for name in formats if path.suffix == f".{name}")
     for option, is_set, owner in (
         ("platforms", platforms is not None, "stablehlo"),
@@ -136,8 +136,8 @@ def _check(
         ("runner", runner, "onnx"),
     ):
         if is_set and file_format != owner:
-            raise ConfigError(f"{option} applies to format {owner} only. Leave it out for {file_format}")
+            raise ConfigError(f"--{option} applies only to --format {owner}; leave it out")
     copy = path.with_name(RUNNER.name)
     if runner and copy.exists() and copy.read_bytes() != RUNNER.read_bytes():
-        raise ConfigError(f"{copy} exists and differs from the runner to be copied. Remove it, or leave out runner")
+        raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")
     return file_format

@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 import yolox_jax
 from yolox_jax.config import ConfigError
-from yolox_jax.config.checks import check_class_names, check_input_size, check_precision, check_thresholds
+from yolox_jax.config.inference_checks import (
+    check_class_names,
+    check_input_size,
+    check_precision,
+    check_thresholds,
+)
 from yolox_jax.data.letterbox import PADDING
 from yolox_jax.models.yolox import YOLOX
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
-from yolox_jax.config.checks import check_counts, check_precision, check_scales, check_thresholds
+from yolox_jax.config.inference_checks import check_counts, check_precision, check_scales, check_thresholds
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, compiled, prepared, views_of

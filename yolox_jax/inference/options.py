@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox_jax.config import ConfigError
-from yolox_jax.config.checks import check_class_names, check_input_size
+from yolox_jax.config.inference_checks import check_class_names, check_input_size
 from yolox_jax.models.yolox import VARIANTS, YOLOX
 from yolox_jax.text import shortened
 from yolox_jax.weights import published_weights, read_model

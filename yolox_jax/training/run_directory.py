@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config.checks import rules_of
 from yolox_jax.config.files import RUN_SETTINGS
-from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
+from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, primary_name
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file, write_json
 from yolox_jax.text import shortened
@@ -221,7 +220,7 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
     changed = [
         f"  {flag(name)} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in before | now
-        if rules_of(name) not in FREE_SETTINGS and _effect(name, before.get(name)) != _effect(name, now.get(name))
+        if primary_name(name) not in FREE_SETTINGS and _effect(name, before.get(name)) != _effect(name, now.get(name))
     ]
     if changed:
         raise ConfigError(
@@ -240,7 +239,7 @@ def _effect(name: str, value: object) -> object:
 def shared_settings(config: Config) -> dict[str, object]:
     """The settings that all processes of a run must share, by dotted name."""
     settings = flatten(config_to_dict(config))
-    return {name: value for name, value in settings.items() if rules_of(name) not in LOCAL_SETTINGS}
+    return {name: value for name, value in settings.items() if primary_name(name) not in LOCAL_SETTINGS}
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:

@@ -31,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yolox_jax.config.names import is_known_name, warn_if_shadowed
 from yolox_jax.data.user_cache import user_cache
 from yolox_jax.files import atomic_write, lock_file, write_json
 from yolox_jax.models import VARIANTS
@@ -49,22 +50,27 @@ logger = logging.getLogger("yolox_jax.weights")
 
 
 def resolve(weights: str | Path, *, on_progress: OnProgress | None = None) -> Path:
-    """The path of weights that are given by path or by name, fetched where needed.
+    """The path of weights given by path or by name; published weights are downloaded on first use.
 
     Args:
-        weights: a path, or the name of a published network; a file or folder of that name comes first.
-        on_progress: see `yolox_jax.weights.download.OnProgress`; not called where nothing is fetched.
+        weights: the name of a published network or a path. A name takes precedence over a file or folder of the same
+            name: `yolox_s` is the published network, `./yolox_s` the path. A `Path` object is always a path.
+        on_progress: see `yolox_jax.weights.download.OnProgress`; not called if nothing is downloaded.
 
     Raises:
-        FileNotFoundError: if a bare word is neither.
+        FileNotFoundError: a bare word is neither a published name nor an existing path.
         WeightsError: as `published_weights`.
     """
-    path = Path(weights)
-    if path.exists() or path.suffix or len(path.parts) > 1:
-        return path
-    if str(weights) in VARIANTS:
+    if is_known_name(weights, VARIANTS):
+        warn_if_shadowed(str(weights), "the published weights")
         return published_weights(str(weights), on_progress=on_progress)
-    raise FileNotFoundError(f"there is no weights file {path}, and by that name none are published: {_names()} are")
+    path = Path(weights)
+    if path.exists() or path.suffix or len(path.parts) > 1 or str(weights).startswith("."):
+        return path
+    raise FileNotFoundError(
+        f"there are no weights {path}: no such file or folder, and no published weights of that "
+        f"name. Published are {_names()}"
+    )
 
 
 def published_weights(variant: str, *, on_progress: OnProgress | None = None) -> Path:

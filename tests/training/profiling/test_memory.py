@@ -80,6 +80,6 @@ def test_the_command_names_the_largest_batch(capsys: pytest.CaptureFixture[str])
     words = ["--config", "yolox_nano", "--train.multiscale-px", "None", "--data.input-size", "32", "32"]
     assert main(["memory", *words, "--num-classes", "3", "--limit-gib", "0.03"]) == 0
     out = capsys.readouterr().out
-    assert "largest batch that fits" in out and "GiB on each device" in out
+    assert "largest batch that fits" in out and "GiB per device" in out
     assert main(["memory", *words, "--limit-gib", "-1"]) == 2
-    assert "--limit-gib -1" in capsys.readouterr().err
+    assert "--limit-gib must be finite and above 0, got -1" in capsys.readouterr().err

@@ -1,0 +1,57 @@
+"""Checks of the arguments that inference, evaluation and export share."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from yolox_jax.config import STRIDE, ConfigError
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""Dtypes that a network can compute in."""
+
+
+def check_thresholds(score_threshold: float, iou_threshold: float) -> None:
+    """Raise ConfigError if a threshold is out of range."""
+    if not 0 <= score_threshold <= 1:
+        raise ConfigError(f"invalid score threshold {score_threshold}: it must be between 0 and 1")
+    if not 0 < iou_threshold <= 1:
+        raise ConfigError(f"invalid IoU threshold {iou_threshold}: it must be above 0 and up to 1")
+
+
+def check_counts(batch_size: int, max_detections: int) -> None:
+    """Raise ConfigError if the batch size or the maximum number of detections is below 1."""
+    if batch_size < 1:
+        raise ConfigError(f"invalid batch size {batch_size}: it must be at least 1")
+    if max_detections < 1:
+        raise ConfigError(f"invalid maximum number of detections {max_detections}: it must be at least 1")
+
+
+def check_precision(precision: str) -> None:
+    """Raise ConfigError if no network can compute in this dtype."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"invalid precision {precision!r}: it must be one of {', '.join(PRECISIONS)}")
+
+
+def check_scales(scales: Sequence[float]) -> None:
+    """Raise ConfigError unless there are scales and all are positive and finite."""
+    if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
+        raise ConfigError(
+            f"invalid scales {list(scales)}: they must be one or more factors above 0, such as 1.0 and 1.25"
+        )
+
+
+def check_input_size(size: Any) -> None:
+    """Raise ConfigError unless this is a height and a width in px that the network can take."""
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ConfigError(f"invalid input size {size!r}: give height and width, such as (640, 640)")
+    height, width = size
+    if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
+        raise ConfigError(f"invalid input size {height} x {width}: height and width must be multiples of {STRIDE} px")
+
+
+def check_class_names(class_names: Sequence[str], num_classes: int) -> None:
+    """Raise ConfigError unless there is one name per class."""
+    if len(class_names) != num_classes:
+        raise ConfigError(
+            f"got {len(class_names)} class names for a network with {num_classes} classes; pass one per class"
+        )

@@ -1,0 +1,27 @@
+"""One rule for values that are either a name known to the package or a path, such as `--config` and `--weights`."""
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+logger = logging.getLogger("yolox_jax")
+
+
+def is_known_name(value: str | Path, known: Collection[str]) -> bool:
+    """Tells a known name from a path.
+
+    A string that equals a known name is that name, even if a file or folder of the same name exists: `yolox_s` is the
+    name, `./yolox_s` the path. A `Path` object is always a path.
+    """
+    return isinstance(value, str) and value in known
+
+
+def warn_if_shadowed(name: str, meaning: str) -> None:
+    """Log a warning if a known name also exists as a file or folder, which it takes precedence over.
+
+    Args:
+        name: The known name.
+        meaning: What it stands for, such as "the shipped config".
+    """
+    if Path(name).exists():
+        logger.warning("%s means %s; pass ./%s for the local file or folder", name, meaning, name)

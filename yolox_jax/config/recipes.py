@@ -1,0 +1,128 @@
+"""Complete recipes that configs share.
+
+A recipe gives every setting a value and relies on no default of the schema, so that a default changed later does not
+change the experiments recorded in `configs/`.
+"""
+
+from yolox_jax.config.settings import (
+    AssignmentConfig,
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+    Variant,
+)
+
+
+def coco_dataset(split: str) -> DatasetConfig:
+    """A split of COCO in `datasets/COCO`, with its folders as they are unpacked.
+
+    Args:
+        split: `train2017` or `val2017`.
+    """
+    return DatasetConfig(
+        format="coco",
+        images=f"datasets/COCO/{split}",
+        annotations=f"datasets/COCO/annotations/instances_{split}.json",
+        split="",
+        fraction=1.0,
+        difficult="use",
+    )
+
+
+def yolox_coco(
+    variant: Variant,
+    *,
+    input_size: tuple[int, int] = (640, 640),
+    multiscale_px: tuple[int, int] = (480, 800),
+    mosaic_probability: float = 1.0,
+    mosaic_scale: tuple[float, float] = (0.1, 2.0),
+    mixup_probability: float = 1.0,
+) -> Config:
+    """The recipe of the published YOLOX weights on COCO, at batch size 64 (docs/yolox.md, 10.1).
+
+    The arguments are what differs between the variants; their defaults are the values of the larger ones.
+
+    Args:
+        variant: The network.
+        input_size: Height and width in px for evaluation.
+        multiscale_px: Smallest and largest input height for multi-scale training, in px.
+        mosaic_probability: Fraction of training images that are mosaics.
+        mosaic_scale: Smallest and largest zoom factor of a mosaic.
+        mixup_probability: Fraction of mosaics with MixUp.
+    """
+    return Config(
+        model=ModelConfig(variant=variant, weights="", freeze=()),
+        data=DataConfig(
+            train=coco_dataset("train2017"),
+            val=coco_dataset("val2017"),
+            more_train=(),
+            more_val=(),
+            classes=(),
+            input_size=input_size,
+            max_boxes=120,
+            augment=AugmentConfig(
+                mosaic_probability=mosaic_probability,
+                mosaic_geometry="centred",
+                mosaic_scale=mosaic_scale,
+                degrees=10.0,
+                translate=0.1,
+                shear_degrees=2.0,
+                mixup_probability=mixup_probability,
+                mixup_scale=(0.5, 1.5),
+                hsv_probability=1.0,
+                hsv_gains=(5.0, 30.0, 30.0),
+                flip_probability=0.5,
+                min_side_px=2.0,
+                min_visible=0.2,
+                max_aspect=20.0,
+                min_final_side_px=1.0,
+            ),
+            num_workers=0,
+            num_threads=4,
+            cache="none",
+            cache_dir="",
+            broken_images="skip",
+        ),
+        schedule=ScheduleConfig(epochs=300, warmup_epochs=5.0, no_aug_epochs=15, min_lr_ratio=0.05),
+        optimizer=OptimizerConfig(lr_per_image=0.01 / 64, momentum=0.9, weight_decay=5e-4, clip_norm=0.0),
+        assignment=AssignmentConfig(center_radius=1.5, max_dynamic_k=10, iou_cost=3.0, outside_cost=1e6),
+        loss=LossConfig(iou_weight=5.0, objectness_weight=1.0, classification_weight=1.0, l1_weight=1.0),
+        train=TrainConfig(
+            batch_size=64,
+            precision="float32",
+            loss_scale=65536.0,
+            loss_scale_growth_steps=2000,
+            sync_batch_norm=False,
+            accumulation_steps=1,
+            rematerialise="none",
+            deterministic=False,
+            non_finite="stop",
+            ema_decay=0.9999,
+            ema_ramp_steps=2000.0,
+            multiscale_px=multiscale_px,
+            multiscale_interval=10,
+            log_interval=10,
+            loggers=("tensorboard",),
+            keep_checkpoints=2,
+            checkpoint_steps=0,
+            checkpoint_minutes=15.0,
+        ),
+        evaluation=EvaluationConfig(
+            interval=10,
+            batch_size=32,
+            patience=0,
+            score_threshold=0.01,
+            iou_threshold=0.65,
+            max_detections=1000,
+            num_pictures=8,
+            losses=True,
+        ),
+        seed=0,
+    )

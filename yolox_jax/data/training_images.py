@@ -1,0 +1,90 @@
+"""Single training images: as training reads them, with augmentation, or whole ones from across the dataset."""
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+from yolox_jax.config import Config, ConfigError
+from yolox_jax.data.dataset import Dataset
+from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.letterbox import fitted_size, letterbox
+from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
+
+logger = logging.getLogger("yolox_jax.data")
+
+
+class TrainingImage(NamedTuple):
+    """An image as the network receives it."""
+
+    name: str
+    image: UInt8[np.ndarray, "H W 3"]
+    """BGR."""
+    boxes: Float32[np.ndarray, "N 4"]
+    """x1, y1, x2, y2 in px."""
+    classes: Int32[np.ndarray, " N"]
+    content_size: tuple[int, int]
+    """Height and width in px without padding."""
+
+
+def augmented_images(dataset: Dataset, config: Config, epoch: int, count: int) -> list[TrainingImage]:
+    """The first images of an epoch, exactly as training reads them, with mosaic and all other augmentation.
+
+    Args:
+        dataset: The training set.
+        config: The config of the run.
+        epoch: Counted from 1.
+        count: The number of images.
+
+    Raises:
+        ConfigError: The epoch has fewer images.
+        DataError: No image can be read.
+    """
+    batch_size = config.train.batch_size
+    steps = steps_per_epoch(len(dataset.records), batch_size)
+    if count > steps * batch_size:
+        raise ConfigError(f"--count must be at most {steps * batch_size}, the number of images per epoch; got {count}")
+    images: list[TrainingImage] = []
+    for first in range(0, count, batch_size):
+        step, rows = (epoch - 1) * steps + first // batch_size, range(min(batch_size, count - first))
+        batch, _ = load_training_batch(dataset, config, step, rows)
+        for row, valid in enumerate(batch["valid"]):
+            centres, sides = np.split(batch["boxes"][row, valid], 2, axis=1)
+            corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
+            name = f"training_{len(images):03d}"
+            size = config.data.input_size
+            images.append(TrainingImage(name, batch["images"][row], corners, batch["classes"][row, valid], size))
+    return images
+
+
+def letterboxed_images(dataset: Dataset, input_size: tuple[int, int], count: int) -> list[TrainingImage]:
+    """Up to `count` images with objects, spread evenly over a dataset, without augmentation.
+
+    Images that cannot be read are logged and omitted.
+
+    Args:
+        dataset: The training set.
+        input_size: Height and width in px to letterbox the images to.
+        count: The number of images.
+
+    Raises:
+        ConfigError: No image has objects, or none of those chosen can be read.
+    """
+    records = [record for record in dataset.records if len(record.boxes)]
+    if not records:
+        raise ConfigError(f"the training set {dataset.name} has no objects")
+    chosen = np.unique(np.linspace(0, len(records) - 1, count).round().astype(int)).tolist()
+    images: list[TrainingImage] = []
+    for record in (records[index] for index in chosen):
+        try:
+            image, ratio = letterbox(load_image(record), input_size)
+        except BrokenImage as error:
+            logger.warning("skipping %s: %s", error.path, error.why)
+            continue
+        size, _ = fitted_size((record.height, record.width), input_size)
+        name = f"{len(images):03d}_{record.path.stem}"
+        images.append(TrainingImage(name, image, record.boxes * ratio, record.classes, size))
+    if not images:
+        raise ConfigError(f"none of the {len(chosen)} chosen images of the training set {dataset.name} can be read")
+    return images

@@ -1,0 +1,48 @@
+"""Checks, before anything is predicted, that the output files neither collide nor overwrite the sources."""
+
+import collections
+from collections.abc import Sequence
+from pathlib import Path
+
+from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.yolo_txt import label_path
+from yolox_jax.inference.input.frames import Frames
+
+
+def check_output_files(folder: Path, sources: Sequence[Frames], save: Sequence[str]) -> None:
+    """Checks the files that `predict` would write.
+
+    Args:
+        folder: The output folder.
+        sources: Images, videos and cameras.
+        save: What `predict` saves, such as `drawings` or `yolo`.
+
+    Raises:
+        ConfigError: Two sources would share an output file, or a source or its annotations would be overwritten.
+    """
+    images = [path for source in sources if source.rate is None for path in source.paths]
+    videos = [source.name for source in sources if source.rate is not None]
+    # Labels and crops are named after their images, without the suffix.
+    drawings = [path.name for path in images] + [f"{name}.mp4" for name in videos] if "drawings" in save else []
+    stems = [path.stem for path in images] + videos if "yolo" in save or "crops" in save else []
+    _check_unique(drawings)
+    _check_unique(stems)
+    originals = {path.resolve(): path for source in sources for path in source.paths}
+    for name in drawings:
+        if (original := originals.get((folder / name).resolve())) is not None:
+            raise ConfigError(f"--output {folder} would overwrite the original {original}; choose another folder")
+    for path in images if "yolo" in save else []:
+        labels = folder / "labels" / f"{path.stem}.txt"
+        if labels.exists() and labels.resolve() == label_path(path.resolve()):
+            raise ConfigError(
+                f"--output {folder} would overwrite {labels}, the annotations of {path}; choose another folder"
+            )
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ConfigError(
+            f"several sources have the same name, such as {repeated[0]}, and would overwrite each other's output. "
+            "Predict them in separate runs"
+        )
