@@ -10,7 +10,7 @@ from typing import IO
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.files import RUN_SETTINGS
-from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, primary_name
+from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, flatten, primary_name
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file, write_json
 from yolox_jax.text import shortened
@@ -240,17 +240,3 @@ def shared_settings(config: Config) -> dict[str, object]:
     """The settings that all processes of a run must share, by dotted name."""
     settings = flatten(config_to_dict(config))
     return {name: value for name, value in settings.items() if primary_name(name) not in LOCAL_SETTINGS}
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
-    """Nested settings by their dotted names: `data.input_size`, `data.more_train[0].images`."""
-    flat: dict[str, object] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for place, item in enumerate(value):
-                flat |= flatten(item, f"{prefix}{key}[{place}].")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -18,8 +18,9 @@ from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 from yolox_jax.config import ConfigError
+from yolox_jax.config.serialization import flatten
 from yolox_jax.files import atomic_write, write_json
-from yolox_jax.training.run_directory import RunDirectory, flatten
+from yolox_jax.training.run_directory import RunDirectory
 
 logger = logging.getLogger("yolox_jax.training")
 
