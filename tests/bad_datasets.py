@@ -73,7 +73,7 @@ EXPECTED = [
     ("error", "malformed entries", "image id 18 has no file_name"),
     ("error", "categories of the same name", "categories[4]"),
     ("error", "duplicate category ids", "categories[5]"),
-    ("error", "different class lists", "differ in their classes: only train has cat."),
+    ("error", "different class lists", "have different classes: only train has cat."),
     ("warning", "images that cannot be read", "truncated.jpg ends early"),
     ("warning", "images that cannot be read", "empty.jpg is an empty file"),
     ("warning", "images that cannot be read", "text.jpg is no image"),

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.cache import disk_file as cache_file
 from yolox_jax.data.cache import free_space as room
 from yolox_jax.data.cache.pixel_cache import open_cache
@@ -200,11 +200,11 @@ def test_cache_is_refused_with_figures_where_there_is_no_room(
     records: tuple[Record, ...], disk: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "free_memory", lambda: 100_000)
-    message = r"--data.cache ram: 5 images .* need .* MiB, but .* of memory can be used; --data.cache disk"
+    message = r"--data.cache ram: 5 images .* need .* MiB, but only .* of memory can be used. Use --data.cache disk"
     with pytest.raises(ConfigError, match=message), open_cache(records, RAM):
         pass
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-    message = r"--data.cache disk: 5 images .* need .* MiB, but .* is free in .*; name another --data.cache-dir"
+    message = r"--data.cache disk: 5 images .* need .* MiB, but only .* is free in .*. Pass another --data.cache-dir"
     with pytest.raises(ConfigError, match=message), open_cache(records, disk):
         pass
     assert not list(Path(disk.cache_dir).glob("*.pixels"))

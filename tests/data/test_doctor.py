@@ -184,7 +184,7 @@ VOC_EXPECTED = [
     ("error", "invalid XML", "broken.xml is no valid XML: no element found: line 1"),
     ("error", "images without annotations", "lists unknown, but there is no"),
     ("error", "images listed more than once", "train.txt lists a more than once"),
-    ("error", "missing image files", "gone.xml: there is no file"),
+    ("error", "missing image files", "gone.xml: the file "),
     ("error", "boxes with NaN or infinity", "a.xml: object 0"),
     ("error", "boxes of negative size", "a.xml: object 1 (cat)"),
     ("error", "malformed numbers", "a.xml: object 2: bndbox/xmin is 'left'"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, read_image

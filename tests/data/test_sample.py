@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from two_step import two_step_sample
 from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
 from yolox_jax.data.augment.paint import Placement, paint, seen_part
 from yolox_jax.data.cache.pixel_cache import open_cache
@@ -22,7 +22,7 @@ from yolox_jax.data.image import Pixels, read_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sample_plan import Targets
+from yolox_jax.data.sample_plan import SampleTargets
 
 PLAIN = AugmentConfig(hsv_probability=0.0, flip_probability=0.0)
 
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
     """An image and its targets."""
 
     image: np.ndarray
-    targets: Targets
+    targets: SampleTargets
 
 
 @pytest.fixture

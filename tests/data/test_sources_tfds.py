@@ -18,15 +18,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opened import open_dataset
 from prepared_tfds import example, picture, prepare, without
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
-from yolox_jax.data.dataset import DataError, Faults, fingerprint
+from yolox_jax.data.dataset import DataError, fingerprint
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import tfds_index
+from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.shapes import draw_scene
 from yolox_jax.data.sources.tfds_records import read_tfds
 from yolox_jax.training.reporting.metrics_log import read_metrics
@@ -127,7 +128,7 @@ def test_crowds_and_difficult_objects_count_for_nothing(store) -> None:
     assert [entry["iscrowd"] for entry in used.ground_truth["annotations"]] == [1, 0, 0]
     assert [entry["iscrowd"] for entry in ignored.ground_truth["annotations"]] == [1, 0, 1]
     assert used.ground_truth["annotations"][0]["area"] == pytest.approx(32 * 24), "of the box where none is given"
-    assert "without area in their image, left out: 1 (first: object 3 of 0.jpg)" in used.warnings[0]
+    assert "ignored 1 boxes without area in their image (first: object 3 of 0.jpg)" in used.warnings[0]
 
 
 def test_parts_of_a_split_hold_their_own_images(noise: Path) -> None:
@@ -286,8 +287,11 @@ def test_the_newest_version_is_read_unless_one_is_named(store) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": ""}, r"--data\.train\.annotations is empty: name the data set, such as coco/2017"),
-        ({"images": "/nowhere"}, r"--data\.train\.images: no folder /nowhere"),
+        (
+            {"annotations": ""},
+            r"--data\.train\.annotations is empty\. For .* the name of the dataset, such as coco/2017",
+        ),
+        ({"images": "/nowhere"}, r"--data\.train\.images: the folder /nowhere does not exist"),
         ({"annotations": "coco/2017"}, r"coco/2017 is not prepared in .*tfds build coco/2017 --file_format=array_reco"),
         ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(there are tiny:1\.0\.0\); "),
         ({"split": "trian"}, r"--data\.train\.split is 'trian', but tiny/1\.0\.0 has the splits train, validation"),
@@ -295,7 +299,7 @@ def test_the_newest_version_is_read_unless_one_is_named(store) -> None:
         ({"split": "train[200%:]"}, r"--data\.train\.split is 'train\[200%:\]'"),
     ],
 )
-def test_settings_that_lead_nowhere_are_named(noise: Path, changes: dict[str, str], message: str) -> None:
+def test_paths_and_splits_that_do_not_exist_are_named(noise: Path, changes: dict[str, str], message: str) -> None:
     config = DatasetConfig(format="tfds", annotations="tiny", images=str(noise))
     with pytest.raises(ConfigError, match=message):
         open_dataset(dataclasses.replace(config, **changes), "train")
@@ -314,12 +318,12 @@ def test_features_of_another_task_are_listed(store, tfds) -> None:
 def test_objects_without_a_class_are_refused_by_name(store) -> None:
     entry = example(picture(), (0, 0, 0.5, 0.5), (0, 0, 1, 1))
     entry["objects"][1]["label"] = -1
-    folder, faults = store({"train": [entry]}), Faults(keep_all=True)
+    folder, errors = store({"train": [entry]}), ErrorHandler(collect=True)
     with pytest.raises(DataError, match=r"object 1 of 0\.jpg has the label -1; the classes are 0 to 1"):
         read_tfds("tiny", "train", folder)
-    dataset = read_tfds("tiny", "train", folder, faults=faults)
+    dataset = read_tfds("tiny", "train", folder, errors=errors)
     assert dataset.records[0].classes.tolist() == [0] and len(dataset.ground_truth["annotations"]) == 1
-    assert [error.kind for error in faults.errors] == ["unknown classes"]
+    assert [error.kind for error in errors.collected] == ["unknown classes"]
 
 
 def test_boxes_in_px_are_refused(store, tfds) -> None:

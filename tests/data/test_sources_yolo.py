@@ -11,12 +11,12 @@ import PIL.Image
 import pytest
 import yaml
 
-from opened import open_dataset
 from scored_sets import score
-from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data.dataset import PARTLY_OUTSIDE, DataError, Dataset, Faults
+from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data import open_dataset
+from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, load_image
-from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources.checks import PARTLY_OUTSIDE, ErrorHandler
 from yolox_jax.data.sources.yolo_txt import label_path
 
 WIDTH, HEIGHT = 64, 48
@@ -109,12 +109,18 @@ def test_keypoints_are_no_polygon(yolo: DatasetConfig) -> None:
     np.testing.assert_array_equal(open_dataset(config, "train").records[0].boxes, [[24, 12, 40, 36]])
 
 
-def test_boxes_over_the_border_and_without_area_are_mended_and_counted(yolo: DatasetConfig) -> None:
+def test_boxes_over_the_border_and_without_area_are_repaired_and_counted(yolo: DatasetConfig) -> None:
     _labels(_root(yolo), "train/b", "0 0.1 0.5 0.5 0.5\n1 0.5 0.5 0 0.5\n0 0.5 0.5 1.000001 0.5\n")
     dataset = open_dataset(yolo, "train")
     np.testing.assert_allclose(dataset.records[0].boxes, [[0, 12, 22.4, 36], [0, 12, 64, 36]], rtol=1e-6)
-    assert "clipped to it: 1 (first: /" in dataset.warnings[1] and "train/b.txt, line 1)" in dataset.warnings[1]
-    assert "left out: 1 (first: /" in dataset.warnings[2] and "train/b.txt, line 2)" in dataset.warnings[2]
+    assert (
+        "clipped 1 boxes that extend beyond their image (first: /" in dataset.warnings[1]
+        and "train/b.txt, line 1)" in dataset.warnings[1]
+    )
+    assert (
+        "ignored 1 boxes without area in their image (first: /" in dataset.warnings[2]
+        and "train/b.txt, line 2)" in dataset.warnings[2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,9 +156,9 @@ def test_a_check_goes_on_after_unsound_lines_and_files(yolo: DatasetConfig, tmp_
     _labels(tmp_path, "train/b", "7 .5 .5 .5 .5\n0 .5 .5 .25 .5\n0 30 20 10 10\n0 .5 .5 .5 1.1\n0 .1 .5 .5 .5\n")
     (tmp_path / "labels/train/c.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "list.txt").write_text("images/train/b.jpg\nimages/train/c.jpg\ngone.jpg\n")
-    faults = Faults(keep_all=True)
-    dataset = open_dataset(_write_yaml(tmp_path, train="list.txt", nc=4), "train", faults=faults)
-    assert [error.kind for error in faults.errors] == [
+    errors = ErrorHandler(collect=True)
+    dataset = open_dataset(_write_yaml(tmp_path, train="list.txt", nc=4), "train", errors=errors)
+    assert [error.kind for error in errors.collected] == [
         "missing image files",
         "a number of classes unlike that of their names",
         "unknown category ids",
@@ -161,7 +167,7 @@ def test_a_check_goes_on_after_unsound_lines_and_files(yolo: DatasetConfig, tmp_
         "malformed labels",
     ]
     assert [len(record.boxes) for record in dataset.records] == [0, 2, 0]
-    assert [(entry.kind, entry.path.name) for entry in faults.mended] == [(PARTLY_OUTSIDE, "b.jpg")]
+    assert [(entry.kind, entry.path.name) for entry in errors.repairs] == [(PARTLY_OUTSIDE, "b.jpg")]
 
 
 def test_labels_that_are_no_text_are_refused(yolo: DatasetConfig) -> None:
@@ -331,22 +337,26 @@ def test_broken_yaml_is_named(yolo: DatasetConfig, content: bytes, message: str)
         open_dataset(yolo, "train")
 
 
-def test_settings_that_lead_nowhere_are_named(yolo: DatasetConfig) -> None:
+def test_paths_that_do_not_exist_are_named(yolo: DatasetConfig) -> None:
     for change, message in (
-        ({"annotations": ""}, r"--data\.val\.annotations is empty: name the data\.yaml"),
-        ({"annotations": str(_root(yolo))}, r"--data\.val\.annotations: no file .*; name the data\.yaml"),
-        ({"annotations": yolo.annotations, "images": "/no/such"}, r"--data\.val\.images: no folder /no/such"),
+        ({"annotations": str(_root(yolo))}, r"--data\.val\.annotations: the file .* does not exist\. .*the data\.yaml"),
+        (
+            {"annotations": yolo.annotations, "images": "/no/such"},
+            r"--data\.val\.images: the folder /no/such does not exist",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             open_dataset(DatasetConfig(format="yolo", **change), "val")
 
 
-def test_built_in_paths_of_coco_are_not_taken_for_those_of_another_format(yolo: DatasetConfig) -> None:
-    chosen = replace(DataConfig().train, format="yolo", annotations=yolo.annotations)
-    assert len(open_datasets(DataConfig(train=chosen), "train").records) == 4
+def test_coco_paths_of_a_recipe_are_not_used_for_another_format(yolo: DatasetConfig) -> None:
+    recipe = DatasetConfig(
+        images="datasets/COCO/train2017", annotations="datasets/COCO/annotations/instances_train2017.json"
+    )
+    assert len(open_dataset(replace(recipe, format="yolo", annotations=yolo.annotations)).records) == 4
     for layout, setting in (("yolo", "annotations"), ("voc", "images")):
-        with pytest.raises(ConfigError, match=rf"--data\.val\.{setting} is empty"):
-            open_datasets(DataConfig(val=replace(DataConfig().val, format=layout)), "val")
+        with pytest.raises(ConfigError, match=rf"--data\.train\.{setting} is empty"):
+            open_dataset(replace(recipe, format=layout))
 
 
 def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: DatasetConfig) -> None:

@@ -32,7 +32,7 @@ from yolox_jax.data.letterbox import PADDING, evaluation_image
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample import make_sample, new_canvases
 
-Batch = dict[str, np.ndarray]
+HostBatch = dict[str, np.ndarray]
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -67,7 +67,7 @@ class _TrainingSource:
         broken = {str(error.path): error.why for loader in loaders for error in loader.broken.values()}
         return {**batch, "broken": list(broken.items()), "dropped": dropped}
 
-    def load(self, step: int) -> tuple[Batch, list[ImageLoader], int]:
+    def load(self, step: int) -> tuple[HostBatch, list[ImageLoader], int]:
         """The batch of `step`, what each image was loaded with, and the number of objects that found no slot."""
         config, count = self._config, len(self._records)
         batch = _empty_batch(config, len(self._rows))
@@ -93,7 +93,7 @@ class _TrainingSource:
         return batch, loaders, dropped
 
 
-def _empty_batch(config: Config, images: int) -> Batch:
+def _empty_batch(config: Config, images: int) -> HostBatch:
     slots = config.data.max_boxes
     return {
         "images": np.empty((images, *config.data.input_size, 3), np.uint8),
@@ -103,7 +103,7 @@ def _empty_batch(config: Config, images: int) -> Batch:
     }
 
 
-class TrainingBatches(Iterator[Batch]):
+class TrainingBatches(Iterator[HostBatch]):
     """The batches of a run, in order; close it, or use it in a `with`, to stop its threads and processes."""
 
     def __init__(self, batches: Iterator[dict[str, Any]], broken_images: Literal["skip", "stop"]) -> None:
@@ -114,7 +114,7 @@ class TrainingBatches(Iterator[Batch]):
         self.num_dropped = 0
         """Objects that found no slot in their image so far."""
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> HostBatch:
         batch = dict(next(self._batches))
         self.num_dropped += batch.pop("dropped")
         for path, why in batch.pop("broken"):
@@ -182,7 +182,7 @@ def training_batches(
 
 def load_training_batch(
     dataset: Dataset, config: Config, step: int, rows: range, cache: PixelCache | None = None
-) -> tuple[Batch, list[str]]:
+) -> tuple[HostBatch, list[str]]:
     """The batch of one step once more, as `training_batches` gives it, and the paths of the images that it is made of.
 
     Arguments as for `training_batches`; `step` counts from 0. Broken images are reported as there.
@@ -236,7 +236,7 @@ def evaluation_batches(
     indices: Sequence[int] | None = None,
     broken_images: Literal["skip", "stop"] = "skip",
     num_threads: int = 4,
-) -> Iterator[Batch]:
+) -> Iterator[HostBatch]:
     """Every image once, in order, letterboxed as in the original's evaluation (SPEC A3.9).
 
     Args:
@@ -269,7 +269,7 @@ def evaluation_batches(
         loading = next(batches, [])
         for first in firsts:
             pending, loading = loading, next(batches, [])  # the next batch loads while this one is used
-            batch: Batch = {
+            batch: HostBatch = {
                 "images": np.full((batch_size, *input_size, 3), PADDING, np.uint8),
                 "ratios": np.ones(batch_size, np.float32),
                 "indices": np.full(batch_size, -1, np.int32),

@@ -13,7 +13,7 @@ from yolox_jax.data.augment.paint import Placement, paint
 from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.sample_plan import Plan, Targets, plan_sample
+from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, plan_sample
 
 
 class Canvases(NamedTuple):
@@ -38,7 +38,7 @@ def make_sample(
     seed: tuple[int, ...],
     canvases: Canvases,
     out: UInt8[np.ndarray, "H W 3"],
-) -> Targets:
+) -> SampleTargets:
     """Make the training sample around one image, drawn into `out`.
 
     Args:
@@ -74,7 +74,7 @@ def make_sample(
         return plan.targets
 
 
-def _draw_mosaic(plan: Plan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
+def _draw_mosaic(plan: SamplePlan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
     def load(placement: Placement) -> Pixels:
         return loader.pixels(placement, (out.shape[0], out.shape[1]))
 
@@ -92,7 +92,7 @@ def _draw_mosaic(plan: Plan, loader: ImageLoader, canvases: Canvases, out: UInt8
         shift_hsv(canvas, plan.shifts, out)
 
 
-def _draw_whole(plan: Plan, loader: ImageLoader, out: UInt8[np.ndarray, "H W 3"]) -> None:
+def _draw_whole(plan: SamplePlan, loader: ImageLoader, out: UInt8[np.ndarray, "H W 3"]) -> None:
     """As evaluation shows images, but for colour and mirroring."""
     size = (out.shape[0], out.shape[1])
     image = loader.fitted(plan.record_index, size)

@@ -21,7 +21,7 @@ from yolox_jax.data.dataset import Record
 from yolox_jax.data.letterbox import fitted_size
 
 
-class Targets(NamedTuple):
+class SampleTargets(NamedTuple):
     """The objects of a sample in G slots, of which the first are filled."""
 
     boxes: Float32[np.ndarray, "G 4"]
@@ -32,7 +32,7 @@ class Targets(NamedTuple):
     """Objects that found no slot."""
 
 
-class Plan(NamedTuple):
+class SamplePlan(NamedTuple):
     """How to draw a sample."""
 
     record_index: int
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     """Of hue, saturation and value; None leaves the colour alone."""
     mirrored: bool
     """Whether the sample is mirrored left to right; in `tiles` and `partner` it is already."""
-    targets: Targets
+    targets: SampleTargets
 
 
 def plan_sample(
@@ -57,7 +57,7 @@ def plan_sample(
     mosaic: bool,
     config: DataConfig,
     rng: np.random.Generator,
-) -> Plan:
+) -> SamplePlan:
     """Draw the training sample around one image.
 
     Args:
@@ -82,7 +82,7 @@ def plan_sample(
             objects = objects.mirrored(size[1])
             tiles = [tile.mirrored(size[1]) for tile in tiles]
             partner = partner and partner.mirrored(size[1])
-        return Plan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _targets(objects, config))
+        return SamplePlan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _to_targets(objects, config))
 
     index, record = find(index)
     fitted, ratio = fitted_size((record.height, record.width), size)
@@ -92,7 +92,7 @@ def plan_sample(
         objects = objects.mirrored(fitted[1])
     # Where truncation made the image one px too small for the input, letterboxing stretches it again.
     objects = objects._replace(boxes=objects.boxes * np.float32(fitted_size(fitted, size)[1]))
-    return Plan(index, (), None, shifts, mirrored, _targets(objects, config))
+    return SamplePlan(index, (), None, shifts, mirrored, _to_targets(objects, config))
 
 
 def _plan_mosaic(
@@ -124,7 +124,7 @@ def _draw_finish(
     return shifts, bool(rng.random() < augment.flip_probability)
 
 
-def _targets(objects: Objects, config: DataConfig) -> Targets:
+def _to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
     """The objects that are large enough, in their slots (SPEC A3.4); of too many, the largest."""
     boxes, classes = objects
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -137,4 +137,4 @@ def _targets(objects: Objects, config: DataConfig) -> Targets:
     slot_boxes[: len(kept), :2] = (boxes[kept, :2] + boxes[kept, 2:]) * np.float32(0.5)
     slot_boxes[: len(kept), 2:] = sides[kept]
     slot_classes[: len(kept)] = classes[kept]
-    return Targets(slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept), num_dropped)
+    return SampleTargets(slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept), num_dropped)

@@ -15,7 +15,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage
-from yolox_jax.data.pipeline import Batch, TrainingBatches, training_batches
+from yolox_jax.data.pipeline import HostBatch, TrainingBatches, training_batches
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps, batch_like
 from yolox_jax.training.distributed import agree
@@ -110,7 +110,7 @@ class Loop:
         meter.add(metrics)
         return state
 
-    def _next(self, batches: TrainingBatches, state: TrainState, progress: Progress, meter: Meter) -> Batch:
+    def _next(self, batches: TrainingBatches, state: TrainState, progress: Progress, meter: Meter) -> HostBatch:
         """The next batch. Where the images are gone, what was trained so far is saved before the run ends."""
         try:
             return next(batches)

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import user_cache
 from yolox_jax.models import VARIANTS
 from yolox_jax.weights.coco_names import COCO_NAMES
 from yolox_jax.weights.download import OnProgress, download

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from opened import open_dataset
 from saved_runs import differing_parts
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.losses import detection_loss
 from yolox_jax.models.yolox import create_model

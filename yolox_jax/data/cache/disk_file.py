@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.cache.free_space import check_room
+from yolox_jax.data.cache.free_space import check_free_space
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
 
@@ -82,7 +82,7 @@ def _make(
             return broken
         for left in folder.glob(f".{stem}-*"):  # by a process that was killed
             left.unlink()
-        check_room(num_bytes, len(records), size, folder)
+        check_free_space(num_bytes, len(records), size, folder)
         descriptor, name = tempfile.mkstemp(prefix=f".{stem}-", dir=folder)
         try:
             if hasattr(os, "posix_fallocate"):  # not on macOS

@@ -13,7 +13,7 @@ MOST_OF_THE_MEMORY = 0.9
 """A cache that would take more of the free memory than this is refused: training needs some too."""
 
 
-def check_room(num_bytes: int, num_images: int, size: tuple[int, int], place: Literal["memory"] | Path) -> None:
+def check_free_space(num_bytes: int, num_images: int, size: tuple[int, int], place: Literal["memory"] | Path) -> None:
     """Refuse a cache that does not fit.
 
     Args:
@@ -27,18 +27,19 @@ def check_room(num_bytes: int, num_images: int, size: tuple[int, int], place: Li
     """
     if place == "memory":
         free, where, kind = int(MOST_OF_THE_MEMORY * free_memory()), "of memory can be used", "ram"
-        instead = "--data.cache disk keeps them on disk instead"
+        instead = "Use --data.cache disk to keep them on disk"
     else:
         free, where, kind = shutil.disk_usage(place).free, f"is free in {place}", "disk"
-        instead = "name another --data.cache-dir"
+        instead = "Pass another --data.cache-dir"
     if num_bytes > free:
         raise ConfigError(
-            f"--data.cache {kind}: {num_images} images of at most {size[1]}x{size[0]} px need {for_people(num_bytes)}, "
-            f"but {for_people(free)} {where}; {instead}, or --data.cache none decodes them each time"
+            f"--data.cache {kind}: {num_images} images of at most {size[1]}x{size[0]} px need "
+            f"{format_bytes(num_bytes)}, but only {format_bytes(free)} {where}. {instead}, or use --data.cache none to "
+            "decode them each time."
         )
 
 
-def for_people(num_bytes: int) -> str:
+def format_bytes(num_bytes: int) -> str:
     """A number of bytes, in GiB or MiB."""
     return f"{num_bytes / 2**30:.3g} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.3g} MiB"
 

@@ -19,11 +19,11 @@ from jaxtyping import Int64, UInt8
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.cache.disk_file import Broken, open_cache_file
-from yolox_jax.data.cache.free_space import check_room, for_people
+from yolox_jax.data.cache.free_space import check_free_space, format_bytes
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
-from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import user_cache
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -88,7 +88,7 @@ def open_cache(
         return _fill(descriptor, records, config.input_size, sizes, on_image)
 
     if config.cache == "ram":
-        check_room(num_bytes, len(records), config.input_size, "memory")
+        check_free_space(num_bytes, len(records), config.input_size, "memory")
         with _shared_memory() as (descriptor, path):
             os.ftruncate(descriptor, max(num_bytes, 1))
             broken = fill(descriptor)
@@ -139,7 +139,7 @@ def _fill(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return None
 
-    logger.info("decoding %d images into the cache, %s", len(records), for_people(int(offsets[-1])))
+    logger.info("decoding %d images into the cache, %s", len(records), format_bytes(int(offsets[-1])))
     step = max(len(records) // 10, 1)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:

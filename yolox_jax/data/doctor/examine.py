@@ -7,17 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.config import DataConfig
-from yolox_jax.data.dataset import (
-    NO_AREA,
-    OUTSIDE,
-    PARTLY_OUTSIDE,
-    DataError,
-    Dataset,
-    Faults,
-    Mended,
-    Record,
-    check_same_classes,
-)
+from yolox_jax.data.dataset import DataError, Dataset, Record, check_same_classes
 from yolox_jax.data.doctor.annotations import (
     FINEST_STRIDE_PX,
     count_boxes,
@@ -28,6 +18,7 @@ from yolox_jax.data.doctor.annotations import (
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, found
 from yolox_jax.data.doctor.images import image_findings, look_at_images
 from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources.checks import NO_AREA, OUTSIDE, PARTLY_OUTSIDE, ErrorHandler, Repair
 from yolox_jax.data.sources.coco import AREA_OF_BOX, REPEATED_ID
 
 SIZE_BOUNDS_PX = {"below 8 px": FINEST_STRIDE_PX, "stride 8": 64, "stride 16": 128, "stride 32": np.inf}
@@ -88,14 +79,14 @@ def examine(config: DataConfig, *, quick: bool, on_progress: Callable[[int, int]
     Raises:
         ConfigError: a setting that leads nowhere.
     """
-    faults: dict[Split, Faults] = {split: Faults(keep_all=True) for split in BOTH}
+    errors: dict[Split, ErrorHandler] = {split: ErrorHandler(collect=True) for split in BOTH}
     opened: dict[Split, Dataset] = {}
     for split in BOTH:
-        with faults[split]:
-            opened[split] = open_datasets(config, split, faults=faults[split])
-    findings = _errors(faults)
+        with errors[split]:
+            opened[split] = open_datasets(config, split, errors=errors[split])
+    findings = _errors(errors)
     for split, dataset in opened.items():
-        findings += [*_mended(faults[split].mended, dataset, split), *findings_of_split(dataset, split, config)]
+        findings += [*_mended(errors[split].repairs, dataset, split), *findings_of_split(dataset, split, config)]
     if len(opened) == len(BOTH):
         findings += [*_different_classes(opened), *findings_between(opened["train"], opened["val"])]
     images = [(split, record) for split, dataset in opened.items() for record in dataset.records]
@@ -106,11 +97,11 @@ def examine(config: DataConfig, *, quick: bool, on_progress: Callable[[int, int]
     return Report(tuple(findings), statistics)
 
 
-def _errors(faults: dict[Split, Faults]) -> list[Finding]:
+def _errors(errors: dict[Split, ErrorHandler]) -> list[Finding]:
     """What ends the reading; entries that all splits read, such as the XML files of VOC, stand there once."""
     splits_of: dict[tuple[str, str], list[Split]] = {}
     for split in BOTH:
-        for error in faults[split].errors:
+        for error in errors[split].collected:
             for text in error.each:
                 splits_of.setdefault((error.kind, text), []).append(split)
     cases: dict[tuple[str, tuple[Split, ...]], list[Case]] = {}
@@ -120,7 +111,7 @@ def _errors(faults: dict[Split, Faults]) -> list[Finding]:
     return [finding for key, listed in cases.items() for finding in found(*key, "error", advice, listed)]
 
 
-def _mended(mended: Sequence[Mended], dataset: Dataset, split: Split) -> list[Finding]:
+def _mended(mended: Sequence[Repair], dataset: Dataset, split: Split) -> list[Finding]:
     records = {record.path: record for record in dataset.records}
     used = [entry for entry in mended if entry.path in records]  # not all are, of a fraction of the images
     findings = []
@@ -136,12 +127,12 @@ def _mended(mended: Sequence[Mended], dataset: Dataset, split: Split) -> list[Fi
     return findings
 
 
-def _overhang(entry: Mended, record: Record) -> float:
+def _overhang(entry: Repair, record: Record) -> float:
     x1, y1, x2, y2 = entry.box_xyxy
     return max(-x1, -y1, x2 - record.width, y2 - record.height)
 
 
-def _case_of_mended(entry: Mended, records: dict[Path, Record]) -> Case:
+def _case_of_mended(entry: Repair, records: dict[Path, Record]) -> Case:
     record, (x1, y1, x2, y2) = records[entry.path], entry.box_xyxy
     text = f"{entry.where}: from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) in an image of {record.width}x{record.height} px"
     return Case(text, (record,), (entry.box_xyxy,))

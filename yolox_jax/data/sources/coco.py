@@ -6,15 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from yolox_jax.data.dataset import (
-    STOP_AT_FIRST,
-    BoxTally,
-    DataError,
-    Dataset,
-    Faults,
-    Record,
-    check_images_exist,
-)
+from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler, check_images_exist
 from yolox_jax.data.sources.ground_truth import coco_layout
 from yolox_jax.data.sources.json_file import is_number, read_json
 
@@ -22,7 +15,9 @@ AREA_OF_BOX, REPEATED_ID = "annotations without an area of their own", "duplicat
 """Kinds of annotations that are mended."""
 
 
-def read_coco(images: Path, annotations: Path, *, setting: str = "--data", faults: Faults = STOP_AT_FIRST) -> Dataset:
+def read_coco(
+    images: Path, annotations: Path, *, setting: str = "--data", errors: ErrorHandler = RAISE_AT_FIRST
+) -> Dataset:
     """Read a COCO annotation file and check all of it (SPEC A3.1).
 
     Classes are the category ids in ascending order. Boxes are clipped to their image; those without an area are left
@@ -34,37 +29,37 @@ def read_coco(images: Path, annotations: Path, *, setting: str = "--data", fault
         images: folder that the `file_name` of every image is relative to.
         annotations: the JSON file.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about unsound entries.
+        errors: what to do about unsound entries.
 
     Raises:
         DataError: naming the file and the entry that is wrong.
     """
     content = _load(annotations)
-    names = _categories(content["categories"], annotations, faults)
-    rows = _images(content["images"], annotations, faults)
+    names = _categories(content["categories"], annotations, errors)
+    rows = _images(content["images"], annotations, errors)
     unannotated = () if "annotations" in content else ("there is no list 'annotations', so nothing to score against",)
-    by_image = _group(content.get("annotations", []), rows, names, annotations, faults)
+    by_image = _group(content.get("annotations", []), rows, names, annotations, errors)
     rows = {key: row for key, row in rows.items() if row}
     by_image = {key: by_image[key] for key in rows}
-    mended = _mend_areas(by_image, rows, images, faults)
-    if faults.keep_all:  # ids are given anew, so that training need not know
-        _note_repeated_ids(by_image, rows, images, faults)
-    with faults:
+    mended = _repair_areas(by_image, rows, images, errors)
+    if errors.collect:  # ids are given anew, so that training need not know
+        _note_repeated_ids(by_image, rows, images, errors)
+    with errors:
         check_images_exist(
             {images / row["file_name"]: f"image id {key}" for key, row in rows.items()},
             str(annotations),
             f"{setting}.images",
         )
     rank = {category: index for index, category in enumerate(names)}
-    tally = BoxTally(faults)
-    records = tuple(_record(images, row, by_image[key], rank, tally) for key, row in rows.items())
+    cleaner = BoxCleaner(errors)
+    records = tuple(_record(images, row, by_image[key], rank, cleaner) for key, row in rows.items())
     return Dataset(
         name=annotations.stem,
         class_names=tuple(names.values()),
         category_ids=tuple(names),
         records=records,
         ground_truth=_ground_truth(rows, by_image, names),
-        warnings=(*tally.warnings(), *mended, *unannotated),
+        warnings=(*cleaner.warnings(), *mended, *unannotated),
     )
 
 
@@ -84,13 +79,13 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _categories(entries: list[Any], path: Path, faults: Faults) -> dict[int, str]:
+def _categories(entries: list[Any], path: Path, errors: ErrorHandler) -> dict[int, str]:
     """Names by category id, ids ascending."""
     names: dict[int, str] = {}
     ids: dict[str, int] = {}
     for number, entry in enumerate(entries):
         where = f"{path}: categories[{number}]"
-        with faults:
+        with errors:
             category = _integer(entry, "id", where)
             if category in names:
                 raise DataError(
@@ -113,11 +108,11 @@ def _categories(entries: list[Any], path: Path, faults: Faults) -> dict[int, str
     return dict(sorted(names.items()))
 
 
-def _images(entries: list[Any], path: Path, faults: Faults) -> dict[int, dict[str, Any]]:
+def _images(entries: list[Any], path: Path, errors: ErrorHandler) -> dict[int, dict[str, Any]]:
     """Image entries by id, in the order of the file; empty where unsound, so that their annotations are known."""
     rows: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
-        with faults:
+        with errors:
             key = _integer(entry, "id", f"{path}: images[{number}]")
             if key in rows:
                 raise DataError(
@@ -144,7 +139,7 @@ def _row(key: int, entry: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _group(
-    entries: list[Any], rows: dict[int, dict[str, Any]], names: dict[int, str], path: Path, faults: Faults
+    entries: list[Any], rows: dict[int, dict[str, Any]], names: dict[int, str], path: Path, errors: ErrorHandler
 ) -> dict[int, list[dict[str, Any]]]:
     """Checked annotations by image id."""
     by_image: dict[int, list[dict[str, Any]]] = {key: [] for key in rows}
@@ -152,7 +147,7 @@ def _group(
         where = f"{path}: annotations[{number}]"
         if isinstance(entry, dict) and "id" in entry:
             where = f"{path}: annotation id {entry['id']}"
-        with faults:
+        with errors:
             annotation = _annotation(entry, number, rows, names, where)
             by_image[annotation["image_id"]].append(annotation)
     return by_image
@@ -184,8 +179,8 @@ def _annotation(
     }  # fmt: skip
 
 
-def _mend_areas(
-    by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]], images: Path, faults: Faults
+def _repair_areas(
+    by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]], images: Path, errors: ErrorHandler
 ) -> tuple[str, ...]:
     """Put the area of the box where an annotation has none (converters leave it out, or write 0), and count these."""
     count, first = 0, ""
@@ -196,16 +191,16 @@ def _mend_areas(
                 continue
             entry["area"] = area_of_box
             where = f"annotation id {entry['source_id']}, {rows[image]['file_name']}"
-            faults.mend(AREA_OF_BOX, where, images / rows[image]["file_name"], _corners(entry["bbox"]))
+            errors.note_repair(AREA_OF_BOX, where, images / rows[image]["file_name"], _corners(entry["bbox"]))
             first = first or where
             count += 1
     if not count:
         return ()
-    return (f"annotations whose area is missing or not above 0, taken from their box: {count} (first: {first})",)
+    return (f"used the area of the box for {count} annotations whose area is missing or not above 0 (first: {first})",)
 
 
 def _note_repeated_ids(
-    by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]], images: Path, faults: Faults
+    by_image: dict[int, list[dict[str, Any]]], rows: dict[int, dict[str, Any]], images: Path, errors: ErrorHandler
 ) -> None:
     seen: set[str] = set()
     for image, entries in by_image.items():
@@ -213,7 +208,7 @@ def _note_repeated_ids(
             name = repr(entry["source_id"])
             if name in seen:
                 where = f"annotation id {name}, {rows[image]['file_name']}"
-                faults.mend(REPEATED_ID, where, images / rows[image]["file_name"], _corners(entry["bbox"]))
+                errors.note_repair(REPEATED_ID, where, images / rows[image]["file_name"], _corners(entry["bbox"]))
             seen.add(name)
 
 
@@ -249,14 +244,14 @@ def _integer(entry: Any, key: str, where: str) -> int:
 
 
 def _record(
-    folder: Path, row: dict[str, Any], annotations: list[dict[str, Any]], rank: dict[int, int], tally: BoxTally
+    folder: Path, row: dict[str, Any], annotations: list[dict[str, Any]], rank: dict[int, int], cleaner: BoxCleaner
 ) -> Record:
     objects = [entry for entry in annotations if not entry["iscrowd"] and "ignore" not in entry]
     boxes = np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     where = [f"annotation id {entry['source_id']}, {row['file_name']}" for entry in objects]
     path = folder / row["file_name"]
-    boxes, keep = tally.clean(boxes, row["height"], row["width"], where, path)
+    boxes, keep = cleaner.clean(boxes, row["height"], row["width"], where, path)
     return Record(
         path=path,
         image_id=row["id"],

@@ -55,7 +55,9 @@ def open_builder(name: str, data_dir: Path | None, setting: str) -> Any:
     import tensorflow_datasets as tfds
 
     if data_dir is not None and not data_dir.is_dir():
-        raise ConfigError(f"{setting}.images: no folder {data_dir}; name the folder of the prepared data sets")
+        raise ConfigError(
+            f"{setting}.images: the folder {data_dir} does not exist. Pass the folder of the prepared datasets."
+        )
     root = data_dir or Path(tfds.core.constants.DATA_DIR).expanduser()
     folder = _find_folder(name, root, setting)
     try:

@@ -18,7 +18,7 @@ from yolox_jax.data.dataset import DataError
 from yolox_jax.data.header import read_header
 from yolox_jax.data.image import BrokenImage, decode_image
 from yolox_jax.data.sources.tfds_files import describe_files, example_parser, stored_examples
-from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import user_cache
 
 VERSION = 1
 """Of the content of an index; another one is made anew."""

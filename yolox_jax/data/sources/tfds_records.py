@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from yolox_jax.config import ConfigError
-from yolox_jax.data.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler
 from yolox_jax.data.sources.ground_truth import coco_layout, rows_of
 from yolox_jax.data.sources.tfds_files import (
     TfdsArchive,
@@ -27,7 +27,7 @@ def read_tfds(
     *,
     difficult: Literal["use", "ignore"] = "use",
     setting: str = "--data",
-    faults: Faults = STOP_AT_FIRST,
+    errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
     """Read one split of a data set with the features `image` and `objects` (`bbox`, `label`), such as `coco/2017`.
 
@@ -42,14 +42,12 @@ def read_tfds(
         data_dir: folder of the prepared data sets; None for the library's own.
         difficult: whether objects marked `is_difficult` are used, or counted neither for nor against detections.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about objects that are unsound.
+        errors: what to do about objects that are unsound.
 
     Raises:
         ConfigError: the library or the data set is missing, is in another format, has no such split, or no boxes.
         DataError: data files that are missing or cannot be read, or objects that are unsound.
     """
-    if not name:
-        raise ConfigError(f"{setting}.annotations is empty: name the data set, such as coco/2017")
     check_installed(setting)
     builder = open_builder(name, data_dir, setting)
     class_names = check_features(builder, setting)
@@ -59,15 +57,15 @@ def read_tfds(
     if index.boxes.max(initial=0.0) > 2.0:
         raise DataError(f"{where}: boxes reach to {index.boxes.max():g}; they must be fractions of their image")
     left_out = index.crowds | index.difficult if difficult == "ignore" else index.crowds
-    tally, archive = BoxTally(faults), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
-    records, annotations = _records(index, left_out, len(class_names), where, archive, tally)
+    cleaner, archive = BoxCleaner(errors), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
+    records, annotations = _records(index, left_out, len(class_names), where, archive, cleaner)
     return Dataset(
         name=str(where),
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=records,
         ground_truth=coco_layout(rows_of(records), annotations, dict(enumerate(class_names, start=1))),
-        warnings=(*tally.warnings(), *_turned(index)),
+        warnings=(*cleaner.warnings(), *_turned(index)),
     )
 
 
@@ -77,7 +75,7 @@ def _records(
     num_classes: int,
     where: Path,
     archive: TfdsArchive,
-    tally: BoxTally,
+    cleaner: BoxCleaner,
 ) -> tuple[tuple[Record, ...], list[dict[str, Any]]]:
     """The records, and the annotations of the ground truth, which has what is left out of them as crowds."""
     records: list[Record] = []
@@ -94,10 +92,10 @@ def _records(
         objects, path = slice(end - count, end), where / name.lstrip("/")
         boxes = turn_boxes(index.boxes[objects], orientation) * (width, height, width, height)
         called = [f"object {number} of {name}" for number in range(count)]
-        boxes, keep = tally.clean(boxes, height, width, called, path)
+        boxes, keep = cleaner.clean(boxes, height, width, called, path)
         labels = index.labels[objects]
         known = (labels >= 0) & (labels < num_classes)
-        with tally.faults:
+        with cleaner.errors:
             if not known.all():
                 first = int(known.argmin())
                 raise DataError(

@@ -11,15 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.dataset import (
-    STOP_AT_FIRST,
-    BoxTally,
-    DataError,
-    Dataset,
-    Faults,
-    Record,
-    check_images_exist,
-)
+from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler, check_images_exist
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -44,7 +37,7 @@ def read_voc(
     *,
     difficult: Literal["use", "ignore"] = "use",
     setting: str = "--data",
-    faults: Faults = STOP_AT_FIRST,
+    errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
     """Read one split of a Pascal VOC data set.
 
@@ -57,7 +50,7 @@ def read_voc(
         difficult: whether objects marked as difficult count like any other (SPEC A5), or are left out of the records
             and are crowds in the ground truth, which excuse any number of detections.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about unsound entries.
+        errors: what to do about unsound entries.
 
     Raises:
         ConfigError: a folder or list that is not there.
@@ -69,17 +62,17 @@ def read_voc(
                 f"{setting}.images: {root} has no folder {folder}; for VOC, name the folder that holds Annotations, "
                 "ImageSets and JPEGImages"
             )
-    stems = _read_split(root, split, setting, faults)
+    stems = _read_split(root, split, setting, errors)
     files = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
-    with faults:
+    with errors:
         _check_annotated(stems, files, f"{root}/ImageSets/Main/{split}.txt", f"{root}/Annotations")
-    annotations = _read_annotations(files, faults)
+    annotations = _read_annotations(files, errors)
     stems = [stem for stem in stems if stem in annotations]
     class_names = tuple(sorted({name for annotation in annotations.values() for name in annotation.names}))
-    paths = _image_paths(root / "JPEGImages", stems, setting, faults)
-    tally = BoxTally(faults)
+    paths = _image_paths(root / "JPEGImages", stems, setting, errors)
+    cleaner = BoxCleaner(errors)
     whole = [
-        _record(paths[stem], number, annotations[stem], class_names, tally)
+        _record(paths[stem], number, annotations[stem], class_names, cleaner)
         for number, stem in enumerate(stems, start=1)
     ]
     left_out = [mask & (difficult == "ignore") for _, mask in whole]
@@ -92,11 +85,11 @@ def read_voc(
         category_ids=tuple(category_ids),
         records=records,
         ground_truth=ground_truth_of(records, dict(zip(category_ids, class_names, strict=True)), ignored),
-        warnings=tally.warnings(),
+        warnings=cleaner.warnings(),
     )
 
 
-def _read_split(root: Path, split: str, setting: str, faults: Faults) -> list[str]:
+def _read_split(root: Path, split: str, setting: str, errors: ErrorHandler) -> list[str]:
     lists = root / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not path.is_file():
@@ -108,7 +101,7 @@ def _read_split(root: Path, split: str, setting: str, faults: Faults) -> list[st
         raise DataError(f"{path} is no text: {error}", kind="invalid list of images") from error
     # The lists of single classes carry a second column, which says whether the class is in the image.
     stems = [line.split()[0] for line in lines if line.strip()]
-    with faults:
+    with errors:
         twice = sorted(stem for stem, count in collections.Counter(stems).items() if count > 1)
         if twice:
             each = [f"{path} lists {stem} more than once; every image may stand there once" for stem in twice]
@@ -127,15 +120,15 @@ def _check_annotated(stems: list[str], files: dict[str, Path], listed_in: str, f
         )
 
 
-def _read_annotations(files: dict[str, Path], faults: Faults) -> dict[str, _Annotation]:
+def _read_annotations(files: dict[str, Path], errors: ErrorHandler) -> dict[str, _Annotation]:
     annotations = {}
     for stem, path in files.items():
-        with faults:
-            annotations[stem] = _read_xml(path, faults)
+        with errors:
+            annotations[stem] = _read_xml(path, errors)
     return annotations
 
 
-def _read_xml(path: Path, faults: Faults) -> _Annotation:
+def _read_xml(path: Path, errors: ErrorHandler) -> _Annotation:
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two: encodings
@@ -148,7 +141,7 @@ def _read_xml(path: Path, faults: Faults) -> _Annotation:
         )
     annotation = _Annotation(int(height), int(width), [], [], [], [])
     for number, entry in enumerate(root.iter("object")):
-        with faults:
+        with errors:
             name, box = _read_object(entry, f"{path}: object {number}")
             annotation.numbers.append(number)
             annotation.names.append(name)
@@ -181,22 +174,22 @@ def _number(element: ElementTree.Element, tag: str, where: str) -> float:
     return value
 
 
-def _image_paths(folder: Path, stems: list[str], setting: str, faults: Faults) -> dict[str, Path]:
+def _image_paths(folder: Path, stems: list[str], setting: str, errors: ErrorHandler) -> dict[str, Path]:
     """The image of each annotation goes by the name of the XML file; what the file itself says is often another's."""
     found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
     paths = {stem: found.get(stem, folder / f"{stem}.jpg") for stem in stems}
-    with faults:
+    with errors:
         check_images_exist({path: f"{stem}.xml" for stem, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
     return paths
 
 
 def _record(
-    path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], tally: BoxTally
+    path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], cleaner: BoxCleaner
 ) -> tuple[Record, Bool[np.ndarray, " N"]]:
     """The image with all its objects, and which of them are difficult."""
     boxes = np.array(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     where = [f"object {index} of {path.stem}.xml" for index in annotation.numbers]
-    boxes, keep = tally.clean(boxes, annotation.height, annotation.width, where, path)
+    boxes, keep = cleaner.clean(boxes, annotation.height, annotation.width, where, path)
     classes = np.array([names.index(name) for name in annotation.names], np.int32)
     record = Record(path, number, annotation.height, annotation.width, boxes[keep].astype(np.float32), classes[keep])
     return record, np.array(annotation.difficult, bool)[keep]

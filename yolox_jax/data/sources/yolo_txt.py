@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from yolox_jax.data.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.header import image_sizes
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 from yolox_jax.data.sources.yolo_yaml import Layout, read_layout
 
@@ -24,7 +25,7 @@ def read_yolo(
     root: Path | None = None,
     *,
     setting: str = "--data",
-    faults: Faults = STOP_AT_FIRST,
+    errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
     """Read one split of a YOLO data set.
 
@@ -42,21 +43,21 @@ def read_yolo(
         split: a key of it, such as `train`.
         root: folder that its paths start from instead.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about unsound entries.
+        errors: what to do about unsound entries.
 
     Raises:
         ConfigError: a split or a path that is not there.
         DataError: naming the file and line that is wrong, or images that are missing.
     """
-    layout = read_layout(data_yaml, split, root, setting, faults)
+    layout = read_layout(data_yaml, split, root, setting, errors)
     sizes = image_sizes(layout.images)
     labels = [label_path(image) for image in layout.images]
     with ThreadPoolExecutor() as pool:
         contents = list(pool.map(_content, labels))
-    tally = BoxTally(faults)
+    cleaner = BoxCleaner(errors)
     classes = {label: index for index, label in enumerate(layout.names)}
     records = tuple(
-        _record(image, number, size, label, _objects(content or b"", label, layout, faults), classes, tally)
+        _record(image, number, size, label, _objects(content or b"", label, layout, errors), classes, cleaner)
         for number, (image, size, label, content) in enumerate(
             zip(layout.images, sizes, labels, contents, strict=True), start=1
         )
@@ -69,7 +70,7 @@ def read_yolo(
         category_ids=tuple(layout.names),
         records=records,
         ground_truth=ground_truth_of(records, layout.names),
-        warnings=(*layout.warnings, *_gaps(len(records), unlabelled, unreadable), *tally.warnings()),
+        warnings=(*layout.warnings, *_gaps(len(records), unlabelled, unreadable), *cleaner.warnings()),
     )
 
 
@@ -111,9 +112,9 @@ Object = tuple[int, int, list[float]]
 """Line, class, and x1, y1, x2, y2 as fractions of the image."""
 
 
-def _objects(content: bytes | DataError, path: Path, layout: Layout, faults: Faults) -> list[Object]:
+def _objects(content: bytes | DataError, path: Path, layout: Layout, errors: ErrorHandler) -> list[Object]:
     lines: list[str] = []
-    with faults:
+    with errors:
         if isinstance(content, DataError):
             raise content
         try:
@@ -123,7 +124,7 @@ def _objects(content: bytes | DataError, path: Path, layout: Layout, faults: Fau
     found = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            with faults:
+            with errors:
                 found.append((number, *_object(line, layout, f"{path}, line {number}")))
     return found
 
@@ -197,13 +198,13 @@ def _record(
     label: Path,
     objects: Sequence[Object],
     index_of: dict[int, int],
-    tally: BoxTally,
+    cleaner: BoxCleaner,
 ) -> Record:
     if size is None:
         objects, size = [], (1, 1)
     height, width = size
     fractions = np.array([corners for _, _, corners in objects], np.float64).reshape(-1, 4)
     where = [f"{label}, line {line}" for line, _, _ in objects]
-    boxes, keep = tally.clean(fractions * (width, height, width, height), height, width, where, image)
+    boxes, keep = cleaner.clean(fractions * (width, height, width, height), height, width, where, image)
     classes = np.array([index_of[label_id] for _, label_id, _ in objects], np.int32)
     return Record(image, number, height, width, boxes[keep].astype(np.float32), classes[keep])

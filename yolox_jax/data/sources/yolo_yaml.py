@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.dataset import DataError, Faults, check_images_exist
+from yolox_jax.data.dataset import DataError
+from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
 
 IMAGE_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
 """What is taken for an image in a folder; what of it cannot be decoded is named when it is read."""
@@ -27,7 +28,7 @@ class Layout(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, faults: Faults) -> Layout:
+def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, errors: ErrorHandler) -> Layout:
     """Read a data.yaml and find the images of one of its splits.
 
     Args:
@@ -35,7 +36,7 @@ def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, fa
         split: a key of it, such as `train`.
         root: folder that its paths start from, in place of the one that its key `path` names.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about unsound entries.
+        errors: what to do about unsound entries.
 
     Raises:
         ConfigError: a split or a path that is not there.
@@ -55,7 +56,7 @@ def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, fa
     root = root.absolute()
     images: list[str] = []
     for source in sources:
-        images += _images_of(source, root, f"{data_yaml} says {split}: {source}", setting, faults)
+        images += _images_of(source, root, f"{data_yaml} says {split}: {source}", setting, errors)
     once = sorted(set(images))
     if not once:
         raise DataError(
@@ -65,7 +66,7 @@ def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, fa
         )
     repeated = len(images) - len(once)
     warnings = (f"images listed more than once, used once: {repeated}",) if repeated else ()
-    return Layout(_names(content, data_yaml, faults), [Path(path) for path in once], "kpt_shape" in content, warnings)
+    return Layout(_names(content, data_yaml, errors), [Path(path) for path in once], "kpt_shape" in content, warnings)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _names(content: dict[str, Any], path: Path, faults: Faults) -> dict[int, str]:
+def _names(content: dict[str, Any], path: Path, errors: ErrorHandler) -> dict[int, str]:
     """Class names by id, ids ascending."""
     names = content.get("names")
     if isinstance(names, list):
@@ -97,7 +98,7 @@ def _names(content: dict[str, Any], path: Path, faults: Faults) -> dict[int, str
             raise DataError(f"{path}: the name of class {key} is {name!r}; put it in quotes", kind=_MALFORMED)
     found = {key: str(name) for key, name in sorted(names.items())}
     ids: dict[str, int] = {}
-    with faults:
+    with errors:
         for key, name in found.items():
             if ids.setdefault(name, key) != key:
                 raise DataError(
@@ -112,7 +113,7 @@ def _names(content: dict[str, Any], path: Path, faults: Faults) -> dict[int, str
     return found
 
 
-def _images_of(source: str, root: Path, says: str, setting: str, faults: Faults) -> list[str]:
+def _images_of(source: str, root: Path, says: str, setting: str, errors: ErrorHandler) -> list[str]:
     # os.path takes any text; Path fails on unknown users and on names that are too long.
     path = root / os.path.expanduser(source)  # noqa: PTH111
     # Roboflow writes ../train/images for a folder that lies beside the data.yaml.
@@ -122,7 +123,7 @@ def _images_of(source: str, root: Path, says: str, setting: str, faults: Faults)
         return _images_in(path)
     exists = os.path.exists(path)  # noqa: PTH110
     if exists and path.suffix == ".txt":
-        return _images_listed(path, root, setting, faults)
+        return _images_listed(path, root, setting, errors)
     what = "that is neither a folder nor a .txt list" if exists else f"there is no {path}"
     raise ConfigError(
         f"{setting}.annotations: {says}, but {what}. Paths start from {root}: correct the key path "
@@ -149,7 +150,7 @@ def _images_in(folder: Path) -> list[str]:
     return found
 
 
-def _images_listed(path: Path, root: Path, setting: str, faults: Faults) -> list[str]:
+def _images_listed(path: Path, root: Path, setting: str, errors: ErrorHandler) -> list[str]:
     """The images of a list, whose paths start from its folder, or from the root where they do not fit there."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -158,6 +159,6 @@ def _images_listed(path: Path, root: Path, setting: str, faults: Faults) -> list
     entries = {line.strip(): f"line {number}" for number, line in enumerate(lines, start=1) if line.strip()}
     start = path.parent if any((path.parent / entry).is_file() for entry in entries) else root
     found = {start / entry: line for entry, line in entries.items()}
-    with faults:
+    with errors:
         check_images_exist(found, str(path), f"{setting}.images")
     return [str(image) for image in found]
