@@ -193,7 +193,7 @@ VOC_EXPECTED = [
     ("warning", "boxes without area", "object 5 of a.xml: from (5, 5) to (5, 9)"),
     ("warning", "boxes partly outside their image", "object 6 of a.xml"),
     ("warning", "duplicate boxes", "a.jpg: cat from (10, 10) to (40, 40)"),
-    ("warning", "images that cannot be read", "damaged.jpg is no image"),
+    ("warning", "images that cannot be read", "damaged.jpg is not an image"),
     ("warning", "images that train and val share", "good.jpg"),
 ]
 

@@ -182,7 +182,7 @@ def test_an_image_that_cannot_be_decoded_is_left_to_the_loader(store) -> None:
     folder = store({"train": [example(b"no image", (0, 0, 1, 1)), example(picture(), (0, 0, 1, 1), number=1)]})
     dataset = read_tfds("tiny", "train", folder)
     assert [len(record.boxes) for record in dataset.records] == [0, 1] and dataset.warnings == ()
-    with pytest.raises(BrokenImage, match="tiny/train/0.jpg: is no image"):
+    with pytest.raises(BrokenImage, match="tiny/train/0.jpg: is not an image"):
         load_image(dataset.records[0])
 
 

@@ -285,7 +285,7 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
     dataset = open_dataset(yolo, "train")
     assert _names(dataset)[0] == "b.jpg" and len(dataset.records[0].boxes) == 0
     assert f"images that cannot be read, without their boxes: 1 (first: {broken})" in dataset.warnings
-    with pytest.raises(BrokenImage, match=r"b\.jpg: is no image that OpenCV can decode"):
+    with pytest.raises(BrokenImage, match=r"b\.jpg: is not an image that OpenCV can decode"):
         load_image(dataset.records[0])
     assert all(entry["image_id"] != 1 for entry in dataset.ground_truth["annotations"])
 
