@@ -34,7 +34,7 @@ PUBLISHED_AP = {
     "yolox_x": 51.1,
     "yolox_darknet53": 47.7,
 }
-"""On COCO val2017 (SPEC D1)."""
+"""On COCO val2017 (docs/yolox.md, 10.2)."""
 
 
 def plot_steps(result: dict[str, Any], path: Path) -> None:
