@@ -56,7 +56,7 @@ def test_each_finding_that_can_be_seen_has_a_picture(tmp_path: Path) -> None:
         "boxes without area",
         "boxes outside their image",
         "images of another size than annotated",
-        "images of the same content",
+        "images with identical content",
     }
 
 

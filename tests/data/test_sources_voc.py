@@ -96,13 +96,13 @@ def test_boxes_without_area_and_over_the_border_are_repaired_and_counted(voc: Pa
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (("cat", "nan", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin is nan"),
-        (("cat", "left", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin is 'left'"),
-        (("cat", 9, 1, 2, 3), r"b\.xml: object 0 \(cat\): box .* right or bottom before"),
+        (("cat", "nan", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin must be finite; got nan"),
+        (("cat", "left", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin must be a number; got 'left'"),
+        (("cat", 9, 1, 2, 3), r"b\.xml: object 0 \(cat\): box .* xmax below xmin or ymax below ymin"),
         (("", 1, 1, 2, 3), r"b\.xml: object 0 has no name"),
     ],
 )
-def test_unsound_objects_are_refused_by_name(voc: Path, entry: tuple, message: str) -> None:
+def test_invalid_objects_are_refused_by_name(voc: Path, entry: tuple, message: str) -> None:
     _write(voc, "b", entry)
     with pytest.raises(DataError, match=message):
         _open(voc)
@@ -111,7 +111,7 @@ def test_unsound_objects_are_refused_by_name(voc: Path, entry: tuple, message: s
 @pytest.mark.parametrize("content", ["<annotation><size>", "<?xml version='1.0' encoding='foo'?><annotation/>"])
 def test_broken_xml_is_named(voc: Path, content: str) -> None:
     (voc / "Annotations/b.xml").write_text(content)
-    with pytest.raises(DataError, match=r"b\.xml is no valid XML"):
+    with pytest.raises(DataError, match=r"b\.xml is not valid XML"):
         _open(voc)
 
 
@@ -120,12 +120,12 @@ def test_missing_image_and_missing_annotation_are_named(voc: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 2 image files that do not exist: .*b\.jpg \(b\.xml\)"):
         _open(voc)
     (voc / "Annotations/b.xml").unlink()
-    with pytest.raises(DataError, match=r"train\.txt lists 1 images without a file in .*Annotations: b"):
+    with pytest.raises(DataError, match=r"train\.txt lists 1 images that have no annotation file in .*Annotations: b"):
         _open(voc)
 
 
 def test_settings_that_lead_nowhere_are_named(voc: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--data\.train\.split is 'test', but .*splits found: train, val"):
+    with pytest.raises(ConfigError, match=r"--data\.train\.split is 'test', but .*Available splits: train, val"):
         _open(voc, "test")
     with pytest.raises(ConfigError, match=r"--data\.train\.images: .*JPEGImages has no folder Annotations"):
         _open(voc / "JPEGImages")

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 PADDING = 114
-"""Grey value around letterboxed images, as the published weights expect (SPEC A3.5)."""
+"""Grey value around letterboxed images, as the published weights expect (docs/yolox.md, 7.2)."""
 
 
 def fitted_size(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], float]:
@@ -29,7 +29,7 @@ def resize_to_fit(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> t
 
 
 def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """Resize an image to fit into `size` (height, width) and pad it at the right or the bottom (SPEC A3.5).
+    """Resize an image to fit into `size` (height, width) and pad it at the right or the bottom (docs/yolox.md, 7.2).
 
     Returns:
         The padded image and the ratio of new to old sides: boxes of the image times the ratio are boxes of the result.
@@ -45,7 +45,7 @@ def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple
 def evaluation_image(
     image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """Prepare an image for inference exactly as the original's evaluation does (SPEC A3.1, A3.9).
+    """Prepare an image for inference exactly as the original's evaluation does (docs/yolox.md, 7.1 and 9.1).
 
     It resizes twice: where truncation made the first result one px too small, the second stretches it again.
 

@@ -1,4 +1,4 @@
-"""What a training sample will be: every random choice, where each image goes, and the boxes (SPEC A3).
+"""What a training sample will be: every random choice, where each image goes, and the boxes (docs/yolox.md, 7).
 
 Nothing here looks at pixels, so images that turn out to be out of view are never read.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int, Int16, Int32
 from yolox_jax.config import AugmentConfig, DataConfig
 from yolox_jax.data.augment.affine import apply_affine, draw_affine
 from yolox_jax.data.augment.colour import draw_shifts
-from yolox_jax.data.augment.matrix import from_middles
+from yolox_jax.data.augment.matrix import from_pixel_centres
 from yolox_jax.data.augment.mixup import Partner, draw_partner
 from yolox_jax.data.augment.mosaic import draw_centre, place_tiles
 from yolox_jax.data.augment.objects import Objects
@@ -110,7 +110,7 @@ def _plan_mosaic(
     matrix, objects = apply_affine(objects, draw_affine(rng, config.augment), config.input_size, config.augment)
     # The original moves boxes, which count from the corner of an image, and px, which OpenCV counts from the middle of
     # the first, by the same matrix.
-    to_output = from_middles(matrix.tolist())
+    to_output = from_pixel_centres(matrix.tolist())
     return [tile._replace(matrix=to_output.after(tile.matrix)) for tile in tiles], objects
 
 
@@ -125,7 +125,7 @@ def _draw_finish(
 
 
 def _to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
-    """The objects that are large enough, in their slots (SPEC A3.4); of too many, the largest."""
+    """The objects that are large enough, in their slots (docs/yolox.md, 7.5); of too many, the largest."""
     boxes, classes = objects
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = np.flatnonzero(sides.min(axis=1, initial=np.inf) > config.augment.min_final_side_px)

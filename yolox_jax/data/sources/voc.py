@@ -1,4 +1,4 @@
-"""Reads data sets in Pascal VOC layout: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages."""
+"""Reads datasets in Pascal VOC layout: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages."""
 
 import collections
 import dataclasses
@@ -20,12 +20,12 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 @dataclasses.dataclass(frozen=True)
 class _Annotation:
-    """Content of one XML file."""
+    """The content of one XML file."""
 
     height: int
     width: int
     numbers: list[int]
-    """Place of each object in the file."""
+    """Index of each object in the file."""
     names: list[str]
     boxes_xyxy: list[list[float]]
     difficult: list[bool]
@@ -39,28 +39,28 @@ def read_voc(
     setting: str = "--data",
     errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
-    """Read one split of a Pascal VOC data set.
+    """Read one split of a Pascal VOC dataset.
 
-    Classes are the names in all annotations of all splits, alphabetically, so that splits agree. Corner coordinates
-    are taken as they stand. Boxes are clipped to their image, and those without an area left out.
+    Classes are the names in the annotations of all splits, in alphabetical order, so that all splits have the same.
+    Corner coordinates are used as they are. Boxes are clipped to their image; boxes without area are ignored.
 
     Args:
         root: folder that holds Annotations, ImageSets and JPEGImages.
         split: name of the list, such as `train` for ImageSets/Main/train.txt.
-        difficult: whether objects marked as difficult count like any other (SPEC A5), or are left out of the records
-            and are crowds in the ground truth, which excuse any number of detections.
+        difficult: `use` treats difficult objects like all others (docs/yolox.md, 9.3). `ignore` leaves them out of the
+            records and makes them crowds in the ground truth, where detections of them count neither way.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        errors: what to do about unsound entries.
+        errors: what to do about invalid entries.
 
     Raises:
-        ConfigError: a folder or list that is not there.
-        DataError: naming the XML file that is wrong, or images that are missing.
+        ConfigError: a folder or split does not exist.
+        DataError: an annotation file is invalid, or image files are missing; the message names them.
     """
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
         if not (root / folder).is_dir():
             raise ConfigError(
-                f"{setting}.images: {root} has no folder {folder}; for VOC, name the folder that holds Annotations, "
-                "ImageSets and JPEGImages"
+                f"{setting}.images: {root} has no folder {folder}. For VOC, pass the folder that holds Annotations, "
+                "ImageSets and JPEGImages."
             )
     stems = _read_split(root, split, setting, errors)
     files = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
@@ -93,18 +93,18 @@ def _read_split(root: Path, split: str, setting: str, errors: ErrorHandler) -> l
     lists = root / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not path.is_file():
-        found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "none"
-        raise ConfigError(f"{setting}.split is {split!r}, but there is no {path}; splits found: {found}")
+        available = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "none"
+        raise ConfigError(f"{setting}.split is {split!r}, but {path} does not exist. Available splits: {available}.")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text: {error}", kind="invalid list of images") from error
-    # The lists of single classes carry a second column, which says whether the class is in the image.
+        raise DataError(f"{path} is not a text file: {error}", kind="invalid list of images") from error
+    # The lists of single classes have a second column, which says whether the class is in the image.
     stems = [line.split()[0] for line in lines if line.strip()]
     with errors:
         twice = sorted(stem for stem, count in collections.Counter(stems).items() if count > 1)
         if twice:
-            each = [f"{path} lists {stem} more than once; every image may stand there once" for stem in twice]
+            each = [f"{path} lists {stem} more than once. List every image once." for stem in twice]
             raise DataError(each[0], kind="images listed more than once", each=each)
     return list(dict.fromkeys(stems))
 
@@ -113,10 +113,10 @@ def _check_annotated(stems: list[str], files: dict[str, Path], listed_in: str, f
     unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise DataError(
-            f"{listed_in} lists {len(unknown)} images without a file in {folder}: "
+            f"{listed_in} lists {len(unknown)} images that have no annotation file in {folder}: "
             f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}",
             kind="images without annotations",
-            each=[f"{listed_in} lists {stem}, but there is no {folder}/{stem}.xml" for stem in unknown],
+            each=[f"{listed_in} lists {stem}, but {folder}/{stem}.xml does not exist" for stem in unknown],
         )
 
 
@@ -131,12 +131,12 @@ def _read_annotations(files: dict[str, Path], errors: ErrorHandler) -> dict[str,
 def _read_xml(path: Path, errors: ErrorHandler) -> _Annotation:
     try:
         root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two: encodings
-        raise DataError(f"{path} is no valid XML: {error}. Was it copied whole?", kind="invalid XML") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # encodings raise the latter two
+        raise DataError(f"{path} is not valid XML: {error}. Was it copied completely?", kind="invalid XML") from error
     height, width = (_number(root, f"size/{side}", str(path)) for side in ("height", "width"))
     if height < 1 or width < 1:
         raise DataError(
-            f"{path}: size is {width:g}x{height:g}; it must be the size of the image in px",
+            f"{path}: the size must be that of the image in px; got {width:g}x{height:g}",
             kind="images without a size",
         )
     annotation = _Annotation(int(height), int(width), [], [], [], [])
@@ -157,7 +157,7 @@ def _read_object(entry: ElementTree.Element, where: str) -> tuple[str, list[floa
     box = [_number(entry, f"bndbox/{corner}", where) for corner in ("xmin", "ymin", "xmax", "ymax")]
     if box[2] < box[0] or box[3] < box[1]:
         raise DataError(
-            f"{where} ({name}): box {box} has its right or bottom before its left or top; correct it",
+            f"{where} ({name}): box {box} has xmax below xmin or ymax below ymin; correct it",
             kind="boxes of negative size",
         )
     return name, box
@@ -168,16 +168,16 @@ def _number(element: ElementTree.Element, tag: str, where: str) -> float:
     try:
         value = float(text or "")
     except ValueError:
-        raise DataError(f"{where}: {tag} is {text!r}; it must be a number", kind="malformed numbers") from None
+        raise DataError(f"{where}: {tag} must be a number; got {text!r}", kind="malformed numbers") from None
     if not math.isfinite(value):
-        raise DataError(f"{where}: {tag} is {text}; correct it", kind="boxes with NaN or infinity")
+        raise DataError(f"{where}: {tag} must be finite; got {text}", kind="boxes with NaN or infinity")
     return value
 
 
 def _image_paths(folder: Path, stems: list[str], setting: str, errors: ErrorHandler) -> dict[str, Path]:
-    """The image of each annotation goes by the name of the XML file; what the file itself says is often another's."""
-    found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
-    paths = {stem: found.get(stem, folder / f"{stem}.jpg") for stem in stems}
+    """Find the image of each XML file by its name; the file name that the XML gives is often wrong."""
+    present = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
+    paths = {stem: present.get(stem, folder / f"{stem}.jpg") for stem in stems}
     with errors:
         check_images_exist({path: f"{stem}.xml" for stem, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
     return paths
@@ -186,7 +186,7 @@ def _image_paths(folder: Path, stems: list[str], setting: str, errors: ErrorHand
 def _record(
     path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], cleaner: BoxCleaner
 ) -> tuple[Record, Bool[np.ndarray, " N"]]:
-    """The image with all its objects, and which of them are difficult."""
+    """Return the image with all its objects, and which of them are difficult."""
     boxes = np.array(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     where = [f"object {index} of {path.stem}.xml" for index in annotation.numbers]
     boxes, keep = cleaner.clean(boxes, annotation.height, annotation.width, where, path)
