@@ -102,7 +102,7 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "data"], ids=lambda path: path.name)
 def test_data_knows_config_and_no_jax(path: Path) -> None:
-    assert rooms_imported(path) <= {"data", "config"}
+    assert rooms_imported(path) <= {"data", "config", "files"}
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
 
 

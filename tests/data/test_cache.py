@@ -96,7 +96,7 @@ def test_file_on_disk_is_used_again(
         made = _file(disk).stat().st_mtime_ns
     with caplog.at_level(logging.INFO, "yolox_jax.data"), open_cache(records, disk):
         assert _file(disk).stat().st_mtime_ns == made
-    assert f"images come from {_file(disk)}" in caplog.text
+    assert f"using the decoded images in {_file(disk)}" in caplog.text
 
 
 @pytest.mark.parametrize("fault", ["image changed", "cut short", "garbage", "older version", "annotated size"])
@@ -187,7 +187,7 @@ def test_other_input_sizes_have_files_of_their_own(records: tuple[Record, ...], 
 
 def test_folder_that_cannot_be_used_is_named(records: tuple[Record, ...], disk: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    message = r"--data.cache-dir .*file cannot be used: File exists; name another"
+    message = r"--data.cache-dir .*file cannot be used: File exists. Pass another"
     with (
         pytest.raises(ConfigError, match=message),
         open_cache(records, replace(disk, cache_dir=str(tmp_path / "file"))),

@@ -176,7 +176,7 @@ def test_cheap_findings_are_those_of_the_full_check(tmp_path: Path) -> None:
         "classes without any box": 2,
         "images that train and val share": 2,
     }
-    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (such as /")
+    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (for example /")
 
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"

@@ -35,7 +35,7 @@ def test_one_dataset_opens_from_its_settings(tmp_path: Path) -> None:
         ),
         (
             DatasetConfig(format="voc"),
-            r"train\.images is empty\. For VOC, pass the folder Annotations",
+            r"train\.images is empty\. For VOC, pass the folder that holds Annotations",
         ),
         (DatasetConfig(format="yolo"), r"--data\.train\.annotations is empty\. For YOLO, pass the data\.yaml"),
         (

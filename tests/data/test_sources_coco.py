@@ -1,4 +1,4 @@
-"""COCO annotations: what is kept, what is mended, what is refused."""
+"""COCO annotations: what is kept, what is repaired, what is refused."""
 
 import copy
 import json

@@ -173,9 +173,7 @@ def test_boxes_turn_with_their_images(store, encoding: str) -> None:
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_allclose(record.boxes, [seen], atol=1.01)
     if encoding != "TIFF":
-        assert dataset.warnings == (
-            "images that their EXIF orientation turns, and their boxes with them: 7 (first: 2.jpg)",
-        )
+        assert dataset.warnings == ("rotated the boxes of 7 images by their EXIF orientation (first: 2.jpg)",)
 
 
 def test_an_image_that_cannot_be_decoded_is_left_to_the_loader(store) -> None:
@@ -217,16 +215,16 @@ def test_without_a_cache_folder_it_goes_on_and_says_so(noise: Path, cache: Path,
     cache.parent.mkdir(parents=True)
     cache.write_text("a file in its place")
     assert len(read_tfds("tiny", "train", noise).records) == 4
-    assert "read anew each time" in caplog.text
+    assert "read again each time" in caplog.text
 
 
 def test_a_long_pass_says_how_far_it_is(noise: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(tfds_index, "FIRST_WORD_S", 0.0)
-    monkeypatch.setattr(tfds_index, "NEXT_WORD_S", 0.0)
+    monkeypatch.setattr(tfds_index, "FIRST_REPORT_S", 0.0)
+    monkeypatch.setattr(tfds_index, "NEXT_REPORT_S", 0.0)
     monkeypatch.setattr(tfds_index, "CHUNK", 2)
     read_tfds("tiny", "train", noise)
     assert [message[-39:] for message in caplog.messages] == [
-        f"sizes of {count} of 4 images, once for all runs"[-39:] for count in (2, 4)
+        f"sizes of {count} of 4 images, later runs reuse them"[-39:] for count in (2, 4)
     ]
 
 
@@ -293,7 +291,7 @@ def test_the_newest_version_is_read_unless_one_is_named(store) -> None:
         ),
         ({"images": "/nowhere"}, r"--data\.train\.images: the folder /nowhere does not exist"),
         ({"annotations": "coco/2017"}, r"coco/2017 is not prepared in .*tfds build coco/2017 --file_format=array_reco"),
-        ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(there are tiny:1\.0\.0\); "),
+        ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(available: tiny:1\.0\.0\)\. "),
         ({"split": "trian"}, r"--data\.train\.split is 'trian', but tiny/1\.0\.0 has the splits train, validation"),
         ({"split": "train[:x"}, r"--data\.train\.split is 'train\[:x'"),
         ({"split": "train[200%:]"}, r"--data\.train\.split is 'train\[200%:\]'"),
@@ -311,7 +309,7 @@ def test_features_of_another_task_are_listed(store, tfds) -> None:
     )
     entries = [{"image": io.BytesIO(picture()), "label": 0}]
     folder = store({"train": entries}, features=features)
-    with pytest.raises(ConfigError, match=r"tiny/1\.0\.0 is no data set of boxes(.|\n)*'label': ClassLabel"):
+    with pytest.raises(ConfigError, match=r"is not a dataset of images with boxes(.|\n)*'label': ClassLabel"):
         read_tfds("tiny", "train", folder)
 
 
@@ -331,7 +329,9 @@ def test_boxes_in_px_are_refused(store, tfds) -> None:
     features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "objects": tfds.features.Sequence(inner)})
     objects = [{"bbox": np.array([3, 4, 20, 30.0]), "label": 0}]
     folder = store({"train": [{"image": io.BytesIO(picture()), "objects": objects}]}, features=features)
-    with pytest.raises(DataError, match="tiny/train: boxes reach to 30; they must be fractions"):
+    with pytest.raises(
+        DataError, match="tiny/train: boxes must be fractions of their image; the largest coordinate is 30"
+    ):
         read_tfds("tiny", "train", folder)
 
 

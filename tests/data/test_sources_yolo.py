@@ -69,7 +69,7 @@ def test_boxes_are_turned_into_px_and_images_without_labels_stay(yolo: DatasetCo
     np.testing.assert_array_equal(dataset.records[3].boxes, [[0, 0, 64, 48]])
     assert [record.classes.tolist() for record in dataset.records] == [[0, 1], [], [], [1]]
     (warning,) = dataset.warnings
-    assert "without a label file, taken as background: 1 (the first would be /" in warning
+    assert "1 images have no label file and are background (the first file would be /" in warning
     assert warning.endswith("labels/train/d.txt)")
     assert _names(open_dataset(yolo, "val")) == ["e.jpg"]
 
@@ -152,7 +152,7 @@ def test_invalid_lines_are_refused_by_file_and_line(yolo: DatasetConfig, line: s
         open_dataset(yolo, "train")
 
 
-def test_a_check_goes_on_after_unsound_lines_and_files(yolo: DatasetConfig, tmp_path: Path) -> None:
+def test_a_check_continues_after_invalid_lines_and_files(yolo: DatasetConfig, tmp_path: Path) -> None:
     _labels(tmp_path, "train/b", "7 .5 .5 .5 .5\n0 .5 .5 .25 .5\n0 30 20 10 10\n0 .5 .5 .5 1.1\n0 .1 .5 .5 .5\n")
     (tmp_path / "labels/train/c.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "list.txt").write_text("images/train/b.jpg\nimages/train/c.jpg\ngone.jpg\n")
@@ -160,7 +160,7 @@ def test_a_check_goes_on_after_unsound_lines_and_files(yolo: DatasetConfig, tmp_
     dataset = open_dataset(_write_yaml(tmp_path, train="list.txt", nc=4), "train", errors=errors)
     assert [error.kind for error in errors.collected] == [
         "missing image files",
-        "a number of classes unlike that of their names",
+        "mismatched number of classes",
         "unknown category ids",
         "coordinates that are not fractions",
         "coordinates that are not fractions",
@@ -284,7 +284,7 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
     broken.write_bytes(b"no image")
     dataset = open_dataset(yolo, "train")
     assert _names(dataset)[0] == "b.jpg" and len(dataset.records[0].boxes) == 0
-    assert f"images that cannot be read, without their boxes: 1 (first: {broken})" in dataset.warnings
+    assert f"ignored the boxes of 1 images that cannot be read (first: {broken})" in dataset.warnings
     with pytest.raises(BrokenImage, match=r"b\.jpg: is not an image that OpenCV can decode"):
         load_image(dataset.records[0])
     assert all(entry["image_id"] != 1 for entry in dataset.ground_truth["annotations"])

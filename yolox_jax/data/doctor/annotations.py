@@ -82,7 +82,7 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
 def _repeated_images(dataset: Dataset, split: Split) -> list[Finding]:
     first: dict[tuple[Path, int], Record] = {}
     repeated = [record for record in dataset.records if first.setdefault(same_image(record), record) is not record]
-    advice = "Training sees them more often. Merge their entries into one, or remove all but one."
+    advice = "They count twice. Merge their entries, or remove all but one."
     return finding_if_any(
         LISTED_TWICE, (split,), "warning", advice, [Case(str(record.path), (record,)) for record in repeated]
     )
@@ -101,7 +101,10 @@ def _crowded(dataset: Dataset, max_boxes: int) -> list[Finding]:
     crowded = [record for record in dataset.records if len(record.boxes) > max_boxes]
     crowded.sort(key=lambda record: -len(record.boxes))
     kind = f"images with more objects than --data.max-boxes {max_boxes}"
-    advice = "Training ignores the smallest objects beyond the limit. Raise it well above the number in one image: a mosaic has the objects of four."
+    advice = (
+        "Training ignores the smallest objects beyond the limit. Raise it above the number of objects in an image, and "
+        "further for mosaics, which combine four."
+    )
     cases = [Case(f"{record.path}: {len(record.boxes)} objects", (record,)) for record in crowded]
     return finding_if_any(kind, ("train",), "warning", advice, cases)
 
@@ -124,8 +127,8 @@ def _small(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) 
         selected &= table.shorter > config.augment.min_final_side_px
     share = float(selected.mean()) if len(selected) else 0.0
     advice = (
-        f"At --data.input-size they are narrower than a cell of the finest grid and hard to detect ({100 * share:.1f} % "
-        "of the boxes). If they matter, raise --data.input-size or split the images into tiles."
+        f"At --data.input-size they are narrower than a cell of the finest grid and hard to detect ({100 * share:.1f} "
+        "% of the boxes). If they matter, raise --data.input-size or split the images into tiles."
     )
     kind = f"boxes with a side below {FINEST_STRIDE_PX} px"
     level: Level = "warning" if share > MANY_SMALL else "note"
@@ -154,7 +157,7 @@ def _box_findings(
     level: Level,
     advice: str,
 ) -> list[Finding]:
-    """The finding of the boxes that are selected, worst first."""
+    """Return the finding of the selected boxes, worst first."""
     places = np.flatnonzero(selected)
     worst = places[np.argsort(-badness[places], kind="stable")][:MAX_CASES]
     cases = [_case_of_box(dataset, table, place) for place in worst.tolist()]

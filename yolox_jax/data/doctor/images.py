@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.annotations import SHARED, SHARED_ADVICE, same_image
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, finding_if_any
-from yolox_jax.data.header import no_warnings_of_headers, read_header
+from yolox_jax.data.header import no_header_warnings, read_header
 from yolox_jax.data.image import BrokenImage, decode_image
 
 CHUNK = 512
@@ -46,7 +46,7 @@ def check_images(
         The result for each image, in order.
     """
     done = 0
-    with no_warnings_of_headers(), ThreadPoolExecutor(num_threads) as pool:
+    with no_header_warnings(), ThreadPoolExecutor(num_threads) as pool:
         for start in range(0, len(images), CHUNK):
             for check in pool.map(lambda item: check_image(*item, quick=quick), images[start : start + CHUNK]):
                 yield check
@@ -119,7 +119,7 @@ def _faulty_image_findings(
     level: Level = "error" if broken_images == "stop" or (split == "train" and len(cases) == num_images) else "warning"
     advice = {
         BROKEN: "Replace the files, or remove them from the annotations.",
-        RESIZED: "Correct the size in the annotations if the boxes fit the image; otherwise restore the image that was annotated.",
+        RESIZED: "Correct the size in the annotations if the boxes fit the image, or restore the annotated image.",
     }[fault]
     effect = {
         "skip": "They are skipped (--data.broken-images skip). ",
@@ -135,7 +135,7 @@ def _duplicates(identical: list[list[ImageCheck]], split: Split) -> list[Finding
         cases += [
             Case(f"{record.path} has the content of {records[0].path}", (records[0], record)) for record in records[1:]
         ]
-    advice = "Training sees them more often, and different boxes contradict each other. Remove all but one."
+    advice = "They count twice, and different boxes contradict each other. Remove all but one."
     return finding_if_any("images with identical content", (split,), "warning", advice, cases)
 
 
