@@ -224,7 +224,7 @@ def test_a_long_pass_says_how_far_it_is(noise: Path, monkeypatch, caplog) -> Non
     monkeypatch.setattr(tfds_index, "CHUNK", 2)
     read_tfds("tiny", "train", noise)
     assert [message[-39:] for message in caplog.messages] == [
-        f"sizes of {count} of 4 images, later runs reuse them"[-39:] for count in (2, 4)
+        f"sizes of {count} of 4 images; later runs reuse them"[-39:] for count in (2, 4)
     ]
 
 
@@ -329,9 +329,7 @@ def test_boxes_in_px_are_refused(store, tfds) -> None:
     features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "objects": tfds.features.Sequence(inner)})
     objects = [{"bbox": np.array([3, 4, 20, 30.0]), "label": 0}]
     folder = store({"train": [{"image": io.BytesIO(picture()), "objects": objects}]}, features=features)
-    with pytest.raises(
-        DataError, match="tiny/train: boxes must be fractions of their image; the largest coordinate is 30"
-    ):
+    with pytest.raises(DataError, match="boxes must be fractions of their image; the largest coordinate is 30"):
         read_tfds("tiny", "train", folder)
 
 
