@@ -1,8 +1,8 @@
-"""How fast training images are made: images a second, the time of each stage, the original beside it, and more cores.
+"""Measures the input pipeline: images per second, the time of each stage, the original, and scaling with cores.
 
-Everything runs in alternating rounds, so that what else the machine does falls on all alike. The comparison with the
-original, where `pixeltable-yolox` is installed, is one core each: the same images, input size and probabilities, one
-process, OpenCV's own threads off.
+Everything runs in alternating rounds, so that other load on the machine affects all alike. The comparison with the
+original needs `pixeltable-yolox`. Both use one core, one process, the same images, input size and probabilities, and no
+OpenCV threads.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from typing import Any
 
 import cv2
 
+from batch_streams import BatchStream, Cache, print_speeds, print_stages, run_rounds
 from common import CHECKOUT, describe_run, pin, ratio, settle, spread, summary, write_json
-from contest import Cache, Contestant, print_speeds, print_stages, run_rounds
 from original_package import HOW_TO_INSTALL, is_installed
 from original_yolox import open_original, original_stages
 from stage_times import OPENCV_STAGES, Stage
@@ -41,7 +41,7 @@ PACKAGES = (
     "torch",
 )
 ORIGINALS_CACHE: dict[Cache, bool] = {"none": False, "ram": True, "disk": True}
-"""Whether the original it is compared with caches in memory; its cache on disk does not work."""
+"""Whether the original, compared with each of our caches, caches in memory; its disk cache does not work."""
 
 OWN_FLAGS = {
     "--caches": "--data.cache",
@@ -49,7 +49,7 @@ OWN_FLAGS = {
     "--threads": "--data.num-threads",
     "--batch-size": "--train.batch-size",
 }
-"""Settings that are varied or the same for both, by the flag that sets them."""
+"""Settings that flags of this script set instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ class NoFlags:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures and prints; `argv` is the command line without the name of the program."""
+    """Measure and print; `argv` is the command line without the program name."""
     arguments, config = _parse(argv)
     pin(arguments.cores)
     cv2.setNumThreads(0)
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     if len(arguments.scaling_cores) == 2:
         result["scaling"] = _scale(dataset, config, arguments)
     else:
-        print("scaling: skipped, two cores are needed")
+        print("scaling: skipped, it needs two cores")
     if arguments.output is not None:
         write_json(arguments.output, result)
 
@@ -96,18 +96,18 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         "FILE, --data.input-size 416 416 or --data.augment.mixup-probability 0; `yolox-jax train --config CONFIG "
         "--help` lists them. Without --config and settings: YOLOX-s at 640 on the COCO images in "
         "../shared/data/coco_val2017_100 (or $YOLOX_JAX_SHARED/data). "
-        f"To have the original measured too: {HOW_TO_INSTALL}",
+        f"To measure the original too: {HOW_TO_INSTALL}",
         allow_abbrev=False,
     )
     parser.add_argument("--config", help="config file or shipped name whose data and augmentation are used")
     parser.add_argument(
         "--caches", nargs="+", choices=list(ORIGINALS_CACHE), default=["none", "ram"], help="values of data.cache"
     )
-    parser.add_argument("--workers", type=int, default=0, help="loading processes (stages are timed with 0 alone)")
-    parser.add_argument("--threads", type=int, default=1, help="loading threads of each process")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes (stages are timed only with 0)")
+    parser.add_argument("--threads", type=int, default=1, help="loading threads per process")
     parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores of the comparison")
     parser.add_argument(
-        "--scaling-cores", type=int, nargs="*", default=available[:2], help="two cores, or none to leave that part out"
+        "--scaling-cores", type=int, nargs="*", default=available[:2], help="two cores, or none to skip this part"
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
     parser.add_argument("--batches", type=int, default=12, help="batches of each in a round")
@@ -150,23 +150,23 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     if not with_original and not arguments.no_original:
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
-        ours: list[Contestant] = [
+        ours: list[BatchStream] = [
             _open_ours(stack, dataset, config, arguments.workers, arguments.threads, cache)
             for cache in arguments.caches
         ]
-        originals: list[Contestant] = []
+        originals: list[BatchStream] = []
         if with_original:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             for cached in dict.fromkeys(ORIGINALS_CACHE[cache] for cache in arguments.caches):
                 batches = open_original(dataset, config, folder / f"cached_{cached}", ram_cache=cached)
                 cache: Cache = "ram" if cached else "none"
-                originals.append(Contestant("original", "1 process", cache, batches, original_stages(), 1))
-        contestants = [*ours, *originals]
-        run_rounds(contestants, arguments.rounds, arguments.batches, arguments.batch_size)
+                originals.append(BatchStream("original", "1 process", cache, batches, original_stages(), 1))
+        streams = [*ours, *originals]
+        run_rounds(streams, arguments.rounds, arguments.batches, arguments.batch_size)
         if arguments.workers == 0:
-            for contestant in contestants:
+            for stream in streams:
                 settle()
-                contestant.measure_stages(arguments.batches, arguments.batch_size)
+                stream.measure_stages(arguments.batches, arguments.batch_size)
         transfer = _transfer_ms(next(ours[0].batches)["images"])
     ratios: list[dict[str, Any]] = [
         {
@@ -178,15 +178,15 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
         for one, other in itertools.product(ours, originals)
         if (other.cache == "ram") == ORIGINALS_CACHE[one.cache]
     ]
-    print_speeds(f"On cores {arguments.cores}", contestants)
+    print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
             f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images a "
             f"second, {spread(one['images_per_cpu_s'], 2)} times those of a CPU second"
         )
-    print_stages(contestants)
+    print_stages(streams)
     print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms an image")
-    return {"pipelines": [one.to_json() for one in contestants], "ratios": ratios, "transfer": transfer}
+    return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfer": transfer}
 
 
 def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -198,10 +198,10 @@ def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> l
             "threads": [_open_ours(stack, dataset, config, 0, count, "none") for count in (1, 2)],
             "processes": [_open_ours(stack, dataset, config, count, 1, "none") for count in (1, 2)],
         }
-        contestants = [one for pair in pairs.values() for one in pair]
+        streams = [one for pair in pairs.values() for one in pair]
         # Two are about twice as fast: so that a round is as long as above.
-        run_rounds(contestants, arguments.rounds, 2 * arguments.batches, arguments.batch_size)
-    print_speeds(f"On cores {arguments.scaling_cores}, nothing else to do", contestants)
+        run_rounds(streams, arguments.rounds, 2 * arguments.batches, arguments.batch_size)
+    print_speeds(f"On cores {arguments.scaling_cores}, nothing else to do", streams)
     for kind, (single, double) in pairs.items():
         gain = ratio(double.rates, single.rates)
         print(f"two {kind} / one: {spread(gain, 2)} times")
@@ -211,7 +211,7 @@ def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> l
 
 def _open_ours(
     stack: contextlib.ExitStack, dataset: Dataset, config: Config, workers: int, threads: int, cache: Cache
-) -> Contestant:
+) -> BatchStream:
     """A stream of ours with its cache filled."""
     data = dataclasses.replace(config.data, num_workers=workers, num_threads=threads, cache=cache)
     config = dataclasses.replace(config, data=data)
@@ -223,7 +223,7 @@ def _open_ours(
     stages = (Stage(Record, "encoded", "read"), *OPENCV_STAGES)
     # Ready are one batch a thread, and of each process four more (seen with grain 0.2.18).
     ahead = workers * (threads + 5) if workers else threads + 1
-    return Contestant("ours", loaded_by, cache, batches, stages, ahead)
+    return BatchStream("ours", loaded_by, cache, batches, stages, ahead)
 
 
 def _counted(count: int, one: str, many: str = "") -> str:

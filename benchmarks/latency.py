@@ -1,8 +1,9 @@
-"""How long detection takes: preprocessing, network, suppression and all together, ours beside others.
+"""Measures the latency of detection: preprocessing, network, non-maximum suppression, and the whole, ours and others.
 
 The others: the original in PyTorch (package `pixeltable-yolox`) and ONNX Runtime with our export and with PyTorch's of
-the original. All have the same weights, made so that 100 anchors of an image pass the score threshold. Contestants are
-processes of their own; on a CPU they take turns, on a GPU one follows another. Compiling is timed apart.
+the original. All use the same weights, chosen so that 100 anchors per image pass the score threshold. Each
+implementation runs in its own process. On a CPU the processes take turns; on a GPU they run one after another.
+Compilation is timed separately.
 """
 
 import argparse
@@ -19,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from common import describe_run, ratio, spread, summary, write_json
-from contestants import Contestant, has_gpu, matrix_tflops, take_turns
 from latency_spec import PARTS, LatencySpec, prepare
 from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_latency
+from processes import BenchmarkProcess, has_gpu, matrix_tflops, take_turns
 
 PACKAGES = (
     *("yolox-jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless"),
@@ -36,7 +37,7 @@ PAPER = ["yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures and prints; `argv` is the command line without the name of the program."""
+    """Measure and print; `argv` is the command line without the program name."""
     arguments = _parse(argv)
     sides = _present(arguments.against)
     result = describe_run(PACKAGES)
@@ -120,16 +121,16 @@ def _has(*packages: str) -> bool:
 
 
 def _measure(spec: LatencySpec, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    done: list[Contestant] = []
+    done: list[BenchmarkProcess] = []
     for group in [[side] for side in sides] if has_gpu() else [list(sides)]:
-        contestants = []
+        processes = []
         for side in group:
             parts = PARTS_OF.get(side, PARTS)
-            contestants.append(Contestant("latency_worker.py", dataclasses.asdict(spec), side, parts, {}))
-            contestants[-1].wait()
-            contestants[-1].warm_up()
-        take_turns(contestants, arguments.rounds, arguments.seconds)
-        done += contestants
+            processes.append(BenchmarkProcess("latency_worker.py", dataclasses.asdict(spec), side, parts, {}))
+            processes[-1].wait()
+            processes[-1].warm_up()
+        take_turns(processes, arguments.rounds, arguments.seconds)
+        done += processes
     case = {**dataclasses.asdict(spec), "contestants": [_to_json(one, done[0]) for one in done]}
     del case["weights"]
     for one in case["contestants"]:
@@ -139,7 +140,7 @@ def _measure(spec: LatencySpec, sides: Sequence[str], arguments: argparse.Namesp
     return case
 
 
-def _to_json(one: Contestant, ours: Contestant) -> dict[str, Any]:
+def _to_json(one: BenchmarkProcess, ours: BenchmarkProcess) -> dict[str, Any]:
     found: dict[str, Any] = {"side": one.side, **one.facts, "memory": one.memory}
     if one.error is not None:
         return found

@@ -28,7 +28,7 @@ class LatencySpec:
     height: int
     width: int
     weights: str
-    """An .npz file, the same for all contestants; empty for none (only `prepare` may see it so)."""
+    """An .npz file, the same for all implementations; empty before `prepare` has written it."""
     score_threshold: float
 
     @property

@@ -1,4 +1,4 @@
-"""A contestant of `latency.py`: our detector, the original's in PyTorch, or a network in ONNX Runtime."""
+"""Worker of `latency.py`: our detector, the original's in PyTorch, or a network in ONNX Runtime."""
 
 from typing import Any
 

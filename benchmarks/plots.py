@@ -34,7 +34,7 @@ PUBLISHED_AP = {
     "yolox_x": 51.1,
     "yolox_darknet53": 47.7,
 }
-"""On COCO val2017 (SPEC D1)."""
+"""On COCO val2017 (docs/yolox.md, 10.2)."""
 
 
 def plot_steps(result: dict[str, Any], path: Path) -> None:
@@ -91,7 +91,7 @@ def plot_assignment(result: dict[str, Any], path: Path) -> None:
 
 
 def plot_latency(result: dict[str, Any], path: Path) -> None:
-    """Published AP over the time of the network, one line for each contestant, precision and batch size."""
+    """Published AP over the time of the network, one line for each implementation, precision and batch size."""
     lines: dict[tuple[str, str, int], list[tuple[float, float, str]]] = defaultdict(list)
     for case in result["cases"]:
         for one in case["contestants"]:

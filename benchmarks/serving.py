@@ -1,4 +1,4 @@
-"""The side of a contestant: builds what it is told to, then times what it is asked for, a line each way."""
+"""The worker of a `BenchmarkProcess`: builds an implementation, then times its parts; one line per request."""
 
 import json
 import resource
@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 
 
 class Built(NamedTuple):
-    """What can be timed."""
+    """An implementation, ready to be timed."""
 
     parts: dict[str, Callable[[], Any]]
-    """Each runs once and returns, perhaps before the device is done."""
+    """Each call runs once, and may return before the device has finished."""
     facts: dict[str, Any]
-    """What there is to say about it, as JSON values."""
+    """Facts for the results, as JSON values."""
     finished: Callable[[Any], float | None]
-    """Waits for what a part returned."""
+    """Waits for the result of a part."""
     peak_bytes: Callable[[], int | None]
-    """Most memory of the device that was in use."""
+    """Peak memory of the device in bytes."""
 
 
 def serve(build: Callable[[dict[str, Any], str, list[str]], Built]) -> None:
-    """Build what the JSON object on the command line says, then answer stdin until it ends.
+    """Build what the JSON object on the command line specifies, then answer requests from stdin until it ends.
 
     Args:
-        build: from the spec, the side and the names of the parts.
+        build: takes the spec, the implementation and the names of the parts.
     """
     order = json.loads(sys.argv[1])
     try:

@@ -1,4 +1,4 @@
-"""A contestant of `train_step.py`: our step and its parts, or the original's."""
+"""Worker of `train_step.py`: our step and its parts, or the original's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ def _build(spec: dict[str, Any], side: str, parts: list[str]) -> Built:
     return _build_ours(StepSpec(**spec), parts) if side == "ours" else _build_original(StepSpec(**spec), side)
 
 
-def _build_ours(spec: StepSpec, wanted: list[str]) -> Built:
+def _build_ours(spec: StepSpec, part_names: list[str]) -> Built:
     import jax
 
     import our_step
@@ -19,7 +19,7 @@ def _build_ours(spec: StepSpec, wanted: list[str]) -> Built:
     ours = our_step.OurStep(spec)
     parts: dict[str, Callable[[], Any]] = {}
     facts: dict[str, Any] = {"gflops": ours.gflops, "device": jax.devices()[0].device_kind, "parts": {}}
-    for part in wanted:
+    for part in part_names:
         parts[part], facts["parts"][part] = ours.part(part)  # type: ignore[arg-type]
 
     def finished(out: Any) -> float | None:

@@ -1,9 +1,9 @@
-"""How fast a training step is: images a second, time and memory, of its parts too, and of the original beside it.
+"""Measures a training step and its parts: images per second, time and memory, of ours and of the original.
 
-The batch is made up and lies on the device, so that nothing but the step is measured; `--from-host` measures it sent
-anew for each step as well. Contestants are processes of their own: on a CPU they take turns, so that what else the
-machine does falls on all alike; on a GPU, whose memory they could not share, one follows another. On a CPU the C
-library is told to use large pages, for the original too, as our programs tell it for themselves.
+The batch is synthetic and stays on the device, so that only the step is measured; `--from-host` also measures it with
+a transfer for each step. Each implementation runs in its own process. On a CPU the processes take turns, so that other
+load affects all of them alike; on a GPU, whose memory they could not share, they run one after another. On a CPU all
+processes, the original's included, use large pages in the C library, as our commands do.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from common import describe_run, ratio, spread, summary, write_json
-from contestants import Contestant, has_gpu, matrix_tflops, take_turns
 from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_steps
+from processes import BenchmarkProcess, has_gpu, matrix_tflops, take_turns
 from step_spec import StepSpec
 from yolox_jax.cli.huge_pages import TUNABLES as HUGE_PAGES
 from yolox_jax.training.reporting.utilization import TRAINING_PASSES
@@ -31,11 +31,11 @@ BREAKDOWN = ("forward", "network", "loss", "gradients")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures and prints; `argv` is the command line without the name of the program."""
+    """Measure and print; `argv` is the command line without the program name."""
     arguments = _parse(argv)
     sides = ["ours", *(side for side in arguments.original if is_installed())]
     if arguments.original and not is_installed():
-        print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
+        print(f"the original: skipped, it is not installed ({HOW_TO_INSTALL})")
     result = describe_run(PACKAGES)
     result["settings"] = {name: value for name, value in vars(arguments).items() if name != "output"}
     result["matrix_tflops"] = (
@@ -91,25 +91,25 @@ def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace
     parts += list(BREAKDOWN) * arguments.breakdown
     memory = {} if arguments.plain_memory else {"GLIBC_TUNABLES": HUGE_PAGES}
     groups = [[side] for side in sides] if arguments.one_after_another or has_gpu() else [list(sides)]
-    done: list[Contestant] = []
+    done: list[BenchmarkProcess] = []
     for group in groups:
-        contestants = []
+        processes = []
         for side in group:
             wanted = parts if side == "ours" else ["step"]
-            contestants.append(Contestant("step_worker.py", dataclasses.asdict(spec), side, wanted, memory))
-            contestants[-1].wait()
-            contestants[-1].warm_up()
-        take_turns(contestants, arguments.rounds, arguments.seconds)
-        for one in contestants:
+            processes.append(BenchmarkProcess("step_worker.py", dataclasses.asdict(spec), side, wanted, memory))
+            processes[-1].wait()
+            processes[-1].warm_up()
+        take_turns(processes, arguments.rounds, arguments.seconds)
+        for one in processes:
             if one.error is not None:
                 one.seconds["step"].clear()
             rates = summary([spec.batch / value for value in one.seconds["step"]]) if one.seconds["step"] else None
             print(f"{spec}, {one.side}: {one.error or spread(rates or {}, 2) + ' images/s'}", flush=True)
-        done += contestants
+        done += processes
     return {**dataclasses.asdict(spec), "contestants": [_to_json(spec, one, done[0]) for one in done]}
 
 
-def _to_json(spec: StepSpec, one: Contestant, ours: Contestant) -> dict[str, Any]:
+def _to_json(spec: StepSpec, one: BenchmarkProcess, ours: BenchmarkProcess) -> dict[str, Any]:
     found: dict[str, Any] = {"side": one.side, **one.facts, "memory": one.memory}
     for part, values in one.seconds.items():
         if values:

@@ -66,20 +66,20 @@ EXPECTED = [
     ("error", "boxes of negative size", "annotation id 1002"),
     ("error", "malformed boxes", "annotation id 1003"),
     ("error", "unknown category ids", "annotation id 1004"),
-    ("error", "areas that are no number", "annotation id 1005"),
+    ("error", "invalid areas", "annotation id 1005"),
     ("error", "unknown image ids", "annotation id 1006"),
     ("error", "duplicate image ids", "image id 10 appears twice"),
     ("error", "images without a size", "image id 17"),
     ("error", "malformed entries", "image id 18 has no file_name"),
     ("error", "categories of the same name", "categories[4]"),
     ("error", "duplicate category ids", "categories[5]"),
-    ("error", "different class lists", "differ in their classes: only train has cat."),
-    ("warning", "images that cannot be read", "truncated.jpg ends early"),
+    ("error", "different class lists", "have different classes: only train has cat."),
+    ("warning", "images that cannot be read", "truncated.jpg is truncated"),
     ("warning", "images that cannot be read", "empty.jpg is an empty file"),
-    ("warning", "images that cannot be read", "text.jpg is no image"),
+    ("warning", "images that cannot be read", "text.jpg is not an image"),
     ("warning", "images of another size than annotated", "resized.jpg is 64x48 px"),
     ("warning", "images of another size than annotated", "turned.jpg is 96x128 px"),
-    ("warning", "images of the same content", "copy.jpg has the content of"),
+    ("warning", "images with identical content", "copy.jpg has the content of"),
     ("warning", "images listed more than once", "odd.jpg"),
     ("warning", "boxes without area", "annotation id 1100, odd.jpg"),
     ("warning", "boxes outside their image", "annotation id 1101, odd.jpg"),
@@ -87,16 +87,16 @@ EXPECTED = [
     ("warning", "duplicate boxes", "odd.jpg: cat from (40, 30) to (70, 70)"),
     ("warning", "boxes too small to train on", "odd.jpg: cat from (10, 10) to (10.4, 30)"),
     ("note", "boxes with a side below 8 px", "odd.jpg: cat from (20, 50) to (25, 58)"),
-    ("warning", "boxes of extreme aspect", "odd.jpg: cat from (10, 10) to (10.4, 30)"),
+    ("warning", "boxes of extreme aspect ratio", "odd.jpg: cat from (10, 10) to (10.4, 30)"),
     ("warning", "duplicate annotation ids", "annotation id 1105, odd.jpg"),
-    ("note", "annotations without an area of their own", "annotation id 1106, odd.jpg"),
+    ("note", "annotations without an area", "annotation id 1106, odd.jpg"),
     ("warning", "images with more objects than --data.max-boxes 12", "crowded.jpg: 13 objects"),
     ("note", "images without objects", "background.jpg"),
     ("warning", "images that train and val share", "shared.jpg"),
     ("warning", "images that train and val share, by content", "val.jpg (val) has the content of"),
     ("warning", "classes without any box", "eel"),
-    ("warning", "classes with boxes in val alone", "fox"),
-    ("note", "classes with boxes in train alone", "dog"),
+    ("warning", "classes with boxes only in val", "fox"),
+    ("note", "classes with boxes only in train", "dog"),
 ]
 """Level, kind and a part of the text of all that is wrong with `write_bad_coco`."""
 
@@ -116,11 +116,11 @@ def write_bad_coco(folder: Path) -> DataConfig:
     train.image(7, "plain.jpg", encoded(7), GOOD, category=2)
     train.image(8, "copy.jpg", encoded(7), GOOD)
     train.image(9, "background.jpg", encoded(9))
-    train.image(10, "unsound.jpg", encoded(10), [1, math.nan, 3, 4], [1, 2, math.inf, 4], [9, 9, -3, 4], [1, 2, 3])
+    train.image(10, "invalid.jpg", encoded(10), [1, math.nan, 3, 4], [1, 2, math.inf, 4], [9, 9, -3, 4], [1, 2, 3])
     train.annotation(1004, 10, GOOD, category_id=77)
     train.annotation(1005, 10, GOOD, area=math.nan)
     train.annotation(1006, 999, GOOD)
-    train.image(10, "unsound.jpg", encoded(10))
+    train.image(10, "invalid.jpg", encoded(10))
     odd = [[5, 5, 0, 10], [300, 300, 10, 10], [100, 30, 60, 40], GOOD, GOOD, [10, 10, 0.4, 20], [20, 50, 5, 8]]
     train.image(11, "odd.jpg", encoded(11), *odd)
     train.content["annotations"][-1]["area"] = 0

@@ -1,6 +1,6 @@
-"""The sample made in two steps, as the original does: a mosaic on a canvas of its own, which is then warped (SPEC A3).
+"""Makes a sample in two steps, as the original does: it builds the mosaic, then warps it (docs/yolox.md, 7).
 
-A twin for tests: it loads every image whole, and shares with the package only what draws random numbers.
+A reference for tests. It loads every image at full size, and shares only the random draws with the package.
 """
 
 from collections.abc import Sequence

@@ -122,3 +122,8 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def user_cache() -> Path:
+    """Return the user's cache folder, for files that can be created again, such as downloaded weights."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"

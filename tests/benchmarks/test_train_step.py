@@ -22,7 +22,7 @@ def test_a_step_is_timed_whole_and_in_parts_and_a_missing_original_is_named(tmp_
     output = tmp_path / "out" / "step.json"
     words = "--variants yolox_nano --batch 2 --size 32 32 --objects 3 --rounds 2 --seconds 0.1 --breakdown --from-host"
     printed = run("train_step.py", *words.split(), "--output", str(output))
-    assert "the original: skipped, it is not installed here (pip install" in printed
+    assert "the original: skipped, it is not installed (pip install" in printed
     result = json.loads(output.read_text())
     (case,) = result["cases"]
     (ours,) = case["contestants"]

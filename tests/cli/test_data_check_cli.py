@@ -56,7 +56,7 @@ def test_each_finding_that_can_be_seen_has_a_picture(tmp_path: Path) -> None:
         "boxes without area",
         "boxes outside their image",
         "images of another size than annotated",
-        "images of the same content",
+        "images with identical content",
     }
 
 
@@ -92,8 +92,8 @@ def test_quick_check_opens_no_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--data.train.images", "/no/such"), "--data.train.images: no folder /no/such"),
-        (("--data.val.annotations", "/no/such.json"), "--data.val.annotations: no file /no/such.json"),
+        (("--data.train.images", "/no/such"), "--data.train.images: the folder /no/such does not exist"),
+        (("--data.val.annotations", "/no/such.json"), "--data.val.annotations: the file /no/such.json does not exist"),
         (("--output", "/dev/null/x"), "--output /dev/null/x cannot be written to"),
         (("--data.input-size", "100", "100"), "--data.input-size must be positive multiples of 32, got 100 100"),
     ],

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data.cache import disk_file as cache_file
-from yolox_jax.data.cache import free_space as room
+from yolox_jax.data import open_dataset
+from yolox_jax.data.cache import disk_file, free_space
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
@@ -97,7 +96,7 @@ def test_file_on_disk_is_used_again(
         made = _file(disk).stat().st_mtime_ns
     with caplog.at_level(logging.INFO, "yolox_jax.data"), open_cache(records, disk):
         assert _file(disk).stat().st_mtime_ns == made
-    assert f"images come from {_file(disk)}" in caplog.text
+    assert f"using the decoded images in {_file(disk)}" in caplog.text
 
 
 @pytest.mark.parametrize("fault", ["image changed", "cut short", "garbage", "older version", "annotated size"])
@@ -106,7 +105,7 @@ def test_file_on_disk_that_does_not_fit_is_made_anew(
 ) -> None:
     if fault == "older version":
         with monkeypatch.context() as patched:
-            patched.setattr(cache_file, "VERSION", 0)
+            patched.setattr(disk_file, "VERSION", 0)
             with open_cache(records, disk):
                 pass
     else:
@@ -188,7 +187,7 @@ def test_other_input_sizes_have_files_of_their_own(records: tuple[Record, ...], 
 
 def test_folder_that_cannot_be_used_is_named(records: tuple[Record, ...], disk: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    message = r"--data.cache-dir .*file cannot be used: File exists; name another"
+    message = r"--data.cache-dir .*file cannot be used: File exists. Pass another"
     with (
         pytest.raises(ConfigError, match=message),
         open_cache(records, replace(disk, cache_dir=str(tmp_path / "file"))),
@@ -199,30 +198,38 @@ def test_folder_that_cannot_be_used_is_named(records: tuple[Record, ...], disk: 
 def test_cache_is_refused_with_figures_where_there_is_no_room(
     records: tuple[Record, ...], disk: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "free_memory", lambda: 100_000)
-    message = r"--data.cache ram: 5 images .* need .* MiB, but .* of memory can be used; --data.cache disk"
+    monkeypatch.setattr(free_space, "free_memory", lambda: 100_000)
+    message = r"--data.cache ram: 5 images .* need .* MiB, but only .* of memory can be used. Use --data.cache disk"
     with pytest.raises(ConfigError, match=message), open_cache(records, RAM):
         pass
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-    message = r"--data.cache disk: 5 images .* need .* MiB, but .* is free in .*; name another --data.cache-dir"
+    monkeypatch.setattr(free_space.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    message = r"--data.cache disk: 5 images .* need .* MiB, but only .* is free in .*. Pass another --data.cache-dir"
     with pytest.raises(ConfigError, match=message), open_cache(records, disk):
         pass
     assert not list(Path(disk.cache_dir).glob("*.pixels"))
 
 
+FILES_OF_VERSION = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+
+
+@pytest.mark.parametrize("narrowest", ["", "job", "job/step"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_limits_of_all_groups_of_this_process_count(tmp_path: Path, version: int) -> None:
-    (tmp_path / "list").write_text("0::/job/step\n" if version == 2 else "9:cpu:/x\n4:blkio,memory:/job/step\n")
-    folders = [group.folder for group in room._groups(tmp_path / "cgroup", tmp_path / "list")]
-    top = tmp_path / "cgroup" / ("" if version == 2 else "memory")
-    assert folders == [top, top / "job", top / "job/step"]
+def test_free_memory_is_what_the_narrowest_limit_leaves(tmp_path: Path, version: int, narrowest: str) -> None:
+    listed = {1: "9:cpu:/x\n4:blkio,memory:/job/step\n", 2: "0::/job/step\n"}[version]
+    (tmp_path / "list").write_text(listed)
+    top = tmp_path / "cgroup" / ("memory" if version == 1 else "")
+    limit_file, used_file, file_cache = FILES_OF_VERSION[version]
+    for name in ("", "job", "job/step"):
+        (top / name).mkdir(parents=True, exist_ok=True)
+        limit = "1000000\n" if name == narrowest else "max\n" if version == 2 else f"{2**62}\n"
+        (top / name / limit_file).write_text(limit)
+        (top / name / used_file).write_text("700000\n")
+        (top / name / "memory.stat").write_text(f"anon 600000\n{file_cache} 50000\n")
+    assert free_space.free_memory(tmp_path / "cgroup", tmp_path / "list") == 350_000
 
 
-def test_free_memory_is_what_the_narrowest_limit_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 50\n")
-    narrow = room._Group(tmp_path, "memory.max", "memory.current", "inactive_file")
-    wide = narrow._replace(folder=tmp_path / "nowhere")
-    monkeypatch.setattr(room, "_groups", lambda: iter((wide, narrow)))
-    assert room.free_memory() == 350
+def test_free_memory_without_control_groups_is_that_of_the_machine(tmp_path: Path) -> None:
+    assert free_space.free_memory(tmp_path, tmp_path / "none") > 1_000_000

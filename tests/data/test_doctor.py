@@ -38,13 +38,13 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataConfig, Report]:
 
 
 @pytest.mark.parametrize(("level", "kind", "text"), EXPECTED)
-def test_every_planted_fault_is_found_and_named(
+def test_every_planted_error_is_found_and_named(
     bad: tuple[DataConfig, Report], level: str, kind: str, text: str
 ) -> None:
     assert text in texts(bad[1].findings, level, kind)
 
 
-def test_nothing_but_the_planted_faults_is_found(bad: tuple[DataConfig, Report]) -> None:
+def test_nothing_but_the_planted_errors_is_found(bad: tuple[DataConfig, Report]) -> None:
     # Notes say what is, and may say it of anything.
     found = {(f.level, f.kind) for f in bad[1].findings if f.level != "note"}
     assert found == {(level, kind) for level, kind, _ in EXPECTED if level != "note"}
@@ -69,7 +69,7 @@ def test_quick_check_finds_sizes_but_opens_no_image(bad: tuple[DataConfig, Repor
     config, thorough = bad
     quick = check(config, quick=True)
     assert kinds(thorough) - kinds(quick) == {
-        "images of the same content",
+        "images with identical content",
         "images that train and val share, by content",
     }
     sizes = texts(quick.findings, "warning", "images of another size than annotated")
@@ -89,7 +89,7 @@ def test_images_that_stop_a_training_are_errors(tmp_path: Path) -> None:
     assert check(config).reasons_to_fail == ("images that cannot be read (train)",)
 
 
-def test_sound_data_has_no_findings(tmp_path: Path) -> None:
+def test_valid_data_has_no_findings(tmp_path: Path) -> None:
     assert check(write_good_coco(tmp_path)).findings == ()
 
 
@@ -110,7 +110,7 @@ def test_generated_shapes_have_nothing_worse_than_notes(tmp_path: Path) -> None:
     assert sum(report.statistics["train"].sizes.values()) == report.statistics["train"].boxes
 
 
-def test_faults_of_an_image_entry_are_not_blamed_on_its_annotations(tmp_path: Path) -> None:
+def test_errors_of_an_image_entry_are_not_blamed_on_its_annotations(tmp_path: Path) -> None:
     writer = CocoWriter(tmp_path, "train", {1: "cat"})
     writer.image(1, "a.jpg", encoded(1), GOOD)
     writer.image(2, "b.jpg", encoded(2), GOOD, width=None)
@@ -159,7 +159,7 @@ def test_single_pixel_and_unicode_and_overlong_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("overhang", "level"), [(1, "note"), (2, "warning")])
-def test_box_that_reaches_a_px_over_its_image_is_no_fault(tmp_path: Path, overhang: int, level: str) -> None:
+def test_box_that_reaches_a_px_over_its_image_is_no_error(tmp_path: Path, overhang: int, level: str) -> None:
     config = write_good_coco(tmp_path)
     writer = CocoWriter(tmp_path, "train", {1: "cat"})
     writer.image(1, "1.jpg", encoded(1), [WIDTH - 20, 30, 20 + overhang, 40])
@@ -176,24 +176,24 @@ def test_cheap_findings_are_those_of_the_full_check(tmp_path: Path) -> None:
         "classes without any box": 2,
         "images that train and val share": 2,
     }
-    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (such as /")
+    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (for example /")
 
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 VOC_EXPECTED = [
-    ("error", "invalid XML", "broken.xml is no valid XML: no element found: line 1"),
-    ("error", "images without annotations", "lists unknown, but there is no"),
+    ("error", "invalid XML", "broken.xml is not valid XML: no element found: line 1"),
+    ("error", "images without annotations", "lists unknown, but "),
     ("error", "images listed more than once", "train.txt lists a more than once"),
-    ("error", "missing image files", "gone.xml: there is no file"),
+    ("error", "missing image files", "gone.xml: the file "),
     ("error", "boxes with NaN or infinity", "a.xml: object 0"),
     ("error", "boxes of negative size", "a.xml: object 1 (cat)"),
-    ("error", "malformed numbers", "a.xml: object 2: bndbox/xmin is 'left'"),
+    ("error", "malformed numbers", "a.xml: object 2: bndbox/xmin must be a number; got 'left'"),
     ("error", "objects without a name", "a.xml: object 3"),
-    ("error", "images without a size", "flat.xml: size is 0x0"),
+    ("error", "images without a size", "flat.xml: the size must be that of the image in px; got 0x0"),
     ("warning", "boxes without area", "object 5 of a.xml: from (5, 5) to (5, 9)"),
     ("warning", "boxes partly outside their image", "object 6 of a.xml"),
     ("warning", "duplicate boxes", "a.jpg: cat from (10, 10) to (40, 40)"),
-    ("warning", "images that cannot be read", "damaged.jpg is no image"),
+    ("warning", "images that cannot be read", "damaged.jpg is not an image"),
     ("warning", "images that train and val share", "good.jpg"),
 ]
 
@@ -220,7 +220,7 @@ def _write_voc(root: Path) -> DataConfig:
     return DataConfig(train=voc, val=voc, input_size=(HEIGHT, WIDTH))
 
 
-def test_faults_of_voc_are_found_named_and_nothing_else(tmp_path: Path) -> None:
+def test_errors_of_voc_are_found_named_and_nothing_else(tmp_path: Path) -> None:
     report = check(_write_voc(tmp_path))
     for level, kind, text in VOC_EXPECTED:
         assert text in texts(report.findings, level, kind)

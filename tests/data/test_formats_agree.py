@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from opened import open_dataset
 from yolox_jax.config import DataConfig, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.sources import open_datasets
 
 

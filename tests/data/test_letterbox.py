@@ -27,7 +27,8 @@ def test_image_of_the_input_size_is_left_alone() -> None:
 
 
 def test_evaluation_resizes_twice_where_truncation_loses_a_pixel() -> None:
-    # 623 * (640 / 623) is 639.99..., so the first resize gives 639 px and the second stretches them (SPEC A3.5).
+    # 623 * (640 / 623) is 639.99..., so the first resize gives 639 px and the second stretches them.
+    # See docs/yolox.md, 7.2.
     picture = np.random.default_rng(0).integers(0, 256, (300, 623, 3), np.uint8)
     image, ratio = evaluation_image(picture, (640, 640))
     first = cv2.resize(picture, (639, int(300 * (640 / 623))), interpolation=cv2.INTER_LINEAR)

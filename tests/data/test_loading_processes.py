@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from opened import open_dataset
 from yolox_jax.config import Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import shapes

@@ -1,16 +1,20 @@
 """The stream of batches: the same however it is loaded and wherever it starts."""
 
+import gc
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from absl import flags
 
-from opened import open_dataset
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, read_image
@@ -127,6 +131,36 @@ def test_caches_give_one_stream_in_memory_and_on_disk_and_the_boxes_of_no_cache(
             np.testing.assert_array_equal(cached[key], plain[key])
 
 
+def _process_settings() -> tuple[int, dict[str, str], bool, dict[str, int]]:
+    present = {name: flags.FLAGS[name].present for name in flags.FLAGS}
+    return cv2.getNumThreads(), dict(os.environ), flags.FLAGS.is_parsed(), present
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_closed_batches_leave_the_settings_of_the_process_as_they_were(dataset: Dataset, num_workers: int) -> None:
+    cv2.setNumThreads(2)
+    before = _process_settings()
+    first = training_batches(dataset, _with(CONFIG, num_workers=num_workers))
+    second = training_batches(dataset, CONFIG)
+    validation = evaluation_batches(dataset, (64, 64), 2)
+    for batches in (first, second, validation):
+        next(batches)
+    first.close()
+    assert cv2.getNumThreads() == 1, "others are still loading"
+    second.close()
+    list(validation)
+    assert _process_settings() == before
+
+
+def test_batches_that_are_never_closed_leave_the_number_of_opencv_threads_as_it_was(dataset: Dataset) -> None:
+    cv2.setNumThreads(2)
+    batches = training_batches(dataset, CONFIG)
+    next(batches)
+    del batches
+    gc.collect()
+    assert cv2.getNumThreads() == 2
+
+
 def test_a_batch_can_be_loaded_once_more_with_the_names_of_its_images(dataset: Dataset) -> None:
     again, names = load_training_batch(dataset, CONFIG, 4, range(1, 2))
     assert (again["images"][0] == _run(dataset, CONFIG)[4]["images"][1]).all()
@@ -162,16 +196,16 @@ def test_broken_training_image_is_replaced_named_once_and_counted(
     whole = dataset.records[:1] + dataset.records[2:]
     with training_batches(dataset, _with(CONFIG, num_workers=num_workers, augment=PLAIN)) as batches:
         shown = _shown(replace(dataset, records=whole), list(batches))
-        assert batches.broken == {str(path): "ends early: the end of the file is missing"}
+        assert batches.broken == {str(path): "is truncated: the end of the file is missing"}
     assert set(shown) == {0, 1, 2, 3}
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: ends early: the end of the file is missing; skipped"
+        f"skipped {path}: is truncated: the end of the file is missing"
     ]
 
 
 def test_broken_training_image_stops_the_run_if_told_to(dataset: Dataset) -> None:
     _break(dataset, 1)
-    with pytest.raises(BrokenImage, match=r"sub/1\.jpg: ends early.*--data\.broken-images skip"):
+    with pytest.raises(BrokenImage, match=r"sub/1\.jpg: is truncated.*--data\.broken-images skip"):
         _run(dataset, _with(CONFIG, broken_images="stop"))
 
 

@@ -49,12 +49,12 @@ def test_bytes_after_the_end_of_a_jpeg_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (_encode(".jpg")[:-300], "ends early"),
-        (_with_header(_encode(".jpg"), b"thumbnail \xff\xd9 of its own")[:-300], "ends early"),
-        (_encode(".png")[:-300], "ends early"),
+        (_encode(".jpg")[:-300], "is truncated"),
+        (_with_header(_encode(".jpg"), b"thumbnail \xff\xd9 of its own")[:-300], "is truncated"),
+        (_encode(".png")[:-300], "is truncated"),
         (b"", "empty"),
-        (b"this is text", "no image"),
-        (_encode(".jpg")[:2] + b"\xff\xd9", "no image"),
+        (b"this is text", "not an image"),
+        (_encode(".jpg")[:2] + b"\xff\xd9", "not an image"),
     ],
     ids=["jpeg", "jpeg-with-thumbnail", "png", "empty", "text", "hollow-jpeg"],
 )
@@ -73,7 +73,7 @@ def test_missing_image_is_named(tmp_path: Path) -> None:
 def test_size_other_than_annotated_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(_encode(".png"))
-    with pytest.raises(BrokenImage, match="is 60x40 px .* annotations say 41x60"):
+    with pytest.raises(BrokenImage, match="is 60x40 px .* the annotations say 41x60"):
         decode_image(path.read_bytes(), path, size=(60, 41))
 
 
@@ -88,7 +88,7 @@ def test_image_annotated_before_its_orientation_is_refused_with_the_remedy(tmp_p
 def test_swapped_height_and_width_without_an_orientation_are_the_fault_of_the_annotations(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(_encode(".jpg"))
-    with pytest.raises(BrokenImage, match="with height and width swapped: correct them in the annotations"):
+    with pytest.raises(BrokenImage, match="with height and width swapped. Correct them in the annotations"):
         decode_image(path.read_bytes(), path, size=(60, 40))
 
 
@@ -171,5 +171,5 @@ HUGE = b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 40000, 40000, 1, 24
 def test_what_opencv_does_not_decode_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "image.png"
     path.write_bytes(content)
-    with pytest.raises(BrokenImage, match=r"image\.png: is no image that OpenCV can decode"):
+    with pytest.raises(BrokenImage, match=r"image\.png: is not an image that OpenCV can decode"):
         read_image(path)

@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from two_step import two_step_sample
 from yolox_jax.config import AugmentConfig, DataConfig, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
-from yolox_jax.data.augment.paint import Placement, paint, seen_part
+from yolox_jax.data.augment.paint import Placement, paint, visible_part
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Record
 from yolox_jax.data.image import Pixels, read_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sample_plan import Targets
+from yolox_jax.data.sample_plan import SampleTargets
 
 PLAIN = AugmentConfig(hsv_probability=0.0, flip_probability=0.0)
 
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
     """An image and its targets."""
 
     image: np.ndarray
-    targets: Targets
+    targets: SampleTargets
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_images_that_end_up_outside_are_not_read(smooth: tuple[Record, ...]) -> 
 
 
 def test_images_that_are_squeezed_into_a_line_are_not_seen() -> None:
-    assert seen_part(Placement(0, Affine(1, 2, 0, 2, 4, 0), (0, 0, 9, 9)), (64, 64)) is None
+    assert visible_part(Placement(0, Affine(1, 2, 0, 2, 4, 0), (0, 0, 9, 9)), (64, 64)) is None
 
 
 def test_a_source_that_is_gone_is_given_up_after_a_hundred_images(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_four_images_that_fill_the_canvas_join_without_a_gap() -> None:
     turned = Affine(0.8, 0.1, -9.3, -0.12, 0.9, 4.4)
     flat = np.full((64, 64, 3), 200, np.uint8)
     canvas = np.full((64, 64, 4), 114, np.uint8)
-    for left, top, right_of_it, below_it in tiles:
-        placement = Placement(0, turned.after(scaling(1, 1, (left, top))), (0, 0, 64, 64), right_of_it, below_it)
+    for left, top, right, below in tiles:
+        placement = Placement(0, turned.after(scaling(1, 1, (left, top))), (0, 0, 64, 64), right, below)
         paint(canvas, placement, lambda _: Pixels(flat, (1.0, 1.0)))
     assert (canvas[16:50, 8:50, :3] == 200).all()
 
@@ -135,7 +135,7 @@ def test_what_is_seen_agrees_with_a_search_of_all_px() -> None:
         y, x = np.mgrid[3:14:60j, 2:19:60j]
         moved = np.stack([matrix.xx * x + matrix.xy * y + matrix.x0, matrix.yx * x + matrix.yy * y + matrix.y0])
         inside = (moved >= 0).all(axis=0) & (moved[0] <= 40) & (moved[1] <= 32)
-        seen = seen_part(Placement(0, matrix, window), (32, 40))
+        seen = visible_part(Placement(0, matrix, window), (32, 40))
         if inside.any():
             seen_often += 1
             assert seen is not None

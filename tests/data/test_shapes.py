@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.image import read_image
 from yolox_jax.data.sources import shapes
 
@@ -55,9 +55,9 @@ def test_shapes_open_as_a_data_set_made_on_first_use(tmp_path: Path, monkeypatch
 
 def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(ConfigError, match=r"--data\.val\.images: .* holds other files"):
+    with pytest.raises(ConfigError, match=r"--data\.val\.images: .* contains other files"):
         open_dataset(DatasetConfig(format="shapes", images=str(tmp_path)), "val")
-    with pytest.raises(ConfigError, match=r"--data\.val\.split is 'test'"):
+    with pytest.raises(ConfigError, match=r"--data\.val\.split must be train or val .* got 'test'"):
         open_dataset(DatasetConfig(format="shapes", images=str(tmp_path), split="test"), "val")
 
 

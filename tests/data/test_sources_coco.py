@@ -1,4 +1,4 @@
-"""COCO annotations: what is kept, what is mended, what is refused."""
+"""COCO annotations: what is kept, what is repaired, what is refused."""
 
 import copy
 import json
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.dataset import DataError
 
 Writer = Callable[[dict[str, Any]], DatasetConfig]
@@ -57,7 +57,7 @@ def test_boxes_over_the_border_are_clipped_and_counted(coco_content: dict[str, A
     np.testing.assert_allclose(dataset.records[0].boxes[0], [0, 30, 15, 48])
     assert dataset.records[1].boxes[0, 2] == 64
     assert len(dataset.warnings) == 1
-    assert "clipped to it: 1 (first: annotation id 100, sub/0.jpg)" in dataset.warnings[0]
+    assert "clipped 1 boxes that extend beyond their image (first: annotation id 100, sub/0.jpg)" in dataset.warnings[0]
     assert dataset.ground_truth["annotations"][0]["bbox"] == [-5, 30, 20, 30]
 
 
@@ -66,10 +66,10 @@ def test_boxes_without_area_are_dropped_and_counted(coco_content: dict[str, Any]
     coco_content["annotations"][1]["bbox"] = [90, 90, 10, 10]  # wholly outside
     dataset = open_dataset(write_coco(coco_content), "train")
     assert len(dataset.records[0].boxes) == 0
-    assert "left out: 2 (first: annotation id 100" in dataset.warnings[1]
+    assert "ignored 2 boxes without area in their image (first: annotation id 100" in dataset.warnings[1]
 
 
-def test_area_that_says_nothing_is_taken_from_the_box(coco_content: dict[str, Any], write_coco: Writer) -> None:
+def test_missing_area_is_replaced_by_that_of_the_box(coco_content: dict[str, Any], write_coco: Writer) -> None:
     expected = open_dataset(write_coco(coco_content), "train")
     for entry, area in zip(coco_content["annotations"], (0, 0.0, -1, None), strict=False):
         entry["area"] = area
@@ -78,16 +78,19 @@ def test_area_that_says_nothing_is_taken_from_the_box(coco_content: dict[str, An
     assert [len(record.boxes) for record in dataset.records] == [2, 1, 0, 1, 1]
     assert dataset.ground_truth == expected.ground_truth
     assert len(dataset.warnings) == 1
-    assert "area is missing or not above 0, taken from their box: 5 (first: annotation id 100" in dataset.warnings[0]
+    assert (
+        "used the area of the box for 5 annotations whose area is missing or not above 0 (first: annotation id 100"
+        in dataset.warnings[0]
+    )
 
 
-def test_area_is_kept_where_it_says_something(coco_content: dict[str, Any], write_coco: Writer) -> None:
+def test_positive_area_is_kept(coco_content: dict[str, Any], write_coco: Writer) -> None:
     coco_content["annotations"][0]["area"] = 123.5  # of a mask
     coco_content["annotations"][1].update(bbox=[5, 5, 0, 10], area=0)
     dataset = open_dataset(write_coco(coco_content), "train")
     assert [entry["area"] for entry in dataset.ground_truth["annotations"][:2]] == [123.5, 0]
     assert len(dataset.warnings) == 1
-    assert "left out: 1" in dataset.warnings[0]
+    assert "ignored 1 boxes" in dataset.warnings[0]
 
 
 def test_split_without_any_box_is_refused_for_training_and_warned_of_for_validation(
@@ -109,7 +112,7 @@ def test_refusal_of_a_split_without_boxes_tells_what_became_of_them(
 ) -> None:
     for entry in coco_content["annotations"]:
         entry["bbox"] = [500, 500, 10, 10]
-    with pytest.raises(DataError, match=r"nothing to learn from.*without area in their image, left out: 5"):
+    with pytest.raises(DataError, match=r"nothing to learn from.*ignored 5 boxes without area in their image"):
         open_dataset(write_coco(coco_content), "train")
 
 
@@ -124,24 +127,27 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "infinite": (lambda c: c["annotations"][1].update(bbox=[1, 2, math.inf, 4]), r"annotation id 101 .*infinity"),
     "negative": (lambda c: c["annotations"][2].update(bbox=[9, 9, -3, 4]), r"annotation id 102 .*negative width"),
     "three-numbers": (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotation id 100 .*\[x, y, width"),
-    "text": (lambda c: c["annotations"][0].update(bbox=["1", 2, 3, 4]), r"annotation id 100 .*bbox is"),
-    "huge": (lambda c: c["annotations"][0].update(bbox=[1, 2, 10**400, 4]), r"annotation id 100 .*bbox is"),
-    "no-box": (lambda c: c["annotations"][0].pop("bbox"), r"annotation id 100 .*bbox is None"),
+    "text": (lambda c: c["annotations"][0].update(bbox=["1", 2, 3, 4]), r"annotation id 100 .*bbox must be"),
+    "huge": (lambda c: c["annotations"][0].update(bbox=[1, 2, 10**400, 4]), r"annotation id 100 .*bbox must be"),
+    "no-box": (lambda c: c["annotations"][0].pop("bbox"), r"annotation id 100 .*bbox must be .* got None"),
     "category": (lambda c: c["annotations"][3].update(category_id=4), r"annotation id 103: unknown category id 4"),
     "image": (lambda c: c["annotations"][3].update(image_id=99), r"annotation id 103: unknown image id 99"),
-    "no-category": (lambda c: c["annotations"][3].pop("category_id"), r"annotation id 103: category_id is None"),
+    "no-category": (
+        lambda c: c["annotations"][3].pop("category_id"),
+        r"id 103: category_id must be .* got None",
+    ),
     "twice": (lambda c: c["images"][4].update(id=10), r"image id 10 appears twice \(sub/0.jpg, sub/4.jpg\)"),
-    "text-id": (lambda c: c["images"][1].update(id="a"), r"images\[1\]: id is 'a'"),
+    "text-id": (lambda c: c["images"][1].update(id="a"), r"images\[1\]: id must be an integer; got 'a'"),
     "no-name": (lambda c: c["images"][1].pop("file_name"), r"image id 11 has no file_name"),
-    "no-height": (lambda c: c["images"][1].update(height=0), r"image id 11: height is 0"),
+    "no-height": (lambda c: c["images"][1].update(height=0), r"image id 11: height must be .* got 0"),
     "category-twice": (lambda c: c["categories"][1].update(id=7), r"category id 7 appears twice"),
     "name-twice": (
         lambda c: c["categories"][1].update(name="kite"),
         r"categories\[1\]: category ids 7 and 3 are both named 'kite'",
     ),
-    "area-nan": (lambda c: c["annotations"][1].update(area=math.nan), r"annotation id 101: area is nan"),
-    "no-categories": (lambda c: c["categories"].clear(), r"'categories' is empty"),
-    "no-list": (lambda c: c.pop("images"), r"not in COCO layout: it has no list 'images'"),
+    "area-nan": (lambda c: c["annotations"][1].update(area=math.nan), r"annotation id 101: area must be .* got nan"),
+    "no-categories": (lambda c: c["categories"].clear(), r"'categories' must name the classes"),
+    "no-list": (lambda c: c.pop("images"), r"not in COCO layout: it lacks the list 'images'"),
     "no-annotations": (
         lambda c: c.pop("annotations"),
         r"none of the 5 training images .*there is no list 'annotations'",
@@ -155,7 +161,7 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("case", SPOILED)
-def test_unsound_annotations_are_refused_by_name(coco_content: dict[str, Any], write_coco: Writer, case: str) -> None:
+def test_invalid_annotations_are_refused_by_name(coco_content: dict[str, Any], write_coco: Writer, case: str) -> None:
     spoil, message = SPOILED[case]
     content = copy.deepcopy(coco_content)
     spoil(content)
@@ -166,20 +172,20 @@ def test_unsound_annotations_are_refused_by_name(coco_content: dict[str, Any], w
 def test_broken_json_is_refused_with_the_place(coco_content: dict[str, Any], write_coco: Writer) -> None:
     config = write_coco(coco_content)
     Path(config.annotations).write_text(json.dumps(coco_content, indent=1)[:-40])
-    with pytest.raises(DataError, match=r"instances\.json is no valid JSON: line \d+, column \d+"):
+    with pytest.raises(DataError, match=r"instances\.json is not valid JSON: line \d+, column \d+"):
         open_dataset(config, "train")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": "/no/such/folder"}, r"--data\.val\.images: no folder /no/such/folder"),
+        ({"images": "/no/such/folder"}, r"--data\.val\.images: the folder /no/such/folder does not exist"),
         ({"images": ""}, r"--data\.val\.images is empty"),
-        ({"annotations": "/no/such.json"}, r"--data\.val\.annotations: no file /no/such\.json"),
+        ({"annotations": "/no/such.json"}, r"--data\.val\.annotations: the file /no/such\.json does not exist"),
         ({"annotations": ""}, r"--data\.val\.annotations is empty"),
     ],
 )
-def test_settings_that_lead_nowhere_are_named(
+def test_paths_that_are_empty_or_do_not_exist_are_named(
     coco_content: dict[str, Any], write_coco: Writer, change: dict[str, str], message: str
 ) -> None:
     config = write_coco(coco_content)

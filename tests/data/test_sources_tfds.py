@@ -18,15 +18,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opened import open_dataset
 from prepared_tfds import example, picture, prepare, without
 from yolox_jax.cli.main import main
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
-from yolox_jax.data.dataset import DataError, Faults, fingerprint
+from yolox_jax.data.dataset import DataError, fingerprint
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import tfds_index
+from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.shapes import draw_scene
 from yolox_jax.data.sources.tfds_records import read_tfds
 from yolox_jax.training.reporting.metrics_log import read_metrics
@@ -127,7 +128,7 @@ def test_crowds_and_difficult_objects_count_for_nothing(store) -> None:
     assert [entry["iscrowd"] for entry in used.ground_truth["annotations"]] == [1, 0, 0]
     assert [entry["iscrowd"] for entry in ignored.ground_truth["annotations"]] == [1, 0, 1]
     assert used.ground_truth["annotations"][0]["area"] == pytest.approx(32 * 24), "of the box where none is given"
-    assert "without area in their image, left out: 1 (first: object 3 of 0.jpg)" in used.warnings[0]
+    assert "ignored 1 boxes without area in their image (first: object 3 of 0.jpg)" in used.warnings[0]
 
 
 def test_parts_of_a_split_hold_their_own_images(noise: Path) -> None:
@@ -172,16 +173,14 @@ def test_boxes_turn_with_their_images(store, encoding: str) -> None:
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         np.testing.assert_allclose(record.boxes, [seen], atol=1.01)
     if encoding != "TIFF":
-        assert dataset.warnings == (
-            "images that their EXIF orientation turns, and their boxes with them: 7 (first: 2.jpg)",
-        )
+        assert dataset.warnings == ("rotated the boxes of 7 images by their EXIF orientation (first: 2.jpg)",)
 
 
 def test_an_image_that_cannot_be_decoded_is_left_to_the_loader(store) -> None:
     folder = store({"train": [example(b"no image", (0, 0, 1, 1)), example(picture(), (0, 0, 1, 1), number=1)]})
     dataset = read_tfds("tiny", "train", folder)
     assert [len(record.boxes) for record in dataset.records] == [0, 1] and dataset.warnings == ()
-    with pytest.raises(BrokenImage, match="tiny/train/0.jpg: is no image"):
+    with pytest.raises(BrokenImage, match="tiny/train/0.jpg: is not an image"):
         load_image(dataset.records[0])
 
 
@@ -216,16 +215,16 @@ def test_without_a_cache_folder_it_goes_on_and_says_so(noise: Path, cache: Path,
     cache.parent.mkdir(parents=True)
     cache.write_text("a file in its place")
     assert len(read_tfds("tiny", "train", noise).records) == 4
-    assert "read anew each time" in caplog.text
+    assert "read again each time" in caplog.text
 
 
 def test_a_long_pass_says_how_far_it_is(noise: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(tfds_index, "FIRST_WORD_S", 0.0)
-    monkeypatch.setattr(tfds_index, "NEXT_WORD_S", 0.0)
+    monkeypatch.setattr(tfds_index, "FIRST_REPORT_S", 0.0)
+    monkeypatch.setattr(tfds_index, "NEXT_REPORT_S", 0.0)
     monkeypatch.setattr(tfds_index, "CHUNK", 2)
     read_tfds("tiny", "train", noise)
     assert [message[-39:] for message in caplog.messages] == [
-        f"sizes of {count} of 4 images, once for all runs"[-39:] for count in (2, 4)
+        f"sizes of {count} of 4 images; later runs reuse them"[-39:] for count in (2, 4)
     ]
 
 
@@ -286,16 +285,19 @@ def test_the_newest_version_is_read_unless_one_is_named(store) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": ""}, r"--data\.train\.annotations is empty: name the data set, such as coco/2017"),
-        ({"images": "/nowhere"}, r"--data\.train\.images: no folder /nowhere"),
+        (
+            {"annotations": ""},
+            r"--data\.train\.annotations is empty\. For .* the name of the dataset, such as coco/2017",
+        ),
+        ({"images": "/nowhere"}, r"--data\.train\.images: the folder /nowhere does not exist"),
         ({"annotations": "coco/2017"}, r"coco/2017 is not prepared in .*tfds build coco/2017 --file_format=array_reco"),
-        ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(there are tiny:1\.0\.0\); "),
+        ({"annotations": "tiny:2.0.0"}, r"not prepared in \S+ \(available: tiny:1\.0\.0\)\. "),
         ({"split": "trian"}, r"--data\.train\.split is 'trian', but tiny/1\.0\.0 has the splits train, validation"),
         ({"split": "train[:x"}, r"--data\.train\.split is 'train\[:x'"),
         ({"split": "train[200%:]"}, r"--data\.train\.split is 'train\[200%:\]'"),
     ],
 )
-def test_settings_that_lead_nowhere_are_named(noise: Path, changes: dict[str, str], message: str) -> None:
+def test_paths_and_splits_that_do_not_exist_are_named(noise: Path, changes: dict[str, str], message: str) -> None:
     config = DatasetConfig(format="tfds", annotations="tiny", images=str(noise))
     with pytest.raises(ConfigError, match=message):
         open_dataset(dataclasses.replace(config, **changes), "train")
@@ -307,19 +309,19 @@ def test_features_of_another_task_are_listed(store, tfds) -> None:
     )
     entries = [{"image": io.BytesIO(picture()), "label": 0}]
     folder = store({"train": entries}, features=features)
-    with pytest.raises(ConfigError, match=r"tiny/1\.0\.0 is no data set of boxes(.|\n)*'label': ClassLabel"):
+    with pytest.raises(ConfigError, match=r"is not a dataset of images with boxes(.|\n)*'label': ClassLabel"):
         read_tfds("tiny", "train", folder)
 
 
 def test_objects_without_a_class_are_refused_by_name(store) -> None:
     entry = example(picture(), (0, 0, 0.5, 0.5), (0, 0, 1, 1))
     entry["objects"][1]["label"] = -1
-    folder, faults = store({"train": [entry]}), Faults(keep_all=True)
+    folder, errors = store({"train": [entry]}), ErrorHandler(collect=True)
     with pytest.raises(DataError, match=r"object 1 of 0\.jpg has the label -1; the classes are 0 to 1"):
         read_tfds("tiny", "train", folder)
-    dataset = read_tfds("tiny", "train", folder, faults=faults)
+    dataset = read_tfds("tiny", "train", folder, errors=errors)
     assert dataset.records[0].classes.tolist() == [0] and len(dataset.ground_truth["annotations"]) == 1
-    assert [error.kind for error in faults.errors] == ["unknown classes"]
+    assert [error.kind for error in errors.collected] == ["unknown classes"]
 
 
 def test_boxes_in_px_are_refused(store, tfds) -> None:
@@ -327,7 +329,7 @@ def test_boxes_in_px_are_refused(store, tfds) -> None:
     features = tfds.features.FeaturesDict({"image": tfds.features.Image(), "objects": tfds.features.Sequence(inner)})
     objects = [{"bbox": np.array([3, 4, 20, 30.0]), "label": 0}]
     folder = store({"train": [{"image": io.BytesIO(picture()), "objects": objects}]}, features=features)
-    with pytest.raises(DataError, match="tiny/train: boxes reach to 30; they must be fractions"):
+    with pytest.raises(DataError, match="boxes must be fractions of their image; the largest coordinate is 30"):
         read_tfds("tiny", "train", folder)
 
 

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from scored_sets import score
 from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.dataset import DataError, Dataset
 
 OBJECT = (
@@ -84,25 +84,25 @@ def test_detections_of_ignored_objects_count_neither_for_nor_against(voc: Path) 
     assert score(_open(voc), [hit]).figures["AP"] < 0.6  # used, it is missed
 
 
-def test_boxes_without_area_and_over_the_border_are_mended_and_counted(voc: Path) -> None:
+def test_boxes_without_area_and_over_the_border_are_repaired_and_counted(voc: Path) -> None:
     _write(voc, "b", ("cat", 5, 5, 5, 9), ("cat", 5, 5, 70, 9))
     dataset = _open(voc)
     np.testing.assert_array_equal(dataset.records[0].boxes, [[5, 5, 64, 9]])
-    assert "clipped to it: 1 (first: object 1 of b.xml)" in dataset.warnings[0]
-    assert "left out: 1 (first: object 0 of b.xml)" in dataset.warnings[1]
+    assert "clipped 1 boxes that extend beyond their image (first: object 1 of b.xml)" in dataset.warnings[0]
+    assert "ignored 1 boxes without area in their image (first: object 0 of b.xml)" in dataset.warnings[1]
     assert len(dataset.ground_truth["annotations"]) == 2
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (("cat", "nan", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin is nan"),
-        (("cat", "left", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin is 'left'"),
-        (("cat", 9, 1, 2, 3), r"b\.xml: object 0 \(cat\): box .* right or bottom before"),
+        (("cat", "nan", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin must be finite; got nan"),
+        (("cat", "left", 1, 2, 3), r"b\.xml: object 0: bndbox/xmin must be a number; got 'left'"),
+        (("cat", 9, 1, 2, 3), r"b\.xml: object 0 \(cat\): box .* xmax below xmin or ymax below ymin"),
         (("", 1, 1, 2, 3), r"b\.xml: object 0 has no name"),
     ],
 )
-def test_unsound_objects_are_refused_by_name(voc: Path, entry: tuple, message: str) -> None:
+def test_invalid_objects_are_refused_by_name(voc: Path, entry: tuple, message: str) -> None:
     _write(voc, "b", entry)
     with pytest.raises(DataError, match=message):
         _open(voc)
@@ -111,7 +111,7 @@ def test_unsound_objects_are_refused_by_name(voc: Path, entry: tuple, message: s
 @pytest.mark.parametrize("content", ["<annotation><size>", "<?xml version='1.0' encoding='foo'?><annotation/>"])
 def test_broken_xml_is_named(voc: Path, content: str) -> None:
     (voc / "Annotations/b.xml").write_text(content)
-    with pytest.raises(DataError, match=r"b\.xml is no valid XML"):
+    with pytest.raises(DataError, match=r"b\.xml is not valid XML"):
         _open(voc)
 
 
@@ -120,12 +120,12 @@ def test_missing_image_and_missing_annotation_are_named(voc: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 2 image files that do not exist: .*b\.jpg \(b\.xml\)"):
         _open(voc)
     (voc / "Annotations/b.xml").unlink()
-    with pytest.raises(DataError, match=r"train\.txt lists 1 images without a file in .*Annotations: b"):
+    with pytest.raises(DataError, match=r"train\.txt lists 1 images that have no annotation file in .*Annotations: b"):
         _open(voc)
 
 
 def test_settings_that_lead_nowhere_are_named(voc: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--data\.train\.split is 'test', but .*splits found: train, val"):
+    with pytest.raises(ConfigError, match=r"--data\.train\.split is 'test', but .*Available splits: train, val"):
         _open(voc, "test")
     with pytest.raises(ConfigError, match=r"--data\.train\.images: .*JPEGImages has no folder Annotations"):
         _open(voc / "JPEGImages")
@@ -141,5 +141,5 @@ def test_blood_cells_are_read(shared: Path) -> None:
     train, val = (_open(shared / "data" / "bccd", split) for split in ("train", "val"))
     assert (len(train.records), len(val.records)) == (205, 87)
     assert train.class_names == val.class_names == ("Platelets", "RBC", "WBC")
-    assert "left out: 1 (first: object 3 of BloodImage_00343.xml)" in train.warnings[0]
+    assert "ignored 1 boxes without area in their image (first: object 3 of BloodImage_00343.xml)" in train.warnings[0]
     assert len(val.warnings) == 1

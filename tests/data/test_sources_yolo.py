@@ -11,12 +11,12 @@ import PIL.Image
 import pytest
 import yaml
 
-from opened import open_dataset
 from scored_sets import score
-from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data.dataset import PARTLY_OUTSIDE, DataError, Dataset, Faults
+from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.data import open_dataset
+from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, load_image
-from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources.checks import PARTLY_OUTSIDE, ErrorHandler
 from yolox_jax.data.sources.yolo_txt import label_path
 
 WIDTH, HEIGHT = 64, 48
@@ -69,7 +69,7 @@ def test_boxes_are_turned_into_px_and_images_without_labels_stay(yolo: DatasetCo
     np.testing.assert_array_equal(dataset.records[3].boxes, [[0, 0, 64, 48]])
     assert [record.classes.tolist() for record in dataset.records] == [[0, 1], [], [], [1]]
     (warning,) = dataset.warnings
-    assert "without a label file, taken as background: 1 (the first would be /" in warning
+    assert "1 images have no label file and are background (the first file would be /" in warning
     assert warning.endswith("labels/train/d.txt)")
     assert _names(open_dataset(yolo, "val")) == ["e.jpg"]
 
@@ -109,24 +109,30 @@ def test_keypoints_are_no_polygon(yolo: DatasetConfig) -> None:
     np.testing.assert_array_equal(open_dataset(config, "train").records[0].boxes, [[24, 12, 40, 36]])
 
 
-def test_boxes_over_the_border_and_without_area_are_mended_and_counted(yolo: DatasetConfig) -> None:
+def test_boxes_over_the_border_and_without_area_are_repaired_and_counted(yolo: DatasetConfig) -> None:
     _labels(_root(yolo), "train/b", "0 0.1 0.5 0.5 0.5\n1 0.5 0.5 0 0.5\n0 0.5 0.5 1.000001 0.5\n")
     dataset = open_dataset(yolo, "train")
     np.testing.assert_allclose(dataset.records[0].boxes, [[0, 12, 22.4, 36], [0, 12, 64, 36]], rtol=1e-6)
-    assert "clipped to it: 1 (first: /" in dataset.warnings[1] and "train/b.txt, line 1)" in dataset.warnings[1]
-    assert "left out: 1 (first: /" in dataset.warnings[2] and "train/b.txt, line 2)" in dataset.warnings[2]
+    assert (
+        "clipped 1 boxes that extend beyond their image (first: /" in dataset.warnings[1]
+        and "train/b.txt, line 1)" in dataset.warnings[1]
+    )
+    assert (
+        "ignored 1 boxes without area in their image (first: /" in dataset.warnings[2]
+        and "train/b.txt, line 2)" in dataset.warnings[2]
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 0.5 0.5 0.5", r"b\.txt, line 2 holds 4 numbers. A line is: class, centre x"),
+        ("0 0.5 0.5 0.5", r"b\.txt, line 2 holds 4 numbers. A line holds class, centre x"),
         ("0 0.5 0.5 0.5 0.5 0.9", r"b\.txt, line 2 holds 6 numbers; remove the score"),
         ("0 .1 .1 .2 .2 .3 .3 .4", r"b\.txt, line 2 holds 8 numbers"),
         ("0", r"b\.txt, line 2 holds 1 numbers"),
-        ("0,0.5,0.5,0.5,0.5", r"b\.txt, line 2 is '0,0.5,0.5,0.5,0.5'. A line is"),
+        ("0,0.5,0.5,0.5,0.5", r"b\.txt, line 2 is '0,0.5,0.5,0.5,0.5'. A line holds"),
         ("cat 0.5 0.5 0.5 0.5", r"b\.txt, line 2 is 'cat 0.5"),
-        ("0.5 0.5 0.5 0.5 0.5", r"b\.txt, line 2: class is 0.5; it must be a whole number"),
+        ("0.5 0.5 0.5 0.5 0.5", r"b\.txt, line 2: class must be an integer; got 0.5"),
         (
             "2 0.5 0.5 0.5 0.5",
             r"b\.txt, line 2: unknown class 2; names in the data\.yaml has 0, 1\. Classes count from 0",
@@ -134,39 +140,39 @@ def test_boxes_over_the_border_and_without_area_are_mended_and_counted(yolo: Dat
         ("-1 0.5 0.5 0.5 0.5", r"b\.txt, line 2: unknown class -1"),
         ("0 nan 0.5 0.5 0.5", r"b\.txt, line 2 is .*NaN or infinity"),
         ("inf 0.5 0.5 0.5 0.5", r"b\.txt, line 2 is .*NaN or infinity"),
-        ("0 30 20 10 10", r"b\.txt, line 2: 30 is above 1; .* If these are px, divide x"),
+        ("0 30 20 10 10", r"b\.txt, line 2: 30 is above 1. .* If these are px, divide x"),
         ("0 0.5 0.5 0.5 1.2", r"b\.txt, line 2: 1.2 is above 1"),
         ("0 -0.2 0.5 0.5 0.5", r"b\.txt, line 2: -0.2 is below 0"),
         ("0 0.5 0.5 -0.5 0.5", r"b\.txt, line 2: box .* negative width or height"),
     ],
 )
-def test_unsound_lines_are_refused_by_file_and_line(yolo: DatasetConfig, line: str, message: str) -> None:
+def test_invalid_lines_are_refused_by_file_and_line(yolo: DatasetConfig, line: str, message: str) -> None:
     _labels(_root(yolo), "train/b", f"0 0.5 0.5 0.25 0.5\n{line}\n")
     with pytest.raises(DataError, match=message):
         open_dataset(yolo, "train")
 
 
-def test_a_check_goes_on_after_unsound_lines_and_files(yolo: DatasetConfig, tmp_path: Path) -> None:
+def test_a_check_continues_after_invalid_lines_and_files(yolo: DatasetConfig, tmp_path: Path) -> None:
     _labels(tmp_path, "train/b", "7 .5 .5 .5 .5\n0 .5 .5 .25 .5\n0 30 20 10 10\n0 .5 .5 .5 1.1\n0 .1 .5 .5 .5\n")
     (tmp_path / "labels/train/c.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "list.txt").write_text("images/train/b.jpg\nimages/train/c.jpg\ngone.jpg\n")
-    faults = Faults(keep_all=True)
-    dataset = open_dataset(_write_yaml(tmp_path, train="list.txt", nc=4), "train", faults=faults)
-    assert [error.kind for error in faults.errors] == [
+    errors = ErrorHandler(collect=True)
+    dataset = open_dataset(_write_yaml(tmp_path, train="list.txt", nc=4), "train", errors=errors)
+    assert [error.kind for error in errors.collected] == [
         "missing image files",
-        "a number of classes unlike that of their names",
+        "mismatched number of classes",
         "unknown category ids",
-        "coordinates that are no fractions",
-        "coordinates that are no fractions",
+        "coordinates that are not fractions",
+        "coordinates that are not fractions",
         "malformed labels",
     ]
     assert [len(record.boxes) for record in dataset.records] == [0, 2, 0]
-    assert [(entry.kind, entry.path.name) for entry in faults.mended] == [(PARTLY_OUTSIDE, "b.jpg")]
+    assert [(entry.kind, entry.path.name) for entry in errors.repairs] == [(PARTLY_OUTSIDE, "b.jpg")]
 
 
 def test_labels_that_are_no_text_are_refused(yolo: DatasetConfig) -> None:
     (_root(yolo) / "labels/train/b.txt").write_bytes(b"\xff\xfe0\x00")
-    with pytest.raises(DataError, match=r"b\.txt is no text"):
+    with pytest.raises(DataError, match=r"b\.txt is not a text file"):
         open_dataset(yolo, "train")
 
 
@@ -195,7 +201,7 @@ def test_images_are_found_in_lists_and_in_several_folders(yolo: DatasetConfig, t
     assert _names(dataset) == ["b.jpg", "c.jpg", "a.png"]
     overlap = open_dataset(_write_yaml(tmp_path, train=["images/train", "images/train/sub"]), "train")
     assert len(overlap.records) == 4
-    assert "images listed more than once, used once: 1" in overlap.warnings
+    assert "ignored 1 repeated entries of images" in overlap.warnings
 
 
 def test_paths_start_from_path_or_from_the_folder_of_images(yolo: DatasetConfig, tmp_path: Path) -> None:
@@ -204,7 +210,7 @@ def test_paths_start_from_path_or_from_the_folder_of_images(yolo: DatasetConfig,
     assert len(open_dataset(config, "train").records) == 4
     gone = _write_yaml(tmp_path / "elsewhere", path="/content/dataset")
     with pytest.raises(
-        ConfigError, match=r"data\.train\.annotations: .*data\.yaml says train: images/train, but there "
+        ConfigError, match=r"data\.train\.annotations: .*data\.yaml says train: images/train, but .* does not exist"
     ):
         open_dataset(gone, "train")
     overridden = DatasetConfig(format="yolo", annotations=gone.annotations, images=str(tmp_path))
@@ -230,7 +236,7 @@ def test_folders_written_by_roboflow_are_found(tmp_path: Path) -> None:
 def test_split_is_a_key_of_the_yaml(yolo: DatasetConfig, tmp_path: Path) -> None:
     config = _write_yaml(tmp_path, test="images/val", val=None)
     assert _names(open_dataset(DatasetConfig("yolo", annotations=config.annotations, split="test"), "val")) == ["e.jpg"]
-    with pytest.raises(ConfigError, match=r"--data\.val\.split is 'val', but .*data\.yaml names .*found: train, test$"):
+    with pytest.raises(ConfigError, match=r"--data\.val\.split is 'val', but .*Available splits: train, test\.$"):
         open_dataset(config, "val")
 
 
@@ -278,8 +284,8 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
     broken.write_bytes(b"no image")
     dataset = open_dataset(yolo, "train")
     assert _names(dataset)[0] == "b.jpg" and len(dataset.records[0].boxes) == 0
-    assert f"images that cannot be read, without their boxes: 1 (first: {broken})" in dataset.warnings
-    with pytest.raises(BrokenImage, match=r"b\.jpg: is no image that OpenCV can decode"):
+    assert f"ignored the boxes of 1 images that cannot be read (first: {broken})" in dataset.warnings
+    with pytest.raises(BrokenImage, match=r"b\.jpg: is not an image that OpenCV can decode"):
         load_image(dataset.records[0])
     assert all(entry["image_id"] != 1 for entry in dataset.ground_truth["annotations"])
 
@@ -287,26 +293,29 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"names": None}, r"data\.yaml has no names: add the names"),
+        ({"names": None}, r"data\.yaml has no names. Add the class names"),
         ({"names": []}, r"data\.yaml has no names"),
         ({"names": None, "nc": 2}, r"data\.yaml has no names"),
         ({"nc": 3}, r"data\.yaml: nc is 3, but names has 2 classes"),
         ({"names": ["cat", "cat"]}, r"classes 0 and 1 are both named 'cat'"),
         ({"names": ["yes", False]}, r"name of class 1 is False; put it in quotes"),
-        ({"names": {"cat": 0}}, r"class id 'cat'; ids are whole numbers"),
+        ({"names": {"cat": 0}}, r"class id 'cat'; ids must be integers"),
         ({"names": ["cat"]}, r"b\.txt, line 3: unknown class 1"),
-        ({"train": "images/none"}, r"says train: images/none, but there is no /.*images/none. Paths start from /"),
-        ({"train": "~nobody-here/images"}, r"says train: ~nobody-here/images, but there is no"),
-        ({"train": "x" * 300}, r"but there is no"),
-        ({"train": "data.yaml"}, r"neither a folder nor a \.txt list"),
-        ({"train": None}, r"--data\.train\.split is 'train', but .*data\.yaml names no images .*found: val"),
+        (
+            {"train": "images/none"},
+            r"says train: images/none, but /.*images/none does not exist. Paths are relative",
+        ),
+        ({"train": "~nobody-here/images"}, r"says train: ~nobody-here/images, but .* does not exist"),
+        ({"train": "x" * 300}, r"but .* does not exist"),
+        ({"train": "data.yaml"}, r"is neither a folder nor a \.txt list"),
+        ({"train": None}, r"--data\.train\.split is 'train', but .*data\.yaml names no images .*Available splits: val"),
         ({"train": [3]}, r"names no images under this key"),
-        ({"train": "empty"}, r"no images: .*says train: empty, and there is none in it"),
-        ({"train": "empty.txt"}, r"no images: .*says train: empty\.txt, and there is none in it"),
+        ({"train": "empty"}, r"no images: .*says train: empty, but there are none"),
+        ({"train": "empty.txt"}, r"no images: .*says train: empty\.txt, but there are none"),
         ({"train": "gone.txt"}, r"gone\.txt names 1 of 1 image files that do not exist: .*x\.jpg \(line 2\)"),
     ],
 )
-def test_yaml_that_leads_nowhere_is_refused_with_the_way_out(
+def test_invalid_yaml_is_refused_with_the_fix(
     yolo: DatasetConfig, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -319,10 +328,10 @@ def test_yaml_that_leads_nowhere_is_refused_with_the_way_out(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"names: [cat\ntrain: x", r"data\.yaml is no valid YAML: line 2: "),
-        (b"", r"data\.yaml is no data\.yaml"),
-        (b"\xff\xfe", r"data\.yaml is no valid YAML"),
-        (b"train\0: x", r"data\.yaml is no valid YAML"),
+        (b"names: [cat\ntrain: x", r"data\.yaml is not valid YAML: line 2: "),
+        (b"", r"data\.yaml is not a data\.yaml"),
+        (b"\xff\xfe", r"data\.yaml is not valid YAML"),
+        (b"train\0: x", r"data\.yaml is not valid YAML"),
     ],
 )
 def test_broken_yaml_is_named(yolo: DatasetConfig, content: bytes, message: str) -> None:
@@ -331,27 +340,31 @@ def test_broken_yaml_is_named(yolo: DatasetConfig, content: bytes, message: str)
         open_dataset(yolo, "train")
 
 
-def test_settings_that_lead_nowhere_are_named(yolo: DatasetConfig) -> None:
+def test_paths_that_do_not_exist_are_named(yolo: DatasetConfig) -> None:
     for change, message in (
-        ({"annotations": ""}, r"--data\.val\.annotations is empty: name the data\.yaml"),
-        ({"annotations": str(_root(yolo))}, r"--data\.val\.annotations: no file .*; name the data\.yaml"),
-        ({"annotations": yolo.annotations, "images": "/no/such"}, r"--data\.val\.images: no folder /no/such"),
+        ({"annotations": str(_root(yolo))}, r"--data\.val\.annotations: the file .* does not exist\. .*the data\.yaml"),
+        (
+            {"annotations": yolo.annotations, "images": "/no/such"},
+            r"--data\.val\.images: the folder /no/such does not exist",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             open_dataset(DatasetConfig(format="yolo", **change), "val")
 
 
-def test_built_in_paths_of_coco_are_not_taken_for_those_of_another_format(yolo: DatasetConfig) -> None:
-    chosen = replace(DataConfig().train, format="yolo", annotations=yolo.annotations)
-    assert len(open_datasets(DataConfig(train=chosen), "train").records) == 4
+def test_coco_paths_of_a_recipe_are_not_used_for_another_format(yolo: DatasetConfig) -> None:
+    recipe = DatasetConfig(
+        images="datasets/COCO/train2017", annotations="datasets/COCO/annotations/instances_train2017.json"
+    )
+    assert len(open_dataset(replace(recipe, format="yolo", annotations=yolo.annotations)).records) == 4
     for layout, setting in (("yolo", "annotations"), ("voc", "images")):
-        with pytest.raises(ConfigError, match=rf"--data\.val\.{setting} is empty"):
-            open_datasets(DataConfig(val=replace(DataConfig().val, format=layout)), "val")
+        with pytest.raises(ConfigError, match=rf"--data\.train\.{setting} is empty"):
+            open_dataset(replace(recipe, format=layout))
 
 
 def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: DatasetConfig) -> None:
     (_root(yolo) / "labels").rename(_root(yolo) / "Labels")
-    told = r"NONE of the 4 images has a label file, so all are background: for the first, there is no /.*train/b\.txt"
+    told = r"NONE of the 4 images has a label file, so all are background; the first file would be /.*train/b\.txt"
     with pytest.raises(DataError, match=rf"none of the 4 training images has a box .*data\.yaml\).*{told}"):
         open_dataset(yolo, "train")
     assert any("NONE of the 1 images has a label file" in warning for warning in open_dataset(yolo, "val").warnings)

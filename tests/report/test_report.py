@@ -119,8 +119,8 @@ def test_missing_images_are_named_and_the_report_still_appears(metrics_file, cap
     ("content", "why"),
     [
         (cv2.imencode(".png", np.zeros((30, 20, 3), np.uint8))[1].tobytes(), "is 20x30 px"),
-        (cv2.imencode(".png", np.zeros((480, 640, 3), np.uint8))[1].tobytes()[:-20], "ends early"),
-        (b"text", "is no image"),
+        (cv2.imencode(".png", np.zeros((480, 640, 3), np.uint8))[1].tobytes()[:-20], "is truncated"),
+        (b"text", "is not an image"),
     ],
 )
 def test_images_that_are_not_those_evaluated_are_not_drawn(metrics_file, content, why):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from opened import open_dataset
 from started import started
 from yolox_jax.boxes import cxcywh_to_xyxy, pairwise_iou
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.models.yolox import create_model
 from yolox_jax.postprocess import decode, postprocess

@@ -2,7 +2,7 @@
 
 import jax
 
-from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import user_cache
 
 
 def keep_compiled() -> None:

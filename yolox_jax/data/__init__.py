@@ -1,1 +1,31 @@
-"""From annotation files to batches of uint8 images and boxes; NumPy and OpenCV only, nothing of jax."""
+"""From annotation files to batches of uint8 images and boxes, with NumPy and OpenCV only (no jax).
+
+The path of a training image:
+
+1. `sources/` reads the annotation files of any format into a `Dataset` of `Record`s (`dataset.py`): the path and size
+   of each image, its boxes and classes.
+2. `pipeline.training_batches` picks the records of each step and calls `sample.make_sample` for each.
+3. `sample_plan.plan_sample` draws every random choice of the sample and computes its boxes, without reading a pixel.
+4. `loader.ImageLoader` reads the images that are visible in the sample, from their files (`image.py`) or from a
+   cache (`cache/`).
+5. `sample.make_sample` draws them with `augment/` and `letterbox.py` into a row of the batch.
+
+`pipeline.py` loads batches ahead of training in threads or worker processes. Boxes arrive padded to `max_boxes` with a
+validity mask; the training step moves the batch to the device and computes the loss. Evaluation takes a shorter path:
+`pipeline.evaluation_batches` letterboxes each image, without augmentation. `doctor/` checks datasets before training.
+
+Example: read a dataset and look at its first image.
+
+    from yolox_jax.config import DatasetConfig
+    from yolox_jax.data import open_dataset
+
+    dataset = open_dataset(DatasetConfig(images="datasets/val2017", annotations="datasets/instances_val2017.json"))
+    record = dataset.records[0]
+    print(len(dataset.records), dataset.class_names)
+    print(record.path, record.boxes)  # x1, y1, x2, y2 in px
+"""
+
+from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources import open_dataset, open_datasets
+
+__all__ = ["DataError", "Dataset", "Record", "open_dataset", "open_datasets"]

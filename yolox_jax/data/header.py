@@ -1,4 +1,4 @@
-"""Sizes of images from their headers, without decoding them."""
+"""Reads the sizes of images from their headers, without decoding them."""
 
 import contextlib
 import io
@@ -14,48 +14,48 @@ import PIL.Image
 from yolox_jax.data.image import BrokenImage, read_image
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-"""Those whose headers tell the size and the orientation that OpenCV decodes to."""
+"""Formats whose headers contain the size and orientation that OpenCV decodes to."""
 _NUM_THREADS = 8
 
 
 class Header(NamedTuple):
-    """Of an image as it is stored."""
+    """The header of an image as stored."""
 
     height: int
     width: int
     orientation: int
-    """How EXIF says to turn it, 1 to 8; 1 is not at all."""
+    """EXIF orientation, 1 to 8; 1 means no rotation."""
 
     @property
     def upright_size(self) -> tuple[int, int]:
-        """Height and width in px after turning."""
+        """Height and width in px after the EXIF rotation."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_header(image: Path | bytes) -> Header | None:
-    """The header of an image file, or of its content; None where it does not tell, and only decoding does."""
+    """Read the header of an image file or of its content; None if only decoding tells the size."""
     try:
         with PIL.Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=_FORMATS) as opened:
-            # Not opened.getexif(): it decodes a PNG that has none, and heeds XMP, which OpenCV does not.
+            # Not opened.getexif(): it decodes a PNG without EXIF, and uses XMP, which OpenCV ignores.
             exif = PIL.Image.Exif()
             exif.load(opened.info.get("exif", b""))
             orientation: Any = exif.get(PIL.ExifTags.Base.Orientation)
             return Header(opened.height, opened.width, orientation if orientation in range(1, 9) else 1)
-    except Exception:  # Pillow raises many kinds; whether an image is broken, OpenCV decides
+    except Exception:  # Pillow raises many types; OpenCV decides whether an image is broken
         return None
 
 
 @contextlib.contextmanager
-def no_warnings_of_headers() -> Iterator[None]:
-    """Silences Pillow on sizes that OpenCV reads, and on EXIF data of which only a part is sound; for many headers."""
+def no_header_warnings() -> Iterator[None]:
+    """Silence Pillow's warnings about large sizes, which OpenCV can read, and about partly invalid EXIF data."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         yield
 
 
 def image_sizes(paths: Iterable[Path]) -> list[tuple[int, int] | None]:
-    """Height and width in px of images, turned upright as their EXIF orientation says; None of what cannot be read."""
-    with no_warnings_of_headers(), ThreadPoolExecutor(_NUM_THREADS) as pool:
+    """Return the height and width in px of images after the EXIF rotation; None for unreadable images."""
+    with no_header_warnings(), ThreadPoolExecutor(_NUM_THREADS) as pool:
         return list(pool.map(_image_size, paths))
 
 

@@ -1,4 +1,4 @@
-"""Reads images, and tells broken ones from whole ones."""
+"""Reads images, and detects broken ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,36 +21,36 @@ _READ_FLAGS = {
 
 
 class Pixels(NamedTuple):
-    """An image as it was loaded, perhaps smaller than it is."""
+    """A loaded image, possibly at a reduced scale."""
 
     image: UInt8[np.ndarray, "h w 3"]
     """BGR."""
     scale: tuple[float, float]
-    """Px of this image per px of the whole one, along x and y."""
+    """Px of this image per px of the full-size image, along x and y."""
 
 
 class BrokenImage(ValueError):
-    """An image file that cannot be used; the message names it and says why, and where it can, what to do."""
+    """An image file that cannot be used; the message names the file and the reason, and where possible the fix."""
 
-    def __init__(self, path: Path, why: str, *, way_out: str = "") -> None:
-        super().__init__(f"{path}: {why}. {way_out}".rstrip())
+    def __init__(self, path: Path, why: str, *, advice: str = "") -> None:
+        super().__init__(f"{path}: {why}. {advice}".rstrip())
         self.path = path
         self.why = why
 
 
 def load_image(record: Record) -> UInt8[np.ndarray, "H W 3"]:
-    """The image of a record as 8-bit BGR, upright.
+    """Load the image of a record as 8-bit BGR, upright.
 
     Raises:
-        BrokenImage: the image is missing, is no image, ends early, or has another size than annotated.
+        BrokenImage: the file is missing, is not an image, is truncated, or its size differs from the annotations.
     """
     return decode_image(_content(record.path, record.encoded), record.path, size=(record.height, record.width))
 
 
 def load_reduced(record: Record, zoom: float) -> Pixels:
-    """The image of a record to be shown at `zoom` px per px, at a reduced scale where its format makes that cheaper.
+    """Load the image of a record at the smallest cheap scale that is enough to show it at `zoom`.
 
-    A JPEG is decoded at a half, a quarter or an eighth if that still has a px for each that is shown.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as drawing it does not enlarge it.
 
     Raises:
         BrokenImage: as `load_image`.
@@ -68,10 +68,10 @@ def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.n
 
     Args:
         path: the file, of any format that OpenCV reads.
-        size: height and width it must have, where annotations tell them.
+        size: the height and width that it must have; None accepts any.
 
     Raises:
-        BrokenImage: the file is missing, is no image, ends early, or has another size.
+        BrokenImage: the file is missing, is not an image, is truncated, or has another size.
     """
     return decode_image(_content(path, path.read_bytes), path, size=size)
 
@@ -90,43 +90,43 @@ def decode_image(
 
     Args:
         content: of an image file.
-        path: what errors call it.
-        size: height and width it must have, where annotations tell them.
-        reduction: 1, 2, 4 or 8: sides are divided by it, rounded up.
+        path: of the image, for errors.
+        size: the height and width that it must have at full scale; None accepts any.
+        reduction: 1, 2, 4 or 8; the sides are divided by it and rounded up.
 
     Raises:
-        BrokenImage: it is no image, ends early, or has another size.
+        BrokenImage: it is not an image, is truncated, or has another size.
     """
     if not content:
         raise BrokenImage(path, "is an empty file")
-    # OpenCV only warns of a JPEG that ends early and fills the rest with grey.
+    # OpenCV only warns about a truncated JPEG, and fills the missing part with grey.
     if _is_truncated(content):
-        raise BrokenImage(path, "ends early: the end of the file is missing")
+        raise BrokenImage(path, "is truncated: the end of the file is missing")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), _READ_FLAGS[reduction])
     except cv2.error:
         image = None
     if image is None:
-        raise BrokenImage(path, "is no image that OpenCV can decode")
+        raise BrokenImage(path, "is not an image that OpenCV can decode")
     if size is not None and image.shape[:2] != tuple(-(-side // reduction) for side in size):
-        raise BrokenImage(path, _fault_of_size(content, decode_image(content, path).shape[:2], size))
+        raise BrokenImage(path, _size_mismatch(content, decode_image(content, path).shape[:2], size))
     return image
 
 
-def _fault_of_size(content: bytes, found: tuple[int, int], size: tuple[int, int]) -> str:
-    fault = (
-        f"is {found[1]}x{found[0]} px (width x height, after its EXIF orientation) but annotations say "
+def _size_mismatch(content: bytes, actual: tuple[int, int], size: tuple[int, int]) -> str:
+    mismatch = (
+        f"is {actual[1]}x{actual[0]} px (width x height, after its EXIF orientation) but the annotations say "
         f"{size[1]}x{size[0]}"
     )
-    if found != size[::-1]:
-        return fault
-    unturned = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if unturned is not None and unturned.shape[:2] == size:
+    if actual != size[::-1]:
+        return mismatch
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if stored is not None and stored.shape[:2] == size:
         return (
-            f"{fault}, its size before the EXIF orientation turns it: remove the orientation tag from the file if the "
-            "boxes fit the image as stored, or else annotate the turned image"
+            f"{mismatch}, its size before the EXIF rotation. If the boxes fit the image as stored, remove the "
+            "orientation tag from the file; otherwise annotate the rotated image"
         )
-    return f"{fault}, with height and width swapped: correct them in the annotations"
+    return f"{mismatch}, with height and width swapped. Correct them in the annotations"
 
 
 def _is_truncated(content: bytes) -> bool:

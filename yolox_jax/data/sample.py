@@ -1,4 +1,4 @@
-"""One training sample: planned first, then drawn from the images that are seen in it."""
+"""Makes a training sample: plans it, then draws it from the images that are visible in it."""
 
 from typing import NamedTuple
 
@@ -13,18 +13,18 @@ from yolox_jax.data.augment.paint import Placement, paint
 from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.sample_plan import Plan, Targets, plan_sample
+from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, plan_sample
 
 
 class Canvases(NamedTuple):
-    """Memory to draw on, used for one sample after the other."""
+    """Buffers to draw on, reused for all samples of a batch."""
 
     mosaic: UInt8[np.ndarray, "H W 4"]
     partner: UInt8[np.ndarray, "H W 4"]
 
 
 def new_canvases(size: tuple[int, int]) -> Canvases:
-    """Canvases for samples of `size` (height, width)."""
+    """Allocate canvases for samples of `size` (height, width)."""
     return Canvases(np.empty((*size, 4), np.uint8), np.empty((*size, 4), np.uint8))
 
 
@@ -38,21 +38,24 @@ def make_sample(
     seed: tuple[int, ...],
     canvases: Canvases,
     out: UInt8[np.ndarray, "H W 3"],
-) -> Targets:
-    """Make the training sample around one image, drawn into `out`.
+) -> SampleTargets:
+    """Make the training sample around one image, and draw it into `out`.
 
     Args:
-        index: the image.
-        loader: reads the image and its partners, which are drawn from all that it has.
-        with_objects: indices of the images that have objects, to draw the partner of MixUp from.
-        mosaic: False in the last epochs: no mosaic, and so no MixUp.
+        index: of the image.
+        loader: loads the image, and the partners, which are drawn from all its records.
+        with_objects: indices of the images with objects, to draw the partner of MixUp from.
+        mosaic: False in the last epochs: no mosaic, and therefore no MixUp.
         config: sizes and augmentation.
-        seed: every random choice follows from it.
-        canvases: of the input size; what they hold is lost.
-        out: takes the image, BGR, of the input size.
+        seed: determines every random choice.
+        canvases: buffers of the input size; their content is overwritten.
+        out: receives the BGR image of the input size.
+
+    Returns:
+        The objects of the sample.
 
     Raises:
-        DataError: none of the images can be read, or of many tried none.
+        DataError: none of the images can be read, or none of the first `MAX_BROKEN`.
     """
     while True:
         plan = plan_sample(
@@ -70,11 +73,11 @@ def make_sample(
             else:
                 _draw_whole(plan, loader, out)
         except BrokenImage:
-            continue  # another image now takes the place of the broken one
+            continue  # the loader now replaces the broken image by another
         return plan.targets
 
 
-def _draw_mosaic(plan: Plan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
+def _draw_mosaic(plan: SamplePlan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
     def load(placement: Placement) -> Pixels:
         return loader.pixels(placement, (out.shape[0], out.shape[1]))
 
@@ -92,8 +95,8 @@ def _draw_mosaic(plan: Plan, loader: ImageLoader, canvases: Canvases, out: UInt8
         shift_hsv(canvas, plan.shifts, out)
 
 
-def _draw_whole(plan: Plan, loader: ImageLoader, out: UInt8[np.ndarray, "H W 3"]) -> None:
-    """As evaluation shows images, but for colour and mirroring."""
+def _draw_whole(plan: SamplePlan, loader: ImageLoader, out: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Letterbox one image as in evaluation, with colour shifts and mirroring."""
     size = (out.shape[0], out.shape[1])
     image = loader.fitted(plan.record_index, size)
     if plan.shifts is not None:

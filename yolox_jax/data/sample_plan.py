@@ -1,6 +1,6 @@
-"""What a training sample will be: every random choice, where each image goes, and the boxes (SPEC A3).
+"""Plans a training sample: every random choice, the placement of each image, and the boxes (docs/yolox.md, 7).
 
-Nothing here looks at pixels, so images that turn out to be out of view are never read.
+Planning reads no pixels, so images that end up outside the view are never loaded.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int, Int16, Int32
 from yolox_jax.config import AugmentConfig, DataConfig
 from yolox_jax.data.augment.affine import apply_affine, draw_affine
 from yolox_jax.data.augment.colour import draw_shifts
-from yolox_jax.data.augment.matrix import from_middles
+from yolox_jax.data.augment.matrix import from_pixel_centres
 from yolox_jax.data.augment.mixup import Partner, draw_partner
 from yolox_jax.data.augment.mosaic import draw_centre, place_tiles
 from yolox_jax.data.augment.objects import Objects
@@ -21,31 +21,31 @@ from yolox_jax.data.dataset import Record
 from yolox_jax.data.letterbox import fitted_size
 
 
-class Targets(NamedTuple):
-    """The objects of a sample in G slots, of which the first are filled."""
+class SampleTargets(NamedTuple):
+    """The objects of a sample, padded to G slots; the first slots are filled."""
 
     boxes: Float32[np.ndarray, "G 4"]
-    """Centre x, centre y, width, height in px; zeros where not valid."""
+    """Centre x, centre y, width, height in px; zeros in empty slots."""
     classes: Int32[np.ndarray, " G"]
     valid: Bool[np.ndarray, " G"]
     num_dropped: int
-    """Objects that found no slot."""
+    """Objects that did not fit into the slots."""
 
 
-class Plan(NamedTuple):
+class SamplePlan(NamedTuple):
     """How to draw a sample."""
 
     record_index: int
-    """Whose image the sample is made around."""
+    """Index of the image that the sample is built around."""
     tiles: tuple[Placement, ...]
-    """The images of a mosaic, in the order they are drawn in; none if the one image is shown whole."""
+    """The images of a mosaic, in drawing order; empty for a sample of one letterboxed image."""
     partner: Partner | None
-    """The image that MixUp blends in."""
+    """The image that MixUp blends in, if any."""
     shifts: Int16[np.ndarray, "3"] | None
-    """Of hue, saturation and value; None leaves the colour alone."""
+    """Shifts of hue, saturation and value; None does not change the colours."""
     mirrored: bool
-    """Whether the sample is mirrored left to right; in `tiles` and `partner` it is already."""
-    targets: Targets
+    """Whether the sample is mirrored left to right; `tiles` and `partner` already include it."""
+    targets: SampleTargets
 
 
 def plan_sample(
@@ -57,32 +57,32 @@ def plan_sample(
     mosaic: bool,
     config: DataConfig,
     rng: np.random.Generator,
-) -> Plan:
-    """Draw the training sample around one image.
+) -> SamplePlan:
+    """Plan the training sample around one image.
 
     Args:
-        index: the image.
-        find: gives the record at an index, or the one that stands in for it, and its index.
-        num_images: partners of a mosaic are drawn from this many.
-        with_objects: indices of the images that have objects, to draw the partner of MixUp from.
-        mosaic: False in the last epochs: no mosaic, and so no MixUp.
+        index: of the image.
+        find: returns the index and record of an image, or of the replacement if the image is broken.
+        num_images: number of images to draw the partners of a mosaic from.
+        with_objects: indices of the images with objects, to draw the partner of MixUp from.
+        mosaic: False in the last epochs: no mosaic, and therefore no MixUp.
         config: sizes and augmentation.
-        rng: every random choice is drawn from it.
+        rng: the source of every random choice.
     """
     augment, size = config.augment, config.input_size
     partner = None
     if mosaic and rng.random() < augment.mosaic_probability:
         tiles, objects = _plan_mosaic(index, find, num_images, config, rng)
         if len(objects.boxes) and len(with_objects) and rng.random() < augment.mixup_probability:
-            found = find(int(rng.choice(with_objects)))
-            partner, others = draw_partner(*found, size, augment.mixup_scale, rng)
+            partner_index, partner_record = find(int(rng.choice(with_objects)))
+            partner, others = draw_partner(partner_index, partner_record, size, augment.mixup_scale, rng)
             objects = objects.joined(others)
         shifts, mirrored = _draw_finish(objects, augment, rng)
         if mirrored:
             objects = objects.mirrored(size[1])
             tiles = [tile.mirrored(size[1]) for tile in tiles]
             partner = partner and partner.mirrored(size[1])
-        return Plan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _targets(objects, config))
+        return SamplePlan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _to_targets(objects, config))
 
     index, record = find(index)
     fitted, ratio = fitted_size((record.height, record.width), size)
@@ -90,9 +90,9 @@ def plan_sample(
     shifts, mirrored = _draw_finish(objects, augment, rng)
     if mirrored:
         objects = objects.mirrored(fitted[1])
-    # Where truncation made the image one px too small for the input, letterboxing stretches it again.
+    # If truncation made the image one pixel too small, letterboxing resizes it again.
     objects = objects._replace(boxes=objects.boxes * np.float32(fitted_size(fitted, size)[1]))
-    return Plan(index, (), None, shifts, mirrored, _targets(objects, config))
+    return SamplePlan(index, (), None, shifts, mirrored, _to_targets(objects, config))
 
 
 def _plan_mosaic(
@@ -102,39 +102,39 @@ def _plan_mosaic(
     config: DataConfig,
     rng: np.random.Generator,
 ) -> tuple[list[Placement], Objects]:
-    """Four images on a canvas, and the canvas under a random geometry."""
+    """Place four images on a canvas, and transform the canvas by a random affine map."""
     centre = draw_centre(rng, config.input_size)
     partners = [int(partner) for partner in rng.integers(num_images, size=3)]
     indices, records = zip(*(find(tile) for tile in (index, *partners)), strict=True)
     tiles, objects = place_tiles(indices, records, centre, config.input_size)
     matrix, objects = apply_affine(objects, draw_affine(rng, config.augment), config.input_size, config.augment)
-    # The original moves boxes, which count from the corner of an image, and px, which OpenCV counts from the middle of
-    # the first, by the same matrix.
-    to_output = from_middles(matrix.tolist())
+    # The original transforms boxes and pixels by the same matrix, although the coordinates of boxes count from the
+    # corner of an image, and OpenCV's from the centre of its first pixel.
+    to_output = from_pixel_centres(matrix.tolist())
     return [tile._replace(matrix=to_output.after(tile.matrix)) for tile in tiles], objects
 
 
 def _draw_finish(
     objects: Objects, augment: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Int16[np.ndarray, "3"] | None, bool]:
-    """Shifts of the colour, and whether to mirror. The original leaves images without objects as they are."""
+    """Draw the colour shifts, and whether to mirror. Like the original, images without objects are not changed."""
     if not len(objects.boxes):
         return None, False
     shifts = draw_shifts(rng, augment.hsv_gains) if rng.random() < augment.hsv_probability else None
     return shifts, bool(rng.random() < augment.flip_probability)
 
 
-def _targets(objects: Objects, config: DataConfig) -> Targets:
-    """The objects that are large enough, in their slots (SPEC A3.4); of too many, the largest."""
+def _to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
+    """Put the objects that are large enough into slots; if there are too many, the largest (docs/yolox.md, 7.5)."""
     boxes, classes = objects
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = np.flatnonzero(sides.min(axis=1, initial=np.inf) > config.augment.min_final_side_px)
     num_dropped = max(len(kept) - config.max_boxes, 0)
     if num_dropped:
-        largest_first = np.argsort(-sides[kept].prod(axis=1), kind="stable")
-        kept = np.sort(kept[largest_first[: config.max_boxes]])
+        by_size = np.argsort(-sides[kept].prod(axis=1), kind="stable")
+        kept = np.sort(kept[by_size[: config.max_boxes]])
     slot_boxes, slot_classes = np.zeros((config.max_boxes, 4), np.float32), np.zeros(config.max_boxes, np.int32)
     slot_boxes[: len(kept), :2] = (boxes[kept, :2] + boxes[kept, 2:]) * np.float32(0.5)
     slot_boxes[: len(kept), 2:] = sides[kept]
     slot_classes[: len(kept)] = classes[kept]
-    return Targets(slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept), num_dropped)
+    return SampleTargets(slot_boxes, slot_classes, np.arange(config.max_boxes) < len(kept), num_dropped)

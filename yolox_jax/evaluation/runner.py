@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from yolox_jax.config import ConfigError, EvaluationConfig
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.data.pipeline import Batch, evaluation_batches
+from yolox_jax.data.pipeline import HostBatch, evaluation_batches
 from yolox_jax.evaluation.coco import Metrics, check_results, metrics_of, to_coco
 from yolox_jax.evaluation.coco_scorers import Accumulated, Result, Scorer, open_scorer
 from yolox_jax.evaluation.gather import gather_rows
@@ -124,7 +124,7 @@ _NO_ROWS = _Rows(
 
 
 def _detect(
-    detector: Detector, batches: Iterable[Batch], config: EvaluationConfig, loss: ValidationLoss | None
+    detector: Detector, batches: Iterable[HostBatch], config: EvaluationConfig, loss: ValidationLoss | None
 ) -> Iterator[_Rows]:
     """What is found in each batch."""
     waiting: tuple[Detections, Array | None, np.ndarray] | None = None

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image import BrokenImage
-from yolox_jax.data.pipeline import TrainingBatches
+from yolox_jax.data.pipeline import HostBatch, TrainingBatches
 from yolox_jax.training.callbacks import Callback, StopTraining, TrainingEvent
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps
@@ -126,7 +126,7 @@ class Loop:
             raise
         return take
 
-    def _next_batch(self) -> dict[str, np.ndarray]:
+    def _next_batch(self) -> HostBatch:
         """The next batch of this process. If images can no longer be read, the run is saved before it fails."""
         try:
             return next(self.batches)

@@ -32,8 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.config.names import is_known_name, warn_if_shadowed
-from yolox_jax.data.user_cache import user_cache
-from yolox_jax.files import atomic_write, lock_file, write_json
+from yolox_jax.files import atomic_write, lock_file, user_cache, write_json
 from yolox_jax.models import VARIANTS
 from yolox_jax.weights.coco_names import COCO_NAMES
 from yolox_jax.weights.download import OnProgress, download

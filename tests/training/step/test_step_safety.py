@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from opened import open_dataset
 from saved_runs import differing_parts
 from started import started
 from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, TrainConfig
+from yolox_jax.data import open_dataset
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.losses import detection_loss
 from yolox_jax.models.yolox import create_model

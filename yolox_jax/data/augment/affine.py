@@ -1,4 +1,4 @@
-"""Random zoom, rotation, shear and shift of a mosaic, and the boxes that survive them (SPEC A0, A3.2)."""
+"""Random zoom, rotation, shear and translation of a mosaic and its boxes (docs/yolox.md, 7.3, 10.1)."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from yolox_jax.data.augment.objects import Objects
 
 
 class AffineDraw(NamedTuple):
-    """One random choice of the geometry."""
+    """The random parameters of one transform."""
 
     angle_deg: float
     scale: float
@@ -24,7 +24,7 @@ class AffineDraw(NamedTuple):
 
 
 def draw_affine(rng: np.random.Generator, config: AugmentConfig) -> AffineDraw:
-    """Draw every part uniformly from its range in the config."""
+    """Draw every parameter uniformly from its range in the config."""
     return AffineDraw(
         angle_deg=rng.uniform(-config.degrees, config.degrees),
         scale=rng.uniform(*config.mosaic_scale),
@@ -36,7 +36,7 @@ def draw_affine(rng: np.random.Generator, config: AugmentConfig) -> AffineDraw:
 
 
 def _linear_part(draw: AffineDraw) -> Float64[np.ndarray, "2 2"]:
-    """Rotation (positive angles turn anticlockwise on screen) and zoom, then shear."""
+    """Return rotation (positive angles turn counter-clockwise on screen) and zoom, followed by shear."""
     angle = math.radians(draw.angle_deg)
     cosine, sine = draw.scale * math.cos(angle), draw.scale * math.sin(angle)
     rotation = np.array([[cosine, sine], [-sine, cosine]])
@@ -45,7 +45,7 @@ def _linear_part(draw: AffineDraw) -> Float64[np.ndarray, "2 2"]:
 
 
 def corner_matrix(draw: AffineDraw, output_size: tuple[int, int]) -> Float64[np.ndarray, "2 3"]:
-    """The transform about the top-left corner of the canvas, as the original's main branch (SPEC A3.2)."""
+    """Return the transform about the top-left corner, as in the original's main branch (docs/yolox.md, 7.3)."""
     shift = np.array([draw.translate_x * output_size[1], draw.translate_y * output_size[0]])
     return np.column_stack([_linear_part(draw), shift])
 
@@ -53,7 +53,7 @@ def corner_matrix(draw: AffineDraw, output_size: tuple[int, int]) -> Float64[np.
 def centred_matrix(
     draw: AffineDraw, canvas_size: tuple[int, int], output_size: tuple[int, int]
 ) -> Float64[np.ndarray, "2 3"]:
-    """The transform that takes the middle of the canvas to the middle of the output, give or take the shift."""
+    """Return the transform that maps the centre of the canvas to the centre of the output, plus the translation."""
     linear = _linear_part(draw)
     canvas_middle = np.array([canvas_size[1] / 2, canvas_size[0] / 2])
     target = np.array([(0.5 + draw.translate_x) * output_size[1], (0.5 + draw.translate_y) * output_size[0]])
@@ -63,7 +63,7 @@ def centred_matrix(
 def transform_boxes(
     boxes_xyxy: Float32[np.ndarray, "N 4"], matrix: Float64[np.ndarray, "2 3"], output_size: tuple[int, int]
 ) -> Float32[np.ndarray, "N 4"]:
-    """Upright boxes around the four transformed corners of each box, clipped to the output."""
+    """Return the axis-aligned boxes around the four transformed corners of each box, clipped to the output."""
     corners = boxes_xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2).astype(np.float64)
     moved = corners @ matrix[:, :2].T + matrix[:, 2]
     limit = np.array([output_size[1], output_size[0]])
@@ -74,13 +74,13 @@ def transform_boxes(
 def visible_boxes(
     before: Float32[np.ndarray, "N 4"], after: Float32[np.ndarray, "N 4"], scale: float, config: AugmentConfig
 ) -> Bool[np.ndarray, " N"]:
-    """Which boxes are still worth learning: large enough, enough of them in view, and not a sliver (SPEC A0).
+    """Return which boxes to keep: large enough, sufficiently visible, and not too narrow (docs/yolox.md, 10.1).
 
     Args:
         before: boxes on the canvas.
         after: the same boxes on the output, clipped to it.
-        scale: the zoom between them; areas grow by its square.
-        config: the three limits.
+        scale: the zoom between them; it multiplies areas by its square.
+        config: the three thresholds.
     """
     sides_before = np.maximum(before[:, 2:] - before[:, :2], 0.0)
     sides = np.maximum(after[:, 2:] - after[:, :2], 0.0)
@@ -96,9 +96,9 @@ def visible_boxes(
 def apply_affine(
     objects: Objects, draw: AffineDraw, input_size: tuple[int, int], config: AugmentConfig
 ) -> tuple[Float64[np.ndarray, "2 3"], Objects]:
-    """A drawn geometry: the matrix from the canvas of a mosaic to the output, and the objects that survive it.
+    """Return the matrix from the canvas of a mosaic to the output, and the transformed objects.
 
-    They are filtered where the geometry is centred.
+    The centred geometry also filters the objects, see `visible_boxes`.
     """
     if config.mosaic_geometry == "corner":
         matrix = corner_matrix(draw, input_size)

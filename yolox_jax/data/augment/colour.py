@@ -1,4 +1,4 @@
-"""Random shifts of hue, saturation and value (SPEC A3.4)."""
+"""Random shifts of hue, saturation and value (docs/yolox.md, 7.5)."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from jaxtyping import Int16, UInt8
 
 
 def draw_shifts(rng: np.random.Generator, gains: tuple[float, float, float]) -> Int16[np.ndarray, "3"]:
-    """Shifts of hue, saturation and value: uniform up to the gains either way, each switched off half of the time."""
+    """Draw shifts of hue, saturation and value, uniform in ±gain; each is zero half of the time."""
     shifts = rng.uniform(-1.0, 1.0, 3) * gains * rng.integers(0, 2, 3)
-    return shifts.astype(np.int16)  # towards zero
+    return shifts.astype(np.int16)  # truncates towards zero
 
 
 def shift_hsv(
@@ -21,13 +21,13 @@ def shift_hsv(
     """Add to hue (modulo 180, OpenCV's circle), saturation and value (clipped to 0..255) of a BGR or BGRA image.
 
     Args:
-        image: is left as it is.
-        shifts: as `draw_shifts` gives them.
-        out: takes the result.
+        image: is not modified.
+        shifts: from `draw_shifts`.
+        out: array for the result; None allocates one.
     """
     hue, saturation, value = map(int, shifts)
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    # Sums of bytes stop at 0 and 255 by themselves, in a seventh of the time of a table.
+    # OpenCV's uint8 sums saturate at 0 and 255, in a seventh of the time of a lookup table.
     more: Any = (0, max(saturation, 0), max(value, 0), 0)
     less: Any = (0, max(-saturation, 0), max(-value, 0), 0)
     if any(more):

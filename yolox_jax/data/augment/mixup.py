@@ -1,4 +1,4 @@
-"""MixUp: the mean of a mosaic and another image, with the objects of both (SPEC A3.3)."""
+"""MixUp: the mean of a mosaic and a partner image, with the objects of both (docs/yolox.md, 7.4)."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ from yolox_jax.data.letterbox import PADDING, fitted_size
 
 
 class Partner(NamedTuple):
-    """The image blended in: randomly zoomed, mirrored and cropped."""
+    """The image blended into a mosaic: randomly zoomed, mirrored and cropped."""
 
     placement: Placement
     padded: tuple[int, int, int, int]
-    """Window of the output that the letterboxed image fills, padding and all, in px: outside it is black."""
+    """Window of the output in px that the letterboxed image covers, padding included; the rest is black."""
 
     def mirrored(self, width: int) -> "Partner":
-        """The same in an output, `width` px wide, that is mirrored left to right."""
+        """Return the partner for an output, `width` px wide, that is mirrored left to right."""
         x1, y1, x2, y2 = self.padded
         return Partner(self.placement.mirrored(width), (width - x2, y1, width - x1, y2))
 
@@ -29,11 +29,11 @@ class Partner(NamedTuple):
 def draw_partner(
     index: int, record: Record, size: tuple[int, int], scale_range: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Partner, Objects]:
-    """Draw zoom, mirroring and crop of the partner of an output of `size` (height, width)."""
+    """Draw the zoom, mirroring and crop of a partner; `size` is the height and width of the output."""
     height, width = size
     zoom = rng.uniform(*scale_range)
     mirrored = rng.uniform() > 0.5
-    # The image is letterboxed, and then resized with its padding.
+    # The image is letterboxed first, then resized together with its padding.
     fitted, ratio = fitted_size((record.height, record.width), size)
     zoomed_height, zoomed_width = max(int(height * zoom), 1), max(int(width * zoom), 1)
     matrix = scaling(
@@ -54,13 +54,13 @@ def draw_partner(
 
 
 def fill_background(canvas: UInt8[np.ndarray, "H W 4"], padded: tuple[int, int, int, int]) -> None:
-    """Grey where the letterboxed partner lies, black beyond it."""
+    """Fill the canvas grey where the letterboxed partner goes, and black elsewhere."""
     x1, y1, x2, y2 = padded
     canvas.fill(0)
     canvas[y1:y2, x1:x2] = PADDING
 
 
 def blend(image: UInt8[np.ndarray, "H W 4"], other: UInt8[np.ndarray, "H W 4"]) -> None:
-    """Put the mean of two images, rounded down, in the place of the first."""
-    # OpenCV rounds to the nearest: a quarter less makes that down, from both halves and whole numbers.
+    """Replace the first image by the mean of the two, rounded down."""
+    # OpenCV rounds to nearest. Subtracting 0.25 rounds halves down, and leaves whole numbers as they are.
     cv2.addWeighted(image, 0.5, other, 0.5, -0.25, dst=image)

@@ -1,4 +1,4 @@
-"""Mosaic: four images around a point of a canvas twice the input size (SPEC A3.2)."""
+"""Mosaic: four images around a point of a canvas twice the input size (docs/yolox.md, 7.3)."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ PxWindow = tuple[int, int, int, int]
 def place_tile(
     quadrant: int, centre_xy: tuple[int, int], tile_size: tuple[int, int], canvas_size: tuple[int, int]
 ) -> tuple[PxWindow, PxWindow]:
-    """Where a tile goes: each has one corner at the centre and is cut at the edge of the canvas.
+    """Place a tile: it has one corner at the centre and is cut at the border of the canvas.
 
     Args:
         quadrant: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
-        centre_xy: the point where the tiles meet, px of the canvas.
+        centre_xy: the point where the tiles meet, in px of the canvas.
         tile_size: height and width of the tile.
         canvas_size: height and width of the canvas.
 
     Returns:
-        The window of the canvas that is filled, and the window of the tile that fills it.
+        The window of the canvas that the tile fills, and the window of the tile that is visible.
     """
     (height, width), (canvas_height, canvas_width) = tile_size, canvas_size
     left = centre_xy[0] - width if quadrant in (0, 2) else centre_xy[0]
@@ -37,7 +37,7 @@ def place_tile(
 
 
 def draw_centre(rng: np.random.Generator, input_size: tuple[int, int]) -> tuple[int, int]:
-    """A point in the middle quarter of the canvas, x and y."""
+    """Draw x and y of a point in the central quarter of the canvas."""
     height, width = input_size
     y, x = int(rng.uniform(0.5 * height, 1.5 * height)), int(rng.uniform(0.5 * width, 1.5 * width))
     return x, y
@@ -46,9 +46,9 @@ def draw_centre(rng: np.random.Generator, input_size: tuple[int, int]) -> tuple[
 def place_tiles(
     indices: Sequence[int], records: Sequence[Record], centre_xy: tuple[int, int], input_size: tuple[int, int]
 ) -> tuple[list[Placement], Objects]:
-    """Where four images go on one canvas of twice the input size, each shrunk or grown to fit the input size.
+    """Place four images, each resized to fit the input size, on a canvas of twice the input size.
 
-    Boxes are clipped to the canvas; those that lie outside keep no area.
+    Boxes are clipped to the canvas; boxes outside it lose their area.
     """
     canvas_size = (2 * input_size[0], 2 * input_size[1])
     placements, all_boxes = [], []
@@ -62,8 +62,8 @@ def place_tiles(
                 index,
                 scaling(scale_x, scale_y, (left, top)),
                 (u1 / scale_x, v1 / scale_y, u2 / scale_x, v2 / scale_y),
-                right_of_it=quadrant in (0, 2),
-                below_it=quadrant in (0, 1),
+                neighbour_right=quadrant in (0, 2),
+                neighbour_below=quadrant in (0, 1),
             )
         )
         all_boxes.append(record.boxes * np.float32(ratio) + np.array([left, top, left, top], np.float32))

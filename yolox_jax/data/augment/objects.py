@@ -1,4 +1,4 @@
-"""The objects of an image on their way through augmentation."""
+"""The objects of an image during augmentation."""
 
 from typing import NamedTuple
 
@@ -14,15 +14,15 @@ class Objects(NamedTuple):
     classes: Int32[np.ndarray, " N"]
 
     def keep(self, kept: Bool[np.ndarray, " N"]) -> "Objects":
-        """Those of which `kept` is true."""
+        """Return the objects for which `kept` is true."""
         return Objects(self.boxes[kept], self.classes[kept])
 
     def joined(self, others: "Objects") -> "Objects":
-        """These, then the others."""
+        """Return these objects, followed by the others."""
         return Objects(np.concatenate([self.boxes, others.boxes]), np.concatenate([self.classes, others.classes]))
 
     def mirrored(self, width: int) -> "Objects":
-        """As they lie in the image, `width` px wide, mirrored left to right."""
+        """Return the objects of the image, `width` px wide, mirrored left to right."""
         boxes = self.boxes.copy()
         boxes[:, [0, 2]] = width - self.boxes[:, [2, 0]]
         return self._replace(boxes=boxes)

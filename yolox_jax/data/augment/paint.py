@@ -1,6 +1,6 @@
-"""Draws images straight to where they end up: one warp each, of the part that is seen.
+"""Draws each image directly into the output, with one warp of its visible part.
 
-Positions count from the corner of an image, so that the middle of its first px is at 0.5, as boxes do.
+Coordinates count from the corner of an image, as in boxes: the centre of the first pixel is at 0.5.
 """
 
 import math
@@ -16,29 +16,30 @@ from yolox_jax.data.image import Pixels
 
 
 class Placement(NamedTuple):
-    """Where an image goes."""
+    """Where an image is drawn in the output."""
 
     record_index: int
-    """Whose image it is."""
+    """Index of the image."""
     matrix: Affine
-    """From the whole image to the output, both in px."""
+    """Maps the full-size image to the output, both in px."""
     window: Window
-    """The part of the whole image that is shown."""
-    right_of_it: bool = False
-    """Whether another image, drawn later, joins it at its right."""
-    below_it: bool = False
-    """Whether another image, drawn later, joins it at its bottom."""
+    """The part of the full-size image to draw."""
+    neighbour_right: bool = False
+    """Whether an image drawn later adjoins it on the right."""
+    neighbour_below: bool = False
+    """Whether an image drawn later adjoins it at the bottom."""
 
     def mirrored(self, width: int) -> "Placement":
-        """The same in an output, `width` px wide, that is mirrored left to right."""
+        """Return the placement in an output, `width` px wide, that is mirrored left to right."""
         return self._replace(matrix=mirroring(width).after(self.matrix))
 
 
-def seen_part(placement: Placement, output_size: tuple[int, int]) -> tuple[Window, Window] | None:
-    """The smallest upright windows around what is seen of an image: in the output, in whole px, and in the image.
+def visible_part(placement: Placement, output_size: tuple[int, int]) -> tuple[Window, Window] | None:
+    """Return the smallest axis-aligned windows around the visible part of an image.
 
     Returns:
-        None if nothing is seen. That is exact: two parallelograms that do not meet are parted by a side of one of them.
+        The window in the output, in whole px, and the window in the image; None if nothing is visible. That is exact:
+        two disjoint parallelograms are separated by a side of one of them.
     """
     if not placement.matrix.determinant:
         return None
@@ -58,21 +59,21 @@ def seen_part(placement: Placement, output_size: tuple[int, int]) -> tuple[Windo
 
 
 def paint(canvas: UInt8[np.ndarray, "H W 4"], placement: Placement, load: Callable[[Placement], Pixels]) -> None:
-    """Draw what is seen of an image over a canvas, with bilinear interpolation.
+    """Draw the visible part of an image onto a canvas, with bilinear interpolation.
 
     The canvas has a fourth channel because OpenCV warps four channels in half the time of three.
 
     Args:
-        canvas: is drawn on.
-        placement: where the image goes.
-        load: gives the image; it is not called if nothing of it is seen.
+        canvas: to draw on.
+        placement: of the image.
+        load: loads the image; it is not called if nothing of the image is visible.
     """
-    seen = seen_part(placement, canvas.shape[:2])
-    if seen is None:
+    visible = visible_part(placement, canvas.shape[:2])
+    if visible is None:
         return
     pixels = load(placement)
-    x1, y1, x2, y2 = map(int, seen[0])
-    crop, (left, top) = _crop(pixels, placement.window, seen[1])
+    x1, y1, x2, y2 = map(int, visible[0])
+    crop, (left, top) = _crop(pixels, placement.window, visible[1])
     if not crop.size:
         return
     scale_x, scale_y = pixels.scale
@@ -80,32 +81,32 @@ def paint(canvas: UInt8[np.ndarray, "H W 4"], placement: Placement, load: Callab
     matrix = scaling(1, 1, (-x1, -y1)).after(placement.matrix).after(from_crop)
     cv2.warpAffine(
         _with_margins(crop, placement),
-        matrix.for_middles(),
+        matrix.to_pixel_centres(),
         (x2 - x1, y2 - y1),
         dst=canvas[y1:y2, x1:x2],
         borderMode=cv2.BORDER_TRANSPARENT,
     )
 
 
-def _crop(pixels: Pixels, shown: Window, seen: Window) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
-    """The part of a loaded image that is needed, and its corner."""
+def _crop(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
+    """Return the part of a loaded image that is needed, and its top-left corner."""
     image, (scale_x, scale_y) = pixels
-    # Where an image is cut, it ends at a whole px; where it goes out of view, two px more serve the interpolation.
-    x1 = max(round(shown[0] * scale_x), math.floor(seen[0] * scale_x) - 2, 0)
-    y1 = max(round(shown[1] * scale_y), math.floor(seen[1] * scale_y) - 2, 0)
-    x2 = min(round(shown[2] * scale_x), math.ceil(seen[2] * scale_x) + 2, image.shape[1])
-    y2 = min(round(shown[3] * scale_y), math.ceil(seen[3] * scale_y) + 2, image.shape[0])
+    # An image that is cut ends at a whole pixel. Where it leaves the view, interpolation needs two more pixels.
+    x1 = max(round(shown[0] * scale_x), math.floor(visible[0] * scale_x) - 2, 0)
+    y1 = max(round(shown[1] * scale_y), math.floor(visible[1] * scale_y) - 2, 0)
+    x2 = min(round(shown[2] * scale_x), math.ceil(visible[2] * scale_x) + 2, image.shape[1])
+    y2 = min(round(shown[3] * scale_y), math.ceil(visible[3] * scale_y) + 2, image.shape[0])
     return image[y1 : max(y1, y2), x1 : max(x1, x2)], (x1, y1)
 
 
 def _with_margins(crop: UInt8[np.ndarray, "h w 3"], placement: Placement) -> UInt8[np.ndarray, "hh ww 4"]:
-    """A crop with four channels, and its last px once more where another image joins it.
+    """Return the crop with four channels, and its last pixels repeated where another image adjoins it.
 
-    Between the middles of the outermost px of two images, the one drawn later is blended with what is there: that
-    should be the first of them, not the grey below.
+    Between the outermost pixel centres of two adjoining images, the later one is blended with what is already there.
+    That must be the earlier image, not the grey background.
     """
     height, width = crop.shape[:2]
-    right, below = int(placement.right_of_it), int(placement.below_it)
+    right, below = int(placement.neighbour_right), int(placement.neighbour_below)
     image = np.empty((height + below, width + right, 4), np.uint8)
     cv2.cvtColor(crop, cv2.COLOR_BGR2BGRA, dst=image[:height, :width])
     if right:

@@ -1,1 +1,1 @@
-"""Decoded training images, kept in memory or on disk."""
+"""A cache of decoded training images, in memory or on disk."""

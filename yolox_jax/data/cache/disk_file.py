@@ -1,6 +1,6 @@
-"""The cache of decoded images as a file on disk: its name, and the trailer that says when it is whole.
+"""The cache file on disk: its name, and the trailer that marks it as complete.
 
-A file is named after the images that it was made from, so that another state of them has another file.
+The name contains a digest of the source images, so that changed images get another file.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.cache.free_space import check_room
+from yolox_jax.data.cache.free_space import check_free_space
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.files import atomic_write, lock_file
@@ -22,7 +22,7 @@ MAGIC = b"yolox_jax pixels"
 VERSION = 1
 
 Broken = dict[int, tuple[str, str]]
-"""Path and fault of images that could not be read, by the index of their record."""
+"""Path and error of the images that could not be read, by the index of their record."""
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -31,20 +31,20 @@ logger = logging.getLogger("yolox_jax.data")
 def open_cache_file(
     folder: Path, records: Sequence[Record], size: tuple[int, int], num_bytes: int, fill: Callable[[int], Broken]
 ) -> Iterator[tuple[int, Path, Broken]]:
-    """Find the file of these images, or make it.
+    """Open the cache file of these images; create it if it does not exist.
 
     Args:
-        folder: where files are kept.
+        folder: of the cache files.
         records: the images.
         size: height and width in px that they are resized to fit.
-        num_bytes: of all of them together.
-        fill: writes them to a file descriptor, and returns the broken ones.
+        num_bytes: total size of the images.
+        fill: writes the images to a file descriptor, and returns the broken ones.
 
     Yields:
-        A descriptor, the path, and the broken images.
+        The file descriptor, the path, and the broken images.
 
     Raises:
-        ConfigError: the folder cannot be written to, or is full.
+        ConfigError: the folder cannot be written to, or the disk is full.
     """
     names = hashlib.sha256("\n".join(f"{record.path} {record.position}" for record in records).encode()).hexdigest()
     path = folder / f"{names[:16]}-{size[0]}x{size[1]}-{_digest_of_source(records)[:16]}.pixels"
@@ -55,8 +55,8 @@ def open_cache_file(
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise ConfigError(
-            f"--data.cache-dir {folder} cannot be used: {error.strerror or error}; name another, or set --data.cache "
-            "none"
+            f"--data.cache-dir {folder} cannot be used: {error.strerror or error}. Pass another folder, or use "
+            "--data.cache none."
         ) from error
     try:
         yield descriptor, path, broken
@@ -73,19 +73,19 @@ def _make(
 ) -> Broken:
     folder, stem = path.parent, path.stem.rpartition("-")[0]
     folder.mkdir(parents=True, exist_ok=True)
-    # Of several processes, one makes the file and the others wait for it.
+    # Of several processes, one creates the file and the others wait for it.
     with (folder / f"{stem}.lock").open("w") as lock:
         lock_file(lock)
         broken = _broken_in(path, records, num_bytes)
         if broken is not None:
             return broken
-        for left in folder.glob(f".{stem}-*"):  # by a process that was killed
+        for left in folder.glob(f".{stem}-*"):  # left by a process that was killed
             left.unlink()
-        check_room(num_bytes, len(records), size, folder)
+        check_free_space(num_bytes, len(records), size, folder)
         with atomic_write(path) as temporary, temporary.open("x+b") as file:
             descriptor = file.fileno()
             if hasattr(os, "posix_fallocate"):  # not on macOS
-                # So that a full disk is found now, and not when the last image is written.
+                # Detect a full disk now, not when the last image is written.
                 os.posix_fallocate(descriptor, 0, max(num_bytes, 1))
             broken = fill(descriptor)
             trailer = json.dumps({"version": VERSION, "bytes": num_bytes, "broken": broken}).encode()
@@ -93,14 +93,14 @@ def _make(
             os.fchmod(descriptor, 0o644)
             os.fsync(descriptor)
         for other in folder.glob(f"{stem}-*.pixels"):
-            if other != path:  # of the same images in an earlier state; who still reads it has it open
+            if other != path:  # an older state of these images; processes that still read it have it open
                 other.unlink()
-    logger.info("images are kept decoded in %s, for later runs; delete it when it is of no more use", path)
+    logger.info("kept the decoded images in %s for later runs; delete the file when you no longer need it", path)
     return broken
 
 
 def _broken_in(path: Path, records: Sequence[Record], num_bytes: int) -> Broken | None:
-    """The broken images of a file that can be used; None if there is none, or an image can be read by now."""
+    """Return the broken images of a valid file; None without one, or if a broken image has become readable."""
     trailer = _read_trailer(path)
     if trailer is None or trailer["version"] != VERSION or trailer["bytes"] != num_bytes:
         return None
@@ -109,12 +109,12 @@ def _broken_in(path: Path, records: Sequence[Record], num_bytes: int) -> Broken 
         with contextlib.suppress(BrokenImage):
             load_image(records[index])
             return None
-    logger.info("images come from %s", path)
+    logger.info("using the decoded images in %s", path)
     return broken
 
 
 def _read_trailer(path: Path) -> dict[str, Any] | None:
-    """What stands at the end of a file that is whole."""
+    """Read the trailer of a complete file."""
     ending = 8 + len(MAGIC)
     try:
         with path.open("rb") as file:
@@ -132,7 +132,7 @@ def _read_trailer(path: Path) -> dict[str, Any] | None:
 
 
 def _digest_of_source(records: Sequence[Record]) -> str:
-    """Of the names, sizes and times of all image files and archives, and of the annotated sizes."""
+    """Return a digest of the names, sizes and times of all image files and archives, and of the annotated sizes."""
     digest = hashlib.sha256()
     for record in records:
         digest.update(f"{record.path} {record.position} {record.height} {record.width}".encode())

@@ -1,6 +1,6 @@
-"""Training images decoded and resized to fit the input once, in memory or a file that all loading processes share.
+"""Training images, decoded and resized once, in memory or in a file that all workers share.
 
-Images lie one after the other as bytes, in the order of the records; their sizes follow from the annotations.
+The images are stored as bytes one after another, in the order of the records. Their sizes follow from the annotations.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ from jaxtyping import Int64, UInt8
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.cache.disk_file import Broken, open_cache_file
-from yolox_jax.data.cache.free_space import check_room, for_people
+from yolox_jax.data.cache.free_space import check_free_space, format_bytes
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
-from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import user_cache
 
 logger = logging.getLogger("yolox_jax.data")
 
 
 class PixelCache:
-    """Images by the index of their record. Can be sent to another process, which then reads the same memory."""
+    """Images by the index of their record. A process that unpickles a cache reads the same memory."""
 
     def __init__(self, path: str, sizes: Int64[np.ndarray, "N 2"], broken: Broken) -> None:
-        """Opens a cache that is whole.
+        """Open a complete cache.
 
         Args:
-            path: of the file, or of the memory as a file.
+            path: of the file, or of the shared memory.
             sizes: height and width of each image.
-            broken: images that could not be read.
+            broken: images that could not be read, by index.
         """
         self._path, self._sizes, self._broken = path, sizes, broken
         self._offsets = _offsets(sizes)
@@ -49,10 +49,10 @@ class PixelCache:
         return PixelCache, (self._path, self._sizes, self._broken)
 
     def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The image of a record, resized to fit the input; read-only.
+        """Return the image of a record, resized to fit the input; it is read-only.
 
         Raises:
-            BrokenImage: it could not be read when the cache was made.
+            BrokenImage: it could not be read when the cache was filled.
         """
         if index in self._broken:
             path, why = self._broken[index]
@@ -65,17 +65,17 @@ class PixelCache:
 def open_cache(
     records: Sequence[Record], config: DataConfig, *, on_image: Callable[[], None] = lambda: None
 ) -> Iterator[PixelCache | None]:
-    """The cache that a config asks for, filled; None if it asks for none.
+    """Open and fill the cache that a config selects; yields None if that is `none`.
 
-    Memory is given back at the end of the context, once the loading processes are gone too.
+    The memory is freed at the end of the context, once the workers have ended too.
 
     Args:
         records: the images.
-        config: kind of cache, and input size.
-        on_image: called after each image while the cache is filled; what it raises ends that, and leaves nothing.
+        config: the kind of cache, and the input size.
+        on_image: called after each image while the cache is filled. An exception stops filling and leaves no file.
 
     Raises:
-        ConfigError: there is not enough memory or disk space for it, or its folder cannot be written to.
+        ConfigError: there is not enough memory or disk space, or the folder cannot be written to.
     """
     if config.cache == "none":
         yield None
@@ -88,7 +88,7 @@ def open_cache(
         return _fill(descriptor, records, config.input_size, sizes, on_image)
 
     if config.cache == "ram":
-        check_room(num_bytes, len(records), config.input_size, "memory")
+        check_free_space(num_bytes, len(records), config.input_size, "memory")
         with _shared_memory() as (descriptor, path):
             os.ftruncate(descriptor, max(num_bytes, 1))
             broken = fill(descriptor)
@@ -101,8 +101,8 @@ def open_cache(
 
 @contextlib.contextmanager
 def _shared_memory() -> Iterator[tuple[int, Path]]:
-    """Memory that other processes open as a file, and that is gone with the last of them, however they end."""
-    if not hasattr(os, "memfd_create"):  # other systems than Linux
+    """Yield memory that other processes can open as a file. It is freed when the last of them ends, however it ends."""
+    if not hasattr(os, "memfd_create"):  # not Linux
         with tempfile.NamedTemporaryFile(prefix="yolox_jax-") as file:
             yield file.fileno(), Path(file.name)
         return
@@ -114,7 +114,7 @@ def _shared_memory() -> Iterator[tuple[int, Path]]:
 
 
 def _path_for_others(descriptor: int, path: Path) -> str:
-    """Where other processes open what this one has open: on Linux the very same, even if it is replaced by then."""
+    """Return the path for other processes. On Linux it leads to the file that is open here, even after replacement."""
     opened = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
     return str(opened if opened.exists() else path)
 
@@ -126,7 +126,7 @@ def _fill(
     sizes: Int64[np.ndarray, "N 2"],
     on_image: Callable[[], None],
 ) -> Broken:
-    """Write all images; returns the broken ones."""
+    """Write all images, and return the broken ones."""
     offsets = _offsets(sizes)
     broken: Broken = {}
 
@@ -139,7 +139,7 @@ def _fill(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return None
 
-    logger.info("decoding %d images into the cache, %s", len(records), for_people(int(offsets[-1])))
+    logger.info("decoding %d images into the cache (%s)", len(records), format_bytes(int(offsets[-1])))
     step = max(len(records) // 10, 1)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -147,7 +147,7 @@ def _fill(
             if fault is not None:
                 broken[index] = fault
             if (index + 1) % step == 0 and len(records) >= 1000:
-                logger.info("%d of %d images are in the cache", index + 1, len(records))
+                logger.info("cached %d of %d images", index + 1, len(records))
             on_image()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -155,5 +155,5 @@ def _fill(
 
 
 def _offsets(sizes: Int64[np.ndarray, "N 2"]) -> Int64[np.ndarray, " M"]:
-    """Where each image begins, and where the last ends."""
+    """Return the offset of each image, and the total size."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(3 * sizes.prod(axis=1))])

@@ -1,1 +1,1 @@
-"""Finds out what is wrong or odd with data sets, all of it at once, before a training does."""
+"""Checks datasets before training, and reports all problems at once."""

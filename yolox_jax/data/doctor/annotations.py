@@ -1,4 +1,4 @@
-"""Checks of opened data sets that open no image; they take a second or two for 100,000 images."""
+"""Checks of annotations that read no image; they take a second or two for 100,000 images."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,29 +8,29 @@ from jaxtyping import Bool, Float, Int
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.data.doctor.finding import BOTH, MOST_CASES, Case, Finding, Level, Split, found
+from yolox_jax.data.doctor.finding import BOTH, MAX_CASES, Case, Finding, Level, Split, finding_if_any
 
 FINEST_STRIDE_PX = 8
-"""Side of a cell of the finest grid."""
+"""Cell size of the finest grid."""
 MANY_SMALL = 0.2
-"""Share of boxes smaller than a cell from which on they are a warning."""
+"""Share of boxes smaller than a cell above which they are a warning."""
 MANY_NARROW = 0.01
-"""Share of boxes of extreme aspect from which on they are a warning; COCO has one in a thousand."""
+"""Share of boxes of extreme aspect ratio above which they are a warning; COCO has one in a thousand."""
 MANY_BACKGROUND = 0.5
-"""Share of images without objects from which on they are a warning: trainings of the original collapse there."""
+"""Share of images without objects above which they are a warning: the original's training collapses there."""
 LISTED_TWICE = "images listed more than once"
 SHARED = "images that train and val share"
-SHARED_ADVICE = "Scores on images that were trained on are too good. Take them out of one of the two."
+SHARED_ADVICE = "Scores on images seen in training are too high. Remove them from one of the two splits."
 
 
 class BoxTable(NamedTuple):
-    """All boxes of a data set."""
+    """All boxes of a dataset."""
 
     boxes_xyxy: Float[np.ndarray, "N 4"]
     """In px of their image."""
     classes: Int[np.ndarray, " N"]
     owners: Int[np.ndarray, " N"]
-    """Place of the image in `Dataset.records`."""
+    """Index of the image in `Dataset.records`."""
     sides: Float[np.ndarray, "N 2"]
     """Width and height in px at the input size."""
 
@@ -41,7 +41,7 @@ class BoxTable(NamedTuple):
 
 
 def tabulate(dataset: Dataset, input_size: tuple[int, int]) -> BoxTable:
-    """All boxes of a data set; `input_size` is the height and width in px that images are scaled to fit."""
+    """Return all boxes of a dataset; images are resized to fit `input_size` (height, width in px)."""
     records = dataset.records
     owners = np.repeat(np.arange(len(records)), [len(record.boxes) for record in records])
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(record.boxes for record in records)])
@@ -51,12 +51,12 @@ def tabulate(dataset: Dataset, input_size: tuple[int, int]) -> BoxTable:
 
 
 def cheap_findings(train_set: Dataset, val_set: Dataset, config: DataConfig) -> list[Finding]:
-    """What is odd about two opened data sets, found without opening an image.
+    """Check the annotations of the training and validation set, without reading an image.
 
     Args:
-        train_set: what is trained on.
-        val_set: what is evaluated on.
-        config: input size, object slots and augmentation.
+        train_set: the training set.
+        val_set: the validation set.
+        config: input size, maximum number of boxes and augmentation.
     """
     return [
         *findings_of_split(train_set, "train", config),
@@ -66,7 +66,7 @@ def cheap_findings(train_set: Dataset, val_set: Dataset, config: DataConfig) -> 
 
 
 def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> list[Finding]:
-    """What is odd about one data set; arguments as for `cheap_findings`."""
+    """Check the annotations of one dataset; `config` as for `cheap_findings`."""
     table = tabulate(dataset, config.input_size)
     return [
         *_repeated_images(dataset, split),
@@ -82,8 +82,10 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
 def _repeated_images(dataset: Dataset, split: Split) -> list[Finding]:
     first: dict[tuple[Path, int], Record] = {}
     repeated = [record for record in dataset.records if first.setdefault(same_image(record), record) is not record]
-    advice = "They count twice. Join the entries of each into one, or remove all but one."
-    return found(LISTED_TWICE, (split,), "warning", advice, [Case(str(record.path), (record,)) for record in repeated])
+    advice = "They count twice. Merge their entries, or remove all but one."
+    return finding_if_any(
+        LISTED_TWICE, (split,), "warning", advice, [Case(str(record.path), (record,)) for record in repeated]
+    )
 
 
 def _repeated_boxes(dataset: Dataset, table: BoxTable, split: Split) -> list[Finding]:
@@ -91,72 +93,75 @@ def _repeated_boxes(dataset: Dataset, table: BoxTable, split: Split) -> list[Fin
     order = np.lexsort(rows.T[::-1])
     repeated = np.zeros(len(rows), bool)
     repeated[order[1:][(rows[order][1:] == rows[order][:-1]).all(axis=1)]] = True
-    advice = "They have the class and place of another box in the image. Remove all but one."
-    return _found_boxes(dataset, table, repeated, np.zeros(len(rows)), "duplicate boxes", split, "warning", advice)
+    advice = "They have the same class and coordinates as another box of the image. Remove all but one."
+    return _box_findings(dataset, table, repeated, np.zeros(len(rows)), "duplicate boxes", split, "warning", advice)
 
 
 def _crowded(dataset: Dataset, max_boxes: int) -> list[Finding]:
     crowded = [record for record in dataset.records if len(record.boxes) > max_boxes]
     crowded.sort(key=lambda record: -len(record.boxes))
     kind = f"images with more objects than --data.max-boxes {max_boxes}"
-    advice = "The objects beyond it are not trained on. Raise it, at best above what an image holds: mosaics join four."
+    advice = (
+        "Training ignores the smallest objects beyond the limit. Raise it above the number of objects in an image, and "
+        "further for mosaics, which combine four."
+    )
     cases = [Case(f"{record.path}: {len(record.boxes)} objects", (record,)) for record in crowded]
-    return found(kind, ("train",), "warning", advice, cases)
+    return finding_if_any(kind, ("train",), "warning", advice, cases)
 
 
 def _too_small(dataset: Dataset, table: BoxTable, config: DataConfig) -> list[Finding]:
     limit = config.augment.min_final_side_px
     advice = (
-        f"A side is at most --data.augment.min-final-side-px {limit:g} px at --data.input-size, so that they are left "
-        "out unless a mosaic enlarges them. Remove them if they are slips; else raise --data.input-size."
+        f"At --data.input-size a side is at most {limit:g} px (--data.augment.min-final-side-px), so training ignores "
+        "them unless a mosaic enlarges them. Remove them if they are mistakes; otherwise raise --data.input-size."
     )
-    chosen = table.shorter <= limit
-    return _found_boxes(
-        dataset, table, chosen, -table.shorter, "boxes too small to train on", "train", "warning", advice
+    selected = table.shorter <= limit
+    return _box_findings(
+        dataset, table, selected, -table.shorter, "boxes too small to train on", "train", "warning", advice
     )
 
 
 def _small(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) -> list[Finding]:
-    chosen = table.shorter < FINEST_STRIDE_PX
-    if split == "train":  # where smaller ones have a finding of their own
-        chosen &= table.shorter > config.augment.min_final_side_px
-    share = float(chosen.mean()) if len(chosen) else 0.0
+    selected = table.shorter < FINEST_STRIDE_PX
+    if split == "train":  # smaller ones are in another finding
+        selected &= table.shorter > config.augment.min_final_side_px
+    share = float(selected.mean()) if len(selected) else 0.0
     advice = (
-        f"At --data.input-size they are narrower than a cell of the finest grid ({100 * share:.1f} % of the boxes) and "
-        "hard to find. If they matter, raise --data.input-size or cut the images into tiles."
+        f"At --data.input-size they are narrower than a cell of the finest grid and hard to detect ({100 * share:.1f} "
+        "% of the boxes). If they matter, raise --data.input-size or split the images into tiles."
     )
     kind = f"boxes with a side below {FINEST_STRIDE_PX} px"
     level: Level = "warning" if share > MANY_SMALL else "note"
-    return _found_boxes(dataset, table, chosen, -table.shorter, kind, split, level, advice)
+    return _box_findings(dataset, table, selected, -table.shorter, kind, split, level, advice)
 
 
 def _narrow(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) -> list[Finding]:
     limit = config.augment.max_aspect
     aspects = table.sides.max(axis=1, initial=0) / table.shorter
     advice = (
-        f"One side is {limit:g} times the other or more: training leaves them out of mosaics "
-        "(--data.augment.max-aspect). Correct them if they are slips, or raise the setting."
+        f"One side is at least {limit:g} times the other, so training ignores them in mosaics "
+        "(--data.augment.max-aspect). Correct them if they are mistakes, or raise the setting."
     )
-    chosen = aspects >= limit
-    level: Level = "warning" if chosen.sum() > MANY_NARROW * len(chosen) else "note"
-    return _found_boxes(dataset, table, chosen, aspects, "boxes of extreme aspect", split, level, advice)
+    selected = aspects >= limit
+    level: Level = "warning" if selected.sum() > MANY_NARROW * len(selected) else "note"
+    return _box_findings(dataset, table, selected, aspects, "boxes of extreme aspect ratio", split, level, advice)
 
 
-def _found_boxes(
+def _box_findings(
     dataset: Dataset,
     table: BoxTable,
-    chosen: Bool[np.ndarray, " N"],
+    selected: Bool[np.ndarray, " N"],
     badness: Float[np.ndarray, " N"],
     kind: str,
     split: Split,
     level: Level,
     advice: str,
 ) -> list[Finding]:
-    """The finding of the boxes that are chosen, worst first."""
-    places = np.flatnonzero(chosen)
-    worst = places[np.argsort(-badness[places], kind="stable")][:MOST_CASES]
+    """Return the finding of the selected boxes, worst first."""
+    places = np.flatnonzero(selected)
+    worst = places[np.argsort(-badness[places], kind="stable")][:MAX_CASES]
     cases = [_case_of_box(dataset, table, place) for place in worst.tolist()]
-    return found(kind, (split,), level, advice, cases, count=len(places))
+    return finding_if_any(kind, (split,), level, advice, cases, count=len(places))
 
 
 def _case_of_box(dataset: Dataset, table: BoxTable, place: int) -> Case:
@@ -176,32 +181,32 @@ def _background(dataset: Dataset, split: Split) -> list[Finding]:
     advice = f"They are background ({100 * share:.1f} % of the images)."
     level: Level = "warning" if share > MANY_BACKGROUND else "note"
     if level == "warning":
-        advice += " So few objects make training unsteady: leave some of these images out, or annotate them."
+        advice += " So few objects make training unstable. Remove some of these images, or annotate them."
     cases = [Case(str(record.path), (record,)) for record in empty]
-    return found("images without objects", (split,), level, advice, cases)
+    return finding_if_any("images without objects", (split,), level, advice, cases)
 
 
 def findings_between(train_set: Dataset, val_set: Dataset) -> list[Finding]:
-    """What is odd about two data sets together: classes that one of them lacks, and images that both have."""
+    """Compare two datasets: classes that one of them lacks, and images that both have."""
     train, val = count_boxes(train_set), count_boxes(val_set)
     never = [Case(name) for name in train if not train[name] and not val.get(name)]
     untrained = [Case(name) for name in val if val[name] and not train.get(name)]
     untested = [Case(name) for name in train if train[name] and not val.get(name)]
     advice_never = (
-        "The network has outputs for them that learn nothing. Annotate them, or take them out of the classes."
+        "The network has outputs for them that learn nothing. Annotate them, or remove them from the classes."
     )
-    advice_untrained = "They are evaluated but not trained: their AP will be 0. Add training images of them."
-    advice_untested = "They have no AP and no share in the mean. Add validation images of them if they matter."
+    advice_untrained = "They are evaluated but not trained, so their AP will be 0. Add training images of them."
+    advice_untested = "They have no AP and do not count in the mean. Add validation images of them if they matter."
     return [
-        *found("classes without any box", BOTH, "warning", advice_never, never),
-        *found("classes with boxes in val alone", BOTH, "warning", advice_untrained, untrained),
-        *found("classes with boxes in train alone", BOTH, "note", advice_untested, untested),
+        *finding_if_any("classes without any box", BOTH, "warning", advice_never, never),
+        *finding_if_any("classes with boxes only in val", BOTH, "warning", advice_untrained, untrained),
+        *finding_if_any("classes with boxes only in train", BOTH, "note", advice_untested, untested),
         *_shared_images(train_set, val_set),
     ]
 
 
 def count_boxes(dataset: Dataset) -> dict[str, int]:
-    """Number of boxes by name of the class."""
+    """Return the number of boxes by class name."""
     counts = dict.fromkeys(dataset.class_names, 0)
     classes = np.concatenate([np.zeros(0, np.int32), *(record.classes for record in dataset.records)])
     for index, count in enumerate(np.bincount(classes).tolist()):
@@ -212,9 +217,9 @@ def count_boxes(dataset: Dataset) -> dict[str, int]:
 def _shared_images(train_set: Dataset, val_set: Dataset) -> list[Finding]:
     trained = {same_image(record): record for record in train_set.records}
     pairs = [(trained[same_image(record)], record) for record in val_set.records if same_image(record) in trained]
-    return found(SHARED, BOTH, "warning", SHARED_ADVICE, [Case(str(pair[0].path), pair) for pair in pairs])
+    return finding_if_any(SHARED, BOTH, "warning", SHARED_ADVICE, [Case(str(pair[0].path), pair) for pair in pairs])
 
 
 def same_image(record: Record) -> tuple[Path, int]:
-    """What is the same for entries of one image file, or of one image in an archive."""
+    """Return a key that is equal for entries of the same image file, or of the same image in an archive."""
     return record.path.absolute(), record.position

@@ -1,4 +1,4 @@
-"""What a check of data sets found: one finding for each kind of fault, with the places where it is."""
+"""The findings of a dataset check: one for each kind of problem, with all places where it occurs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,48 +12,51 @@ Box = tuple[float, float, float, float]
 
 BOTH: tuple[Split, ...] = ("train", "val")
 
-MOST_CASES = 1000
-"""Cases listed of one finding: enough to mend by hand; all are counted."""
+MAX_CASES = 1000
+"""Largest number of cases listed per finding; all are counted."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One place where a fault is."""
+    """One occurrence of a problem."""
 
     text: str
-    """Which file, entry or box, and what is wrong with it."""
+    """The file, entry or box, and what is wrong with it."""
     records: tuple[Record, ...] = ()
     """Images that show it."""
     boxes_xyxy: tuple[Box, ...] = ()
-    """Boxes that show it, as annotated, in px of the image; none where it is the whole image."""
+    """Boxes that show it, as annotated, in px of the image; empty if it concerns the whole image."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """All faults of one kind in one split, or between both."""
+    """All problems of one kind, in one split or between both."""
 
     kind: str
     """In a few words, such as `boxes without area`."""
     splits: tuple[Split, ...]
     level: Level
-    """`error`: training stops because of it. `warning`: training runs, but something is lost or most likely wrong.
-    `note`: worth knowing."""
+    """`error`: training stops. `warning`: training runs, but something is lost or probably wrong. `note`: worth
+    knowing."""
     advice: str
-    """What becomes of it in training, and what to do."""
+    """The effect on training, and what to do."""
     count: int
     cases: tuple[Case, ...]
-    """The worst or first, at most `MOST_CASES`."""
+    """The worst or the first, at most `MAX_CASES`."""
 
     def sentence(self) -> str:
-        """The finding as one line of a log."""
-        first = f" (such as {self.cases[0].text})" if self.cases else ""
+        """Return the finding as one line of a log."""
+        first = f" (for example {self.cases[0].text})" if self.cases else ""
         return f"{' and '.join(self.splits)}: {self.kind}: {self.count}{first}. {self.advice}"
 
 
-def found(
+def finding_if_any(
     kind: str, splits: tuple[Split, ...], level: Level, advice: str, cases: Sequence[Case], *, count: int | None = None
 ) -> list[Finding]:
-    """The finding of some cases, or nothing where there are none; `count` if there are more than these."""
+    """Return a list with the finding of some cases, or an empty list without cases.
+
+    `count` is the number of all cases, if `cases` is only a part of them.
+    """
     if not cases:
         return []
-    return [Finding(kind, splits, level, advice, len(cases) if count is None else count, tuple(cases[:MOST_CASES]))]
+    return [Finding(kind, splits, level, advice, len(cases) if count is None else count, tuple(cases[:MAX_CASES]))]

@@ -1,132 +1,166 @@
-"""Opens a data set in any of the formats that a config can name."""
+"""Opens datasets of any format that a config can name."""
 
 import dataclasses
 from pathlib import Path
 from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data.dataset import STOP_AT_FIRST, DataError, Dataset, Faults
+from yolox_jax.data.dataset import DataError, Dataset
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
-from yolox_jax.data.user_cache import user_cache
+from yolox_jax.files import user_cache
+
+_COCO_IMAGES = "Pass the folder of the images, such as datasets/COCO/train2017."
+_COCO_ANNOTATIONS = "Pass the JSON file of the annotations, such as datasets/COCO/annotations/instances_train2017.json."
+_VOC_IMAGES = "For VOC, pass the folder that holds Annotations, ImageSets and JPEGImages."
+_YOLO_ANNOTATIONS = "For YOLO, pass the data.yaml."
+_TFDS_ANNOTATIONS = "For TensorFlow Datasets, pass the name of the dataset, such as coco/2017."
+
+_REQUIRED_PATHS = {
+    "coco": {"images": _COCO_IMAGES, "annotations": _COCO_ANNOTATIONS},
+    "voc": {"images": _VOC_IMAGES},
+    "yolo": {"annotations": _YOLO_ANNOTATIONS},
+    "tfds": {"annotations": _TFDS_ANNOTATIONS},
+    "shapes": {},
+}
+"""The paths that each format requires, and what to pass for them."""
+
+_RECIPE_PATHS = ("datasets/COCO/{}2017", "datasets/COCO/annotations/instances_{}2017.json")
+"""`images` and `annotations` of the published recipes, for `train` and `val`."""
 
 
-def open_datasets(data: DataConfig, which: Literal["train", "val"], *, faults: Faults = STOP_AT_FIRST) -> Dataset:
-    """Read and check the annotations of everything that a config trains or evaluates on, as one data set.
+def open_datasets(
+    data: DataConfig, which: Literal["train", "val"], *, errors: ErrorHandler = RAISE_AT_FIRST
+) -> Dataset:
+    """Read and check all annotations that a config trains or evaluates on, joined into one dataset.
 
     Args:
-        data: where the data sets lie, and which classes are wanted.
-        which: whether to open what is trained or what is evaluated on.
-        faults: what to do about unsound entries.
+        data: the paths of the datasets, and the classes to use.
+        which: whether to open the training or the validation images.
+        errors: what to do about invalid entries.
 
     Raises:
-        ConfigError: a setting that leads nowhere.
-        DataError: annotations that are unsound, name images that do not exist, or hold nothing to train on.
+        ConfigError: a setting is empty, or names a file, folder, split or class that does not exist.
+        DataError: annotations are invalid or name images that do not exist, or there is nothing to train on.
     """
     first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
-    configs = {f"--data.{which}": _own_settings(first)}
-    configs |= {f"data.more_{which}[{place}]": _own_settings(config) for place, config in enumerate(more)}
-    dataset = join([_open_part(config, which, setting, faults) for setting, config in configs.items()])
+    configs = {f"--data.{which}": _without_recipe_paths(first)}
+    configs |= {f"data.more_{which}[{index}]": _without_recipe_paths(config) for index, config in enumerate(more)}
+    for setting, config in configs.items():
+        _check_paths_given(config, setting)
+    dataset = join([_read(config, which, setting, errors) for setting, config in configs.items()])
     if data.classes:
-        dataset = select_classes(dataset, data.classes, all_needed=which == "train")
-    with faults:
+        dataset = select_classes(dataset, data.classes, all_required=which == "train")
+    with errors:
         dataset = _check_not_empty(dataset, which, configs)
     return dataset
 
 
-def _own_settings(config: DatasetConfig) -> DatasetConfig:
-    """The settings of a data set, without built-in paths that were left there by the choice of another format."""
+def open_dataset(
+    config: DatasetConfig, which: Literal["train", "val"] = "train", *, errors: ErrorHandler = RAISE_AT_FIRST
+) -> Dataset:
+    """Read and check one dataset.
+
+    Args:
+        config: its format and paths.
+        which: what the images are used for: the split to read where `config.split` is empty, and the setting that
+            errors name.
+        errors: what to do about invalid entries.
+
+    Raises:
+        ConfigError: a setting is empty, or names a file, folder or split that does not exist.
+        DataError: annotations are invalid or name images that do not exist, or there is nothing to train on.
+    """
+    return open_datasets(DataConfig(train=config, val=config), which, errors=errors)
+
+
+def _without_recipe_paths(config: DatasetConfig) -> DatasetConfig:
+    """Clear the COCO paths of a published recipe where the user chose another format and did not set that path."""
     if config.format == "coco":
         return config
-    built_in = (DataConfig().train, DataConfig().val)
-    images = "" if config.images in [other.images for other in built_in] else config.images
-    annotations = "" if config.annotations in [other.annotations for other in built_in] else config.annotations
-    return dataclasses.replace(config, images=images, annotations=annotations)
+    images, annotations = ({path.format(split) for split in ("train", "val")} for path in _RECIPE_PATHS)
+    return dataclasses.replace(
+        config,
+        images="" if config.images in images else config.images,
+        annotations="" if config.annotations in annotations else config.annotations,
+    )
 
 
-def _open_part(config: DatasetConfig, which: Literal["train", "val"], setting: str, faults: Faults) -> Dataset:
-    """Read one data set; `setting` is what errors call it."""
-    split = config.split or which
-    if config.format == "coco":
-        dataset = _open_coco(config, setting, faults)
-    elif config.format == "voc":
-        folder = _folder(config.images, f"{setting}.images")
-        dataset = read_voc(folder, split, difficult=config.difficult, setting=setting, faults=faults)
-    elif config.format == "yolo":
-        dataset = _open_yolo(config, split, setting, faults)
-    elif config.format == "tfds":
-        from yolox_jax.data.sources.tfds_records import read_tfds
-
-        images = Path(config.images).expanduser() if config.images else None
-        dataset = read_tfds(
-            config.annotations, split, images, difficult=config.difficult, setting=setting, faults=faults
+def _check_paths_given(config: DatasetConfig, setting: str) -> None:
+    """Check that every path that the format requires is set; `setting` is what errors call the dataset."""
+    empty = [name for name in _REQUIRED_PATHS[config.format] if not getattr(config, name)]
+    if empty:
+        raise ConfigError(
+            " ".join(f"{setting}.{name} is empty. {_REQUIRED_PATHS[config.format][name]}" for name in empty)
+            + f" To try things out without a dataset, use {setting}.format shapes."
         )
+
+
+def _read(config: DatasetConfig, which: Literal["train", "val"], setting: str, errors: ErrorHandler) -> Dataset:
+    """Read one dataset; `setting` is what errors call it."""
+    split = config.split or which
+    images, annotations = Path(config.images).expanduser(), Path(config.annotations).expanduser()
+    if config.format == "coco":
+        _check_file(annotations, f"{setting}.annotations", _COCO_ANNOTATIONS)
+        _check_folder(images, f"{setting}.images", _COCO_IMAGES)
+        dataset = read_coco(images, annotations, setting=setting, errors=errors)
+    elif config.format == "voc":
+        _check_folder(images, f"{setting}.images", _VOC_IMAGES)
+        dataset = read_voc(images, split, difficult=config.difficult, setting=setting, errors=errors)
+    elif config.format == "yolo":
+        from yolox_jax.data.sources.yolo_txt import read_yolo  # imports OpenCV, to read the sizes of images
+
+        _check_file(annotations, f"{setting}.annotations", _YOLO_ANNOTATIONS)
+        if config.images:
+            _check_folder(images, f"{setting}.images", "Pass the folder that the paths in the data.yaml start from.")
+        root = images if config.images else None
+        dataset = read_yolo(annotations, split, root, setting=setting, errors=errors)
+    elif config.format == "tfds":
+        from yolox_jax.data.sources.tfds_records import read_tfds  # imports OpenCV, to read the sizes of images
+
+        root = images if config.images else None
+        dataset = read_tfds(config.annotations, split, root, difficult=config.difficult, setting=setting, errors=errors)
     else:
-        dataset = _open_shapes(config, split, setting)
+        from yolox_jax.data.sources.shapes import ensure_shapes  # imports OpenCV, to draw the images
+
+        if split not in ("train", "val"):
+            raise ConfigError(f"{setting}.split must be train or val for the generated shapes; got {split!r}.")
+        folder = images if config.images else user_cache() / "shapes-v1"
+        ensure_shapes(folder, setting=f"{setting}.images")
+        dataset = read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
     return take_share(dataset, config.fraction)
 
 
-def _check_not_empty(dataset: Dataset, which: Literal["train", "val"], read_from: dict[str, DatasetConfig]) -> Dataset:
-    """The data set, if there is something to train on; with a warning if there is nothing to evaluate on."""
+def _check_file(path: Path, setting: str, advice: str) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{setting}: the file {path} does not exist. {advice}")
+
+
+def _check_folder(path: Path, setting: str, advice: str) -> None:
+    if not path.is_dir():
+        raise ConfigError(f"{setting}: the folder {path} does not exist. {advice}")
+
+
+def _check_not_empty(dataset: Dataset, which: Literal["train", "val"], configs: dict[str, DatasetConfig]) -> Dataset:
+    """Check that there is something to train on; add a warning if there is nothing to evaluate on."""
     kind = "training" if which == "train" else "validation"
     sources = ", ".join(
         f"{setting}.annotations {config.annotations}"
         if config.annotations
         else f"{setting}.split {config.split or which} of {config.images}"
-        for setting, config in read_from.items()
+        for setting, config in configs.items()
     )
     if not dataset.records:
-        raise DataError(f"no {kind} images: {dataset.name} lists none ({sources})", kind="no images")
+        raise DataError(f"no {kind} images: {dataset.name} lists none ({sources}).", kind="no images")
     if any(len(record.boxes) for record in dataset.records):
         return dataset
-    found = f"none of the {len(dataset.records)} {kind} images has a box ({sources})"
+    problem = f"none of the {len(dataset.records)} {kind} images has a box ({sources})"
     if which == "train":
-        mended = "".join(f"; {warning}" for warning in dataset.warnings)
+        repairs = "".join(f"; {warning}" for warning in dataset.warnings)
         raise DataError(
-            f"{found}: there is nothing to learn from. Add boxes, or name other annotations{mended}", kind="no boxes"
+            f"{problem}, so there is nothing to learn from. Add boxes, or pass other annotations{repairs}.",
+            kind="no boxes",
         )
-    return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{found}: AP is undefined"))
-
-
-def _open_coco(config: DatasetConfig, setting: str, faults: Faults) -> Dataset:
-    annotations = _file(config.annotations, f"{setting}.annotations", "the JSON file of the annotations")
-    return read_coco(_folder(config.images, f"{setting}.images"), annotations, setting=setting, faults=faults)
-
-
-def _open_yolo(config: DatasetConfig, split: str, setting: str, faults: Faults) -> Dataset:
-    # The sizes of images are not in the annotations, and are read from some with OpenCV.
-    from yolox_jax.data.sources.yolo_txt import read_yolo
-
-    data_yaml = _file(config.annotations, f"{setting}.annotations", "the data.yaml")
-    root = _folder(config.images, f"{setting}.images") if config.images else None
-    return read_yolo(data_yaml, split, root, setting=setting, faults=faults)
-
-
-def _open_shapes(config: DatasetConfig, split: str, setting: str) -> Dataset:
-    # Generating draws with OpenCV, which reading annotations does without.
-    from yolox_jax.data.sources.shapes import ensure_shapes
-
-    if split not in ("train", "val"):
-        raise ConfigError(f"{setting}.split is {split!r}: the shapes have the splits train and val")
-    folder = Path(config.images).expanduser() if config.images else user_cache() / "shapes-v1"
-    ensure_shapes(folder, setting=f"{setting}.images")
-    return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
-
-
-def _file(name: str, setting: str, what: str) -> Path:
-    if not name:
-        raise ConfigError(f"{setting} is empty: name {what}")
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise ConfigError(f"{setting}: no file {path}; name {what}")
-    return path
-
-
-def _folder(name: str, setting: str) -> Path:
-    if not name:
-        raise ConfigError(f"{setting} is empty: name the folder of the images")
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(f"{setting}: no folder {folder}")
-    return folder
+    return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{problem}, so AP is undefined"))

@@ -1,4 +1,4 @@
-"""Annotations in COCO layout, for formats that have another of their own."""
+"""Builds annotations in COCO layout for datasets of other formats."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from yolox_jax.data.dataset import Record
 def ground_truth_of(
     records: Sequence[Record], categories: Mapping[int, str], ignored: Sequence[Record] = ()
 ) -> dict[str, Any]:
-    """The boxes of records in COCO layout.
+    """Return the boxes of records in COCO layout.
 
     Args:
-        records: images and their objects.
-        categories: name by category id, in the order of the classes.
-        ignored: records whose objects count neither for nor against detections; they become crowds.
+        records: the images and their objects.
+        categories: class names by category id, in the order of the classes.
+        ignored: records whose objects become crowds, so that detections of them count neither way.
     """
     ids = list(categories)
     annotations: list[dict[str, Any]] = []
@@ -29,7 +29,7 @@ def ground_truth_of(
 
 
 def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The entries of images."""
+    """Return the image entries of the COCO layout."""
     return [
         {"id": record.image_id, "file_name": record.path.name, "height": record.height, "width": record.width}
         for record in records
@@ -39,7 +39,7 @@ def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
 def coco_layout(
     images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: Mapping[int, str]
 ) -> dict[str, Any]:
-    """Everything together, as pycocotools reads it, which needs `info`; names by category id in `categories`."""
+    """Return a dict in COCO layout as pycocotools reads it (it needs `info`); `categories` are names by id."""
     return {
         "info": {},
         "images": images,

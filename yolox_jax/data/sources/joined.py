@@ -1,4 +1,4 @@
-"""Several data sets as one, a share of one, and some of its classes."""
+"""Joins datasets, and takes a fraction or some classes of one."""
 
 import dataclasses
 import difflib
@@ -13,9 +13,9 @@ from yolox_jax.data.sources.ground_truth import coco_layout
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
-    """Join data sets: classes of one name are one class, in the order in which names are first met.
+    """Join datasets. Classes of the same name are merged and ordered by first appearance.
 
-    Category ids and image ids stay as they are where they are free, and are raised otherwise.
+    Category ids and image ids are kept unless an earlier dataset uses them; then they are raised.
     """
     if len(parts) == 1:
         return parts[0]
@@ -31,7 +31,7 @@ def join(parts: Sequence[Dataset]) -> Dataset:
         raised = max(used) + 1 - min(ids, default=0) if used & ids else 0
         used |= {key + raised for key in ids}
         if raised:
-            warnings.append(f"{part.name}: image ids are raised by {raised}, as another data set has the same")
+            warnings.append(f"{part.name}: raised image ids by {raised}, because another dataset has the same")
         warnings += [f"{part.name}: {warning}" for warning in part.warnings]
         to_class = np.array([names.index(name) for name in part.class_names], np.int32)
         to_category = {old: categories[name] for old, name in zip(part.category_ids, part.class_names, strict=True)}
@@ -55,7 +55,7 @@ def join(parts: Sequence[Dataset]) -> Dataset:
 
 
 def take_share(dataset: Dataset, fraction: float) -> Dataset:
-    """A share of the images, one at least, spread evenly over the data set."""
+    """Take a fraction of the images, spread evenly over the dataset, and at least one."""
     count = len(dataset.records)
     kept = max(round(fraction * count), 1)
     if kept >= count:  # or if there is none
@@ -71,45 +71,45 @@ def take_share(dataset: Dataset, fraction: float) -> Dataset:
     return dataclasses.replace(dataset, records=records, ground_truth=ground_truth)
 
 
-def select_classes(dataset: Dataset, wanted: Sequence[str], *, all_needed: bool) -> Dataset:
-    """The data set with the wanted classes alone, in this order; its images stay, without the other objects.
+def select_classes(dataset: Dataset, names: Sequence[str], *, all_required: bool) -> Dataset:
+    """Keep some classes of a dataset, in the given order. All images stay, without the objects of other classes.
 
     Args:
         dataset: all of it.
-        wanted: names of classes.
-        all_needed: whether a class that the data set does not have is an error; otherwise it is one without objects.
+        names: of the classes to keep.
+        all_required: raise for a class that the dataset does not have; otherwise it is a class without objects.
 
     Raises:
-        ConfigError: naming a class that is wanted twice, or that is not there.
+        ConfigError: a class is named twice, or does not exist.
     """
-    for name in wanted:
-        if wanted.count(name) > 1:
-            raise ConfigError(f"--data.classes names {name!r} twice; every class can be wanted once")
-        if all_needed and name not in dataset.class_names:
-            near = difflib.get_close_matches(name, dataset.class_names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--data.classes names {name!r} twice. Name every class once.")
+        if all_required and name not in dataset.class_names:
+            close = difflib.get_close_matches(name, dataset.class_names, n=1)
+            hint = f". Did you mean {close[0]!r}?" if close else "."
             raise ConfigError(
-                f"--data.classes: {dataset.name} has no class {name!r}{hint} It has {', '.join(dataset.class_names)}"
+                f"--data.classes: {dataset.name} has no class {name!r}{hint} It has {', '.join(dataset.class_names)}."
             )
     known = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     free = max(known.values(), default=0) + 1
     categories: dict[str, int] = {}
-    for name in wanted:
+    for name in names:
         categories[name] = known.get(name, free)
         free += name not in known
-    # -1 for what is not wanted.
-    to_class = np.array([wanted.index(name) if name in categories else -1 for name in known], np.int32)
+    # -1 marks the classes to drop.
+    to_class = np.array([names.index(name) if name in categories else -1 for name in known], np.int32)
     records = tuple(_with_classes(record, to_class) for record in dataset.records)
     left_out = sum(len(record.boxes) for record in dataset.records) - sum(len(record.boxes) for record in records)
-    warnings = [f"boxes of other classes than --data.classes names, left out: {left_out}"] if left_out else []
-    absent = [name for name in wanted if name not in known]
+    warnings = [f"ignored {left_out} boxes of classes that --data.classes does not name"] if left_out else []
+    absent = [name for name in names if name not in known]
     if absent:
-        warnings.append(f"classes of --data.classes that {dataset.name} does not have: {', '.join(absent)}")
-    chosen = set(categories.values())
-    annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["category_id"] in chosen]
+        warnings.append(f"{dataset.name} has no class {', '.join(absent)}, which --data.classes names")
+    kept = set(categories.values())
+    annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["category_id"] in kept]
     return dataclasses.replace(
         dataset,
-        class_names=tuple(wanted),
+        class_names=tuple(names),
         category_ids=tuple(categories.values()),
         records=records,
         ground_truth=_ground_truth(dataset.ground_truth["images"], annotations, categories),
@@ -123,7 +123,7 @@ def _with_classes(record: Record, to_class: np.ndarray) -> Record:
 
 
 def _joined_categories(parts: Sequence[Dataset]) -> dict[str, int]:
-    """Category id by name of all classes, in the order in which they are first met."""
+    """Return the category id of each class by name, in the order of first appearance."""
     categories: dict[str, int] = {}
     highest = max((category for part in parts for category in part.category_ids), default=0)
     for part in parts:
@@ -140,6 +140,6 @@ def _joined_categories(parts: Sequence[Dataset]) -> dict[str, int]:
 def _ground_truth(
     images: list[dict[str, Any]], annotations: list[dict[str, Any]], categories: dict[str, int]
 ) -> dict[str, Any]:
-    # pycocotools tells annotations apart by their ids alone.
+    # pycocotools needs unique annotation ids.
     numbered = [{**entry, "id": number} for number, entry in enumerate(annotations, start=1)]
     return coco_layout(images, numbered, {category: name for name, category in categories.items()})

@@ -1,4 +1,4 @@
-"""Reads JSON, with errors that say where it breaks off."""
+"""Reads JSON, with errors that name the file and the position."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ from yolox_jax.data.dataset import DataError
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
-        DataError: it cannot be read or is no JSON; the message names the file and the place.
+        DataError: it cannot be read or is not JSON; the message names the file and the position.
     """
     try:
         return json.loads(path.read_bytes())
@@ -19,18 +19,18 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} cannot be read: {error.strerror}", kind="unreadable file") from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path} is no valid JSON: line {error.lineno}, column {error.colno}: {error.msg}. "
-            "Was it copied or downloaded whole?",
+            f"{path} is not valid JSON: line {error.lineno}, column {error.colno}: {error.msg}. "
+            "Was it copied or downloaded completely?",
             kind="invalid JSON",
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no JSON text: {error}", kind="invalid JSON") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits; brackets nested as deep
+        raise DataError(f"{path} is not JSON: {error}", kind="invalid JSON") from error
+    except (ValueError, RecursionError) as error:  # numbers with thousands of digits, or brackets nested as deeply
         raise DataError(f"{path} holds JSON that cannot be read: {error}", kind="invalid JSON") from error
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is a number, and small enough for a float."""
+    """Return whether a value from a JSON file is a number that fits into a float."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:

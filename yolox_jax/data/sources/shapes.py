@@ -1,4 +1,4 @@
-"""A generated data set: shapes on flat and textured backgrounds, for trying things out without a download."""
+"""A generated dataset of shapes on flat and textured backgrounds, to try things out without a download."""
 
 import json
 import math
@@ -19,56 +19,56 @@ SIZE_SPREAD = 0.6
 """Standard deviation of the logarithm of sizes: nine in ten are larger than 30 px."""
 MAX_OBJECTS = 8
 MIN_VISIBLE = 0.3
-"""An object of which later ones leave less in view is not annotated."""
+"""An object is annotated if later ones leave at least this share of it visible."""
 MIN_CONTRAST = 90.0
 """Distance of a shape's colour from those of the background and of other shapes, in BGR levels."""
 JPEG_QUALITY = 95
 
 
 def ensure_shapes(folder: Path, *, setting: str = "--data.images") -> None:
-    """Generate the shapes into `folder` unless they are there: 600 training and 100 validation images, seconds.
+    """Generate 600 training and 100 validation images in `folder`, unless they exist. It takes seconds.
 
     Raises:
-        ConfigError: the folder holds something else.
+        ConfigError: the folder contains other files.
     """
     if all((folder / f"instances_{split}.json").is_file() for split in ("train", "val")):
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{setting}: {folder} holds other files; name a folder that is empty or does not exist yet")
+        raise ConfigError(f"{setting}: {folder} contains other files. Pass a folder that is empty or does not exist.")
     generate_shapes(folder)
 
 
 def generate_shapes(
     folder: Path, num_train: int = 600, num_val: int = 100, image_size: int = 256, seed: int = 0
 ) -> None:
-    """Write a data set in COCO layout: `images`, `instances_train.json` and `instances_val.json`.
+    """Write a dataset in COCO layout: `images`, `instances_train.json` and `instances_val.json`.
 
-    The same arguments give the same files. Everything is written beside `folder` first and moved there when it is
-    whole, so a run that is killed leaves no half of a data set.
+    The same arguments give the same files. Everything is written to a temporary folder, which is renamed at the end, so
+    that a killed run leaves no incomplete dataset.
 
     Args:
-        folder: where to; it must be empty or not exist.
+        folder: must be empty or not exist.
         num_train: number of training images.
         num_val: number of validation images.
         image_size: height and width of the images in px.
-        seed: of everything random.
+        seed: of all random choices.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        (workshop / "images").mkdir()
+        (temporary / "images").mkdir()
         for split, count, stream in (("train", num_train, 0), ("val", num_val, 1)):
-            content = _write_split(workshop / "images", split, count, image_size, (seed, stream))
-            (workshop / f"instances_{split}.json").write_text(json.dumps(content))
-        workshop.chmod(0o755)
+            content = _write_split(temporary / "images", split, count, image_size, (seed, stream))
+            (temporary / f"instances_{split}.json").write_text(json.dumps(content))
+        temporary.chmod(0o755)
         try:
-            workshop.rename(folder)
+            temporary.rename(folder)
         except OSError:
-            # Another process was faster; its files are the same.
+            # Another process was faster; its files are identical.
             if not (folder / "instances_val.json").is_file():
                 raise
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_split(images: Path, split: str, count: int, size: int, seed: tuple[int, int]) -> dict[str, Any]:
@@ -94,10 +94,10 @@ def _write_split(images: Path, split: str, count: int, size: int, seed: tuple[in
 
 
 def draw_scene(rng: np.random.Generator, size: int) -> tuple[UInt8[np.ndarray, "H W 3"], list[tuple[int, list[float]]]]:
-    """Draw one picture: a background, then two to eight shapes, later ones over earlier ones.
+    """Draw one image: a background, then two to eight shapes, later ones over earlier ones.
 
     Returns:
-        The picture, and class and full extent (x1, y1, x2, y2 in px) of each shape of which enough is in view.
+        The picture, and class and full extent (x1, y1, x2, y2 in px) of each shape that is sufficiently visible.
     """
     picture, colours = _background(rng, size)
     owner = np.full((size, size), -1, np.int16)

@@ -1,4 +1,4 @@
-"""What one pass over a split of TensorFlow Datasets finds: sizes of images, and objects; kept in the user's cache."""
+"""An index of a split of TensorFlow Datasets: image sizes and objects, from one pass; kept in the user's cache."""
 
 import hashlib
 import logging
@@ -16,47 +16,46 @@ from yolox_jax.data.dataset import DataError
 from yolox_jax.data.header import read_header
 from yolox_jax.data.image import BrokenImage, decode_image
 from yolox_jax.data.sources.tfds_files import describe_files, example_parser, stored_examples
-from yolox_jax.data.user_cache import user_cache
-from yolox_jax.files import atomic_write
+from yolox_jax.files import atomic_write, user_cache
 
 VERSION = 1
-"""Of the content of an index; another one is made anew."""
+"""Version of the content of an index; an index of another version is created again."""
 CHUNK = 64
-"""Examples read at a time."""
-FIRST_WORD_S, NEXT_WORD_S = 3.0, 15.0
-"""A pass says how far it is after this long, and then as often."""
+"""Examples read at once."""
+FIRST_REPORT_S, NEXT_REPORT_S = 3.0, 15.0
+"""Seconds until a pass first reports its progress, and between further reports."""
 
 logger = logging.getLogger("yolox_jax.data")
 
 
 class Index(NamedTuple):
-    """N images and their M objects, image after image, as stored."""
+    """N images and their M objects, image by image, as stored."""
 
     names: np.ndarray
-    """Text [N]: file name, id or place."""
+    """Text [N]: file name, id or position."""
     image_ids: Int64[np.ndarray, " N"]
     """Unique."""
     heights: Int32[np.ndarray, " N"]
     """As stored, in px; 0 where the image cannot be read."""
     widths: Int32[np.ndarray, " N"]
     orientations: Int8[np.ndarray, " N"]
-    """How OpenCV turns the image, as EXIF counts: 1 is not at all."""
+    """EXIF orientation that OpenCV applies; 1 means no rotation."""
     counts: Int32[np.ndarray, " N"]
-    """Objects of each image."""
+    """Number of objects in each image."""
     boxes: Float32[np.ndarray, "M 4"]
     """ymin, xmin, ymax, xmax as fractions of the image as stored."""
     labels: Int32[np.ndarray, " M"]
     areas: Float64[np.ndarray, " M"]
-    """In px; 0 where the data set has none."""
+    """In square px; 0 where the dataset has none."""
     crowds: Bool[np.ndarray, " M"]
     difficult: Bool[np.ndarray, " M"]
 
 
 def read_index(builder: Any, split: str) -> Index:
-    """The index of a split: from the user's cache if it was made from the files as they are, else made now.
+    """Return the index of a split, from the user's cache if the data files have not changed since.
 
     Args:
-        builder: the data set, as `open_builder` gives it.
+        builder: of the dataset, from `open_builder`.
         split: such as `train` or `validation[:10%]`.
 
     Raises:
@@ -79,7 +78,7 @@ def _load(path: Path, source: str) -> Index | None:
             if str(content["source"]) == source:
                 return Index(*(content[field] for field in Index._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # there is none, or one that is not whole
+        pass  # no index, or an incomplete one
     return None
 
 
@@ -89,11 +88,11 @@ def _keep(path: Path, source: str, index: Index) -> None:
         with atomic_write(path) as temporary:
             np.savez(temporary, source=np.array(source), **index._asdict())
     except OSError as error:
-        logger.warning("%s cannot be written (%s): the sizes of images are read anew each time", path, error)
+        logger.warning("%s cannot be written (%s): the sizes of images are read again each time", path, error)
 
 
 class _Example(NamedTuple):
-    """What an index holds of one image."""
+    """The entry of one image in an index."""
 
     name: str
     image_id: Any
@@ -129,13 +128,13 @@ def _scan(builder: Any, split: str) -> Index:
 
 
 def _parsed(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
-    """Every example of a split, in order, and a word about the progress now and then."""
+    """Yield every example of a split, in order, and report the progress."""
     name, count = f"{builder.info.full_name}, split {split}", builder.info.splits[split].num_examples
     parse = example_parser(
         builder, ["image", "image/filename", "image/id"], ["bbox", "label", "area", "is_crowd", "is_difficult"]
     )
     stored: Any = stored_examples(builder, split) if count else []
-    next_word = time.monotonic() + FIRST_WORD_S
+    next_report = time.monotonic() + FIRST_REPORT_S
     for first in range(0, count, CHUNK):
         chunk = list(range(first, min(first + CHUNK, count)))
         try:
@@ -143,13 +142,13 @@ def _parsed(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
         except Exception as error:  # the library raises RuntimeError, and what its parsers raise
             raise DataError(
                 f"{name}: examples {first} to {chunk[-1]} in {builder.data_dir} cannot be read: {error}. Copy or "
-                "prepare the data set anew"
+                "prepare the dataset again."
             ) from error
         yield from contents
-        if time.monotonic() > next_word:
-            next_word = time.monotonic() + NEXT_WORD_S
-            # A warning, because annotations are read before the log of a run is open, and less is not shown then.
-            logger.warning("%s: read the sizes of %d of %d images, once for all runs", name, chunk[-1] + 1, count)
+        if time.monotonic() > next_report:
+            next_report = time.monotonic() + NEXT_REPORT_S
+            # A warning, because the log of a run is not open yet, and lower levels are not shown without it.
+            logger.warning("%s: read the sizes of %d of %d images; later runs reuse them", name, chunk[-1] + 1, count)
 
 
 def _describe(content: Mapping[str, Any], position: int) -> _Example:
@@ -169,7 +168,7 @@ def _describe(content: Mapping[str, Any], position: int) -> _Example:
 
 
 def _size(content: bytes) -> tuple[int, int, int]:
-    """Height and width of an encoded image as stored, and the EXIF orientation that OpenCV will follow."""
+    """Return the height and width of an encoded image as stored, and the EXIF orientation that OpenCV applies."""
     header = read_header(content)
     if header is not None:
         return header

@@ -1,4 +1,4 @@
-"""Reads detection data sets of TensorFlow Datasets that are prepared as ArrayRecord."""
+"""Reads detection datasets of TensorFlow Datasets that are prepared as ArrayRecord."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from yolox_jax.config import ConfigError
-from yolox_jax.data.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler
 from yolox_jax.data.sources.ground_truth import coco_layout, rows_of
 from yolox_jax.data.sources.tfds_files import (
     TfdsArchive,
@@ -27,29 +27,28 @@ def read_tfds(
     *,
     difficult: Literal["use", "ignore"] = "use",
     setting: str = "--data",
-    faults: Faults = STOP_AT_FIRST,
+    errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
-    """Read one split of a data set with the features `image` and `objects` (`bbox`, `label`), such as `coco/2017`.
+    """Read one split of a dataset with the features `image` and `objects` (`bbox`, `label`), such as `coco/2017`.
 
-    Images stay in the ArrayRecord files. Their sizes take one pass over the split, whose result is kept in the user's
-    cache. Classes are the names of the ClassLabel, category ids count from 1 in its order. Boxes are fractions of the
-    image as stored, as the library shows it; those of images that an EXIF orientation turns are turned along. They are
-    clipped to their image, and those without an area left out. Crowds (`is_crowd`) are in the ground truth alone.
+    Images stay in the ArrayRecord files. Reading their sizes takes one pass over the split; the result is kept in the
+    user's cache. Classes are the names of the ClassLabel; category ids count from 1 in the same order. Boxes are
+    fractions of the image as stored; if its EXIF orientation rotates the image, the boxes are rotated too. Boxes are
+    clipped to their image; boxes without area are ignored. Crowds (`is_crowd`) are in the ground truth only.
 
     Args:
-        name: of the data set, such as `coco/2017` or `voc/2007:5.0.0`; by default the newest version prepared.
-        split: such as `train` or `validation[:10%]`; `val` finds `validation`.
-        data_dir: folder of the prepared data sets; None for the library's own.
-        difficult: whether objects marked `is_difficult` are used, or counted neither for nor against detections.
+        name: of the dataset, such as `coco/2017` or `voc/2007:5.0.0`; by default the newest prepared version.
+        split: such as `train` or `validation[:10%]`; `val` also finds `validation`.
+        data_dir: folder of the prepared datasets; None for the default of the library.
+        difficult: `use` treats objects marked `is_difficult` like all others; `ignore` leaves them out of the records
+            and makes them crowds in the ground truth.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about objects that are unsound.
+        errors: what to do about invalid objects.
 
     Raises:
-        ConfigError: the library or the data set is missing, is in another format, has no such split, or no boxes.
-        DataError: data files that are missing or cannot be read, or objects that are unsound.
+        ConfigError: the library, the dataset or its split is missing, or the dataset has another format or no boxes.
+        DataError: data files are missing or cannot be read, or objects are invalid.
     """
-    if not name:
-        raise ConfigError(f"{setting}.annotations is empty: name the data set, such as coco/2017")
     check_installed(setting)
     builder = open_builder(name, data_dir, setting)
     class_names = check_features(builder, setting)
@@ -57,17 +56,19 @@ def read_tfds(
     index = read_index(builder, split)
     where = Path(*builder.info.full_name.split("/")[:-1], split)
     if index.boxes.max(initial=0.0) > 2.0:
-        raise DataError(f"{where}: boxes reach to {index.boxes.max():g}; they must be fractions of their image")
+        raise DataError(
+            f"{where}: boxes must be fractions of their image; the largest coordinate is {index.boxes.max():g}"
+        )
     left_out = index.crowds | index.difficult if difficult == "ignore" else index.crowds
-    tally, archive = BoxTally(faults), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
-    records, annotations = _records(index, left_out, len(class_names), where, archive, tally)
+    cleaner, archive = BoxCleaner(errors), TfdsArchive(Path(builder.data_dir), split, describe_files(builder, split))
+    records, annotations = _records(index, left_out, len(class_names), where, archive, cleaner)
     return Dataset(
         name=str(where),
         class_names=class_names,
         category_ids=tuple(range(1, len(class_names) + 1)),
         records=records,
         ground_truth=coco_layout(rows_of(records), annotations, dict(enumerate(class_names, start=1))),
-        warnings=(*tally.warnings(), *_turned(index)),
+        warnings=(*cleaner.warnings(), *_rotation_warning(index)),
     )
 
 
@@ -77,9 +78,9 @@ def _records(
     num_classes: int,
     where: Path,
     archive: TfdsArchive,
-    tally: BoxTally,
+    cleaner: BoxCleaner,
 ) -> tuple[tuple[Record, ...], list[dict[str, Any]]]:
-    """The records, and the annotations of the ground truth, which has what is left out of them as crowds."""
+    """Return the records, and the annotations of the ground truth, in which objects left out are crowds."""
     records: list[Record] = []
     annotations: list[dict[str, Any]] = []
     ends = np.cumsum(index.counts)
@@ -87,21 +88,21 @@ def _records(
         zip(index.names.tolist(), index.image_ids.tolist(), index.heights.tolist(), index.widths.tolist(),
             index.orientations.tolist(), index.counts.tolist(), ends.tolist(), strict=True)
     ):  # fmt: skip
-        if height == 0:  # cannot be read: loading it will say so, and do as data.broken_images says
+        if height == 0:  # unreadable: loading reports it as data.broken_images says
             height, width, count = 1, 1, 0
         if orientation >= 5:
             height, width = width, height
         objects, path = slice(end - count, end), where / name.lstrip("/")
-        boxes = turn_boxes(index.boxes[objects], orientation) * (width, height, width, height)
-        called = [f"object {number} of {name}" for number in range(count)]
-        boxes, keep = tally.clean(boxes, height, width, called, path)
+        boxes = rotate_boxes(index.boxes[objects], orientation) * (width, height, width, height)
+        names = [f"object {number} of {name}" for number in range(count)]
+        boxes, keep = cleaner.clean(boxes, height, width, names, path)
         labels = index.labels[objects]
         known = (labels >= 0) & (labels < num_classes)
-        with tally.faults:
+        with cleaner.errors:
             if not known.all():
                 first = int(known.argmin())
                 raise DataError(
-                    f"{where}: {called[first]} has the label {labels[first]}; the classes are 0 to {num_classes - 1}",
+                    f"{where}: {names[first]} has the label {labels[first]}; the classes are 0 to {num_classes - 1}",
                     kind="unknown classes",
                 )
         keep &= known
@@ -120,12 +121,12 @@ def _records(
     return tuple(records), annotations
 
 
-def turn_boxes(boxes: Float32[np.ndarray, "N 4"], orientation: int) -> Float64[np.ndarray, "N 4"]:
-    """Boxes of an image as stored to those of the image upright.
+def rotate_boxes(boxes: Float32[np.ndarray, "N 4"], orientation: int) -> Float64[np.ndarray, "N 4"]:
+    """Convert boxes of an image as stored to boxes of the upright image.
 
     Args:
         boxes: ymin, xmin, ymax, xmax as fractions.
-        orientation: of EXIF, 1 to 8.
+        orientation: EXIF orientation, 1 to 8.
 
     Returns:
         x1, y1, x2, y2 as fractions.
@@ -140,11 +141,8 @@ def turn_boxes(boxes: Float32[np.ndarray, "N 4"], orientation: int) -> Float64[n
     return np.stack([x1, y1, x2, y2], axis=1)
 
 
-def _turned(index: Index) -> tuple[str, ...]:
-    turned = np.flatnonzero(index.orientations != 1)
-    if not len(turned):
+def _rotation_warning(index: Index) -> tuple[str, ...]:
+    rotated = np.flatnonzero(index.orientations != 1)
+    if not len(rotated):
         return ()
-    return (
-        f"images that their EXIF orientation turns, and their boxes with them: {len(turned)} "
-        f"(first: {index.names[turned[0]]})",
-    )
+    return (f"rotated the boxes of {len(rotated)} images by their EXIF orientation (first: {index.names[rotated[0]]})",)

@@ -1,4 +1,4 @@
-"""Reads data sets in Pascal VOC layout: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages."""
+"""Reads datasets in Pascal VOC layout: Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages."""
 
 import collections
 import dataclasses
@@ -11,15 +11,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.dataset import (
-    STOP_AT_FIRST,
-    BoxTally,
-    DataError,
-    Dataset,
-    Faults,
-    Record,
-    check_images_exist,
-)
+from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler, check_images_exist
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -27,12 +20,12 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 @dataclasses.dataclass(frozen=True)
 class _Annotation:
-    """Content of one XML file."""
+    """The content of one XML file."""
 
     height: int
     width: int
     numbers: list[int]
-    """Place of each object in the file."""
+    """Index of each object in the file."""
     names: list[str]
     boxes_xyxy: list[list[float]]
     difficult: list[bool]
@@ -44,42 +37,42 @@ def read_voc(
     *,
     difficult: Literal["use", "ignore"] = "use",
     setting: str = "--data",
-    faults: Faults = STOP_AT_FIRST,
+    errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
-    """Read one split of a Pascal VOC data set.
+    """Read one split of a Pascal VOC dataset.
 
-    Classes are the names in all annotations of all splits, alphabetically, so that splits agree. Corner coordinates
-    are taken as they stand. Boxes are clipped to their image, and those without an area left out.
+    Classes are the names in the annotations of all splits, in alphabetical order, so that all splits have the same.
+    Corner coordinates are used as they are. Boxes are clipped to their image; boxes without area are ignored.
 
     Args:
         root: folder that holds Annotations, ImageSets and JPEGImages.
         split: name of the list, such as `train` for ImageSets/Main/train.txt.
-        difficult: whether objects marked as difficult count like any other (SPEC A5), or are left out of the records
-            and are crowds in the ground truth, which excuse any number of detections.
+        difficult: `use` treats difficult objects like all others (docs/yolox.md, 9.3). `ignore` leaves them out of the
+            records and makes them crowds in the ground truth, where detections of them count neither way.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about unsound entries.
+        errors: what to do about invalid entries.
 
     Raises:
-        ConfigError: a folder or list that is not there.
-        DataError: naming the XML file that is wrong, or images that are missing.
+        ConfigError: a folder or split does not exist.
+        DataError: an annotation file is invalid, or image files are missing; the message names them.
     """
     for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
         if not (root / folder).is_dir():
             raise ConfigError(
-                f"{setting}.images: {root} has no folder {folder}; for VOC, name the folder that holds Annotations, "
-                "ImageSets and JPEGImages"
+                f"{setting}.images: {root} has no folder {folder}. For VOC, pass the folder that holds Annotations, "
+                "ImageSets and JPEGImages."
             )
-    stems = _read_split(root, split, setting, faults)
+    stems = _read_split(root, split, setting, errors)
     files = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
-    with faults:
+    with errors:
         _check_annotated(stems, files, f"{root}/ImageSets/Main/{split}.txt", f"{root}/Annotations")
-    annotations = _read_annotations(files, faults)
+    annotations = _read_annotations(files, errors)
     stems = [stem for stem in stems if stem in annotations]
     class_names = tuple(sorted({name for annotation in annotations.values() for name in annotation.names}))
-    paths = _image_paths(root / "JPEGImages", stems, setting, faults)
-    tally = BoxTally(faults)
+    paths = _image_paths(root / "JPEGImages", stems, setting, errors)
+    cleaner = BoxCleaner(errors)
     whole = [
-        _record(paths[stem], number, annotations[stem], class_names, tally)
+        _record(paths[stem], number, annotations[stem], class_names, cleaner)
         for number, stem in enumerate(stems, start=1)
     ]
     left_out = [mask & (difficult == "ignore") for _, mask in whole]
@@ -92,26 +85,26 @@ def read_voc(
         category_ids=tuple(category_ids),
         records=records,
         ground_truth=ground_truth_of(records, dict(zip(category_ids, class_names, strict=True)), ignored),
-        warnings=tally.warnings(),
+        warnings=cleaner.warnings(),
     )
 
 
-def _read_split(root: Path, split: str, setting: str, faults: Faults) -> list[str]:
+def _read_split(root: Path, split: str, setting: str, errors: ErrorHandler) -> list[str]:
     lists = root / "ImageSets" / "Main"
     path = lists / f"{split}.txt"
     if not path.is_file():
-        found = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "none"
-        raise ConfigError(f"{setting}.split is {split!r}, but there is no {path}; splits found: {found}")
+        available = ", ".join(sorted(entry.stem for entry in lists.glob("*.txt"))) or "none"
+        raise ConfigError(f"{setting}.split is {split!r}, but {path} does not exist. Available splits: {available}.")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text: {error}", kind="invalid list of images") from error
-    # The lists of single classes carry a second column, which says whether the class is in the image.
+        raise DataError(f"{path} is not a text file: {error}", kind="invalid list of images") from error
+    # The lists of single classes have a second column, which says whether the class is in the image.
     stems = [line.split()[0] for line in lines if line.strip()]
-    with faults:
+    with errors:
         twice = sorted(stem for stem, count in collections.Counter(stems).items() if count > 1)
         if twice:
-            each = [f"{path} lists {stem} more than once; every image may stand there once" for stem in twice]
+            each = [f"{path} lists {stem} more than once. List every image once." for stem in twice]
             raise DataError(each[0], kind="images listed more than once", each=each)
     return list(dict.fromkeys(stems))
 
@@ -120,35 +113,35 @@ def _check_annotated(stems: list[str], files: dict[str, Path], listed_in: str, f
     unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise DataError(
-            f"{listed_in} lists {len(unknown)} images without a file in {folder}: "
+            f"{listed_in} lists {len(unknown)} images that have no annotation file in {folder}: "
             f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}",
             kind="images without annotations",
-            each=[f"{listed_in} lists {stem}, but there is no {folder}/{stem}.xml" for stem in unknown],
+            each=[f"{listed_in} lists {stem}, but {folder}/{stem}.xml does not exist" for stem in unknown],
         )
 
 
-def _read_annotations(files: dict[str, Path], faults: Faults) -> dict[str, _Annotation]:
+def _read_annotations(files: dict[str, Path], errors: ErrorHandler) -> dict[str, _Annotation]:
     annotations = {}
     for stem, path in files.items():
-        with faults:
-            annotations[stem] = _read_xml(path, faults)
+        with errors:
+            annotations[stem] = _read_xml(path, errors)
     return annotations
 
 
-def _read_xml(path: Path, faults: Faults) -> _Annotation:
+def _read_xml(path: Path, errors: ErrorHandler) -> _Annotation:
     try:
         root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter two: encodings
-        raise DataError(f"{path} is no valid XML: {error}. Was it copied whole?", kind="invalid XML") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # encodings raise the latter two
+        raise DataError(f"{path} is not valid XML: {error}. Was it copied completely?", kind="invalid XML") from error
     height, width = (_number(root, f"size/{side}", str(path)) for side in ("height", "width"))
     if height < 1 or width < 1:
         raise DataError(
-            f"{path}: size is {width:g}x{height:g}; it must be the size of the image in px",
+            f"{path}: the size must be that of the image in px; got {width:g}x{height:g}",
             kind="images without a size",
         )
     annotation = _Annotation(int(height), int(width), [], [], [], [])
     for number, entry in enumerate(root.iter("object")):
-        with faults:
+        with errors:
             name, box = _read_object(entry, f"{path}: object {number}")
             annotation.numbers.append(number)
             annotation.names.append(name)
@@ -164,7 +157,7 @@ def _read_object(entry: ElementTree.Element, where: str) -> tuple[str, list[floa
     box = [_number(entry, f"bndbox/{corner}", where) for corner in ("xmin", "ymin", "xmax", "ymax")]
     if box[2] < box[0] or box[3] < box[1]:
         raise DataError(
-            f"{where} ({name}): box {box} has its right or bottom before its left or top; correct it",
+            f"{where} ({name}): box {box} has xmax below xmin or ymax below ymin; correct it",
             kind="boxes of negative size",
         )
     return name, box
@@ -175,28 +168,28 @@ def _number(element: ElementTree.Element, tag: str, where: str) -> float:
     try:
         value = float(text or "")
     except ValueError:
-        raise DataError(f"{where}: {tag} is {text!r}; it must be a number", kind="malformed numbers") from None
+        raise DataError(f"{where}: {tag} must be a number; got {text!r}", kind="malformed numbers") from None
     if not math.isfinite(value):
-        raise DataError(f"{where}: {tag} is {text}; correct it", kind="boxes with NaN or infinity")
+        raise DataError(f"{where}: {tag} must be finite; got {text}", kind="boxes with NaN or infinity")
     return value
 
 
-def _image_paths(folder: Path, stems: list[str], setting: str, faults: Faults) -> dict[str, Path]:
-    """The image of each annotation goes by the name of the XML file; what the file itself says is often another's."""
-    found = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
-    paths = {stem: found.get(stem, folder / f"{stem}.jpg") for stem in stems}
-    with faults:
+def _image_paths(folder: Path, stems: list[str], setting: str, errors: ErrorHandler) -> dict[str, Path]:
+    """Find the image of each XML file by its name; the file name that the XML gives is often wrong."""
+    present = {path.stem: path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS}
+    paths = {stem: present.get(stem, folder / f"{stem}.jpg") for stem in stems}
+    with errors:
         check_images_exist({path: f"{stem}.xml" for stem, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
     return paths
 
 
 def _record(
-    path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], tally: BoxTally
+    path: Path, number: int, annotation: _Annotation, names: tuple[str, ...], cleaner: BoxCleaner
 ) -> tuple[Record, Bool[np.ndarray, " N"]]:
-    """The image with all its objects, and which of them are difficult."""
+    """Return the image with all its objects, and which of them are difficult."""
     boxes = np.array(annotation.boxes_xyxy, np.float64).reshape(-1, 4)
     where = [f"object {index} of {path.stem}.xml" for index in annotation.numbers]
-    boxes, keep = tally.clean(boxes, annotation.height, annotation.width, where, path)
+    boxes, keep = cleaner.clean(boxes, annotation.height, annotation.width, where, path)
     classes = np.array([names.index(name) for name in annotation.names], np.int32)
     record = Record(path, number, annotation.height, annotation.width, boxes[keep].astype(np.float32), classes[keep])
     return record, np.array(annotation.difficult, bool)[keep]

@@ -1,4 +1,4 @@
-"""Reads data sets in YOLO layout: a data.yaml, and beside each image a text file of boxes."""
+"""Reads datasets in YOLO layout: a data.yaml, and a text file of boxes for each image."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from yolox_jax.data.dataset import STOP_AT_FIRST, BoxTally, DataError, Dataset, Faults, Record
+from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.header import image_sizes
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 from yolox_jax.data.sources.yolo_yaml import Layout, read_layout
 
 ROUNDING = 0.01
-"""A coordinate this far outside 0..1 is taken for rounding or an object over the border, and clipped."""
+"""A coordinate outside 0..1 by at most this is clipped: it is rounding, or an object at the border."""
 
-_LINE = "A line is: class, centre x, centre y, width, height, as fractions of the image"
+_LINE = "A line holds class, centre x, centre y, width, height, as fractions of the image"
 
 
 def read_yolo(
@@ -24,39 +25,39 @@ def read_yolo(
     root: Path | None = None,
     *,
     setting: str = "--data",
-    faults: Faults = STOP_AT_FIRST,
+    errors: ErrorHandler = RAISE_AT_FIRST,
 ) -> Dataset:
-    """Read one split of a YOLO data set.
+    """Read one split of a YOLO dataset.
 
-    The labels of an image lie at its path with the last folder `images` replaced by `labels`, or beside it if there is
-    none. Each line is a class and a box, or a polygon of three points or more, which its bounding box stands for. An
-    image without a label file, or with an empty one, is background. Category ids are the class ids of the files, from
-    0. Boxes are clipped to their image, and those without an area left out.
+    The label file of an image has its path with the last folder `images` replaced by `labels`; without such a folder,
+    it is next to the image. Each line holds a class and a box, or a class and a polygon of at least three points, which
+    is replaced by its bounding box. An image without a label file, or with an empty one, is background. Category ids
+    are the class ids of the files, from 0. Boxes are clipped to their image; boxes without area are ignored.
 
-    Labels do not tell the size of images: it is read from the image files. One that cannot be read stays, without its
-    boxes, so that it is named when it is loaded and does there as `data.broken_images` says.
+    Labels do not contain the size of images, so it is read from the image files. An unreadable image is kept without
+    boxes, so that loading reports it as `data.broken_images` says.
 
     Args:
-        data_yaml: names the classes and the images of each split. Its paths start from its key `path`, which starts
-            from its own folder.
-        split: a key of it, such as `train`.
-        root: folder that its paths start from instead.
+        data_yaml: names the classes and the images of each split. Its paths are relative to its key `path`, which is
+            relative to the folder of the file.
+        split: a key of the file, such as `train`.
+        root: folder that its paths are relative to instead.
         setting: prefix of the settings named in errors, such as `--data.train`.
-        faults: what to do about unsound entries.
+        errors: what to do about invalid entries.
 
     Raises:
-        ConfigError: a split or a path that is not there.
-        DataError: naming the file and line that is wrong, or images that are missing.
+        ConfigError: a split or a path does not exist.
+        DataError: a line is invalid, or image files are missing; the message names them.
     """
-    layout = read_layout(data_yaml, split, root, setting, faults)
+    layout = read_layout(data_yaml, split, root, setting, errors)
     sizes = image_sizes(layout.images)
     labels = [label_path(image) for image in layout.images]
     with ThreadPoolExecutor() as pool:
         contents = list(pool.map(_content, labels))
-    tally = BoxTally(faults)
+    cleaner = BoxCleaner(errors)
     classes = {label: index for index, label in enumerate(layout.names)}
     records = tuple(
-        _record(image, number, size, label, _objects(content or b"", label, layout, faults), classes, tally)
+        _record(image, number, size, label, _objects(content or b"", label, layout, errors), classes, cleaner)
         for number, (image, size, label, content) in enumerate(
             zip(layout.images, sizes, labels, contents, strict=True), start=1
         )
@@ -69,12 +70,12 @@ def read_yolo(
         category_ids=tuple(layout.names),
         records=records,
         ground_truth=ground_truth_of(records, layout.names),
-        warnings=(*layout.warnings, *_gaps(len(records), unlabelled, unreadable), *tally.warnings()),
+        warnings=(*layout.warnings, *_gaps(len(records), unlabelled, unreadable), *cleaner.warnings()),
     )
 
 
 def label_path(image: Path) -> Path:
-    """Where the labels of an image lie: the last folder `images` becomes `labels`, the ending `.txt`."""
+    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix `.txt`."""
     parts = list(image.parts)
     if "images" in parts[:-1]:
         parts[max(place for place, part in enumerate(parts[:-1]) if part == "images")] = "labels"
@@ -82,7 +83,7 @@ def label_path(image: Path) -> Path:
 
 
 def _content(path: Path) -> bytes | DataError | None:
-    """What a label file holds; None if there is none, or why it cannot be read."""
+    """Return the content of a label file, None if it does not exist, or the error if it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -92,96 +93,96 @@ def _content(path: Path) -> bytes | DataError | None:
 
 
 def _gaps(num_images: int, unlabelled: list[Path], unreadable: list[Path]) -> list[str]:
-    found = []
+    warnings = []
     if len(unlabelled) == num_images:
-        found.append(
-            f"NONE of the {num_images} images has a label file, so all are background: for the first, there is no "
+        warnings.append(
+            f"NONE of the {num_images} images has a label file, so all are background; the first file would be "
             f"{unlabelled[0]}"
         )
     elif unlabelled:
-        found.append(
-            f"images without a label file, taken as background: {len(unlabelled)} (the first would be {unlabelled[0]})"
+        warnings.append(
+            f"{len(unlabelled)} images have no label file and are background (the first file would be {unlabelled[0]})"
         )
     if unreadable:
-        found.append(f"images that cannot be read, without their boxes: {len(unreadable)} (first: {unreadable[0]})")
-    return found
+        warnings.append(f"ignored the boxes of {len(unreadable)} images that cannot be read (first: {unreadable[0]})")
+    return warnings
 
 
 Object = tuple[int, int, list[float]]
 """Line, class, and x1, y1, x2, y2 as fractions of the image."""
 
 
-def _objects(content: bytes | DataError, path: Path, layout: Layout, faults: Faults) -> list[Object]:
+def _objects(content: bytes | DataError, path: Path, layout: Layout, errors: ErrorHandler) -> list[Object]:
     lines: list[str] = []
-    with faults:
+    with errors:
         if isinstance(content, DataError):
             raise content
         try:
             lines = content.decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no text: {error}", kind="malformed labels") from error
-    found = []
+            raise DataError(f"{path} is not a text file: {error}", kind="malformed labels") from error
+    objects = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            with faults:
-                found.append((number, *_object(line, layout, f"{path}, line {number}")))
-    return found
+            with errors:
+                objects.append((number, *_object(line, layout, f"{path}, line {number}")))
+    return objects
 
 
 def _object(line: str, layout: Layout, where: str) -> tuple[int, list[float]]:
-    """Class, and x1, y1, x2, y2 as fractions of the image."""
+    """Return the class, and x1, y1, x2, y2 as fractions of the image."""
     label, coordinates = _numbers(line, layout.keypoints, where)
     if not label.is_integer():
-        raise DataError(f"{where}: class is {label:g}; it must be a whole number. {_LINE}", kind="malformed labels")
+        raise DataError(f"{where}: class must be an integer; got {label:g}. {_LINE}", kind="malformed labels")
     if label not in layout.names:
         known = ", ".join(map(str, list(layout.names)[:10])) + (", ..." if len(layout.names) > 10 else "")
         raise DataError(
-            f"{where}: unknown class {label:.0f}; names in the data.yaml has {known}. Classes count from 0: correct "
-            "the line, or add the name",
+            f"{where}: unknown class {label:.0f}; names in the data.yaml has {known}. Classes count from 0. "
+            "Correct the line, or add the name",
             kind="unknown category ids",
         )
     return int(label), _corners(coordinates, where)
 
 
 def _numbers(line: str, keypoints: bool, where: str) -> tuple[float, list[float]]:
-    """Class and coordinates of a line: those of a box, or of the points of a polygon."""
+    """Return the class of a line, and the coordinates of its box or polygon."""
     try:
         label, *coordinates = (float(word) for word in line.split())
     except ValueError:
         raise DataError(f"{where} is {line[:60]!r}. {_LINE}", kind="malformed labels") from None
     if not all(map(math.isfinite, (label, *coordinates))):
         raise DataError(
-            f"{where} is {line[:60]!r}, with NaN or infinity; correct or remove it", kind="boxes with NaN or infinity"
+            f"{where} is {line[:60]!r}, which contains NaN or infinity. Correct or remove it",
+            kind="boxes with NaN or infinity",
         )
     if keypoints:
         coordinates = coordinates[:4]
     if len(coordinates) == 4 or (len(coordinates) >= 6 and len(coordinates) % 2 == 0):
         return label, coordinates
-    hint = "; remove the score at its end" if len(coordinates) == 5 else ""
+    hint = "; remove the score at the end" if len(coordinates) == 5 else ""
     raise DataError(
-        f"{where} holds {len(coordinates) + 1} numbers{hint}. {_LINE}, or a class and the x and y of three points or "
-        "more",
+        f"{where} holds {len(coordinates) + 1} numbers{hint}. {_LINE}, or class and x, y of at least three points",
         kind="malformed labels",
     )
 
 
 def _corners(coordinates: list[float], where: str) -> list[float]:
-    """x1, y1, x2, y2 of a box or polygon, as fractions."""
+    """Return x1, y1, x2, y2 of a box or polygon, as fractions."""
     if len(coordinates) == 4 and min(coordinates[2:]) < 0:
         raise DataError(
-            f"{where}: box {coordinates} has a negative width or height; a box is centre x, centre y, width, height",
+            f"{where}: box {coordinates} has a negative width or height. A box is centre x, centre y, width, height",
             kind="boxes of negative size",
         )
     if max(coordinates) > 1 + ROUNDING:
         raise DataError(
-            f"{where}: {max(coordinates):g} is above 1; coordinates are fractions of the image. If these are px, "
-            "divide x and width by the width of the image, y and height by its height",
-            kind="coordinates that are no fractions",
+            f"{where}: {max(coordinates):g} is above 1. Coordinates are fractions of the image. If these are px, "
+            "divide x and width by the image width, y and height by the image height",
+            kind="coordinates that are not fractions",
         )
     if min(coordinates) < -ROUNDING:
         raise DataError(
-            f"{where}: {min(coordinates):g} is below 0; coordinates are fractions of the image, from 0 to 1",
-            kind="coordinates that are no fractions",
+            f"{where}: {min(coordinates):g} is below 0. Coordinates are fractions of the image, from 0 to 1",
+            kind="coordinates that are not fractions",
         )
     if len(coordinates) > 4:
         across, down = coordinates[::2], coordinates[1::2]
@@ -197,13 +198,13 @@ def _record(
     label: Path,
     objects: Sequence[Object],
     index_of: dict[int, int],
-    tally: BoxTally,
+    cleaner: BoxCleaner,
 ) -> Record:
     if size is None:
         objects, size = [], (1, 1)
     height, width = size
     fractions = np.array([corners for _, _, corners in objects], np.float64).reshape(-1, 4)
     where = [f"{label}, line {line}" for line, _, _ in objects]
-    boxes, keep = tally.clean(fractions * (width, height, width, height), height, width, where, image)
+    boxes, keep = cleaner.clean(fractions * (width, height, width, height), height, width, where, image)
     classes = np.array([index_of[label_id] for _, label_id, _ in objects], np.int32)
     return Record(image, number, height, width, boxes[keep].astype(np.float32), classes[keep])

@@ -1,4 +1,4 @@
-"""Contestants of a benchmark: processes that compute when asked and are idle otherwise, and take turns."""
+"""Processes of a benchmark, which take turns: one computes while the others are idle."""
 
 import contextlib
 import json
@@ -14,25 +14,25 @@ from typing import Any
 from common import CHECKOUT
 
 SETTLE_S = 0.5
-"""Until the threads of the contestant before sleep; PyTorch's look for work a while longer."""
+"""Until the threads of the process before sleep; PyTorch's look for work a while longer."""
 WARM_UP = 3
 """Runs before the first that counts: kernels are tried, and PyTorch compiles."""
 
 
-class Contestant:
-    """A process that runs parts of something when asked."""
+class BenchmarkProcess:
+    """A process that runs one implementation, and times its parts on request."""
 
     def __init__(
         self, worker: str, spec: dict[str, Any], side: str, parts: Sequence[str], variables: dict[str, str]
     ) -> None:
-        """Start it.
+        """Start the process.
 
         Args:
-            worker: script beside this file that `serve`s.
+            worker: script in this folder that calls `serve`.
             spec: what is measured, as JSON values.
-            side: who computes it.
-            parts: what can be timed.
-            variables: of its environment.
+            side: the implementation, such as `ours`.
+            parts: names of the parts to time.
+            variables: added to its environment.
         """
         self.side = side
         self.parts = list(parts)
@@ -49,12 +49,12 @@ class Contestant:
         self.memory: dict[str, Any] = {}
 
     def wait(self) -> None:
-        """Until it is built and has run once."""
+        """Wait until it is built and has run once."""
         self.facts = self._read()
 
     @property
     def error(self) -> str | None:
-        """What went wrong with it."""
+        """The error that ended it, if any."""
         return self.facts.get("error")
 
     def warm_up(self) -> None:
@@ -64,14 +64,14 @@ class Contestant:
                 self._time(part, 1)
 
     def measure(self, seconds: float) -> None:
-        """Time every part, each for about some seconds, and at least once."""
+        """Time every part for about this many seconds, and at least once."""
         for part in self.parts:
             if self.error is None:
                 last = self.seconds[part][-1] if self.seconds[part] else self._time(part, 1)
                 self.seconds[part].append(self._time(part, max(1, round(seconds / last))))
 
     def _time(self, part: str, count: int) -> float:
-        """Seconds of one of some runs; after an error infinite."""
+        """Return the seconds per run over `count` runs; infinite after an error."""
         if self.error is not None:
             return math.inf
         answer = self._ask(part, count)
@@ -94,41 +94,43 @@ class Contestant:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline():
-            if line.startswith("{"):  # packages print too
+            if line.startswith("{"):  # other packages print to stdout too
                 answer: dict[str, Any] = json.loads(line)
                 return answer
         return {"error": f"its process ended with code {self._process.wait()}"}
 
 
-def take_turns(contestants: Sequence[Contestant], rounds: int, seconds: float) -> None:
-    """Measure all of them, round after round, so that what else the machine does falls on all alike; then end them.
+def take_turns(processes: Sequence[BenchmarkProcess], rounds: int, seconds: float) -> None:
+    """Measure all processes round after round, then end them.
+
+    Other load on the machine thus affects all of them alike.
 
     Args:
-        contestants: built and warmed up.
-        rounds: number of turns of each.
-        seconds: of each part in each round, about.
+        processes: built and warmed up.
+        rounds: number of rounds.
+        seconds: approximate time for each part in each round.
     """
     for _ in range(rounds):
-        for one in contestants:
+        for one in processes:
             time.sleep(SETTLE_S)
             one.measure(seconds)
-    for one in contestants:
+    for one in processes:
         one.close()
 
 
 def environment() -> dict[str, str]:
-    """Of a process that finds the package and these scripts."""
+    """Return an environment in which a process finds the package and these scripts."""
     paths = [str(CHECKOUT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def has_gpu() -> bool:
-    """Whether a GPU of NVIDIA is there."""
+    """Return whether there is an NVIDIA GPU."""
     return Path("/dev/nvidiactl").exists()
 
 
 def matrix_tflops(precisions: Sequence[str], size: int) -> dict[str, float]:
-    """What the device reaches at best in each precision: products of square matrices, in a process of their own."""
+    """Measure the highest throughput of the device in each precision, with products of square matrices."""
     script = "import json, sys, our_step; print(json.dumps(our_step.matrix_tflops(sys.argv[1], int(sys.argv[2]))))"
     found = {}
     for precision in precisions:

@@ -1,4 +1,4 @@
-"""Streams of batches that compete in alternating rounds, and the tables of what was measured."""
+"""Measures streams of batches in alternating rounds, and prints the results as tables."""
 
 import dataclasses
 import time
@@ -15,8 +15,8 @@ Cache = Literal["none", "ram", "disk"]
 
 
 @dataclasses.dataclass
-class Contestant:
-    """A stream of batches that is measured round after round."""
+class BatchStream:
+    """A stream of batches from one loader, and its measurements."""
 
     name: str
     loaded_by: str
@@ -24,16 +24,16 @@ class Contestant:
     batches: Iterator[Any]
     stages: tuple[Stage, ...]
     ahead: int
-    """Batches that may lie ready when a round starts, and are not counted."""
+    """Batches that may already be loaded when a round starts; they are not measured."""
     rates: list[float] = dataclasses.field(default_factory=list)
-    """Images a second of each round."""
+    """Images per second in each round."""
     cpu_ms: list[float] = dataclasses.field(default_factory=list)
-    """CPU milliseconds an image of each round, which other programs on the same cores lengthen less."""
+    """CPU milliseconds per image in each round, which other programs on the same cores affect less."""
     stage_ms: dict[str, float] = dataclasses.field(default_factory=dict)
-    """CPU milliseconds an image of each stage; `rest` is what no stage accounts for."""
+    """CPU milliseconds per image in each stage; `rest` is the time outside all stages."""
 
     def measure(self, num_batches: int, batch_size: int) -> None:
-        """Make some batches and note the speed."""
+        """Load some batches and record the speed."""
         images = num_batches * batch_size
         self._take(self.ahead)
         start, cpu_start = time.perf_counter(), cpu_seconds()
@@ -46,7 +46,7 @@ class Contestant:
             next(self.batches)
 
     def measure_stages(self, num_batches: int, batch_size: int) -> None:
-        """Make some batches with the clocks of the stages running."""
+        """Load some batches and record the time of each stage."""
         images = num_batches * batch_size
         with timed_stages(self.stages) as seconds:
             self._take(self.ahead)
@@ -59,7 +59,7 @@ class Contestant:
         self.stage_ms["rest"] = 1000 * (total - sum(spent.values())) / images
 
     def to_json(self) -> dict[str, Any]:
-        """What was measured."""
+        """Return the measurements."""
         result: dict[str, Any] = {
             "name": self.name,
             "loaded_by": self.loaded_by,
@@ -74,36 +74,36 @@ class Contestant:
         return result
 
 
-def run_rounds(contestants: Sequence[Contestant], num_rounds: int, num_batches: int, batch_size: int) -> None:
-    """Measure each in turn, again and again; nothing else of this program works meanwhile."""
-    for one in contestants:
-        next(one.batches)  # processes are started
+def run_rounds(streams: Sequence[BatchStream], num_rounds: int, num_batches: int, batch_size: int) -> None:
+    """Measure the streams in turn, round after round, while no other thread of this program works."""
+    for one in streams:
+        next(one.batches)  # starts its workers
     for number in range(num_rounds):
-        for one in contestants:
+        for one in streams:
             settle()
             one.measure(num_batches, batch_size)
-        rates = ", ".join(f"{one.rates[-1]:.1f}" for one in contestants)
+        rates = ", ".join(f"{one.rates[-1]:.1f}" for one in streams)
         print(f"round {number + 1} of {num_rounds}: {rates} images/s", flush=True)
 
 
-def print_speeds(title: str, contestants: Sequence[Contestant]) -> None:
-    """A table of the images a second."""
+def print_speeds(title: str, streams: Sequence[BatchStream]) -> None:
+    """Print a table of the images per second."""
     table = Table(
-        "", "loaded by", "cache", "images/s: median (range)", "CPU ms an image", title=title, title_justify="left"
+        "", "loaded by", "cache", "images/s: median (range)", "CPU ms per image", title=title, title_justify="left"
     )
-    for one in contestants:
+    for one in streams:
         table.add_row(one.name, one.loaded_by, one.cache, spread(summary(one.rates)), spread(summary(one.cpu_ms)))
     Console().print(table)
 
 
-def print_stages(contestants: Sequence[Contestant]) -> None:
-    """A table of the time of each stage."""
-    timed = [one for one in contestants if one.stage_ms]
+def print_stages(streams: Sequence[BatchStream]) -> None:
+    """Print a table of the time of each stage."""
+    timed = [one for one in streams if one.stage_ms]
     if not timed:
-        print("stages: not timed, as other processes do the work; --workers 0 times them")
+        print("stages: not timed, because worker processes load the images; --workers 0 times them")
         return
     names = list(dict.fromkeys(stage for one in timed for stage in one.stage_ms if stage != "rest"))
-    table = Table("CPU ms an image", title="Stages", title_justify="left")
+    table = Table("CPU ms per image", title="Stages", title_justify="left")
     for one in timed:
         table.add_column(f"{one.name}\ncache {one.cache}", justify="right")
     for stage in [*names, "rest"]:

@@ -1,0 +1,159 @@
+"""Checks and repairs that the readers of all formats share."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from yolox_jax.data.dataset import DataError
+
+CLIP_TOLERANCE_PX = 0.05
+"""A box that extends beyond its image by less is a rounding error and is clipped silently; COCO has two decimals."""
+
+NO_AREA, OUTSIDE, PARTLY_OUTSIDE = "boxes without area", "boxes outside their image", "boxes partly outside their image"
+"""Kinds of boxes that every reader repairs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Repair:
+    """An entry that a reader corrected or left out."""
+
+    kind: str
+    """What was wrong in a few words, the same for all repairs of this kind."""
+    where: str
+    """The entry, such as its annotation id."""
+    path: Path
+    """The image."""
+    box_xyxy: tuple[float, float, float, float]
+    """As annotated, in px."""
+
+
+@dataclasses.dataclass(eq=False)
+class ErrorHandler:
+    """What a reader does about invalid entries: it reads each entry inside `with errors:`.
+
+    By default the first DataError propagates. With `collect`, the error is kept, its entry is left out, and reading
+    continues with the next entry.
+    """
+
+    collect: bool = False
+    collected: list[DataError] = dataclasses.field(default_factory=list)
+    """All errors; filled with `collect` only."""
+    repairs: list[Repair] = dataclasses.field(default_factory=list)
+    """All repairs; filled with `collect` only."""
+
+    def __enter__(self) -> "ErrorHandler":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not self.collect or not isinstance(error, DataError):
+            return False
+        self.collected.append(error.with_traceback(None))  # a traceback would keep the reader's data alive
+        return True
+
+    def note_repair(self, kind: str, where: str, path: Path, box_xyxy: Sequence[float]) -> None:
+        """Record a repair; the arguments are the fields of `Repair`."""
+        if self.collect:
+            x1, y1, x2, y2 = map(float, box_xyxy)
+            self.repairs.append(Repair(kind, where, path, (x1, y1, x2, y2)))
+
+
+RAISE_AT_FIRST = ErrorHandler()
+"""Raises the first error and records nothing, so that all readers can share it."""
+
+
+@dataclasses.dataclass
+class BoxCleaner:
+    """Clips boxes to their images, finds boxes without area, and counts both for the warnings of a dataset."""
+
+    errors: ErrorHandler = RAISE_AT_FIRST
+    clipped: int = 0
+    dropped: int = 0
+    first_clipped: str = ""
+    first_dropped: str = ""
+
+    def clean(
+        self, boxes_xyxy: Float64[np.ndarray, "N 4"], height: int, width: int, where: list[str], path: Path
+    ) -> tuple[Float64[np.ndarray, "N 4"], Bool[np.ndarray, " N"]]:
+        """Clip the boxes of one image.
+
+        Args:
+            boxes_xyxy: in px.
+            height: of the image.
+            width: of the image.
+            where: what messages call each box.
+            path: of the image.
+
+        Returns:
+            The clipped boxes, and which of them still have an area.
+        """
+        limit = np.array([width, height, width, height], np.float64)
+        clipped = np.clip(boxes_xyxy, 0.0, limit)
+        over = (np.abs(clipped - boxes_xyxy) > CLIP_TOLERANCE_PX).any(axis=1)
+        # Records store float32, in which a tiny area may vanish.
+        single = clipped.astype(np.float32)
+        keep = (single[:, 2] > single[:, 0]) & (single[:, 3] > single[:, 1])
+        if over.any():
+            self.first_clipped = self.first_clipped or where[int(over.argmax())]
+            self.clipped += int(over.sum())
+        if not keep.all():
+            self.first_dropped = self.first_dropped or where[int(keep.argmin())]
+            self.dropped += int((~keep).sum())
+        for index in np.flatnonzero(over | ~keep).tolist():
+            box = boxes_xyxy[index]
+            kind = PARTLY_OUTSIDE if keep[index] else OUTSIDE if (box[2:] > box[:2]).all() else NO_AREA
+            self.errors.note_repair(kind, where[index], path, box.tolist())
+        return clipped, keep
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return one sentence for each kind of repair that was made."""
+        sentences = []
+        if self.clipped:
+            sentences.append(
+                f"clipped {self.clipped} boxes that extend beyond their image (first: {self.first_clipped})"
+            )
+        if self.dropped:
+            sentences.append(f"ignored {self.dropped} boxes without area in their image (first: {self.first_dropped})")
+        return tuple(sentences)
+
+
+def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str) -> None:
+    """Check that all image files exist, before any work starts.
+
+    Each folder is listed once: that takes a second for 100,000 files, where one query a file takes many.
+
+    Args:
+        entries: for each image file, the entry of the annotations that names it.
+        listed_in: the file or folder that holds those entries.
+        setting: the setting that names the image folder, for the message.
+
+    Raises:
+        DataError: naming the first missing files.
+    """
+    present = {folder: _file_names(folder) for folder in {path.parent for path in entries}}
+    missing = [path for path in entries if path.name not in present[path.parent]]
+    if not missing:
+        return
+    first = ", ".join(f"{path} ({entries[path]})" for path in missing[:3])
+    raise DataError(
+        f"{listed_in} names {len(missing)} of {len(entries)} image files that do not exist: {first}"
+        f"{', ...' if len(missing) > 3 else ''}. Check {setting}, or remove these entries from the annotations.",
+        kind="missing image files",
+        each=[f"{listed_in}: {entries[path]}: the file {path} does not exist; check {setting}" for path in missing],
+    )
+
+
+def _file_names(folder: Path) -> set[str]:
+    try:
+        if not folder.is_dir():
+            return set()
+    except OSError:  # the name is too long for the file system
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries}
