@@ -1,7 +1,6 @@
 """YOLO text labels: which images and labels belong together, what is kept, what is refused."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -350,16 +349,6 @@ def test_paths_that_do_not_exist_are_named(yolo: DatasetConfig) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             open_dataset(DatasetConfig(format="yolo", **change), "val")
-
-
-def test_coco_paths_of_a_recipe_are_not_used_for_another_format(yolo: DatasetConfig) -> None:
-    recipe = DatasetConfig(
-        images="datasets/COCO/train2017", annotations="datasets/COCO/annotations/instances_train2017.json"
-    )
-    assert len(open_dataset(replace(recipe, format="yolo", annotations=yolo.annotations)).records) == 4
-    for layout, setting in (("yolo", "annotations"), ("voc", "images")):
-        with pytest.raises(ConfigError, match=rf"--data\.train\.{setting} is empty"):
-            open_dataset(replace(recipe, format=layout))
 
 
 def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: DatasetConfig) -> None:

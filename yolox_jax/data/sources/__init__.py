@@ -27,9 +27,6 @@ _REQUIRED_PATHS = {
 }
 """The paths that each format requires, and what to pass for them."""
 
-_RECIPE_PATHS = ("datasets/COCO/{}2017", "datasets/COCO/annotations/instances_{}2017.json")
-"""`images` and `annotations` of the published recipes, for `train` and `val`."""
-
 
 def open_datasets(
     data: DataConfig, which: Literal["train", "val"], *, errors: ErrorHandler = RAISE_AT_FIRST
@@ -46,8 +43,8 @@ def open_datasets(
         DataError: annotations are invalid or name images that do not exist, or there is nothing to train on.
     """
     first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
-    configs = {f"--data.{which}": _without_recipe_paths(first)}
-    configs |= {f"data.more_{which}[{index}]": _without_recipe_paths(config) for index, config in enumerate(more)}
+    configs = {f"--data.{which}": first}
+    configs |= {f"data.more_{which}[{index}]": config for index, config in enumerate(more)}
     for setting, config in configs.items():
         _check_paths_given(config, setting)
     dataset = join([_read(config, which, setting, errors) for setting, config in configs.items()])
@@ -74,18 +71,6 @@ def open_dataset(
         DataError: annotations are invalid or name images that do not exist, or there is nothing to train on.
     """
     return open_datasets(DataConfig(train=config, val=config), which, errors=errors)
-
-
-def _without_recipe_paths(config: DatasetConfig) -> DatasetConfig:
-    """Clear the COCO paths of a published recipe where the user chose another format and did not set that path."""
-    if config.format == "coco":
-        return config
-    images, annotations = ({path.format(split) for split in ("train", "val")} for path in _RECIPE_PATHS)
-    return dataclasses.replace(
-        config,
-        images="" if config.images in images else config.images,
-        annotations="" if config.annotations in annotations else config.annotations,
-    )
 
 
 def _check_paths_given(config: DatasetConfig, setting: str) -> None:
