@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.evaluation.coco import Metrics
+from yolox_jax.evaluation.coco import CocoMetrics
 from yolox_jax.evaluation.runner import evaluate_results
 
 CATEGORY_IDS = (3, 7, 9)
@@ -49,7 +49,7 @@ def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
     return dataset_of([(image_id, *item) for image_id, items in objects.items() for item in items], list(objects))
 
 
-def score(dataset: Dataset, results: list[dict], **settings: Any) -> Metrics:
+def score(dataset: Dataset, results: list[dict], **settings: Any) -> CocoMetrics:
     """The figures alone; `settings` are those of `evaluate_results`."""
     return evaluate_results(dataset, results, **settings).metrics
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from yolox_jax.evaluation import evaluate as evaluate
     from yolox_jax.inference.detector import Detector as Detector
     from yolox_jax.models import create_model as create_model
     from yolox_jax.weights import load_weights as load_weights
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
 _HOME = {
     "Detector": "yolox_jax.inference.detector",
     "create_model": "yolox_jax.models",
+    "evaluate": "yolox_jax.evaluation",
     "load_weights": "yolox_jax.weights",
 }
 
-__all__ = ["Detector", "__version__", "create_model", "load_weights"]
+__all__ = ["Detector", "__version__", "create_model", "evaluate", "load_weights"]
 
 
 def __getattr__(name: str) -> Any:

@@ -214,7 +214,7 @@ def test_classes_of_other_names_are_warned_of(data, weights, capfd):
     content["categories"][1]["name"] = "green"
     (data / "instances.json").write_text(json.dumps(content))
     assert evaluate(data, weights) == 0
-    assert "class 1 is 'blue' for the weights and 'green' in the data set" in capfd.readouterr().err
+    assert "warning: class 1 is 'blue' in the weights and 'green' in the dataset" in capfd.readouterr().err
 
 
 def test_weights_of_another_variant_are_refused(data, weights, capfd):

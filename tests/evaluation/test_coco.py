@@ -12,7 +12,7 @@ from scored_sets import make_dataset, random_set, result_of, score
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation import coco_scorers
-from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, to_coco
+from yolox_jax.evaluation.coco import FIGURES, CocoMetrics, metrics_of, to_coco
 from yolox_jax.structures import Detections
 
 
@@ -118,7 +118,7 @@ def test_both_implementations_give_the_same_on_rare_cases():
     assert compared > 150
 
 
-def _all_figures(metrics: Metrics) -> Iterator[list[float]]:
+def _all_figures(metrics: CocoMetrics) -> Iterator[list[float]]:
     yield list(metrics.figures.values())
     yield list(metrics.per_iou.values())
     yield from (list(figures.values()) for figures in metrics.per_class_figures.values())

@@ -265,7 +265,7 @@ class EvaluationConfig:  # A5
     num_pictures: int = 8
     """Validation images drawn with their predictions at every evaluation."""
     losses: bool = True
-    """Compute the losses of the validation images as well, which costs a second pass of the network."""
+    """Also compute the losses of the validation images, from the same pass of the network."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,7 +43,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
         weights: where the weights came from, for the reader.
 
     Returns:
-        `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `Metrics.to_json` gives them;
+        `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `CocoMetrics.to_json` gives them;
         `losses`; `per_iou`; `per_class_figures`; `curves` (precision at 101 recalls); `operating_points` (thresholds of
         the largest F1); `confusion`; `errors` (TIDE); `galleries` (images to look at); `data`, `settings`, `weights`,
         `environment`, `date`.

@@ -34,7 +34,7 @@ IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 @dataclasses.dataclass(frozen=True)
-class Metrics:
+class CocoMetrics:
     """Figures of one evaluation, as fractions; NaN where the data set holds no object to judge by."""
 
     figures: dict[str, float]
@@ -110,15 +110,15 @@ def check_results(results: Sequence[Result], dataset: Dataset) -> None:
             )
 
 
-def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> Metrics:
-    """The figures of a scored data set; arguments as the fields of `Metrics`."""
+def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> CocoMetrics:
+    """The figures of a scored data set; arguments as the fields of `CocoMetrics`."""
     column = {category_id: place for place, category_id in enumerate(accumulated.category_ids)}
     per_class_figures = {
         name: _figures_of_class(accumulated, column[category_id])
         for name, category_id in zip(dataset.class_names, dataset.category_ids, strict=True)
     }
     at_iou = accumulated.precision[:, :, :, 0, -1]
-    return Metrics(
+    return CocoMetrics(
         figures={
             name: math.nan if value < 0 else float(value)
             for name, value in zip(FIGURES, accumulated.stats, strict=True)

@@ -7,12 +7,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco import Metrics
-from yolox_jax.inference.options import numbered_classes
+from yolox_jax.evaluation.coco import CocoMetrics
 from yolox_jax.text import counted
 
 
-def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
+def print_metrics(metrics: CocoMetrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
     """Print the COCO figures, the losses where they are known, and a table with the AP of each class."""
     console = Console(highlight=False, markup=False)
     found, images = counted(metrics.num_detections, "detection"), counted(metrics.num_images, "image")
@@ -35,19 +34,6 @@ def print_voc(per_class: dict[str, float], style: str) -> None:
     mean = sum(known) / len(known) if known else math.nan
     title = f"AP as in VOC20{style}, IoU 0.5: mean {_format(mean)}"
     Console(highlight=False).print(_per_class_table(per_class, title))
-
-
-def name_mismatch(class_names: tuple[str, ...], dataset: Dataset) -> list[str]:
-    """A warning if the detector and the data set, of as many classes, call them differently; else nothing."""
-    if class_names == numbered_classes(len(class_names)):
-        return []
-    for place, (ours, theirs) in enumerate(zip(class_names, dataset.class_names, strict=True)):
-        if ours != theirs:
-            return [
-                f"class {place} is {ours!r} for the weights and {theirs!r} in the data set {dataset.name}. Classes are "
-                "matched by their place: the figures mean nothing unless these are the same"
-            ]
-    return []
 
 
 def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) -> Table:

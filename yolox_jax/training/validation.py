@@ -18,7 +18,7 @@ from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.evaluation.analysis import analyse
-from yolox_jax.evaluation.runner import Evaluation, evaluate
+from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import ValidationLoss
 from yolox_jax.files import write_json
 from yolox_jax.inference.detector import Detector
@@ -79,13 +79,13 @@ class Validator:
             logger.info("epoch %d: evaluating for the first time, which compiles; this can take minutes", epoch)
         model = averaged_model(self._graphdef, state)
         detector = self._detector_of(model)
-        evaluation = evaluate(
+        evaluation = evaluate_detector(
             detector,
             self._dataset,
             self._config.evaluation,
             broken_images=self._config.data.broken_images,
             num_threads=self._config.data.num_threads,
-            loss=self._loss_of(detector),
+            loss=self._loss(),
             on_progress=show,
         )
         metrics = evaluation.metrics.to_json() | (evaluation.losses or {})
@@ -133,10 +133,10 @@ class Validator:
             self._detector.update(model)
         return self._detector
 
-    def _loss_of(self, detector: Detector) -> ValidationLoss | None:
+    def _loss(self) -> ValidationLoss | None:
         if not self._config.evaluation.losses:
             return None
-        return ValidationLoss(detector, self._dataset, self._config.loss, self._config.assignment)
+        return ValidationLoss(self._dataset, self._config.loss, self._config.assignment)
 
     def _draw(self, evaluation: Evaluation, epoch: int, step: int, log: MetricsLog) -> None:
         draw_curves(read_metrics(self._run.metrics), self._run.curves)
