@@ -31,7 +31,7 @@ from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.evaluation.runner import evaluate_detector
 from yolox_jax.models.summary import Summary
-from yolox_jax.report.material import read_document, read_material
+from yolox_jax.report.data import read_document, read_material
 from yolox_jax.training import validation
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.profiling import memory

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         description="Show an evaluation as one HTML page: figures, curves, errors by kind, and the worst images.",
     )
     # Here, so that the help is answered before jax and matplotlib are loaded.
-    from yolox_jax.report.material import read_material
+    from yolox_jax.report.data import read_material
     from yolox_jax.report.write import write_report
     from yolox_jax.text import counted
 

@@ -15,7 +15,7 @@ from yolox_jax.data.image import BrokenImage
 from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.evaluation.errors import BACKGROUND_IOU, FOREGROUND_IOU, ErrorKind
 from yolox_jax.report import tables
-from yolox_jax.report.material import Material
+from yolox_jax.report.data import Material
 from yolox_jax.report.pictures import as_data_url, picture_of
 from yolox_jax.report.plots import plots
 from yolox_jax.text import counted

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.report.material import Material
+from yolox_jax.report.data import Material
 from yolox_jax.report.page import render
 from yolox_jax.report.plots import plots
 from yolox_jax.report.tables import tables, write_csv
