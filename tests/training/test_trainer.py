@@ -31,7 +31,7 @@ from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.evaluation.runner import evaluate_detector
 from yolox_jax.models.summary import Summary
-from yolox_jax.report.data import read_document, read_material
+from yolox_jax.report.data import read_document, read_report_data
 from yolox_jax.training import validation
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.profiling import memory
@@ -78,7 +78,7 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
         assert path.stat().st_size > 0, path
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
     best = max(record["AP"] for record in read_metrics(finished.metrics) if record["kind"] == "evaluation")
-    assert read_material(finished.root).document["AP"] == best
+    assert read_report_data(finished.root).document["AP"] == best
     metadata = read_weights(finished.root).metadata
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
 
