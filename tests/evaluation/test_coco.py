@@ -142,11 +142,11 @@ def test_images_may_be_added_in_any_order_and_in_parts(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 99}, r"detection 1 \(image id 99, category id 7\): the data set test has no image of this id"),
-        ({"category_id": 5}, r"detection 1 .*no such category; it has 3, 7, 9"),
+        ({"image_id": 99}, r"detection 1 \(image id 99, category id 7\): the dataset test has no image with this id"),
+        ({"category_id": 5}, r"detection 1 .*no such category\. Its category ids are 3, 7, 9"),
         ({"score": math.nan}, r"detection 1 .*score nan: all must be finite"),
         ({"bbox": [0, 0, math.inf, 1]}, r"detection 1 .*box \[0, 0, inf, 1\]"),
-        ({"bbox": [200, 50, -40, 40]}, r"detection 1 .*has a negative side; it is \[x, y, width, height\]"),
+        ({"bbox": [200, 50, -40, 40]}, r"detection 1 .*has a negative side\. It must be \[x, y, width, height\]"),
     ],
 )
 def test_results_that_cannot_be_scored_are_named(dataset, change, message):

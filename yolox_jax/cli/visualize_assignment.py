@@ -200,7 +200,7 @@ def _document(
 
     def entry(thing: "AssignedObject") -> dict[str, Any]:
         anchors = [anchor._asdict() for anchor in thing.anchors]
-        return {"wanted": thing.wanted, "candidates": thing.candidates, "anchors": anchors}
+        return {"dynamic_k": thing.dynamic_k, "candidates": thing.candidates, "anchors": anchors}
 
     images = [
         {
