@@ -106,11 +106,13 @@ class _Outputs(NamedTuple):
 
 
 _NO_OUTPUTS = _Outputs(
-    Detections(
-        boxes=np.zeros((0, 1, 4), np.float32),
-        scores=np.zeros((0, 1), np.float32),
-        classes=np.zeros((0, 1), np.int32),
-        valid=np.zeros((0, 1), np.bool_),
+    Detections._make(
+        [
+            np.zeros((0, 1, 4), np.float32),
+            np.zeros((0, 1), np.float32),
+            np.zeros((0, 1), np.int32),
+            np.zeros((0, 1), np.bool_),
+        ]
     ),
     np.zeros(0, np.int32),
     np.zeros(0, np.int32),

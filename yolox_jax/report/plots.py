@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
 
-PLOT_STYLE = {"text.parse_math": False}
+PLOT_STYLE: Any = {"text.parse_math": False}
 """Class names may contain dollar signs, which would start a formula."""
 
 MOST_BARS = 40
