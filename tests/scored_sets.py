@@ -1,4 +1,4 @@
-"""Small data sets and detections to score."""
+"""Small datasets and detections to score."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def result_of(image_id: int, class_index: int, bbox: list[float], value: float) 
 
 
 def random_set(seed: int) -> tuple[Dataset, list[dict]]:
-    """A small data set and results with whatever is rare in real ones."""
+    """A small dataset and results with whatever is rare in real ones."""
     rng = np.random.default_rng(seed)
     num_images, num_classes = int(rng.integers(1, 5)), int(rng.integers(1, 4))
     # Sides of which products lie at the limits between the areas, 32 and 96 squared.

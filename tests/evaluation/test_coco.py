@@ -51,7 +51,7 @@ def test_no_detections_score_zero(dataset):
     assert metrics.num_detections == 0
 
 
-def test_a_data_set_without_objects_has_no_figures():
+def test_a_dataset_without_objects_has_no_figures():
     metrics = score(make_dataset({1: []}), [result_of(1, 0, [1, 1, 50, 50], 0.9)])
     assert set(metrics.figures) == set(FIGURES)
     assert all(math.isnan(value) for value in metrics.figures.values())

@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def metrics_file(tmp_path: Path) -> Path:
-    """Of a small data set, with the images that it names."""
+    """Of a small dataset, with the images that it names."""
     dataset, results = next(
         (dataset, results) for dataset, results in map(random_set, range(100)) if len(results) > 100
     )
