@@ -14,11 +14,11 @@ from latency_spec import IOU_THRESHOLD, MAX_DETECTIONS, LatencySpec, frames
 from our_step import peak_memory_bytes
 from serving import Built
 from yolox_jax.data.letterbox import letterbox
-from yolox_jax.inference.detect import View, predictions, prepared
+from yolox_jax.inference.detect import prepare_for_inference
 from yolox_jax.inference.detector import Detector
 from yolox_jax.models import summarize
 from yolox_jax.models.compiler_options import backend_options
-from yolox_jax.postprocess import postprocess
+from yolox_jax.postprocess import decode, postprocess
 from yolox_jax.weights import read_model
 
 
@@ -35,11 +35,11 @@ def build_ours(spec: LatencySpec) -> Built:
     )
     model, _ = read_model(spec.weights)
     gflops = summarize(model, spec.size).gflops
-    graphdef, state = prepared(model, spec.precision)
+    graphdef, state = prepare_for_inference(model, spec.precision)
 
     @functools.partial(jax.jit, compiler_options=backend_options())
     def network(state: Any, images: Any) -> Any:
-        return predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), View(spec.size))
+        return decode(nnx.merge(graphdef, state)(images.astype(jnp.float32)), image_size=spec.size)
 
     @functools.partial(jax.jit, compiler_options=backend_options())
     def suppress(decoded: Any) -> Any:

@@ -87,20 +87,20 @@ class Twin:
         return ErrorKind.BACKGROUND, -1
 
     def cost(self, kind: ErrorKind) -> float:
-        """What mending the errors of this kind alone gains."""
+        """What correcting the errors of this kind alone gains."""
         if kind is ErrorKind.MISSED:
             return self._gain(self._as_found(), without=self.missed)
         if kind not in (ErrorKind.CLASSIFICATION, ErrorKind.LOCALISATION):
             return self._gain([entry for entry in self._as_found() if self.kinds[entry[0]] is not kind])
-        mended, served = [], set()
+        corrected, served = [], set()
         for index, category_id, correct in self._as_found():
             target = self.object_of[index]
             if not correct and self.kinds[index] is not kind:
-                mended.append((index, category_id, False))
+                corrected.append((index, category_id, False))
             elif target not in served:
                 served.add(target)
-                mended.append((index, self.annotations[target]["category_id"], True))
-        return self._gain(mended)
+                corrected.append((index, self.annotations[target]["category_id"], True))
+        return self._gain(corrected)
 
     def cost_of_positives(self) -> float:
         return self._gain([entry for entry in self._as_found() if entry[2]])

@@ -1,4 +1,4 @@
-"""Small data sets and detections to score."""
+"""Small datasets and detections to score."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.evaluation.coco import Metrics
+from yolox_jax.evaluation.coco import CocoMetrics
 from yolox_jax.evaluation.runner import evaluate_results
 
 CATEGORY_IDS = (3, 7, 9)
@@ -49,7 +49,7 @@ def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
     return dataset_of([(image_id, *item) for image_id, items in objects.items() for item in items], list(objects))
 
 
-def score(dataset: Dataset, results: list[dict], **settings: Any) -> Metrics:
+def score(dataset: Dataset, results: list[dict], **settings: Any) -> CocoMetrics:
     """The figures alone; `settings` are those of `evaluate_results`."""
     return evaluate_results(dataset, results, **settings).metrics
 
@@ -59,7 +59,7 @@ def result_of(image_id: int, class_index: int, bbox: list[float], value: float) 
 
 
 def random_set(seed: int) -> tuple[Dataset, list[dict]]:
-    """A small data set and results with whatever is rare in real ones."""
+    """A small dataset and results with whatever is rare in real ones."""
     rng = np.random.default_rng(seed)
     num_images, num_classes = int(rng.integers(1, 5)), int(rng.integers(1, 4))
     # Sides of which products lie at the limits between the areas, 32 and 96 squared.

@@ -84,16 +84,19 @@ def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, t
     ("content", "message"),
     [
         ("[{", "is no valid JSON"),
-        ("{}", "holds no list of detections"),
-        ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3], "score": 0.5}]', "detection 0: bbox is [1, 2, 3]"),
-        ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}]', "detection 0: score is None"),
-        ('[{"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "has no image of this id"),
+        ("{}", "must contain a list of detections"),
+        (
+            '[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3], "score": 0.5}]',
+            "detection 0: bbox must be [x, y, width, height] in px; got [1, 2, 3]",
+        ),
+        ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}]', "detection 0: score must be a number; got None"),
+        ('[{"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "has no image with this id"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": NaN}]', "must be finite"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, -3, 4], "score": 0.5}]', "negative side"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, 1e9, 1%s], "score": 0.5}]' % ("0" * 400), "must be [x, y,"),
         ('[{"image_id": 0, "category_id": 1, "bbox": [9, 2, 3, 4], "score": 1%s}]' % ("0" * 5000), "cannot be read"),
         ("[" * 100_000, "cannot be read"),
-        ('["x"]', "detection 0 is 'x'; it must be an object with image_id"),
+        ('["x"]', "detection 0 must be an object with image_id"),
     ],
 )
 def test_detections_that_cannot_be_scored_are_refused_by_name(data, tmp_path, capfd, content, message):
@@ -214,7 +217,7 @@ def test_classes_of_other_names_are_warned_of(data, weights, capfd):
     content["categories"][1]["name"] = "green"
     (data / "instances.json").write_text(json.dumps(content))
     assert evaluate(data, weights) == 0
-    assert "class 1 is 'blue' for the weights and 'green' in the data set" in capfd.readouterr().err
+    assert "warning: class 1 is 'blue' in the weights and 'green' in the dataset" in capfd.readouterr().err
 
 
 def test_weights_of_another_variant_are_refused(data, weights, capfd):

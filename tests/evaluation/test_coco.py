@@ -12,7 +12,7 @@ from scored_sets import make_dataset, random_set, result_of, score
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation import coco_scorers
-from yolox_jax.evaluation.coco import FIGURES, Metrics, metrics_of, to_coco
+from yolox_jax.evaluation.coco import FIGURES, CocoMetrics, metrics_of, to_coco
 from yolox_jax.structures import Detections
 
 
@@ -51,7 +51,7 @@ def test_no_detections_score_zero(dataset):
     assert metrics.num_detections == 0
 
 
-def test_a_data_set_without_objects_has_no_figures():
+def test_a_dataset_without_objects_has_no_figures():
     metrics = score(make_dataset({1: []}), [result_of(1, 0, [1, 1, 50, 50], 0.9)])
     assert set(metrics.figures) == set(FIGURES)
     assert all(math.isnan(value) for value in metrics.figures.values())
@@ -118,7 +118,7 @@ def test_both_implementations_give_the_same_on_rare_cases():
     assert compared > 150
 
 
-def _all_figures(metrics: Metrics) -> Iterator[list[float]]:
+def _all_figures(metrics: CocoMetrics) -> Iterator[list[float]]:
     yield list(metrics.figures.values())
     yield list(metrics.per_iou.values())
     yield from (list(figures.values()) for figures in metrics.per_class_figures.values())
@@ -142,11 +142,11 @@ def test_images_may_be_added_in_any_order_and_in_parts(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 99}, r"detection 1 \(image id 99, category id 7\): the data set test has no image of this id"),
-        ({"category_id": 5}, r"detection 1 .*no such category; it has 3, 7, 9"),
+        ({"image_id": 99}, r"detection 1 \(image id 99, category id 7\): the dataset test has no image with this id"),
+        ({"category_id": 5}, r"detection 1 .*no such category\. Its category ids are 3, 7, 9"),
         ({"score": math.nan}, r"detection 1 .*score nan: all must be finite"),
         ({"bbox": [0, 0, math.inf, 1]}, r"detection 1 .*box \[0, 0, inf, 1\]"),
-        ({"bbox": [200, 50, -40, 40]}, r"detection 1 .*has a negative side; it is \[x, y, width, height\]"),
+        ({"bbox": [200, 50, -40, 40]}, r"detection 1 .*has a negative side\. It must be \[x, y, width, height\]"),
     ],
 )
 def test_results_that_cannot_be_scored_are_named(dataset, change, message):

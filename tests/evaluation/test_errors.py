@@ -120,24 +120,24 @@ def test_costs_are_what_the_remedies_gain():
         (result_of(2, DOG, ON_CAT, 0.9), ErrorKind.CLASSIFICATION, 1.0),
         (result_of(2, DOG, NEAR_CAT, 0.9), ErrorKind.BOTH, found_one),
     ]
-    for wrong, kind, mended in cases:
+    for wrong, kind, corrected in cases:
         errors = sort_errors(dataset, [right, wrong])
         assert errors.kinds == (None, kind)
-        assert errors.ap50 + errors.costs[kind] == pytest.approx(mended)
+        assert errors.ap50 + errors.costs[kind] == pytest.approx(corrected)
         others = set(ErrorKind) - {kind, ErrorKind.MISSED}
         assert all(errors.costs[other] == 0.0 for other in others)
     errors = sort_errors(dataset, [right])
     assert errors.costs[ErrorKind.MISSED] == errors.cost_false_negatives == pytest.approx(1 - found_one)
 
 
-def test_a_mended_detection_takes_its_object_from_a_worse_one_but_not_from_a_better_one():
+def test_a_corrected_detection_takes_its_object_from_a_worse_one_but_not_from_a_better_one():
     dataset = dataset_of([(1, CAT, ON_CAT)], [1])
     background = result_of(1, CAT, FAR, 0.7)
-    for score, mended in [(0.9, 1.0), (0.6, 0.5)]:
+    for score, corrected in [(0.9, 1.0), (0.6, 0.5)]:
         results = [result_of(1, CAT, NEAR_CAT, score), background, result_of(1, CAT, ON_CAT, 0.65)]
         errors = sort_errors(dataset, results)
         assert errors.kinds == (ErrorKind.LOCALISATION, ErrorKind.BACKGROUND, None)
-        assert errors.ap50 + errors.costs[ErrorKind.LOCALISATION] == pytest.approx(mended)
+        assert errors.ap50 + errors.costs[ErrorKind.LOCALISATION] == pytest.approx(corrected)
 
 
 def test_a_class_whose_objects_were_all_missed_leaves_the_mean_with_them():

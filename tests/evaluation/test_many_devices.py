@@ -37,7 +37,12 @@ def two_processes(shared) -> list[dict]:
 def _outcome(num_devices: int, *words: object) -> dict:
     """What this file prints as a program: a process of its own, which alone can have another number of devices."""
     flags = f"--xla_force_host_platform_device_count={num_devices}"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPOSITORY)}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}",
+    }
     command = [sys.executable, "-W", "error", __file__, *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -54,6 +59,7 @@ def _assert_same(found: dict, expected: dict) -> None:
         np.testing.assert_allclose(*values, rtol=0, atol=tolerance)
     assert found["metrics"]["num_images"] == expected["metrics"]["num_images"]
     assert found["metrics"]["AP"] == pytest.approx(expected["metrics"]["AP"], abs=1e-5)
+    assert found["losses"] == pytest.approx(expected["losses"], rel=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [2, 3])
@@ -94,7 +100,7 @@ def test_new_weights_compile_nothing_on_many_devices(one_process, two_processes)
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused(one_process):
-    assert "3 images cannot be split evenly over 2 devices: fill the batch up to 4" in one_process["refusal"]
+    assert "3 images cannot be split evenly over 2 devices; pad the batch to 4" in one_process["refusal"]
 
 
 def test_a_single_image_can_be_given_to_many_devices(one_process):
@@ -125,11 +131,15 @@ def trained_model(shared: Path):
 
 
 def run(detector, dataset, batch_size: int) -> dict:
-    from yolox_jax.config import EvaluationConfig
-    from yolox_jax.evaluation.runner import evaluate
+    from yolox_jax.config import AssignmentConfig, EvaluationConfig, LossConfig
+    from yolox_jax.evaluation.runner import evaluate_detector
+    from yolox_jax.evaluation.validation_loss import ValidationLoss
 
-    evaluation = evaluate(detector, dataset, EvaluationConfig(batch_size=batch_size, score_threshold=0.05))
-    return {"metrics": evaluation.metrics.to_json(), "results": evaluation.results}
+    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig())
+    evaluation = evaluate_detector(
+        detector, dataset, EvaluationConfig(batch_size=batch_size, score_threshold=0.05), loss=loss
+    )
+    return {"metrics": evaluation.metrics.to_json(), "results": evaluation.results, "losses": evaluation.losses}
 
 
 def update_with_fresh_weights(detector) -> dict:
@@ -137,19 +147,20 @@ def update_with_fresh_weights(detector) -> dict:
     import jax
     from flax import nnx
 
+    from compilations import count_compilations
     from yolox_jax.models import create_model
 
-    size = detector.fitting_batch_size(4)  # one that the evaluations have compiled
+    size = detector.network.fitting_batch_size(4)  # one that the evaluations have compiled
     batch = np.full((size, SIDE_PX, SIDE_PX, 3), 114, np.uint8), np.ones(size, np.float32)
     before = np.asarray(detector.detect_batch(*batch, score_threshold=0.0).scores)
-    compiled = detector._detect._cache_size()
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
     everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     graphdef, state = nnx.split(create_model("yolox_nano"))
     detector.update(nnx.merge(graphdef, jax.device_put(state, everywhere)))
-    after = np.asarray(detector.detect_batch(*batch, score_threshold=0.0).scores)
+    with count_compilations() as compilations:
+        after = np.asarray(detector.detect_batch(*batch, score_threshold=0.0).scores)
     changed = not np.allclose(before, after, rtol=0.1)
-    return {"compilations": detector._detect._cache_size() - compiled, "changed": changed}
+    return {"compilations": compilations.count, "changed": changed}
 
 
 def in_one_process(shared: Path) -> dict:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from compilations import count_compilations
 from yolox_jax.config import AssignmentConfig, ConfigError, EvaluationConfig, LossConfig
 from yolox_jax.data import pipeline
 from yolox_jax.data.dataset import Dataset, Record
@@ -19,7 +20,7 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation import gather, runner
 from yolox_jax.evaluation.coco import FIGURES
-from yolox_jax.evaluation.runner import Evaluation, evaluate
+from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import ValidationLoss
 from yolox_jax.inference.detector import Detector
 from yolox_jax.losses import detection_loss
@@ -70,9 +71,11 @@ def dataset(tmp_path: Path) -> Dataset:
 
 def test_every_image_is_evaluated_once_with_one_compilation(detector, dataset):
     progress: list[tuple[int, int]] = []
-    compiled = detector._detect._cache_size()
-    evaluation = evaluate(detector, dataset, CONFIG, on_progress=lambda done, total: progress.append((done, total)))
-    assert detector._detect._cache_size() <= compiled + 1  # fewer if another test has the shape
+    with count_compilations() as compilations:
+        evaluation = evaluate_detector(
+            detector, dataset, CONFIG, on_progress=lambda done, total: progress.append((done, total))
+        )
+    assert compilations.count <= 1  # fewer if another test has the shape
     assert progress == [(2, 5), (4, 5), (5, 5)]
     assert [result["image_id"] for result in evaluation.results] == np.repeat(np.arange(100, 105), 5).tolist()
     assert (evaluation.metrics.num_images, evaluation.metrics.num_detections) == (5, 25)
@@ -83,8 +86,8 @@ def test_losses_are_those_of_all_images_as_one_batch(dataset):
     model = create_model("yolox_nano", 2)
     model.eval()
     detector = Detector(model=model, class_names=["a", "b"], input_size=(64, 64))
-    loss = ValidationLoss(detector, dataset, LossConfig(), AssignmentConfig())
-    losses = evaluate(detector, dataset, CONFIG, loss=loss).losses
+    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig())
+    losses = evaluate_detector(detector, dataset, CONFIG, loss=loss).losses
 
     images, ratios = zip(*(letterbox(load_image(record), (64, 64)) for record in dataset.records), strict=True)
     centre_and_size = np.array([15, 20, 20, 30]) * ratios[0]
@@ -107,26 +110,26 @@ def test_images_are_loaded_by_as_many_threads_as_asked_for(detector, dataset, mo
         return ThreadPoolExecutor(num_threads)
 
     monkeypatch.setattr(pipeline, "ThreadPoolExecutor", pool)
-    evaluate(detector, dataset, CONFIG, num_threads=3)
+    evaluate_detector(detector, dataset, CONFIG, num_threads=3)
     assert pools == [3]
 
 
 def test_a_broken_image_is_named_and_left_out_or_stops_the_evaluation(detector, dataset, caplog):
     dataset.records[3].path.write_bytes(b"no image")
     with caplog.at_level(logging.WARNING, logger="yolox_jax"):
-        evaluation = evaluate(detector, dataset, CONFIG, broken_images="skip")
+        evaluation = evaluate_detector(detector, dataset, CONFIG, broken_images="skip")
     assert "3.png" in caplog.text
     assert evaluation.metrics.num_images == 4
     assert 103 not in {result["image_id"] for result in evaluation.results}
     with pytest.raises(BrokenImage, match=r"3\.png"):
-        evaluate(detector, dataset, CONFIG, broken_images="stop")
+        evaluate_detector(detector, dataset, CONFIG, broken_images="stop")
 
 
 @pytest.mark.parametrize("num_processes", [2, 3, 7])
 def test_processes_share_the_images_and_all_return_what_one_would(detector, dataset, monkeypatch, num_processes):
     dataset.records[1].path.write_bytes(b"no image")
-    loss = ValidationLoss(detector, dataset, LossConfig(), AssignmentConfig())
-    alone = evaluate(detector, dataset, CONFIG, loss=loss)
+    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig())
+    alone = evaluate_detector(detector, dataset, CONFIG, loss=loss)
     given: list[list] = [[] for _ in range(num_processes)]
     progress: list[tuple[int, int]] = []
 
@@ -134,7 +137,7 @@ def test_processes_share_the_images_and_all_return_what_one_would(detector, data
         monkeypatch.setattr(jax, "process_index", lambda: number)
         monkeypatch.setattr(jax, "process_count", lambda: num_processes)
         monkeypatch.setattr(runner, "gather_rows", gather_rows)
-        return evaluate(
+        return evaluate_detector(
             detector, dataset, CONFIG, loss=loss, on_progress=lambda done, total: progress.append((done, total))
         )
 
@@ -186,7 +189,7 @@ def test_rows_are_gathered_exactly_whatever_number_each_process_has(monkeypatch)
 def test_another_number_of_classes_is_refused_with_the_names_of_both(detector, dataset):
     other = dataclasses.replace(dataset, class_names=("x", "y", "z"), category_ids=(1, 2, 3))
     with pytest.raises(ConfigError, match=r"2 classes \(a, b\).*3 \(x, y, z\).*fine-tune"):
-        evaluate(detector, other, CONFIG)
+        evaluate_detector(detector, other, CONFIG)
 
 
 def test_published_weights_give_the_published_detections(shared: Path):
@@ -196,7 +199,7 @@ def test_published_weights_give_the_published_detections(shared: Path):
     dataset = read_coco(folder / "images", folder / "instances.json", setting="--data.val")
     detector = Detector("yolox_nano", weights=shared / "weights/yolox_nano.pth")
     config = EvaluationConfig(batch_size=20, score_threshold=0.01, iou_threshold=0.65)
-    evaluation = evaluate(detector, dataset, config)
+    evaluation = evaluate_detector(detector, dataset, config)
 
     figures = evaluation.metrics.figures
     np.testing.assert_allclose([figures[name] for name in FIGURES], reference["stats"], atol=2e-3)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ import PIL.Image
 import pytest
 from flax import nnx
 
+from compilations import count_compilations
 from lively import lively_model
 from videos import write_video
 from yolox_jax.config import ConfigError
@@ -146,11 +148,11 @@ def test_half_precision_finds_nearly_the_same(model, detector, images, precision
 def test_after_warming_up_nothing_compiles(model, images):
     detector = Detector(model=model, input_size=(96, 96), score_threshold=LOW, max_detections=7, batch_size=3)
     assert detector.warm_up() > 0
-    compiled = detector._detect._cache_size()
-    detector(images[0])
-    detector(images)
-    detector(images + images)
-    assert detector._detect._cache_size() == compiled
+    with count_compilations() as compilations:
+        detector(images[0])
+        detector(images)
+        detector(images + images)
+    assert compilations.count == 0
 
 
 def test_threads_get_what_one_thread_gets(detector, images):
@@ -181,7 +183,7 @@ def test_folders_patterns_and_videos_give_a_list_and_stream_gives_each_with_its_
 
 def test_a_camera_has_no_list(detector):
     for source in (0, "0", "rtsp://there"):
-        with pytest.raises(ConfigError, match=r"no end.*detector\.stream"):
+        with pytest.raises(ConfigError, match=r"endless.*detector\.stream"):
             detector(source)
 
 
@@ -199,10 +201,10 @@ def test_boxes_are_in_px_of_the_image(detector, images):
 def test_new_weights_change_detections_and_compile_nothing(model, images):
     detector = Detector(model=model, input_size=SIZE, score_threshold=LOW, max_detections=20)
     before = detector(images[0])
-    compiled = detector._detect._cache_size()
     detector.update(lively_model(seed=2))
-    after = detector(images[0])
-    assert detector._detect._cache_size() == compiled
+    with count_compilations() as compilations:
+        after = detector(images[0])
+    assert compilations.count == 0
     assert not np.allclose(before.scores, after.scores, rtol=1e-2)
     detector.update(model)
     _assert_same(detector(images[0]), before)
@@ -211,15 +213,54 @@ def test_new_weights_change_detections_and_compile_nothing(model, images):
 def test_other_thresholds_and_a_second_detector_compile_nothing(model, detector, images):
     detector(images)
     detector(images[0])
-    compiled = detector._detect._cache_size()
     second = Detector(
         model=lively_model(seed=2), input_size=SIZE, score_threshold=0.9, iou_threshold=0.2, max_detections=20
     )
-    assert second._detect is detector._detect
-    assert len(second(images[0])) == 0
     batch = np.zeros((2, *SIZE, 3), np.uint8)
-    detector.detect_batch(batch, np.ones(2, np.float32), score_threshold=0.5, iou_threshold=0.3)
-    assert detector._detect._cache_size() == compiled
+    with count_compilations() as compilations:
+        assert len(second(images[0])) == 0
+        detector.detect_batch(batch, np.ones(2, np.float32), score_threshold=0.5, iou_threshold=0.3)
+    assert compilations.count == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightedSum:
+    """Of the raw output of each image, with a weight per image."""
+
+    def __call__(self, raw, weights, image_size):
+        assert raw.shape[1] == sum(image_size[0] * image_size[1] // stride**2 for stride in (8, 16, 32))
+        return weights * raw.sum(axis=(1, 2))
+
+
+@pytest.mark.parametrize("settings", [{}, pytest.param({"flip": True, "scales": (1.0, 0.5)}, marks=pytest.mark.slow)])
+def test_a_function_of_the_raw_output_shares_the_pass_and_leaves_the_detections_as_they_are(model, images, settings):
+    """It gets the output for the images as they are, whatever the views of test-time augmentation."""
+    detector = Detector(model=model, input_size=SIZE, score_threshold=LOW, max_detections=20, **settings)
+    batch, ratios, weights = np.stack([images[2]] * 2), np.ones(2, np.float32), np.array([1.0, 2.0], np.float32)
+    expected = detector.detect_batch(batch, ratios)
+    found, sums = detector.network.detect(
+        batch,
+        ratios,
+        detector.thresholds(),
+        max_detections=20,
+        raw_function=WeightedSum(),
+        raw_inputs=weights,
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    model.eval()
+    raw = nnx.jit(lambda model, x: model(x))(model, jnp.asarray(batch, jnp.float32))
+    np.testing.assert_allclose(sums, weights * np.asarray(raw).sum(axis=(1, 2)), rtol=1e-4)
+    with count_compilations() as compilations:
+        detector.network.detect(
+            batch,
+            ratios,
+            detector.thresholds(),
+            max_detections=20,
+            raw_function=WeightedSum(),  # another object that is equal
+            raw_inputs=weights,
+        )
+    assert compilations.count == 0
 
 
 def test_update_refuses_another_network(detector):

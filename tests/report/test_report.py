@@ -4,10 +4,12 @@ import json
 import os
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 
@@ -19,7 +21,8 @@ from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.evaluation.runner import evaluate_results
 from yolox_jax.files import write_json
-from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, _marks, picture_of
+from yolox_jax.report import pictures, read_report_data, write_report
+from yolox_jax.report.pictures import CORRECT, OBJECT, OTHER_WRONG, WRONG, picture_of
 from yolox_jax.training.run_directory import RunDirectory
 
 
@@ -49,7 +52,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def metrics_file(tmp_path: Path) -> Path:
-    """Of a small data set, with the images that it names."""
+    """Of a small dataset, with the images that it names."""
     dataset, results = next(
         (dataset, results) for dataset, results in map(random_set, range(100)) if len(results) > 100
     )
@@ -70,7 +73,7 @@ def report(source: Path, *words: str) -> Page:
 
 def test_the_page_holds_everything_and_loads_nothing(metrics_file):
     page = report(metrics_file)
-    for heading in ("Figures", "Precision against recall", "What the errors cost", "Confusion matrix", "Classes"):
+    for heading in ("Figures", "Precision-recall curves", "Cost of each error type", "Confusion matrix", "Classes"):
         assert heading in page.headings
     assert "Training" not in page.headings, "there is no run"
     assert any(heading.startswith("Worst images") for heading in page.headings)
@@ -140,7 +143,7 @@ def test_images_in_archives_are_named_but_not_missing(metrics_file):
     metrics_file.write_text(json.dumps(document))
     page = report(metrics_file)
     assert "Missing images" not in page.headings
-    assert "lies in an archive" in page.words
+    assert "stored in an archive" in page.words
 
 
 def test_a_picture_of_one_column_is_drawn(tmp_path):
@@ -156,7 +159,7 @@ def test_nothing_found_in_images_without_objects_can_be_reported(tmp_path):
     write_json(tmp_path / "metrics.json", document)
     page = report(tmp_path / "metrics.json")
     assert "Figures" in page.headings
-    assert "cannot be told" in page.words
+    assert "undefined" in page.words
 
 
 def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
@@ -182,9 +185,9 @@ def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
     ("content", "message"),
     [
         ("{", "is no valid JSON"),
-        ("[]", "holds no figures of an evaluation"),
-        ('{"AP": 0.5}', "is of version None, and this program reads version 2"),
-        ('{"AP": 0.5, "version": 99}', "is of version 99"),
+        ("[]", "is not a metrics file"),
+        ('{"AP": 0.5}', "has format version None, but this program reads version 2"),
+        ('{"AP": 0.5, "version": 99}', "has format version 99"),
         ('{"AP": 0.5, "version": 2, "AP50": 0.5}', "lacks AP75, AP_small"),
     ],
 )
@@ -200,17 +203,30 @@ def test_folders_without_an_evaluation_are_refused_with_the_way_out(tmp_path, ca
     assert main(["report", str(tmp_path / "none")]) == 2
     assert "no such run directory or metrics file" in capfd.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
-    assert "is no run directory" in capfd.readouterr().err
+    assert "is not a run directory" in capfd.readouterr().err
     (tmp_path / "config.json").write_text("{}")
     assert main(["report", str(tmp_path)]) == 2
     assert "evaluate.py --config" in capfd.readouterr().err
 
 
-def test_errors_of_the_kind_shown_are_red_and_named_and_above_all_others():
+def test_errors_of_the_kind_shown_are_red_and_named_and_above_all_others(tmp_path, monkeypatch):
+    drawn: list[tuple[list, list, list]] = []
+
+    def remember(image, boxes, labels, colours, **_):
+        drawn.append((boxes.tolist(), labels, colours))
+        return image
+
+    monkeypatch.setattr(pictures, "draw_boxes", remember)
+    path = tmp_path / "image.png"
+    cv2.imwrite(str(path), np.zeros((pictures.SIDE_PX, pictures.SIDE_PX, 3), np.uint8))  # drawn at its own scale
+
     def found(name: str, kind: ErrorKind | None, thing: str | None, score: float) -> dict:
         return {"box": [0, 0, score, 1], "class": name, "score": score, "kind": kind, "object": thing}
 
     entry = {
+        "path": str(path),
+        "height": pictures.SIDE_PX,
+        "width": pictures.SIDE_PX,
         "objects": [
             {"box": [1, 1, 2, 2], "class": "cat", "missed": True},
             {"box": [3, 3, 4, 4], "class": "dog", "missed": False},
@@ -221,15 +237,26 @@ def test_errors_of_the_kind_shown_are_red_and_named_and_above_all_others():
             found("cat", ErrorKind.BACKGROUND, None, 0.7),
         ],
     }
-    marks = _marks(entry, ErrorKind.CLASSIFICATION)
-    assert [(label, colour) for _, label, colour in marks] == [
+    picture_of(entry, ErrorKind.CLASSIFICATION)
+    _, labels, colours = drawn.pop()
+    assert list(zip(labels, colours, strict=True)) == [
         ("owl 0.80, is dog", WRONG),
         ("", OTHER_WRONG),
         ("", CORRECT),
         ("", OBJECT),
         ("", OBJECT),
     ]
-    assert _marks(entry, ErrorKind.MISSED)[0] == ([1, 1, 2, 2], "missed cat", WRONG)
+    picture_of(entry, ErrorKind.MISSED)
+    boxes, labels, colours = drawn.pop()
+    assert (boxes[0], labels[0], colours[0]) == ([1, 1, 2, 2], "missed cat", WRONG)
+
+
+def test_a_report_from_python_leaves_the_settings_of_matplotlib_as_they_were(metrics_file, tmp_path):
+    before = dict(matplotlib.rcParams)
+    assert write_report(read_report_data(metrics_file), tmp_path / "page") == []
+    assert dict(matplotlib.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+    assert (tmp_path / "page" / "report.html").is_file()
 
 
 def test_an_image_whose_name_is_no_text_is_shown(metrics_file):

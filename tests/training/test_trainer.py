@@ -29,9 +29,9 @@ from yolox_jax.config import (
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.shapes import generate_shapes
-from yolox_jax.evaluation.runner import evaluate
+from yolox_jax.evaluation.runner import evaluate_detector
 from yolox_jax.models.summary import Summary
-from yolox_jax.report.material import read_document, read_material
+from yolox_jax.report.data import read_document, read_report_data
 from yolox_jax.training import validation
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.profiling import memory
@@ -79,7 +79,7 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
         assert path.stat().st_size > 0, path
     assert finished.curves.read_bytes().startswith(b"\x89PNG")
     best = max(record["AP"] for record in read_metrics(finished.metrics) if record["kind"] == "evaluation")
-    assert read_material(finished.root).document["AP"] == best
+    assert read_report_data(finished.root).document["AP"] == best
     metadata = read_weights(finished.root).metadata
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
 
@@ -239,7 +239,7 @@ def test_the_best_weights_are_those_that_were_written_and_their_checkpoint_is_ke
     aps = iter([0.9, 0.5, 0.4])
 
     def worse_each_time(*arguments, **settings):
-        found = evaluate(*arguments, **settings)
+        found = evaluate_detector(*arguments, **settings)
         figures = found.metrics.figures | {"AP": next(aps)}
         return dataclasses.replace(found, metrics=dataclasses.replace(found.metrics, figures=figures))
 
@@ -248,7 +248,7 @@ def test_the_best_weights_are_those_that_were_written_and_their_checkpoint_is_ke
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         save_for_use(path, model, class_names, size)
 
-    monkeypatch.setattr(validation, "evaluate", worse_each_time)
+    monkeypatch.setattr(validation, "evaluate_detector", worse_each_time)
 
     def never(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -280,7 +280,7 @@ def test_a_step_that_does_not_fit_ends_the_run_before_it_and_an_evaluation_says_
     def exhausted(*_: object, **__: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5 bytes.")
 
-    monkeypatch.setattr(validation, "evaluate", exhausted)
+    monkeypatch.setattr(validation, "evaluate_detector", exhausted)
     with pytest.raises(ConfigError, match="while evaluating.*--evaluation.batch-size"):
         train(small_config, workdir=tmp_path / "large")
     assert saved_steps(RunDirectory(tmp_path / "large").checkpoints)[-1] == 8

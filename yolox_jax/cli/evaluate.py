@@ -1,8 +1,11 @@
 """`yolox-jax evaluate`: computes the COCO metrics of weights on the validation images of a config."""
 
+import contextlib
 import dataclasses
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +18,7 @@ from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.dataset import Dataset
-    from yolox_jax.evaluation.runner import Evaluation
+    from yolox_jax.evaluation import Evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,11 +52,13 @@ def main(argv: list[str]) -> None:
         raise ConfigError("pass either --weights, or --results with saved detections")
     _check_outputs(arguments, config)
     # Imported here, so that --help and errors in flags do not wait for jax.
-    from yolox_jax.data.sources import open_datasets
+    from yolox_jax.evaluation import open_validation_data
 
-    dataset = open_datasets(config.data, "val")
-    for warning in dataset.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    with _warnings_on_stderr():
+        _evaluate_and_write(arguments, config, open_validation_data(config.data))
+
+
+def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> None:
     annotated = bool(dataset.ground_truth["annotations"])
     if not annotated and arguments.detections is None:
         raise ConfigError(
@@ -72,48 +77,40 @@ def main(argv: list[str]) -> None:
         print(f"wrote {arguments.detections}")
 
 
+class _WarningPrinter(logging.Handler):
+    """Prints to whatever stderr is at the time: a progress bar replaces it to keep lines apart from the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"warning: {record.getMessage()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Print the warnings that the package logs."""
+    logger, printer = logging.getLogger("yolox_jax"), _WarningPrinter(logging.WARNING)
+    logger.addHandler(printer)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+
+
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
     if arguments.results is not None:
         return _evaluate_saved(arguments.results, dataset, some_classes=bool(config.data.classes))
     assert arguments.weights is not None
-    return _evaluate_weights(arguments.weights, config, dataset)
-
-
-def _evaluate_weights(weights: str, config: Config, dataset: "Dataset") -> "Evaluation":
-    import jax
-
     from yolox_jax.cli.compilation import keep_compiled
-    from yolox_jax.evaluation.console import name_mismatch
-    from yolox_jax.evaluation.runner import check_classes, evaluate
-    from yolox_jax.evaluation.validation_loss import ValidationLoss
-    from yolox_jax.inference.detector import Detector
+    from yolox_jax.evaluation import evaluate
 
     keep_compiled()
-    detector = Detector(
-        config.model.variant,
-        weights=fetch_if_published(weights),
-        input_size=config.data.input_size,
-        devices=jax.local_devices(),
-    )
-    check_classes(detector, dataset)
-    for warning in name_mismatch(detector.class_names, dataset):
-        print(f"warning: {warning}", file=sys.stderr)
-    with_losses = config.evaluation.losses and dataset.ground_truth["annotations"]
+    weights = fetch_if_published(arguments.weights)
     with show_progress("images") as on_progress:
-        return evaluate(
-            detector,
-            dataset,
-            config.evaluation,
-            broken_images=config.data.broken_images,
-            num_threads=config.data.num_threads,
-            loss=ValidationLoss(detector, dataset, config.loss, config.assignment) if with_losses else None,
-            on_progress=on_progress,
-        )
+        return evaluate(config, weights=weights, dataset=dataset, on_progress=on_progress)
 
 
 def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "Evaluation":
     from yolox_jax.data.dataset import DataError
-    from yolox_jax.evaluation.runner import evaluate_results
+    from yolox_jax.evaluation import evaluate_results
     from yolox_jax.evaluation.saved_results import read_results
 
     results = read_results(path)

@@ -30,13 +30,12 @@ def main(argv: list[str]) -> None:
         description="Show an evaluation as one HTML page: metrics, curves, errors by kind, and the worst images.",
     )
     # Imported here, so that --help does not wait for jax and matplotlib.
-    from yolox_jax.report.material import read_material
-    from yolox_jax.report.write import write_report
+    from yolox_jax.report import read_report_data, write_report
     from yolox_jax.text import counted
 
-    material = read_material(arguments.source)
-    folder = material.folder if arguments.output is None else arguments.output
-    missing = write_report(material, folder)
+    data = read_report_data(arguments.source)
+    folder = data.folder if arguments.output is None else arguments.output
+    missing = write_report(data, folder)
     if missing:
         print(f"warning: {counted(len(missing), 'image')} could not be read, such as {missing[0]}", file=sys.stderr)
     print(f"wrote {folder / 'report.html'}, with the plots as PNG and the numbers as CSV")

@@ -282,7 +282,7 @@ class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
     num_pictures: CountOrZero = 8
     """Validation images to draw with their predictions at each evaluation."""
     losses: bool = True
-    """Also compute the losses on the validation images."""
+    """Also compute the losses of the validation images, from the same pass of the network."""
 
 
 @dataclasses.dataclass(frozen=True)

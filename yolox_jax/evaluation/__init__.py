@@ -1,1 +1,6 @@
-"""Scoring detections against ground truth."""
+"""Scores detections on a dataset, and analyses what they get wrong."""
+
+from yolox_jax.evaluation.api import evaluate, open_validation_data
+from yolox_jax.evaluation.runner import Evaluation, evaluate_detector, evaluate_results
+
+__all__ = ["Evaluation", "evaluate", "evaluate_detector", "evaluate_results", "open_validation_data"]

@@ -1,4 +1,4 @@
-"""All that an evaluation tells, as one document that outlives it: `metrics.json`."""
+"""The full analysis of an evaluation as one JSON document: `metrics.json`."""
 
 import datetime
 import importlib.metadata
@@ -22,30 +22,30 @@ from yolox_jax.evaluation.runner import Evaluation
 from yolox_jax.files import null_if_not_finite
 
 VERSION = 2
-"""Of the document; a reader refuses others."""
+"""Format version of the document; readers reject others."""
 
 LOWEST_SHOWN_SCORE = 0.05
-"""Where no threshold is better than another, detections below this are not shown in pictures."""
+"""Lowest score of detections in pictures, where no threshold is better than another."""
 
 AREAS_PX2 = {"small": 32**2, "medium": 96**2, "large": math.inf}
-"""Upper limits of COCO's areas of objects."""
+"""Upper limits of COCO's object areas."""
 
 PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "pycocotools", "faster-coco-eval", "opencv-python-headless")
 
 
 def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights: str) -> dict[str, Any]:
-    """Everything there is to say of an evaluation, as plain JSON values.
+    """Analyse an evaluation; the result is plain JSON values.
 
     Args:
-        evaluation: the outcome.
-        dataset: what was evaluated on.
-        config: settings of the evaluation, and of the training if that is what it is part of.
+        evaluation: of `dataset`.
+        dataset: images and ground truth.
+        config: settings of the evaluation, and of the training if it is part of one.
         weights: where the weights came from, for the reader.
 
     Returns:
-        `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `Metrics.to_json` gives them;
-        `losses`; `per_iou`; `per_class_figures`; `curves` (precision at 101 recalls); `operating_points` (thresholds of
-        the largest F1); `confusion`; `errors` (TIDE); `galleries` (images to look at); `data`, `settings`, `weights`,
+        `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `CocoMetrics.to_json` gives them;
+        `losses`; `per_iou`; `per_class_figures`; `curves` (precision at 101 recalls); `operating_points` (thresholds
+        with the best F1); `confusion`; `errors` (TIDE); `galleries` (images to look at); `data`, `settings`, `weights`,
         `environment`, `date`.
     """
     results, image_ids = evaluation.results, evaluation.image_ids
@@ -87,10 +87,10 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
 def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
     """Precision at the recalls 0, 0.01, ..., 1.
 
-    The mean of the classes with objects at IoU 0.5, at 0.75 and over all IoUs, and that of each class at 0.5; None
-    where there are no objects. Values are rounded to four decimals, which no plot shows.
+    The mean over the classes with objects at IoU 0.5, at 0.75 and over all IoUs, and each class at 0.5; None where
+    there are no objects. Values are rounded to four decimals, finer than any plot shows.
     """
-    column = {category: place for place, category in enumerate(accumulated.category_ids)}
+    column = {category: index for index, category in enumerate(accumulated.category_ids)}
     precision = accumulated.precision[..., 0, -1]  # IoU thresholds, recalls, classes
     counted = precision[0, 0] > -1
     per_iou: dict[str, list[float] | None] = {"0.50": None, "0.75": None, "0.50:0.95": None}
@@ -106,21 +106,21 @@ def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
 
 
 def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:
-    """What the images that count hold."""
-    wanted = set(image_ids)
+    """Counts of what the evaluated images contain."""
+    evaluated = set(image_ids)
     name_of = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
-    annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["image_id"] in wanted]
+    annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["image_id"] in evaluated]
     objects = [entry for entry in annotations if not entry["iscrowd"]]
     of_class = Counter(name_of[entry["category_id"]] for entry in objects)
     of_area = Counter(next(name for name, limit in AREAS_PX2.items() if entry["area"] < limit) for entry in objects)
-    unreadable = [str(record.path) for record in dataset.records if record.image_id not in wanted]
+    unreadable = [str(record.path) for record in dataset.records if record.image_id not in evaluated]
     return {
         "name": dataset.name,
         "class_names": list(dataset.class_names),
-        "num_images": len(wanted),
+        "num_images": len(evaluated),
         "num_objects": len(objects),
         "num_crowds": len(annotations) - len(objects),
-        "num_empty_images": len(wanted - {entry["image_id"] for entry in objects}),
+        "num_empty_images": len(evaluated - {entry["image_id"] for entry in objects}),
         "objects_per_class": {name: of_class[name] for name in dataset.class_names},
         "objects_per_area": {name: of_area[name] for name in AREAS_PX2},
         "unreadable_images": unreadable,

@@ -1,4 +1,4 @@
-"""The COCO metric: average precision and recall of detections on a data set."""
+"""The COCO metric: average precision and recall of detections on a dataset."""
 
 import dataclasses
 import math
@@ -30,12 +30,12 @@ FIGURES = (
 """The twelve COCO figures in the order of pycocotools."""
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""Those that AP is the mean over."""
+"""IoU thresholds that AP averages over."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Metrics:
-    """Figures of one evaluation, as fractions; NaN where the data set holds no object to judge by."""
+class CocoMetrics:
+    """COCO metrics of one evaluation, as fractions; NaN where the dataset has no object to judge by."""
 
     figures: dict[str, float]
     """The twelve of `FIGURES`."""
@@ -44,12 +44,12 @@ class Metrics:
     per_class_figures: dict[str, dict[str, float]]
     """AP, AP50, AP75, AP_small, AP_medium, AP_large and AR_100 of each class."""
     per_iou: dict[str, float]
-    """AP at each of `IOU_THRESHOLDS`, by the threshold as text."""
+    """AP at each of `IOU_THRESHOLDS`, with the threshold as a string, such as "0.50"."""
     num_images: int
     num_detections: int
 
     def to_json(self) -> dict[str, Any]:
-        """The COCO figures and AP of each class as plain JSON values, with null in place of NaN."""
+        """The COCO figures and the AP of each class as plain JSON values, with null for NaN."""
         values = {
             **self.figures,
             "per_class": self.per_class,
@@ -60,18 +60,18 @@ class Metrics:
 
 
 def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dataset) -> list[Result]:
-    """Turn the detections of a batch into COCO results.
+    """Convert the detections of a batch to COCO results.
 
     Args:
         detections: boxes x1, y1, x2, y2 in px of the original images.
-        indices: for each image of the batch its place in `dataset.records`; -1 for padding, which is left out.
-        dataset: gives the ids of images and categories.
+        indices: for each image of the batch its index in `dataset.records`; -1 for padding, which is skipped.
+        dataset: gives the image and category ids.
 
     Returns:
-        One dict a detection: image_id, category_id, bbox (x, y, width, height in px), score.
+        One dict per detection: image_id, category_id, bbox (x, y, width, height in px), score.
     """
     all_boxes, all_scores, all_classes, all_valid = (np.asarray(array) for array in detections)
-    # Training that diverges can give infinite boxes, which JSON cannot hold and no object matches.
+    # A diverged network can predict infinite boxes, which JSON cannot represent and no object matches.
     keep = all_valid & np.isfinite(all_boxes).all(axis=-1) & (indices >= 0)[:, None]
     results = []
     for image, slot in np.argwhere(keep).tolist():
@@ -88,37 +88,39 @@ def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dat
 
 
 def check_results(results: Sequence[Result], dataset: Dataset) -> None:
-    """Fail at results that cannot be scored.
+    """Check that results can be scored.
 
     Raises:
-        DataError: naming the first result whose image or category is not in the data set, or whose box or score is no
-            finite number, or whose box has a negative side.
+        DataError: a result's image or category is not in the dataset, its box or score is not finite, or its box has a
+            negative side. The message names the first such result.
     """
     image_ids, category_ids = {record.image_id for record in dataset.records}, set(dataset.category_ids)
-    for place, result in enumerate(results):
-        where = f"detection {place} (image id {result['image_id']}, category id {result['category_id']})"
+    for index, result in enumerate(results):
+        where = f"detection {index} (image id {result['image_id']}, category id {result['category_id']})"
         if result["image_id"] not in image_ids:
-            raise DataError(f"{where}: the data set {dataset.name} has no image of this id; is it of another one?")
+            raise DataError(
+                f"{where}: the dataset {dataset.name} has no image with this id. Is the detection from another dataset?"
+            )
         if result["category_id"] not in category_ids:
             known = ", ".join(map(str, dataset.category_ids[:10])) + (", ..." if len(category_ids) > 10 else "")
-            raise DataError(f"{where}: the data set {dataset.name} has no such category; it has {known}")
+            raise DataError(f"{where}: the dataset {dataset.name} has no such category. Its category ids are {known}.")
         if not all(map(math.isfinite, (*result["bbox"], result["score"]))):
-            raise DataError(f"{where}: box {result['bbox']}, score {result['score']}: all must be finite numbers")
+            raise DataError(f"{where}: box {result['bbox']}, score {result['score']}: all must be finite numbers.")
         if min(result["bbox"][2:]) < 0:
             raise DataError(
-                f"{where}: box {result['bbox']} has a negative side; it is [x, y, width, height], not corners"
+                f"{where}: box {result['bbox']} has a negative side. It must be [x, y, width, height], not corners."
             )
 
 
-def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> Metrics:
-    """The figures of a scored data set; arguments as the fields of `Metrics`."""
-    column = {category_id: place for place, category_id in enumerate(accumulated.category_ids)}
+def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> CocoMetrics:
+    """The metrics of a scored dataset; arguments as the fields of `CocoMetrics`."""
+    column = {category_id: index for index, category_id in enumerate(accumulated.category_ids)}
     per_class_figures = {
         name: _figures_of_class(accumulated, column[category_id])
         for name, category_id in zip(dataset.class_names, dataset.category_ids, strict=True)
     }
     at_iou = accumulated.precision[:, :, :, 0, -1]
-    return Metrics(
+    return CocoMetrics(
         figures={
             name: math.nan if value < 0 else float(value)
             for name, value in zip(FIGURES, accumulated.stats, strict=True)
@@ -145,6 +147,6 @@ def _figures_of_class(accumulated: Accumulated, column: int) -> dict[str, float]
 
 
 def _mean(values: Float64[np.ndarray, "..."]) -> float:
-    """Of the entries of classes that have objects, as pycocotools has it; NaN where there is none."""
+    """Mean over the entries of classes that have objects, as in pycocotools; NaN if there are none."""
     counted = values[values > -1]
     return float(counted.mean()) if counted.size else math.nan

@@ -1,4 +1,4 @@
-"""Two implementations of the COCO metric: pycocotools, and faster-coco-eval, which gives the same in less time."""
+"""Two implementations of the COCO metric: pycocotools, and faster-coco-eval, which gives the same faster."""
 
 import contextlib
 import importlib.util
@@ -13,44 +13,44 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 Result = dict[str, Any]
-"""A detection as COCO has it: image_id, category_id, bbox (x, y, width, height in px), score."""
+"""A detection in COCO's format: image_id, category_id, bbox (x, y, width, height in px), score."""
 
 CHUNK = 256
-"""Images that are matched at a time: enough to make their fixed cost small, few enough to begin early."""
+"""Images matched at a time: enough to make the fixed cost small, few enough to start early."""
 
 
 class Accumulated(NamedTuple):
-    """What pycocotools and faster-coco-eval end with; -1 where no object counts.
+    """What pycocotools and faster-coco-eval accumulate; -1 where no object counts.
 
     Axes: T the ten IoU thresholds, R the 101 recalls, K categories in ascending order, A the areas all, small, medium
-    and large, M the 1, 10 and 100 best detections of an image.
+    and large, M at most 1, 10 and 100 detections per image.
     """
 
     stats: Float64[np.ndarray, " 12"]
     precision: Float64[np.ndarray, "T R K A M"]
-    """The largest precision at this recall or a larger one."""
+    """Highest precision at this recall or above."""
     recall: Float64[np.ndarray, "T K A M"]
     category_ids: tuple[int, ...]
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Takes the results of a data set image by image and gives the figures at the end."""
+    """Takes the results of a dataset image by image, and computes the metrics at the end."""
 
     def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
-        """Take all results of some images; may return before they are matched."""
+        """Add all results of some images; may return before they are matched."""
 
     def finish(self) -> Accumulated:
-        """The figures of all images that were added."""
+        """Compute the metrics of all images that were added."""
 
 
 def open_scorer(ground_truth: dict[str, Any], *, fast: bool | None = None) -> Scorer:
-    """A scorer against annotations in COCO layout.
+    """Open a scorer for annotations in COCO layout.
 
     Args:
-        ground_truth: images, annotations and categories; not changed.
-        fast: whether to use faster-coco-eval, which matches in a thread of its own while results still come; by
-            default where it is installed (`pip install 'yolox-jax[fast-eval]'`).
+        ground_truth: images, annotations and categories; not modified.
+        fast: use faster-coco-eval, which matches in a background thread while results are still added; by default if
+            it is installed (`pip install 'yolox-jax[fast-eval]'`).
     """
     if fast is None:
         fast = importlib.util.find_spec("faster_coco_eval") is not None
@@ -58,7 +58,7 @@ def open_scorer(ground_truth: dict[str, Any], *, fast: bool | None = None) -> Sc
 
 
 class _Pycocotools:
-    """Everything at the end: it prints as it goes, which can only be kept quiet for the whole process."""
+    """Does all work at the end: it prints, and silencing it affects stdout of the whole process."""
 
     def __init__(self, ground_truth: dict[str, Any]) -> None:
         self._ground_truth = ground_truth
@@ -72,8 +72,8 @@ class _Pycocotools:
     def finish(self) -> Accumulated:
         with contextlib.redirect_stdout(io.StringIO()):
             truth = _index(COCO, self._ground_truth, self._ground_truth["annotations"])
-            found = _index(COCO, self._ground_truth, _as_annotations(self._results))
-            evaluator = COCOeval(truth, found, iouType="bbox")
+            results = _index(COCO, self._ground_truth, _as_annotations(self._results))
+            evaluator = COCOeval(truth, results, iouType="bbox")
             evaluator.params.imgIds = sorted(self._image_ids)
             evaluator.evaluate()
             evaluator.accumulate()
@@ -82,9 +82,9 @@ class _Pycocotools:
 
 
 class _FasterCocoEval:
-    """Matches in a thread while further results come, a chunk of images at a time.
+    """Matches a chunk of images at a time in a background thread while further results are added.
 
-    The parts are put together as `faster_coco_eval.utils.pytorch.FasterCocoEvaluator` does.
+    The parts are combined as `faster_coco_eval.utils.pytorch.FasterCocoEvaluator` does.
     """
 
     def __init__(self, ground_truth: dict[str, Any]) -> None:
@@ -110,10 +110,10 @@ class _FasterCocoEval:
             parts = [part.result() for part in self._parts]
         image_ids = [image_id for ids, _ in parts for image_id in ids]
         matches = np.concatenate([matched for _, matched in parts], axis=2)
-        # Ties of scores go by the order of the images, which is that of their ids.
+        # Ties of scores are broken by the order of the images, which is that of their ids.
         order = np.argsort(image_ids, kind="stable")
         evaluator = self._evaluator([])
-        evaluator.params.imgIds = [image_ids[place] for place in order]
+        evaluator.params.imgIds = [image_ids[index] for index in order]
         evaluator._paramsEval = evaluator.params
         evaluator._evalImgs_cpp = matches[:, :, order].ravel().tolist()
         evaluator.accumulate()
@@ -125,7 +125,7 @@ class _FasterCocoEval:
         self._waiting_ids, self._waiting = [], []
 
     def _match(self, image_ids: list[int], results: list[Result]) -> tuple[list[int], np.ndarray]:
-        """Ids in ascending order, and what is matched: an object for each category, area and image."""
+        """Image ids in ascending order, and the matches of each category, area and image."""
         evaluator = self._evaluator(results)
         evaluator.params.imgIds = sorted(image_ids)
         evaluator.evaluate()
@@ -135,19 +135,19 @@ class _FasterCocoEval:
         return sorted(image_ids), matched.reshape(shape)
 
     def _evaluator(self, results: list[Result]) -> Any:
-        found = _index(self._package.COCO, self._ground_truth, _as_annotations(results))
+        annotations = _index(self._package.COCO, self._ground_truth, _as_annotations(results))
         return self._package.COCOeval_faster(
-            self._truth, found, "bbox", print_function=lambda *_: None, separate_eval=True
+            self._truth, annotations, "bbox", print_function=lambda *_: None, separate_eval=True
         )
 
 
 def _index(coco: type, ground_truth: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> Any:
-    """An index of annotations. `COCO.loadRes` does the same, but fails on an empty list and needs an `info` entry."""
+    """Index annotations as `COCO.loadRes` does, which fails on an empty list and requires an `info` entry."""
     index = coco()
     index.dataset = {
         "images": ground_truth["images"],
         "categories": ground_truth["categories"],
-        # Copies, because both write into them.
+        # Copies, because both packages write to them.
         "annotations": [dict(annotation) for annotation in annotations],
     }
     index.createIndex()

@@ -1,4 +1,4 @@
-"""What a person reads of an evaluation."""
+"""Prints an evaluation."""
 
 import math
 
@@ -7,47 +7,33 @@ from rich.markup import escape
 from rich.table import Table
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco import Metrics
-from yolox_jax.inference.options import numbered_classes
+from yolox_jax.evaluation.coco import CocoMetrics
 from yolox_jax.text import counted
 
 
-def print_metrics(metrics: Metrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
-    """Print the COCO figures, the losses where they are known, and a table with the AP of each class."""
+def print_metrics(metrics: CocoMetrics, dataset: Dataset, losses: dict[str, float] | None = None) -> None:
+    """Print the COCO figures, the losses if given, and a table with the AP of each class."""
     console = Console(highlight=False, markup=False)
-    found, images = counted(metrics.num_detections, "detection"), counted(metrics.num_images, "image")
-    console.print(f"{found} in {images} of {dataset.name}")
+    detections, images = counted(metrics.num_detections, "detection"), counted(metrics.num_images, "image")
+    console.print(f"{detections} in {images} of {dataset.name}")
     left_out = len(dataset.records) - metrics.num_images
     if left_out:
-        console.print(f"{counted(left_out, 'unreadable image')} left out of all figures")
+        console.print(f"{counted(left_out, 'unreadable image')} excluded from all figures")
     figures = Table("figure", "value", title="COCO figures", title_justify="left")
     for name, value in metrics.figures.items():
         figures.add_row(name, _format(value))
     console.print(figures)
     if losses is not None:
         console.print("losses: " + ", ".join(f"{name} {value:.4g}" for name, value in losses.items()))
-    console.print(_per_class_table(metrics.per_class, "AP of each class"))
+    console.print(_per_class_table(metrics.per_class, "AP per class"))
 
 
 def print_voc(per_class: dict[str, float], style: str) -> None:
-    """Print the AP of Pascal VOC, its mean first."""
+    """Print the Pascal VOC AP of each class, with the mean as the title."""
     known = [value for value in per_class.values() if not math.isnan(value)]
     mean = sum(known) / len(known) if known else math.nan
     title = f"AP as in VOC20{style}, IoU 0.5: mean {_format(mean)}"
     Console(highlight=False).print(_per_class_table(per_class, title))
-
-
-def name_mismatch(class_names: tuple[str, ...], dataset: Dataset) -> list[str]:
-    """A warning if the detector and the data set, of as many classes, call them differently; else nothing."""
-    if class_names == numbered_classes(len(class_names)):
-        return []
-    for place, (ours, theirs) in enumerate(zip(class_names, dataset.class_names, strict=True)):
-        if ours != theirs:
-            return [
-                f"class {place} is {ours!r} for the weights and {theirs!r} in the data set {dataset.name}. Classes are "
-                "matched by their place: the figures mean nothing unless these are the same"
-            ]
-    return []
 
 
 def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) -> Table:
@@ -59,5 +45,5 @@ def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) 
 
 
 def _format(value: float) -> str:
-    """A dash where the data set holds no object to judge by."""
+    """A dash for NaN: the dataset has no object to judge by."""
     return "-" if math.isnan(value) else f"{value:.4f}"

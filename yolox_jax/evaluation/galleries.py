@@ -1,4 +1,4 @@
-"""Which images to look at first: those with the worst errors of each kind."""
+"""The images to look at first: those with the worst errors of each type."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,41 +19,41 @@ def worst_images(
     *,
     score_threshold: float,
 ) -> dict[ErrorKind, list[dict[str, Any]]]:
-    """The `IMAGES_PER_KIND` images with the worst errors of each kind, worst first.
+    """Find the `IMAGES_PER_KIND` images with the worst errors of each type, worst first.
 
-    A false positive is the worse the higher its score: the detector was sure of it. Of missed objects, which nothing
-    was sure of, the images with the most come first, of these the one with the largest object.
+    False positives rank by score, the detector's confidence in them. For missed objects, which have no score, images
+    rank by their number, then by the area of the largest.
 
     Args:
         dataset: images and ground truth.
         results: the detections.
-        errors: what is wrong with each of them, from `sort_errors`.
-        score_threshold: detections below this are not shown, nor are those that do not count.
+        errors: the error type of each detection, from `sort_errors`.
+        score_threshold: detections with a lower score are not shown, nor are those that do not count.
 
     Returns:
-        For each kind the images, as plain JSON values: `path` (null for one in an archive), `name`, `image_id`,
+        For each type the images, as plain JSON values: `path` (null for one in an archive), `name`, `image_id`,
         `height` and `width` in px, `objects` with `box` (x1, y1, x2, y2 in px), `class` and `missed`, and `detections`
-        with `box`, `class`, `score`, `kind`, which is null where correct, and `object`, the class of the object that
-        the kind refers to.
+        with `box`, `class`, `score`, `kind` (the error type; null if correct), and `object`, the class of the object
+        that the error type refers to.
     """
     shown: defaultdict[int, list[int]] = defaultdict(list)
-    for place, result in enumerate(results):
-        counts = errors.kinds[place] is not None or errors.object_of[place] >= 0
+    for index, result in enumerate(results):
+        counts = errors.kinds[index] is not None or errors.object_of[index] >= 0
         if counts and result["score"] >= score_threshold:
-            shown[result["image_id"]].append(place)
+            shown[result["image_id"]].append(index)
     chosen = {
         kind: sorted(badness, key=badness.__getitem__, reverse=True)[:IMAGES_PER_KIND]
         for kind, badness in _badness(dataset, results, errors, shown).items()
     }
-    wanted = {image_id for images in chosen.values() for image_id in images}
+    chosen_ids = {image_id for images in chosen.values() for image_id in images}
     objects: defaultdict[int, list[int]] = defaultdict(list)
-    for place, annotation in enumerate(dataset.ground_truth["annotations"]):
-        if annotation["image_id"] in wanted and not annotation["iscrowd"]:
-            objects[annotation["image_id"]].append(place)
+    for index, annotation in enumerate(dataset.ground_truth["annotations"]):
+        if annotation["image_id"] in chosen_ids and not annotation["iscrowd"]:
+            objects[annotation["image_id"]].append(index)
     entries = {
         record.image_id: _entry(dataset, record, objects[record.image_id], results, shown[record.image_id], errors)
         for record in dataset.records
-        if record.image_id in wanted
+        if record.image_id in chosen_ids
     }
     return {kind: [entries[image_id] for image_id in images] for kind, images in chosen.items()}
 
@@ -61,17 +61,17 @@ def worst_images(
 def _badness(
     dataset: Dataset, results: Sequence[Result], errors: Errors, shown: Mapping[int, list[int]]
 ) -> dict[ErrorKind, dict[int, tuple[float, float]]]:
-    """How bad the errors of each kind are in each image that has any; the larger, the worse."""
+    """How bad the errors of each type are in each image that has any; larger is worse."""
     badness: dict[ErrorKind, dict[int, tuple[float, float]]] = {kind: {} for kind in ErrorKind}
-    for image_id, places in shown.items():
-        for place in places:
-            kind = errors.kinds[place]
+    for image_id, indices in shown.items():
+        for index in indices:
+            kind = errors.kinds[index]
             if kind is not None:
                 worst = badness[kind].get(image_id, (0.0, 0.0))
-                badness[kind][image_id] = max(worst, (results[place]["score"], 0.0))
+                badness[kind][image_id] = max(worst, (results[index]["score"], 0.0))
     of_missed = badness[ErrorKind.MISSED]
-    for place in errors.missed.tolist():
-        annotation = dataset.ground_truth["annotations"][place]
+    for index in errors.missed.tolist():
+        annotation = dataset.ground_truth["annotations"][index]
         number, largest = of_missed.get(annotation["image_id"], (0.0, 0.0))
         of_missed[annotation["image_id"]] = (number + 1, max(largest, annotation["area"]))
     return badness
@@ -85,10 +85,10 @@ def _entry(
     shown: Sequence[int],
     errors: Errors,
 ) -> dict[str, Any]:
-    """One image: `objects` and `shown` are places among the annotations and the results."""
+    """One image; `objects` and `shown` are indices of annotations and results."""
     annotations, missed = dataset.ground_truth["annotations"], set(errors.missed.tolist())
     name_of = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
-    targets = [int(errors.object_of[place]) for place in shown]
+    targets = [int(errors.object_of[index]) for index in shown]
     return {
         "path": str(record.path.absolute()) if record.archive is None else None,
         "name": record.path.name,
@@ -97,21 +97,21 @@ def _entry(
         "width": record.width,
         "objects": [
             {
-                "box": _corners(annotations[place]["bbox"]),
-                "class": name_of[annotations[place]["category_id"]],
-                "missed": place in missed,
+                "box": _corners(annotations[index]["bbox"]),
+                "class": name_of[annotations[index]["category_id"]],
+                "missed": index in missed,
             }
-            for place in objects
+            for index in objects
         ],
         "detections": [
             {
-                "box": _corners(results[place]["bbox"]),
-                "class": name_of[results[place]["category_id"]],
-                "score": round(results[place]["score"], 4),
-                "kind": errors.kinds[place],
+                "box": _corners(results[index]["bbox"]),
+                "class": name_of[results[index]["category_id"]],
+                "score": round(results[index]["score"], 4),
+                "kind": errors.kinds[index],
                 "object": name_of[annotations[target]["category_id"]] if target >= 0 else None,
             }
-            for place, target in zip(shown, targets, strict=True)
+            for index, target in zip(shown, targets, strict=True)
         ],
     }
 

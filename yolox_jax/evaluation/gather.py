@@ -1,4 +1,4 @@
-"""Brings together what several processes have found."""
+"""Gathers arrays from all processes."""
 
 from typing import TypeVar
 
@@ -10,28 +10,28 @@ Rows = TypeVar("Rows")
 
 
 def gather_rows(rows: Rows) -> Rows:
-    """The rows of all processes, those of the first before those of the second, with unchanged values.
+    """Concatenate the rows of all processes, in the order of the processes.
 
-    Every process has to call this, and each gets the same; alone, a process gets its own rows back.
+    Every process must call this, and each gets the same. A single process gets its own rows back.
 
     Args:
-        rows: NumPy arrays of at most 32 bits, in any pytree. Those of one process have as many rows as each other,
-            possibly none; those of another may have more or fewer.
+        rows: a pytree of NumPy arrays of at most 32 bits, all with the same number of rows, possibly 0. The number may
+            differ between processes.
     """
     if jax.process_count() == 1:
         return rows
-    # jax gathers equal shapes alone, so each process fills its rows up to the most that one has.
+    # jax gathers equal shapes only, so each process pads its rows to the largest number that any has.
     count = len(jax.tree.leaves(rows)[0])
     counts = process_allgather(np.int32(count)).tolist()
-    filled = jax.tree.map(lambda array: _filled_up(array, max(counts)), rows)
+    padded = jax.tree.map(lambda array: _pad(array, max(counts)), rows)
     return jax.tree.map(
         lambda parts: np.concatenate([part[:count] for part, count in zip(parts, counts, strict=True)]),
-        process_allgather(filled),
+        process_allgather(padded),
     )
 
 
-def _filled_up(array: np.ndarray, count: int) -> np.ndarray:
-    """The rows of an array and then zeros, `count` rows in all."""
-    filled = np.zeros((count, *array.shape[1:]), array.dtype)
-    filled[: len(array)] = array
-    return filled
+def _pad(array: np.ndarray, count: int) -> np.ndarray:
+    """Pad an array with zeros to `count` rows."""
+    padded = np.zeros((count, *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded

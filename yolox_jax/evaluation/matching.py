@@ -1,4 +1,4 @@
-"""Which object each detection matches, exactly as pycocotools has it, and what else it overlaps."""
+"""Which object each detection matches, exactly as in pycocotools, and what else it overlaps."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ from jaxtyping import Bool, Float64, Int64
 from pycocotools import mask
 
 MOST_DETECTIONS = 100
-"""The best of each class in each image that COCO counts."""
+"""Detections that COCO counts per class and image, best first."""
 
 LARGEST_AREA_PX2 = 1e5**2
-"""COCO leaves unmatched detections of a larger area out."""
+"""COCO ignores unmatched detections with a larger area."""
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-"""Those that COCO's AP is the mean over."""
+"""Recalls that COCO's AP averages over."""
 
 
 class Boxes(NamedTuple):
-    """Annotations or results of many images, side by side."""
+    """Annotations or results of many images as arrays."""
 
     images: Int64[np.ndarray, " N"]
     categories: Int64[np.ndarray, " N"]
@@ -29,7 +29,7 @@ class Boxes(NamedTuple):
 
 
 def gather(entries: Sequence[dict[str, Any]]) -> Boxes:
-    """Put annotations or results in COCO layout into arrays."""
+    """Convert annotations or results in COCO layout to arrays."""
     return Boxes(
         images=np.array([entry["image_id"] for entry in entries], np.int64),
         categories=np.array([entry["category_id"] for entry in entries], np.int64),
@@ -43,8 +43,8 @@ def best_first(
 ) -> Int64[np.ndarray, " K"]:
     """Indices of the results that count: the `MOST_DETECTIONS` best of each class in each of the images.
 
-    They are in the order in which pycocotools goes along the curve of precision and recall: by descending score, then
-    by image id, then as given.
+    They are in the order in which pycocotools walks along the precision-recall curve: by descending score, then by
+    image id, then as given.
     """
     order = np.lexsort((found.images, -scores))
     order = order[np.isin(found.images[order], images)]
@@ -52,8 +52,8 @@ def best_first(
     image, category = found.images[order][grouped], found.categories[order][grouped]
     starts = np.ones(len(order), bool)
     starts[1:] = (image[1:] != image[:-1]) | (category[1:] != category[:-1])
-    place = np.arange(len(order))
-    rank = place - np.maximum.accumulate(np.where(starts, place, 0))
+    position = np.arange(len(order))
+    rank = position - np.maximum.accumulate(np.where(starts, position, 0))
     keep = np.zeros(len(order), bool)
     keep[grouped] = rank < MOST_DETECTIONS
     return order[keep]
@@ -61,12 +61,12 @@ def best_first(
 
 @dataclasses.dataclass(frozen=True)
 class Matches:
-    """For each result its match, and with which object, crowds aside, its IoU is largest; the last one of a tie."""
+    """For each result its match, and the object, crowds excluded, that it overlaps most (of a tie, the last one)."""
 
     counted: Bool[np.ndarray, " N"]
-    """Whether the result is a true or a false positive, rather than left out."""
+    """Whether the result is a true or a false positive; the others are ignored."""
     matched: Int64[np.ndarray, " N"]
-    """Index of the object that the result finds; -1 if none."""
+    """Index of the object that the result matches; -1 if none."""
     own_iou: Float64[np.ndarray, " N"]
     """Among objects of the class of the result; 0 if there is none."""
     own: Int64[np.ndarray, " N"]
@@ -84,15 +84,15 @@ def match_all(
 ) -> Matches:
     """Match results to objects as pycocotools does.
 
-    Each result in turn takes the object of its class that is still free and has the largest IoU with it, from
-    `threshold` on. One that gets none but overlaps a crowd of its class enough is left out.
+    Each result in turn takes the free object of its class that has the largest IoU with it, if that reaches
+    `threshold`. A result that gets none but overlaps a crowd of its class enough is ignored.
 
     Args:
         found: the results.
         objects: the annotations.
-        order: the results that count, from `best_first`; all others are left out.
+        order: indices of the results that count, from `best_first`; all others are ignored.
         images: ids of the images to match in, ascending.
-        threshold: least IoU of a match, below 1.
+        threshold: lowest IoU of a match, below 1.
     """
     area = found.xywh[:, 2] * found.xywh[:, 3]
     counted = np.zeros(len(area), bool)
@@ -110,7 +110,7 @@ def match_all(
 def _by_image(
     boxes: Boxes, order: Int64[np.ndarray, " K"], images: Int64[np.ndarray, " I"]
 ) -> Iterator[Int64[np.ndarray, " _"]]:
-    """The members of `order` that lie in each of the images, in this order."""
+    """The members of `order` in each of the images, in this order."""
     order = order[np.argsort(boxes.images[order], kind="stable")]
     starts, ends = (np.searchsorted(boxes.images[order], images, side=side).tolist() for side in ("left", "right"))
     return (order[start:end] for start, end in zip(starts, ends, strict=True))
@@ -124,7 +124,7 @@ def _match_image(
     columns: Int64[np.ndarray, " G"],
     threshold: float,
 ) -> None:
-    """Fill in the matches of one image: `rows` are its results, best first, `columns` its objects."""
+    """Fill in the matches of one image; `rows` are its results, best first, `columns` its objects."""
     crowd = objects.crowd[columns]
     iou = mask.iou(found.xywh[rows], objects.xywh[columns], crowd)
     same_class = found.categories[rows][:, None] == objects.categories[columns]
@@ -132,18 +132,18 @@ def _match_image(
     for overlaps, largest, index in ((own, matches.own_iou, matches.own), (other, matches.other_iou, matches.other)):
         best = _last_argmax(overlaps)
         largest[rows], index[rows] = overlaps[np.arange(len(rows)), best], columns[best]
-    column = take_in_turn(own, threshold)
+    column = match_greedily(own, threshold)
     matches.matched[rows] = np.where(column >= 0, columns[column], -1)
     on_crowd = ((iou >= threshold) & same_class & crowd).any(axis=1)
     matches.counted[rows] = (column >= 0) | (matches.counted[rows] & ~on_crowd)
 
 
-def take_in_turn(overlaps: Float64[np.ndarray, "D G"], threshold: float) -> Int64[np.ndarray, " D"]:
-    """The column that each row takes, of those that no row before has taken; -1 where it gets none.
+def match_greedily(overlaps: Float64[np.ndarray, "D G"], threshold: float) -> Int64[np.ndarray, " D"]:
+    """The column that each row matches, among those that no earlier row has taken; -1 if none.
 
     Args:
         overlaps: IoU of each result, best first, with each object.
-        threshold: least IoU, above 0. Of equal ones the last object is taken, as pycocotools does.
+        threshold: lowest IoU of a match, above 0. Ties go to the last object, as in pycocotools.
     """
     free = overlaps.copy()
     taken = np.full(len(overlaps), -1)
@@ -162,12 +162,12 @@ def _last_argmax(values: Float64[np.ndarray, "*D G"]) -> Any:
 def average_precision(
     classes: Int64[np.ndarray, " K"], correct: Bool[np.ndarray, " K"], num_objects: Int64[np.ndarray, " C"]
 ) -> float:
-    """AP at one IoU by 101-point interpolation, the mean over the classes that have objects; NaN if none has.
+    """AP at one IoU threshold by 101-point interpolation: the mean over classes with objects, NaN if there are none.
 
     Args:
-        classes: of each detection, best first: an index into `num_objects`.
-        correct: whether the detection is a true positive.
-        num_objects: of each class.
+        classes: class of each detection, best first, as an index into `num_objects`.
+        correct: whether each detection is a true positive.
+        num_objects: number of objects of each class.
     """
     by_class = np.argsort(classes, kind="stable")
     ends = np.searchsorted(classes[by_class], np.arange(len(num_objects)), side="right").tolist()

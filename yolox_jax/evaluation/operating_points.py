@@ -1,4 +1,4 @@
-"""Where to cut the scores: the threshold of each class that balances precision and recall."""
+"""Operating points: the score threshold of each class that balances precision and recall."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -13,10 +13,10 @@ from yolox_jax.evaluation.errors import Errors
 
 
 class OperatingPoint(NamedTuple):
-    """What keeping the detections from a score up gives, at an IoU of 0.5."""
+    """A score threshold, and the precision and recall it gives at an IoU of 0.5."""
 
     threshold: float
-    """Lowest score that is kept; NaN where nothing correct is found."""
+    """Lowest score that is kept; NaN if there is no correct detection."""
     precision: float
     recall: float
     f1: float
@@ -24,33 +24,33 @@ class OperatingPoint(NamedTuple):
 
 
 NOWHERE = OperatingPoint(float("nan"), 0.0, 0.0, 0.0)
-"""Where nothing correct is found, no threshold is better than another."""
+"""Without a correct detection, no threshold is better than another."""
 
 
 def best_operating_points(
     dataset: Dataset, results: Sequence[Result], errors: Errors, *, image_ids: Collection[int]
 ) -> tuple[OperatingPoint, dict[str, OperatingPoint]]:
-    """The thresholds of the largest F1.
+    """Find the score thresholds with the best F1.
 
     Args:
         dataset: holds the ground truth.
         results: the detections.
-        errors: what is wrong with each of them, from `sort_errors`.
-        image_ids: the images that count.
+        errors: the error type of each detection, from `sort_errors`.
+        image_ids: the images to count.
 
     Returns:
-        That of all detections, whatever their class, which is one threshold to use for all; and those of each class.
+        The operating point of all detections together, a single threshold for all classes; and that of each class.
     """
     scores = np.array([result["score"] for result in results], np.float64)
     categories = np.array([result["category_id"] for result in results], np.int64)
     wrong = np.array([kind is not None for kind in errors.kinds], bool)
     correct = ~wrong & (np.asarray(errors.object_of) >= 0)
-    counted = wrong | correct  # all but those left out, see `Errors.kinds`
-    wanted = set(image_ids)
+    counted = wrong | correct  # the others are ignored, see `Errors.kinds`
+    counted_images = set(image_ids)
     num_objects = Counter(
         annotation["category_id"]
         for annotation in dataset.ground_truth["annotations"]
-        if annotation["image_id"] in wanted and not annotation["iscrowd"]
+        if annotation["image_id"] in counted_images and not annotation["iscrowd"]
     )
     per_class = {}
     for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
@@ -63,12 +63,15 @@ def _best(scores: Float[np.ndarray, " N"], correct: Bool[np.ndarray, " N"], num_
     if not correct.any():
         return NOWHERE
     order = np.argsort(-scores, kind="stable")
-    found: Int[np.ndarray, " N"] = np.cumsum(correct[order])
+    true_positives: Int[np.ndarray, " N"] = np.cumsum(correct[order])
     kept = np.arange(1, len(scores) + 1)
-    f1 = 2 * found / (kept + num_objects)
+    f1 = 2 * true_positives / (kept + num_objects)
     # A threshold keeps all detections of one score or none.
     last_of_score = np.append(np.diff(scores[order]) < 0, True)
     best = int(np.argmax(np.where(last_of_score, f1, -1.0)))
     return OperatingPoint(
-        float(scores[order][best]), float(found[best] / kept[best]), float(found[best] / num_objects), float(f1[best])
+        float(scores[order][best]),
+        float(true_positives[best] / kept[best]),
+        float(true_positives[best] / num_objects),
+        float(f1[best]),
     )

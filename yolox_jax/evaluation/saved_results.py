@@ -1,4 +1,4 @@
-"""Detections that were saved as COCO results, by this program or another."""
+"""Reads detections saved as COCO results, by this program or another."""
 
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,23 @@ def read_results(path: Path) -> list[Result]:
     """Read a JSON list of detections: image_id, category_id, bbox (x, y, width, height in px), score.
 
     Raises:
-        DataError: the file cannot be read, or an entry is no such detection; the message names it.
+        DataError: the file cannot be read, or an entry is malformed; the message names it.
     """
     content = read_json(path)
     if not isinstance(content, list):
-        raise DataError(f"{path} holds no list of detections, as evaluate.py --detections writes it")
-    return [_result(entry, f"{path}: detection {place}") for place, entry in enumerate(content)]
+        raise DataError(f"{path} must contain a list of detections, as evaluate.py --detections writes it.")
+    return [_result(entry, f"{path}: detection {index}") for index, entry in enumerate(content)]
 
 
 def _result(entry: Any, where: str) -> Result:
     if not isinstance(entry, dict):
-        raise DataError(f"{where} is {entry!r}; it must be an object with {', '.join(KEYS)}")
+        raise DataError(f"{where} must be an object with {', '.join(KEYS)}; got {entry!r}.")
     image_id, category_id, box, score = (entry.get(key) for key in KEYS)
     for key, value in (("image_id", image_id), ("category_id", category_id)):
         if not isinstance(value, int) or isinstance(value, bool):
-            raise DataError(f"{where}: {key} is {value!r}; it must be a whole number")
+            raise DataError(f"{where}: {key} must be an integer; got {value!r}.")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise DataError(f"{where}: bbox is {box!r}; it must be [x, y, width, height] in px")
+        raise DataError(f"{where}: bbox must be [x, y, width, height] in px; got {box!r}.")
     if not is_number(score):
-        raise DataError(f"{where}: score is {score!r}; it must be a number")
+        raise DataError(f"{where}: score must be a number; got {score!r}.")
     return {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}

@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, UInt8
 from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.files import atomic_write
-from yolox_jax.inference.detect import Thresholds, View, detect, predictions, prepared
+from yolox_jax.inference.detect import Thresholds, detect, prepare_for_inference
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
+from yolox_jax.postprocess import decode
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM = "detect.bin"
@@ -80,7 +81,7 @@ def export_stablehlo(
 
 
 def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Array]]:
-    graphdef, state = prepared(model, settings.precision)
+    graphdef, state = prepare_for_inference(model, settings.precision)
     thresholds = Thresholds(
         settings.score_threshold,
         settings.iou_threshold,
@@ -89,7 +90,7 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
     )
 
     def function(images: UInt8[Array, "B H W 3"], ratios: Float[Array, " B"]) -> dict[str, Array]:
-        found = detect(
+        found, _ = detect(
             graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections, options=_OPTIONS
         )
         count = jnp.sum(found.valid, axis=1, dtype=jnp.int32)
@@ -99,11 +100,11 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
 
 
 def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Array]]:
-    graphdef, state = prepared(model, settings.precision)
+    graphdef, state = prepare_for_inference(model, settings.precision)
 
     def function(images: UInt8[Array, "B H W 3"]) -> dict[str, Array]:
-        view = View(settings.input_size)
-        return {"predictions": predictions(nnx.merge(graphdef, state), images.astype(jnp.float32), view, _OPTIONS)}
+        raw = nnx.merge(graphdef, state)(images.astype(jnp.float32), _OPTIONS)
+        return {"predictions": decode(raw, image_size=settings.input_size)}
 
     return function
 

@@ -1,18 +1,15 @@
-"""Detection as one function of weights and images: network, decoding, suppression. Compiled or exported as a whole."""
+"""Detection as one pure function of weights and images: network, decoding, non-maximum suppression."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import STRIDE
-from yolox_jax.models.compiler_options import backend_options
 from yolox_jax.models.fold import fold_batch_norm
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
@@ -21,34 +18,34 @@ from yolox_jax.structures import Detections
 
 
 class View(NamedTuple):
-    """A way in which the network sees an image."""
+    """A version of the image that the network runs on."""
 
     size: tuple[int, int]
     """Height and width in px, multiples of 32."""
     mirrored: bool = False
-    """Left and right exchanged."""
+    """Flipped left to right."""
 
 
 class Thresholds(NamedTuple):
-    """What becomes a detection; arrays or plain values, so that others compile nothing."""
+    """Settings of non-maximum suppression. They may be arrays: new values do not recompile."""
 
     score: Any
-    """Lowest score."""
+    """Lowest score of a detection."""
     iou: Any
-    """Largest IoU of two detections that may suppress each other."""
+    """Largest IoU of two detections that do not suppress each other."""
     class_agnostic: Any
     """Whether boxes of different classes suppress each other."""
     keep_classes: Any
-    """Bool [C]: an anchor whose best class is not among these is no candidate."""
+    """Bool [C]: anchors whose best class is False here are dropped."""
 
 
-def views_of(input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, flip: bool = False) -> list[View]:
-    """The views of test-time augmentation, the largest first.
+def test_time_views(input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, flip: bool = False) -> list[View]:
+    """The views of test-time augmentation, largest first, each scale as it is before it is mirrored.
 
     Args:
-        input_size: height and width in px of scale 1.
-        scales: factors of it; sides are rounded to multiples of 32.
-        flip: see each scale mirrored as well.
+        input_size: height and width in px at scale 1.
+        scales: factors of `input_size`; the sides are rounded to multiples of 32.
+        flip: also mirror each scale.
     """
     sizes = {tuple(max(STRIDE, round(scale * side / STRIDE) * STRIDE) for side in input_size) for scale in scales}
     ordered = sorted(sizes, reverse=True)
@@ -59,8 +56,8 @@ def views_of(input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, f
     ]
 
 
-def prepared(model: YOLOX, dtype: DTypeLike) -> tuple[nnx.GraphDef, nnx.State]:
-    """The network for inference: batch norm folded, computing in `dtype`, its weights stored so."""
+def prepare_for_inference(model: YOLOX, dtype: DTypeLike) -> tuple[nnx.GraphDef, nnx.State]:
+    """Fold batch norm into the convolutions, and store and compute everything in `dtype`."""
     graphdef, state = nnx.split(fold_batch_norm(model).with_dtype(dtype))
     return graphdef, jax.tree.map(lambda x: x.astype(dtype), state)
 
@@ -75,27 +72,30 @@ def detect(
     max_detections: int,
     views: Sequence[View] = (),
     options: ForwardOptions = ForwardOptions(),
-) -> Detections:
-    """Objects in letterboxed images.
+) -> tuple[Detections, Float[Array, "B A F"]]:
+    """Detect objects in letterboxed images.
 
     Args:
-        graphdef: from `prepared`.
-        state: from `prepared`.
+        graphdef: from `prepare_for_inference`.
+        state: from `prepare_for_inference`.
         images: BGR, letterboxed, sides multiples of 32 px.
         ratios: the factor by which letterboxing scaled each image.
-        thresholds: for the suppression.
+        thresholds: for non-maximum suppression.
         max_detections: K.
-        views: the network sees the images in each of these ways, and the suppression chooses among all that it
-            predicts. None: as they are.
-        options: how the network is computed.
+        views: run the network on each of these views, and apply non-maximum suppression to the predictions of all of
+            them together. By default the images as they are.
+        options: static options of the forward pass.
 
     Returns:
-        Detections in px of the images before letterboxing, not clipped to them (SPEC A5).
+        Detections in px of the images before letterboxing, not clipped to them (docs/yolox.md, 9.2), and the raw
+        output of the network for the first view.
     """
     model = nnx.merge(graphdef, state)
-    seen = images.astype(jnp.float32)
-    size = images.shape[1:3]
-    decoded = [predictions(model, seen, view, options) for view in views or [View((size[0], size[1]))]]
+    as_float = images.astype(jnp.float32)
+    height, width = images.shape[1:3]
+    views = views or [View((height, width))]
+    raw = [raw_output(model, as_float, view, options) for view in views]
+    decoded = [decode_view(output, view, (height, width)) for output, view in zip(raw, views, strict=True)]
     detections = postprocess(
         jnp.concatenate(decoded, axis=1) if len(decoded) > 1 else decoded[0],
         score_threshold=thresholds.score,
@@ -104,45 +104,28 @@ def detect(
         max_detections=max_detections,
         keep_classes=thresholds.keep_classes,
     )
-    return detections._replace(boxes=detections.boxes / ratios[:, None, None])
+    return detections._replace(boxes=detections.boxes / ratios[:, None, None]), raw[0]
 
 
-def predictions(
-    model: YOLOX, images: Float[Array, "B H W 3"], view: View, options: ForwardOptions = ForwardOptions()
+def raw_output(
+    model: YOLOX, images: Float[Array, "B H W 3"], view: View, options: ForwardOptions
 ) -> Float[Array, "B A F"]:
-    """Decoded predictions from one view, their boxes in px of `images`."""
+    """Run the network on one view of the images."""
     batch, height, width, _ = images.shape
     if view.size != (height, width):
         images = jax.image.resize(images, (batch, *view.size, 3), "linear")
     if view.mirrored:
         images = images[:, :, ::-1]
-    decoded = decode(model(images, options), image_size=view.size)
+    return model(images, options)
+
+
+def decode_view(raw: Float[Array, "B A F"], view: View, image_size: tuple[int, int]) -> Float[Array, "B A F"]:
+    """Decode the raw output for one view, with boxes in px of the images, whose height and width are `image_size`."""
+    decoded = decode(raw, image_size=view.size)
     if view.mirrored:
         decoded = decoded.at[..., 0].set(view.size[1] - decoded[..., 0])
-    if view.size != (height, width):
+    if view.size != image_size:
+        height, width = image_size
         scale = jnp.array([width / view.size[1], height / view.size[0]] * 2)
         decoded = decoded.at[..., :4].multiply(scale)
     return decoded
-
-
-@functools.cache
-def compiled(graphdef: nnx.GraphDef, mesh: Mesh, views: tuple[View, ...]) -> Callable[..., Detections]:
-    """The same function for all detectors of one network on the same devices, which share what it has compiled.
-
-    A static argument would do that too, but jax would hash the network at each call, which takes milliseconds.
-    """
-    on_device = functools.partial(detect, graphdef, views=views)
-    if mesh.size == 1:  # the split would cost half a millisecond a call
-        return jax.jit(on_device, static_argnames="max_detections", compiler_options=backend_options())
-
-    def detect_in_shares(*arrays: Any, max_detections: int) -> Detections:
-        whole, split = PartitionSpec(), PartitionSpec(*mesh.axis_names)
-        return jax.shard_map(
-            functools.partial(on_device, max_detections=max_detections),
-            mesh=mesh,
-            in_specs=(whole, split, split, whole),
-            out_specs=split,
-            check_vma=False,  # it refuses loops that start from constants, as those of the suppression do
-        )(*arrays)
-
-    return jax.jit(detect_in_shares, static_argnames="max_detections", compiler_options=backend_options())

@@ -6,41 +6,37 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import overload
 
 import jax
 import numpy as np
 import PIL.Image
-from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_precision, check_scales, check_thresholds
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
-from yolox_jax.inference.detect import Thresholds, compiled, prepared, views_of
+from yolox_jax.inference.detect import Thresholds, test_time_views
 from yolox_jax.inference.image_detections import ImageDetections, no_detections, unpack_detections
 from yolox_jax.inference.input.frames import Frame, Frames, holds_several, is_endless, open_frames
 from yolox_jax.inference.input.images import Image, to_bgr_array
+from yolox_jax.inference.network import InferenceNetwork
 from yolox_jax.inference.options import class_indices, resolve_class_names, resolve_input_size, resolve_network
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
 
 logger = logging.getLogger(__name__)
 
-Arrays = TypeVar("Arrays")
-"""Any pytree of arrays."""
-
 
 class Detector:
-    """Finds objects in images of any size.
+    """Detects objects in images of any size.
 
     >>> detector = Detector("yolox_nano")  # doctest: +SKIP
     >>> print(detector("street.jpg"))  # doctest: +SKIP
 
-    The network with its decoding and non-maximum suppression is one jitted call, compiled once for each batch shape.
-    With several devices each detects in its share of the batch. May be called from several threads.
+    The network, decoding and non-maximum suppression are one jitted call, compiled once per batch shape. With several
+    devices, each processes its share of the batch. A detector may be called from several threads.
     """
 
     def __init__(
@@ -62,30 +58,30 @@ class Detector:
         batch_size: int = 8,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
-        """Take the network from a file of weights or from a live model.
+        """Load the network from a weights file or take it from a live model.
 
         Args:
-            variant: one of the seven variants; by default the one that the weights show.
-            weights: .pth, .safetensors, .npz, a run directory or the name of published weights; by default those of
-                `variant`. Published weights are fetched at their first use (see `yolox_jax.weights.published`).
-            model: in place of `weights`; the detector keeps a copy with batch norm folded (see `update`).
-            class_names: one a class; by default those stored with the weights, else COCO's for 80 classes.
+            variant: one of the seven variants; by default inferred from the weights.
+            weights: a .pth, .safetensors or .npz file, a run directory, or the name of published weights; by default
+                those of `variant`. Published weights are downloaded on first use (see `yolox_jax.weights.published`).
+            model: a live model in place of `weights`. The detector keeps a copy with batch norm folded (see `update`).
+            class_names: one per class; by default those stored with the weights, else COCO's for 80 classes.
             input_size: height and width of the network input in px, multiples of 32; by default the one stored with
-                the weights, else the published one of the variant.
-            score_threshold: detections below this are dropped.
-            iou_threshold: of two boxes that overlap more than this, the better is kept.
+                the weights, else the variant's published one.
+            score_threshold: detections with a lower score are dropped.
+            iou_threshold: of two boxes that overlap more than this, non-maximum suppression keeps the better.
             class_agnostic: let boxes of different classes suppress each other.
-            keep_classes: names or indices of the classes to look for; by default all.
-            max_detections: most detections an image.
-            precision: what the network computes in: float32, bfloat16 or float16. Boxes and scores are float32.
-            flip: test-time augmentation: see each image mirrored as well. Costs twice the time.
-            scales: test-time augmentation: see each image at these factors of the input size.
-            batch_size: images a call of the network when given several.
-            devices: split each batch over these devices, which belong to this process; by default the first one.
+            keep_classes: names or indices of the classes to detect; by default all.
+            max_detections: maximum number of detections per image.
+            precision: type the network computes in: float32, bfloat16 or float16. Boxes and scores are float32.
+            flip: test-time augmentation: also run on each image mirrored. Takes twice the time.
+            scales: test-time augmentation: run on each image at these factors of the input size.
+            batch_size: images per call of the network when a list is given.
+            devices: split each batch over these devices of this process; by default the first one.
 
         Raises:
-            ConfigError: if the variant contradicts the weights, the names do not fit their number of classes, or a
-                size, class or threshold cannot work.
+            ConfigError: the variant contradicts the weights, the number of class names differs from the number of
+                classes, or a size, class or threshold is out of range.
         """
         check_thresholds(score_threshold, iou_threshold)
         check_counts(batch_size, max_detections)
@@ -101,53 +97,41 @@ class Detector:
         self.max_detections = max_detections
         self.precision = precision
         self.batch_size = batch_size
-        views = views_of(self.input_size, scales, flip=flip)
+        views = test_time_views(self.input_size, scales, flip=flip)
         self.image_size = views[0].size
         """Height and width in px that images are letterboxed to: those of the largest scale."""
-        self._mesh = Mesh(np.asarray(jax.local_devices()[:1] if devices is None else devices), ("data",))
         keep = np.zeros(model.num_classes, bool)
         keep[class_indices(keep_classes, self.class_names)] = True
-        self._keep_classes = jax.device_put(keep, self._whole)
-        self._graphdef, self._state = self._placed(model)
-        self._detect = compiled(self._graphdef, self._mesh, tuple(views) if len(views) > 1 else ())
+        self.network = InferenceNetwork(
+            model,
+            views if len(views) > 1 else (),
+            precision,
+            jax.local_devices()[:1] if devices is None else devices,
+        )
+        """The prepared network on its devices."""
+        self._keep_classes = self.network.replicate(keep)
 
     def update(self, model: YOLOX) -> None:
-        """Take over the present weights of a model of the same kind, such as one in training; compiles nothing.
+        """Copy the current weights of a model of the same architecture, for example one in training.
 
-        The weights may lie on any devices, also replicated over those of several processes.
+        Nothing is recompiled. The weights may be on any devices, or replicated over those of several processes.
+
+        Raises:
+            ValueError: the variant or the number of classes differs.
         """
-        graphdef, state = self._placed(model)
-        if graphdef != self._graphdef:
-            raise ValueError(
-                f"the detector holds a {self.variant} with {len(self.class_names)} classes; it cannot take the weights "
-                f"of a {model.variant} with {model.num_classes}"
-            )
-        self._state = state
-
-    def fitting_batch_size(self, batch_size: int) -> int:
-        """The next batch size, from `batch_size` up, that can be split evenly over the devices."""
-        return -(-batch_size // self._mesh.size) * self._mesh.size
-
-    @property
-    def network(self) -> tuple[nnx.GraphDef, nnx.State]:
-        """The network as it is used: batch norm folded, in its precision, whole on each device."""
-        return self._graphdef, self._state
-
-    def placed(self, batch: Arrays) -> Arrays:
-        """Arrays with one row an image, split over the devices where there are several."""
-        if self._mesh.size == 1:
-            return batch
-        split = NamedSharding(self._mesh, PartitionSpec(*self._mesh.axis_names))
-        return jax.device_put(batch, split)
+        self.network.update(model)
 
     def warm_up(self, *batch_sizes: int) -> float:
-        """Compile for some batch sizes, by default those of one image and of a list, and run each once.
+        """Compile for the given batch sizes and run each once; without it, the first call of each shape compiles.
+
+        Args:
+            batch_sizes: by default 1, for single images, and `batch_size`, for lists.
 
         Returns:
-            The seconds that it took. Without it, the first call of each shape compiles.
+            The seconds it took.
         """
         start = time.perf_counter()
-        for batch_size in {self.fitting_batch_size(size) for size in batch_sizes or (1, self.batch_size)}:
+        for batch_size in {self.network.fitting_batch_size(size) for size in batch_sizes or (1, self.batch_size)}:
             images = np.zeros((batch_size, *self.image_size, 3), np.uint8)
             jax.block_until_ready(self.detect_batch(images, np.ones(batch_size, np.float32)))
         return time.perf_counter() - start
@@ -161,39 +145,37 @@ class Detector:
         iou_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> Detections:
-        """Detect objects in letterboxed images; returns before the device is done.
+        """Detect objects in a batch of letterboxed images; returns before the device has finished.
 
         Args:
-            images: BGR, letterboxed to one size, multiples of 32; as many as a `fitting_batch_size`.
+            images: BGR, letterboxed to one size, sides multiples of 32 px; the devices must divide their number.
             ratios: the factor by which letterboxing scaled each image.
-            score_threshold: in place of the detector's, as are the next two.
+            score_threshold: overrides the detector's, as do the next two.
             iou_threshold: as above.
             max_detections: as above.
 
         Returns:
-            Detections with boxes in px of the original images, not clipped to them (SPEC A5), split over the devices.
+            Detections with boxes in px of the original images, not clipped to them (docs/yolox.md, 9.2), sharded over
+            the devices.
 
         Raises:
-            ValueError: if the devices do not divide the batch.
+            ValueError: the devices do not divide the batch.
         """
-        if len(images) % self._mesh.size:
-            raise ValueError(
-                f"{len(images)} images cannot be split evenly over {self._mesh.size} devices: fill the batch up to "
-                f"{self.fitting_batch_size(len(images))}"
-            )
-        images, ratios = self.placed((images, ratios))
-        thresholds = Thresholds(
+        detections, _ = self.network.detect(
+            images,
+            ratios,
+            self.thresholds(score_threshold, iou_threshold),
+            max_detections=self.max_detections if max_detections is None else max_detections,
+        )
+        return detections
+
+    def thresholds(self, score_threshold: float | None = None, iou_threshold: float | None = None) -> Thresholds:
+        """The detector's settings of non-maximum suppression, with other thresholds where given."""
+        return Thresholds(
             self.score_threshold if score_threshold is None else score_threshold,
             self.iou_threshold if iou_threshold is None else iou_threshold,
             self.class_agnostic,
             self._keep_classes,
-        )
-        return self._detect(
-            self._state,
-            images,
-            ratios,
-            thresholds,
-            max_detections=self.max_detections if max_detections is None else max_detections,
         )
 
     @overload
@@ -205,36 +187,37 @@ class Detector:
 
         Args:
             images: a uint8 [H, W, 3] array in BGR order, a PIL image, the path of an image file, or a list of these; or
-                a folder, a pattern such as `photos/*.jpg`, or a video, which `stream` reads without keeping it all.
+                a folder, a pattern such as `photos/*.jpg`, or a video. `stream` reads the latter without keeping all
+                detections in memory.
 
         Returns:
-            The detections of the image; or a list with those of each image or frame. An image of several that cannot be
-            read has none, and its `error` says why.
+            The detections of the image, or a list with those of each image or frame. In a list, an image that cannot
+            be read has no detections, and its `error` says why.
 
         Raises:
-            ValueError: if an array is no such image.
-            yolox_jax.data.image.BrokenImage: if a single file cannot be read.
-            ConfigError: if a folder holds no images, a pattern matches none, a video cannot be opened, or what was
-                given has no end, as a camera.
+            ValueError: an array is not a uint8 BGR image.
+            yolox_jax.data.image.BrokenImage: a single file cannot be read.
+            ConfigError: a folder holds no images, a pattern matches none, a video cannot be opened, or the source is
+                endless, such as a camera.
         """
         if isinstance(images, int) or (isinstance(images, str | Path) and is_endless(images)):
-            raise ConfigError(f"{images} has no end: go through detector.stream({images!r}) instead")
+            raise ConfigError(f"{images} is an endless source; iterate over detector.stream({images!r}) instead.")
         if isinstance(images, str | Path) and holds_several(images):
             return [detections for _, detections in self.stream(images)]
         if isinstance(images, np.ndarray | PIL.Image.Image | str | Path):
             return self._detect_padded([to_bgr_array(images)], 1)[0]
-        found: list[ImageDetections] = []
+        detections: list[ImageDetections] = []
         for start in range(0, len(images), self.batch_size):
-            found += self._detect_readable(images[start : start + self.batch_size])
-        return found
+            detections += self._detect_readable(images[start : start + self.batch_size])
+        return detections
 
     def stream(self, source: str | Path | int | Frames) -> Iterator[tuple[Frame, ImageDetections]]:
-        """Detect objects in images as they come, while the next ones are read.
+        """Detect objects frame by frame, while the next frames are read.
 
         Args:
-            source: whatever `yolox_jax.inference.input.frames.open_frames` opens, also opened already: a folder, a
-                pattern, a video, the number of a camera, the address of a stream. Of the last two only the newest frame
-                is looked at each time.
+            source: a folder, a pattern, a video, the number of a camera, the address of a stream, or `Frames` that
+                `yolox_jax.inference.input.frames.open_frames` returned. From cameras and streams, only the newest frame
+                is processed each time.
 
         Yields:
             Each frame with its detections, in order. Those of an image that cannot be read have an `error`.
@@ -245,32 +228,35 @@ class Detector:
         opened = source if isinstance(source, Frames) else open_frames(source)
         batch_size = 1 if opened.is_live else self.batch_size
         with contextlib.closing(opened):
-            waiting: tuple[list[Frame], Detections | None] | None = None
+            pending: tuple[list[Frame], Detections | None] | None = None
             while batch := list(itertools.islice(opened.frames, batch_size)):
                 images = [frame.image for frame in batch if frame.image is not None]
-                started = batch, self._dispatch(images, batch_size) if images else None
+                dispatched = batch, self._dispatch(images, batch_size) if images else None
                 if opened.is_live:
-                    yield from self._of_frames(*started)
+                    yield from self._frame_detections(*dispatched)
                     continue
-                # One batch late, so that the device works while this one is read and that one is used.
-                if waiting is not None:
-                    yield from self._of_frames(*waiting)
-                waiting = started
-            if waiting is not None:
-                yield from self._of_frames(*waiting)
+                # One batch late, so that the device works while the caller uses the batch before and reads the next.
+                if pending is not None:
+                    yield from self._frame_detections(*pending)
+                pending = dispatched
+            if pending is not None:
+                yield from self._frame_detections(*pending)
 
-    def _of_frames(self, frames: list[Frame], found: Detections | None) -> Iterator[tuple[Frame, ImageDetections]]:
+    def _frame_detections(
+        self, frames: list[Frame], detections: Detections | None
+    ) -> Iterator[tuple[Frame, ImageDetections]]:
+        """Pair frames with their detections; `detections` is None if no frame could be read."""
         images = [frame.image for frame in frames if frame.image is not None]
-        detections = iter(unpack_detections(images, found, self.class_names) if found is not None else [])
+        of_readable = iter(unpack_detections(images, detections, self.class_names) if detections is not None else [])
         for frame in frames:
             if frame.image is None:
-                logger.warning("left out: %s %s", frame.path, frame.error)
+                logger.warning("skipped: %s %s", frame.path, frame.error)
                 yield frame, no_detections(f"{frame.path} {frame.error}")
             else:
-                yield frame, next(detections)
+                yield frame, next(of_readable)
 
     def _detect_readable(self, images: Sequence[Image]) -> list[ImageDetections]:
-        """As `_detect_padded`; images that cannot be read are logged, and have no detections."""
+        """As `_detect_padded`, but images that cannot be read are logged and get no detections."""
         read: list[np.ndarray | BrokenImage] = []
         for image in images:
             try:
@@ -278,35 +264,19 @@ class Detector:
             except BrokenImage as error:
                 logger.warning("%s %s", error.path, error.why)
                 read.append(error)
-        found = iter(self._detect_padded([image for image in read if isinstance(image, np.ndarray)], self.batch_size))
-        return [no_detections(f"{x.path} {x.why}") if isinstance(x, BrokenImage) else next(found) for x in read]
+        readable = [image for image in read if isinstance(image, np.ndarray)]
+        detections = iter(self._detect_padded(readable, self.batch_size))
+        return [no_detections(f"{x.path} {x.why}") if isinstance(x, BrokenImage) else next(detections) for x in read]
 
     def _detect_padded(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> list[ImageDetections]:
-        """Run a batch filled up with empty images, so that its shape is always the same."""
+        """Detect in a batch padded with empty images, so that its shape is always the same."""
         return unpack_detections(images, self._dispatch(images, batch_size), self.class_names)
 
     def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
-        """Start detecting in a batch filled up with empty images."""
-        batch_size = self.fitting_batch_size(batch_size)
+        """Start detecting in a batch padded with empty images."""
+        batch_size = self.network.fitting_batch_size(batch_size)
         batch = np.zeros((batch_size, *self.image_size, 3), np.uint8)
         ratios = np.ones(batch_size, np.float32)
-        for place, image in enumerate(images):
-            batch[place], ratios[place] = letterbox(image, self.image_size)
+        for index, image in enumerate(images):
+            batch[index], ratios[index] = letterbox(image, self.image_size)
         return self.detect_batch(batch, ratios)
-
-    @property
-    def _whole(self) -> NamedSharding:
-        """On each device, all of it."""
-        return NamedSharding(self._mesh, PartitionSpec())
-
-    def _placed(self, model: YOLOX) -> tuple[nnx.GraphDef, nnx.State]:
-        """The network for inference, its weights whole on each device."""
-        graphdef, state = nnx.split(model)
-        model = nnx.merge(graphdef, jax.tree.map(_on_this_process, state))
-        graphdef, state = prepared(model, self.precision)
-        return graphdef, jax.device_put(state, self._whole)
-
-
-def _on_this_process(array: Array) -> Array:
-    """The copy that this process holds of a weight which is replicated over the devices of all processes."""
-    return array if array.is_fully_addressable else array.addressable_data(0)

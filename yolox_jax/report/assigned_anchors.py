@@ -1,4 +1,4 @@
-"""Label assignment as plain data: which anchors each object of some images gets, and at what cost."""
+"""Label assignment as plain data: the anchors assigned to each object, and their costs."""
 
 import functools
 import math
@@ -24,32 +24,32 @@ class AssignedAnchor(NamedTuple):
     """An anchor that is trained to predict an object."""
 
     place: int
-    """Its place among all anchors."""
+    """Index among all anchors of the image."""
     stride: int
-    """Of its level: 8, 16 or 32 px."""
+    """Stride of its level: 8, 16 or 32 px."""
     row: int
-    """Of its cell in the grid of its level."""
+    """Row of its cell in the grid of its level."""
     column: int
     x: float
     """Centre of its cell in px of the network input."""
     y: float
     iou: float
-    """Of the box that it predicts with the object."""
+    """IoU of its predicted box with the object."""
     cost: float
 
 
 class AssignedObject(NamedTuple):
-    """An object and the anchors it gets."""
+    """An object and the anchors assigned to it."""
 
     class_index: int
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in px of the network input."""
-    wanted: int
-    """Anchors that it would take: about the sum of its best IoUs."""
+    dynamic_k: int
+    """Number of anchors it takes if there are as many candidates: about the sum of its best IoUs."""
     candidates: int
-    """Anchors that it could take: those near any object of the image, the same for all of them."""
+    """Number of candidate anchors: those near any object of the image, the same for all its objects."""
     anchors: tuple[AssignedAnchor, ...]
-    """Cheapest first; none where its candidates are cheaper for other objects, or where it has no candidates."""
+    """Lowest cost first; empty if all its candidates cost less for other objects, or it has none."""
 
 
 def assigned_anchors(
@@ -58,14 +58,14 @@ def assigned_anchors(
     """Assign the anchors of a batch of images.
 
     Args:
-        model: in evaluation mode, so that what an image gets does not depend on the others of its batch; training
-            assigns by the predictions under the statistics of the batch, which differ a little.
+        model: in evaluation mode, so that the assignment of an image does not depend on the rest of the batch. Training
+            assigns with predictions that use the statistics of the batch, which differ slightly.
         images: BGR.
-        targets: their objects, in px of these images.
+        targets: objects in px of the images.
         config: settings of SimOTA.
 
     Returns:
-        For each image its valid objects, in the order of their slots.
+        The valid objects of each image, in the order of their slots.
     """
     graphdef, state = nnx.split(model)
     assignment, costs, num_taken = jax.device_get(_compiled(graphdef, config)(state, jnp.asarray(images), targets))
@@ -89,7 +89,7 @@ def assigned_anchors(
                 AssignedObject(
                     class_index=int(targets.classes[image, slot]),
                     box=(x - width / 2, y - height / 2, x + width / 2, y + height / 2),
-                    wanted=int(num_taken[image, slot]),
+                    dynamic_k=int(num_taken[image, slot]),
                     candidates=int(costs.eligible[image, slot].sum()),
                     anchors=tuple(anchors),
                 )
@@ -99,9 +99,9 @@ def assigned_anchors(
 
 
 def summary_of(objects: Sequence[AssignedObject]) -> dict[str, float]:
-    """Numbers of objects, of those without anchors and of anchors of each level; mean IoU and cost of anchors.
+    """Count objects, objects without anchors and anchors per level; average the IoU and cost of the anchors.
 
-    The means are NaN where there are no anchors.
+    The averages are NaN if there are no anchors.
     """
     anchors = [anchor for thing in objects for anchor in thing.anchors]
     per_level = {f"stride_{stride}": sum(anchor.stride == stride for anchor in anchors) for stride in STRIDES}
@@ -117,15 +117,15 @@ def summary_of(objects: Sequence[AssignedObject]) -> dict[str, float]:
 
 
 def change_of(before: Sequence[AssignedObject], after: Sequence[AssignedObject]) -> dict[str, int]:
-    """What other weights make of the assignment of the same objects.
+    """Compare the assignment of the same objects under two sets of weights.
 
     Args:
         before: objects of one or several images.
-        after: the same ones, in the same order, under the other weights.
+        after: the same objects in the same order, under the second weights.
 
     Returns:
-        Matches of an anchor with an object that are kept, gained and lost; objects with other anchors than before,
-        those that no longer get any, and those that did not get any before.
+        Numbers of matches (an anchor and its object) kept, gained and lost; of objects whose anchors changed, that lost
+        all their anchors, and that had none before.
     """
     pairs = [
         ({anchor.place for anchor in old.anchors}, {anchor.place for anchor in new.anchors})

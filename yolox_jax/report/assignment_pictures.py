@@ -1,4 +1,4 @@
-"""Draws label assignment: dots where the anchors are, in the colour of the object that gets them."""
+"""Draws label assignment: a dot for each anchor, in the colour of its object."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,19 +12,19 @@ from yolox_jax.inference.draw import FONT, class_colour, draw_boxes
 from yolox_jax.report.assigned_anchors import AssignedObject
 
 SIDE_PX = 960
-"""Longer side of a panel: dots of neighbouring cells of the finest level stay apart."""
+"""Longer side of a panel: large enough to keep dots of neighbouring cells of the finest level apart."""
 
 MAGNIFICATION = 0.55
-"""Of letters and lines: small, because it is the dots that matter."""
+"""Scale of text and lines: small, because the dots matter most."""
 
 DIMMED = 0.6
-"""What is left of the brightness of the image, so that dots stand out."""
+"""Brightness of the image relative to the original, so that dots stand out."""
 
 DARKEST = 0.35
-"""Brightness of the costliest anchor of an object, of the cheapest's."""
+"""Brightness of the anchor with the highest cost, relative to the one with the lowest."""
 
 LEAST_LUMINANCE = 110
-"""Of the colours of objects, of 255: darker ones, with shades of their own, would be lost in a dimmed image."""
+"""Lowest luminance, of 255, of an object's colour: darker shades would be invisible on a dimmed image."""
 
 LEGEND_COLOUR = (200, 230, 120)
 RED, WHITE, BLACK, GREY = (40, 40, 235), (255, 255, 255), (0, 0, 0), (48, 48, 48)
@@ -44,17 +44,17 @@ class Dot(NamedTuple):
     stride: int
     object_index: int
     brightness: float
-    """1 for the cheapest anchor of an object."""
+    """1 for the object's anchor with the lowest cost."""
     change: str
-    """`kept`, or against an assignment it is compared with, `gained` or `lost`."""
+    """`kept`; compared with another assignment, also `gained` or `lost`."""
 
 
 def dots_of(objects: Sequence[AssignedObject], before: Sequence[AssignedObject] | None = None) -> list[Dot]:
     """The marks of an image.
 
     Args:
-        objects: what each object gets.
-        before: what the same objects got by other weights, to compare with.
+        objects: the assignment to draw.
+        before: the assignment of the same objects under other weights, to compare with.
     """
     dots = []
     for number, thing in enumerate(objects):
@@ -76,18 +76,18 @@ def draw_assignment(
     class_names: Sequence[str],
     caption: str,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw the objects of an image and the anchors they get.
+    """Draw the objects of an image and their anchors.
 
-    The size of a dot tells its level, its shade how cheap it is for the object, and a line leads to the middle of the
-    object. A ring is white where the anchor was gained, a cross stands where one was lost. An object that gets no
-    anchor has a dashed box in red and white.
+    The size of a dot shows its level, its brightness how low its cost is, and a line connects it to the centre of the
+    object. A white ring marks an anchor that was gained, a cross one that was lost. An object without anchors has a
+    dashed box in red and white.
 
     Args:
         image: BGR, as the network gets it.
-        objects: what each object gets.
+        objects: the assignment of the image.
         dots: from `dots_of`.
-        class_names: all of them.
-        caption: what to write above.
+        class_names: names of all classes.
+        caption: text above the image.
     """
     scale = scale_of(image)
     canvas = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
@@ -97,7 +97,7 @@ def draw_assignment(
     labels = [f"{class_names[thing.class_index]} {len(thing.anchors) or 'none'}" for thing in objects]
     for dot in dots:
         _draw_link(canvas, dot, boxes[dot.object_index], _object_colour(dot.object_index), scale)
-    # Those without anchors first: their labels get the best places.
+    # Objects without anchors first: their labels get the best positions.
     order = sorted(range(len(objects)), key=lambda number: bool(objects[number].anchors))
     ordered = [labels[number] for number in order], [colours[number] for number in order]
     canvas = draw_boxes(canvas, boxes[order], *ordered, magnification=MAGNIFICATION, avoid=_dot_boxes(dots, scale))
@@ -110,17 +110,17 @@ def draw_assignment(
 
 
 def scale_of(image: UInt8[np.ndarray, "H W 3"]) -> float:
-    """How much larger an image is drawn."""
+    """The factor by which an image is enlarged."""
     return SIDE_PX / max(image.shape[:2])
 
 
 def draw_legend(width: int, scale: float, *, compared: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """What the marks mean, in as many rows as it takes.
+    """Draw a legend of the marks, in as many rows as it takes.
 
     Args:
-        width: of the strip in px.
-        scale: of the pictures it is for, from `scale_of`.
-        compared: explain the marks of changes as well.
+        width: width of the legend in px.
+        scale: scale of the picture, from `scale_of`.
+        compared: also explain the marks for changes.
     """
     rows, x, middle = [np.full((LEGEND_ROW_PX, width, 3), GREY, np.uint8)], LEGEND_GAP_PX, LEGEND_ROW_PX // 2
     for marks, text in _legend_entries(compared):
@@ -132,8 +132,8 @@ def draw_legend(width: int, scale: float, *, compared: bool) -> UInt8[np.ndarray
         if not marks:
             _draw_dashes(rows[-1], np.array([x, middle - 11, x + NO_ANCHOR_PX - 6, middle + 11], np.float64))
         for mark, left in zip(marks, np.cumsum([x, *steps]).tolist(), strict=False):
-            place = mark._replace(x=(left + steps[0] / 2) / scale, y=middle / scale)
-            _draw_dot(rows[-1], place, LEGEND_COLOUR, scale)
+            moved = mark._replace(x=(left + steps[0] / 2) / scale, y=middle / scale)
+            _draw_dot(rows[-1], moved, LEGEND_COLOUR, scale)
         origin = x + sum(steps) + LEGEND_GAP_PX // 2, middle + 6
         cv2.putText(rows[-1], text, origin, FONT, TEXT_SCALE, WHITE, 1, cv2.LINE_AA)
         x = origin[0] + text_width + 2 * LEGEND_GAP_PX
@@ -141,17 +141,17 @@ def draw_legend(width: int, scale: float, *, compared: bool) -> UInt8[np.ndarray
 
 
 def _legend_entries(compared: bool) -> list[tuple[list[Dot], str]]:
-    """Marks and what they mean; no marks where it is a dashed box."""
+    """Marks and their meaning; an entry without marks is for the dashed box."""
 
     def mark(stride: int, brightness: float = 1.0, change: str = "kept") -> Dot:
         return Dot(0.0, 0.0, stride, 0, brightness, change)
 
     shades = [mark(STRIDES[0], 1 - (1 - DARKEST) * step / 3) for step in range(4)]
     entries = [([mark(stride)], f"stride {stride}") for stride in STRIDES]
-    entries += [(shades, "cheap to costly"), ([], "gets no anchor")]
+    entries += [(shades, "low to high cost"), ([], "no anchors")]
     if compared:
         entries += [([mark(STRIDES[1], change="gained")], "gained")]
-        entries += [([mark(STRIDES[1], change="lost")], "lost against the first")]
+        entries += [([mark(STRIDES[1], change="lost")], "lost")]
     return entries
 
 
@@ -165,7 +165,7 @@ def _object_colour(number: int) -> tuple[int, int, int]:
 
 
 def _radius(stride: int, scale: float) -> int:
-    """A fifth of the cell, so that neighbours stay apart; not so large, nor so small, that nothing else can be seen."""
+    """A fifth of the cell, so that neighbours stay apart, within limits that keep dots visible and uncovered."""
     return round(max(3.0, min(0.2 * stride * scale, 6 + stride / 2)))
 
 
@@ -197,7 +197,7 @@ def _draw_dot(canvas: UInt8[np.ndarray, "h w 3"], dot: Dot, colour: tuple[int, i
     shade = tuple(round(part * dot.brightness) for part in colour)
     cv2.circle(canvas, centre, radius + 1, BLACK, cv2.FILLED, cv2.LINE_AA)
     cv2.circle(canvas, centre, radius, shade, cv2.FILLED, cv2.LINE_AA)
-    # Whatever the shade, the rim tells whose it is.
+    # The rim shows the object whatever the shade.
     cv2.circle(canvas, centre, radius, colour, 1, cv2.LINE_AA)
     if dot.change == "gained":
         cv2.circle(canvas, centre, radius + 2, WHITE, 2, cv2.LINE_AA)

@@ -116,7 +116,7 @@ def _images_as_json(
 
     def entry(thing: AssignedObject) -> dict[str, Any]:
         anchors = [anchor._asdict() for anchor in thing.anchors]
-        return {"wanted": thing.wanted, "candidates": thing.candidates, "anchors": anchors}
+        return {"dynamic_k": thing.dynamic_k, "candidates": thing.candidates, "anchors": anchors}
 
     return [
         {

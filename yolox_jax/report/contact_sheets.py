@@ -1,4 +1,4 @@
-"""Sheets of small images that show the faults of a data set."""
+"""Draws contact sheets: small images that show the problems of a dataset."""
 
 import math
 import textwrap
@@ -17,10 +17,10 @@ CELL_PX, GAP_PX, LINE_PX, CAPTION_LINES = 320, 8, 16, 3
 COLUMNS, MOST_CELLS = 4, 12
 LETTERS_A_LINE = 50
 AROUND = 5.0
-"""Side of the part of an image that shows a small box, in longer sides of the box; at least `LEAST_PART_PX`."""
+"""Side of the crop around a small box, relative to the longer side of the box; at least `LEAST_PART_PX`."""
 LEAST_PART_PX = 96
 FARTHEST = 3
-"""Images' sides from an image up to which a box outside it is shown."""
+"""How far outside an image boxes are shown, relative to the sides of the image."""
 BACKGROUND = (70, 70, 70)
 
 Picture = UInt8[np.ndarray, "H W 3"]
@@ -29,9 +29,10 @@ View = UInt8[np.ndarray, "320 320 3"]
 
 
 def draw_contact_sheet(finding: Finding) -> Picture | None:
-    """The first cases of a finding side by side, BGR: the boxes concerned in yellow, else all boxes of the image.
+    """Draw the first cases of a finding side by side: the boxes concerned in yellow, or else all boxes of the image.
 
-    What lies beyond an image is grey. None where no image can show it.
+    Returns:
+        BGR, grey outside the images; None if no image can be read.
     """
     cells: list[Picture] = []
     for number, case in enumerate(finding.cases, start=1):
@@ -73,10 +74,10 @@ def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
 
 
 def _part(boxes_xyxy: Sequence[Box], height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the part of the plane to be shown, in px of the image; it may reach beyond it."""
+    """Left, top, right and bottom of the crop, in px of the image; it may extend beyond the image."""
     if not boxes_xyxy:
         return 0, 0, width, height
-    # Boxes may lie anywhere; what is farther away than a few images does not help to see where.
+    # Boxes may be anywhere; clip those that are so far away that the image would become a dot.
     limits = np.array([width, height, width, height])
     boxes = np.clip(np.array(boxes_xyxy), -FARTHEST * limits, (FARTHEST + 1) * limits)
     x1, y1 = boxes[:, :2].min(axis=0).tolist()
@@ -104,7 +105,7 @@ def _paste(cell: View, image: Picture, part: tuple[int, int, int, int], ratio: f
 
 def _rectangle(cell: View, corners: Float[np.ndarray, "4"], colour: tuple[int, int, int], thickness: int) -> None:
     x1, y1, x2, y2 = np.clip(corners, -CELL_PX, 2 * CELL_PX).round().astype(int).tolist()
-    # One px in, so that a box that reaches the end of the cell has all its sides.
+    # One px in, so that all sides of a box that reaches the edge of the cell are visible.
     cv2.rectangle(cell, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, thickness)
 
 

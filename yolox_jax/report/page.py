@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no other file and no network, for light and dark screens."""
+"""The report as one self-contained HTML page, for light and dark screens."""
 
 import html
 import io
@@ -15,36 +15,35 @@ from yolox_jax.data.image import BrokenImage
 from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.evaluation.errors import BACKGROUND_IOU, FOREGROUND_IOU, ErrorKind
 from yolox_jax.report import tables
-from yolox_jax.report.material import Material
+from yolox_jax.report.data import ReportData
 from yolox_jax.report.pictures import as_data_url, picture_of
-from yolox_jax.report.plots import plots
+from yolox_jax.report.plots import PLOT_STYLE, plots
 from yolox_jax.text import counted
 
 TEXT_COLOUR = "#0a0b0c"
-"""Stands for the text colour of the page in plots; no plot draws anything else in it."""
+"""A placeholder for the page's text colour in plots, which draw nothing else in this colour."""
 
 MOST_CONFUSIONS = 15
-"""Pairs of classes that the table of confusions lists."""
+"""Pairs of classes in the table of confused classes."""
 
-WHAT_KINDS_MEAN = {
-    ErrorKind.CLASSIFICATION: "on an object of another class",
-    ErrorKind.LOCALISATION: "near an object of its class, but not on it: IoU between "
-    f"{BACKGROUND_IOU} and {FOREGROUND_IOU}",
-    ErrorKind.BOTH: "near an object of another class",
-    ErrorKind.DUPLICATE: "on an object that a better detection has found already",
-    ErrorKind.BACKGROUND: "near no object; look whether annotations are missing",
-    ErrorKind.MISSED: "an object that no detection matches, nor any of the first two kinds was meant for",
+ERROR_DESCRIPTIONS = {
+    ErrorKind.CLASSIFICATION: f"the wrong class, with an IoU of at least {FOREGROUND_IOU}",
+    ErrorKind.LOCALISATION: f"the right class, but an IoU between {BACKGROUND_IOU} and {FOREGROUND_IOU}",
+    ErrorKind.BOTH: f"the wrong class, and an IoU between {BACKGROUND_IOU} and {FOREGROUND_IOU}",
+    ErrorKind.DUPLICATE: "an object that a detection with a higher score already matches",
+    ErrorKind.BACKGROUND: f"an IoU below {BACKGROUND_IOU} with every object; check for missing annotations",
+    ErrorKind.MISSED: "an object without a match, a classification error or a localisation error",
 }
 
 
-def render(material: Material) -> tuple[str, list[str]]:
+def render(data: ReportData) -> tuple[str, list[str]]:
     """The page, and the images that could not be shown, each with the reason."""
     missing: dict[str, str] = {}
-    document = material.document
+    document = data.document
     parts = [
-        _headline(material),
+        _headline(data),
         _section("Figures", _figures(document)),
-        *(_section(heading, _svg(figure, name)) for name, heading, figure in _drawn(material)),
+        *_plots(data),
         _section("Classes", _table(*tables.per_class(document))),
         _section("Confused classes", _confusions(document)),
         *_galleries(document, missing),
@@ -54,10 +53,10 @@ def render(material: Material) -> tuple[str, list[str]]:
     ]
     named = [f"{path} {why}" for path, why in missing.items()]
     if named:
-        note = f"<p class=note>{counted(len(named), 'image')} could not be read, and cannot be shown:</p>"
+        note = f"<p class=note>{counted(len(named), 'image')} could not be read:</p>"
         parts.insert(2, _section("Missing images", note + _list(named)))
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    title = html.escape(f"{material.title}: evaluation")
+    title = html.escape(f"{data.title}: evaluation")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     icon = '<link rel="icon" href="data:,">'  # else browsers ask for one
     body = "\n".join(parts)
@@ -65,17 +64,17 @@ def render(material: Material) -> tuple[str, list[str]]:
     return page + "</body>\n</html>\n", named
 
 
-def _drawn(material: Material) -> Iterator[tuple[str, str, Figure]]:
+def _plots(data: ReportData) -> list[str]:
     colours = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    settings: Any = {**dict.fromkeys(colours, TEXT_COLOUR), "svg.fonttype": "none"}  # text stays text
+    settings: Any = {**PLOT_STYLE, **dict.fromkeys(colours, TEXT_COLOUR), "svg.fonttype": "none"}  # text stays text
     with matplotlib.rc_context(settings):
-        yield from plots(material.document, material.records)
+        return [_section(heading, _svg(figure, name)) for name, heading, figure in plots(data.document, data.records)]
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """A figure as part of the page, in whose text colour it writes."""
+    """A figure as part of the page, its text in the page's text colour."""
     text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):  # ids that no other plot of the page has
+    with matplotlib.rc_context({"svg.hashsalt": name}):  # ids that are unique on the page
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(TEXT_COLOUR, "currentColor")
@@ -85,31 +84,30 @@ def _svg(figure: Figure, name: str) -> str:
     return f'<div class=plot style="{style}" id="plot-{name}">{svg}</div>'
 
 
-def _headline(material: Material) -> str:
-    document = material.document
-    data = document["data"]
+def _headline(data: ReportData) -> str:
+    document, images = data.document, data.document["data"]
     cards = [("AP", document["AP"]), ("AP50", document["AP50"]), ("AP75", document["AP75"])]
-    cards += [("AR 100", document["AR_100"]), ("images", data["num_images"]), ("objects", data["num_objects"])]
+    cards += [("AR 100", document["AR_100"]), ("images", images["num_images"]), ("objects", images["num_objects"])]
     inner = "".join(f"<div class=card><b>{_cell(value)}</b><span>{name}</span></div>" for name, value in cards)
-    about = f"{document['weights']} on {data['name']}, {document['date'].replace('T', ' ')}"
-    return f"<h1>{html.escape(material.title)}</h1><p class=note>{html.escape(about)}</p><div class=cards>{inner}</div>"
+    about = f"{document['weights']} on {images['name']}, {document['date'].replace('T', ' ')}"
+    return f"<h1>{html.escape(data.title)}</h1><p class=note>{html.escape(about)}</p><div class=cards>{inner}</div>"
 
 
 def _figures(document: dict[str, Any]) -> str:
     whole = _table(["figure", "value"], [[name, document[name]] for name in FIGURES])
     point = document["operating_points"]["all"]
-    more = [[f"{key} at the best threshold", value] for key, value in point.items() if key != "threshold"]
-    rows = [["score threshold of the largest F1", point["threshold"]], *more]
+    more = [[f"{key} at this threshold", value] for key, value in point.items() if key != "threshold"]
+    rows = [["score threshold with the best F1", point["threshold"]], *more]
     rows += [
-        ["validation loss, without l1" if name == "loss" else f"validation {name}", value]
+        ["validation loss (without l1)" if name == "loss" else f"validation {name}", value]
         for name, value in (document["losses"] or {}).items()
     ]
     for style in ("07", "10"):
         values = [value for value in document.get(f"voc{style}", {}).values() if value is not None]
         if values:
             rows.append([f"AP as in VOC20{style}", sum(values) / len(values)])
-    rows += [["gain without false positives", document["errors"]["false_positives"]]]
-    rows += [["gain without the objects that no detection matches", document["errors"]["false_negatives"]]]
+    rows += [["AP50 gain without false positives", document["errors"]["false_positives"]]]
+    rows += [["AP50 gain without unmatched objects", document["errors"]["false_negatives"]]]
     return f"<div class=columns>{whole}{_table(['', ''], rows)}</div>"
 
 
@@ -124,11 +122,13 @@ def _confusions(document: dict[str, Any]) -> str:
     ]
     pairs.sort(key=lambda pair: -pair[0])
     threshold, iou = document["confusion"]["score_threshold"], document["confusion"]["iou_threshold"]
-    note = f"<p class=note>Detections with a score of at least {threshold:.3f}, IoU at least {iou}.</p>"
+    note = (
+        f"<p class=note>Detections with a score of at least {threshold:.3f}, matched at an IoU of at least {iou}.</p>"
+    )
     if not pairs:
-        return note + "<p>No object was taken for one of another class.</p>"
+        return note + "<p>No object was detected as another class.</p>"
     rows = [[thing, taken, count, count / total] for count, thing, taken, total in pairs[:MOST_CONFUSIONS]]
-    return note + _table(["object", "detected as", "times", "share of the objects"], rows)
+    return note + _table(["object", "detected as", "count", "share of the objects"], rows)
 
 
 def _galleries(document: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:
@@ -139,19 +139,19 @@ def _galleries(document: dict[str, Any], missing: dict[str, str]) -> Iterator[st
             continue
         pictures = [_figure(entry, kind, missing) for entry in entries]
         cost = errors["costs"][kind]
-        price = "" if cost is None else f"; with these alone mended AP50 would be {cost:.3f} higher"
-        keys = (("wrong", "these"), ("other", "other errors"), ("correct", "correct"), ("object", "annotated"))
+        price = "" if cost is None else f" Correcting them alone would raise AP50 by {cost:.3f}."
+        keys = (("wrong", "this type"), ("other", "other errors"), ("correct", "correct"), ("object", "annotated"))
         named = " ".join(f'<span><i class="key {colour}"></i> {name}</span>' for colour, name in keys)
-        what = f"{kind.capitalize()}: {WHAT_KINDS_MEAN[kind]}. {errors['counts'][kind]} of them{price}."
-        legend = f"<p class=note>{what} {named}</p>"
+        about = f"{kind.capitalize()}: {ERROR_DESCRIPTIONS[kind]}. {counted(errors['counts'][kind], 'error')}.{price}"
+        legend = f"<p class=note>{about} {named}</p>"
         yield _section(f"Worst images: {kind}", f"{legend}<div class=gallery>{''.join(pictures)}</div>")
 
 
 def _figure(entry: dict[str, Any], kind: ErrorKind, missing: dict[str, str]) -> str:
-    """The picture of an image, or why there is none, which is noted in `missing` where something is amiss."""
+    """The picture of an image, or the reason why there is none; an image that cannot be read is added to `missing`."""
     name = html.escape(entry["name"])
     if entry["path"] is None:
-        shown = "<div class=gone>lies in an archive</div>"
+        shown = "<div class=gone>stored in an archive</div>"
     else:
         try:
             shown = f'<img src="{as_data_url(picture_of(entry, kind))}" alt="{name}">'
@@ -167,7 +167,7 @@ def _data(data: dict[str, Any]) -> str:
     ]
     rows += [[f"{size} objects", count] for size, count in data["objects_per_area"].items()]
     whole = _table([data["name"], ""], rows)
-    for heading, lines in (("Unreadable images", data["unreadable_images"]), ("Mended", data["warnings"])):
+    for heading, lines in (("Unreadable images", data["unreadable_images"]), ("Warnings", data["warnings"])):
         if lines:
             whole += f"<h3>{heading}</h3>{_list(lines)}"
     return whole

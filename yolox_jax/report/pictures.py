@@ -1,4 +1,4 @@
-"""The pictures of a report: images with what was found in them, right and wrong."""
+"""The pictures of a report: images with their objects and detections."""
 
 import base64
 from pathlib import Path
@@ -13,10 +13,10 @@ from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.inference.draw import draw_boxes
 
 SIDE_PX = 520
-"""Longer side of a picture: boxes and labels can be seen, and fifty pictures stay below 5 MB."""
+"""Longer side of a picture: boxes and labels are legible, and fifty pictures stay below 5 MB."""
 
 MAGNIFICATION = 1.7
-"""Of letters and lines: the page shows the pictures smaller than they are."""
+"""Scale of text and lines: the page shows the pictures reduced."""
 
 JPEG_QUALITY = 80
 
@@ -25,18 +25,18 @@ CORRECT, WRONG, OTHER_WRONG, OBJECT = (90, 190, 60), (40, 40, 235), (0, 165, 255
 
 
 def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
-    """A JPEG of an image with its objects and detections; those of `kind` are red and drawn on top.
+    """Draw an image with its objects and detections as a JPEG; errors of type `kind` are red and on top.
 
     Args:
-        entry: an image of the galleries of `analyse`, with a path.
-        kind: the error that the picture is to show.
+        entry: an image from the galleries of `analyse`, with a path.
+        kind: the error type to show.
 
     Raises:
-        BrokenImage: the image cannot be read, or is not the one that was evaluated.
+        BrokenImage: the image cannot be read, or its size differs from that of the evaluated one.
     """
     whole = read_image(Path(entry["path"]), size=(entry["height"], entry["width"]))
     (height, width), ratio = fitted_size(whole.shape[:2], (SIDE_PX, SIDE_PX))
-    # Large images shrink many times over, where letterbox's bilinear weights would leave px out.
+    # Large images shrink by large factors, where bilinear interpolation, as in letterbox, would skip pixels.
     image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
     marks = _marks(entry, kind)
     boxes = np.array([box for box, _, _ in marks], np.float64).reshape(-1, 4) * ratio
@@ -46,7 +46,7 @@ def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
 
 
 def as_data_url(jpeg: bytes) -> str:
-    """A picture as part of a page."""
+    """Encode a JPEG as a data URL."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
@@ -58,14 +58,14 @@ def _marks(entry: dict[str, Any], kind: ErrorKind) -> list[tuple[list[float], st
             own.append((thing["box"], f"missed {thing['class']}", WRONG))
         else:
             objects.append((thing["box"], "", OBJECT))
-    for found in sorted(entry["detections"], key=lambda found: -found["score"]):
-        label = f"{found['class']} {found['score']:.2f}"
-        if found["object"] not in (None, found["class"]):
-            label += f", is {found['object']}"
-        if found["kind"] == kind:
-            own.append((found["box"], label, WRONG))
-        elif found["kind"] is None:
-            correct.append((found["box"], "", CORRECT))
+    for detection in sorted(entry["detections"], key=lambda detection: -detection["score"]):
+        label = f"{detection['class']} {detection['score']:.2f}"
+        if detection["object"] not in (None, detection["class"]):
+            label += f", is {detection['object']}"
+        if detection["kind"] == kind:
+            own.append((detection["box"], label, WRONG))
+        elif detection["kind"] is None:
+            correct.append((detection["box"], "", CORRECT))
         else:
-            others.append((found["box"], "", OTHER_WRONG))
+            others.append((detection["box"], "", OTHER_WRONG))
     return [*own, *others, *correct, *objects]

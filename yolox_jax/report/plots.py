@@ -1,42 +1,47 @@
-"""The plots of a report, each as a matplotlib figure that a page and a PNG file are made from."""
+"""The plots of a report as matplotlib figures, for the page and for PNG files.
+
+The figures belong to no backend, and no setting of matplotlib changes: what draws in the caller's notebook draws as
+before. matplotlib reads some settings when it draws, so build and save the figures within
+`matplotlib.rc_context(PLOT_STYLE)`.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
 
+PLOT_STYLE: Any = {"text.parse_math": False}
+"""Class names may contain dollar signs, which would start a formula."""
+
 MOST_BARS = 40
-"""Classes in a plot of bars: more cannot be read."""
+"""Maximum number of classes in a bar plot; more would be unreadable."""
 
 MOST_NAMED = 100
-"""Classes of a confusion matrix whose names are written beside it."""
+"""Maximum number of classes for which the confusion matrix has labels."""
 
 
 def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[tuple[str, str, Figure]]:
-    """Name (of a file), heading and figure of each plot that there is something to show in.
+    """File name, heading and figure of each plot that has something to show.
 
     Args:
         document: from `analyse`.
         records: lines of `metrics.jsonl`; may be empty.
     """
-    # A name of a class may hold dollars, which would make a formula of it.
-    with matplotlib.rc_context({"text.parse_math": False}):
-        if any(record["kind"] == "evaluation" for record in records):
-            yield "training", "Training", training_curves(records)
-        yield "precision_recall", "Precision against recall", precision_recall(document)
-        yield "per_iou_and_size", "AP by IoU threshold and by size of the object", ap_by_iou_and_size(document)
-        yield "per_class", "AP by class", ap_by_class(document)
-        yield "errors", "What the errors cost", error_costs(document)
-        yield "confusion", "Confusion matrix", confusion(document)
+    if any(record["kind"] == "evaluation" for record in records):
+        yield "training", "Training", training_curves(records)
+    yield "precision_recall", "Precision-recall curves", precision_recall(document)
+    yield "per_iou_and_size", "AP by IoU threshold and object size", ap_by_iou_and_size(document)
+    yield "per_class", "AP by class", ap_by_class(document)
+    yield "errors", "Cost of each error type", error_costs(document)
+    yield "confusion", "Confusion matrix", confusion(document)
 
 
 def training_curves(records: list[dict[str, Any]]) -> Figure:
-    """Losses of training and validation, AP, and the learning rate against the epoch."""
+    """Training and validation losses, AP, and the learning rate against the epoch."""
     train = [record for record in records if record["kind"] == "train"]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     figure = Figure(figsize=(10, 6.4), layout="constrained")
@@ -45,9 +50,9 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
         colour = f"C{number}"
         axes[0].plot(column_of(train, "epoch"), column_of(train, name), color=colour, label=name, linewidth=1)
         if any(name in record for record in evaluations):
-            label = "loss, without l1" if name == "loss" else name
+            label = "loss (without l1)" if name == "loss" else name
             axes[1].plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", color=colour, label=label)
-    for axis, title in ((axes[0], "losses of training"), (axes[1], "losses of validation")):
+    for axis, title in ((axes[0], "training losses"), (axes[1], "validation losses")):
         axis.set_title(title)
         axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the legend
         if axis.lines:
@@ -66,7 +71,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
 
 
 def precision_recall(document: dict[str, Any]) -> Figure:
-    """Precision at 101 recalls: the mean of the classes at IoU 0.5, at 0.75 and over all, and each class at 0.5."""
+    """Precision at 101 recalls: the mean over classes at IoU 0.5, 0.75 and 0.5:0.95, and each class at 0.5."""
     curves = document["curves"]
     recall = np.linspace(0, 1, 101)
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -74,7 +79,7 @@ def precision_recall(document: dict[str, Any]) -> Figure:
     for iou, precision in curves["per_iou"].items():
         if precision is not None:
             mean.plot(recall, precision, label=f"IoU {iou}")
-    mean.set_title("mean of the classes")
+    mean.set_title("mean over classes")
     if mean.lines:
         mean.legend(frameon=False)
     known = {name: values for name, values in curves["per_class"].items() if values is not None}
@@ -84,7 +89,7 @@ def precision_recall(document: dict[str, Any]) -> Figure:
         classes.plot(recall, values, **style)
     if few and known:
         classes.legend(frameon=False)
-    classes.set_title(f"each of {len(known)} classes, IoU 0.50")
+    classes.set_title(f"each of {len(known)} classes at IoU 0.50")
     for axis in (mean, classes):
         axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         _tidy(axis)
@@ -92,7 +97,7 @@ def precision_recall(document: dict[str, Any]) -> Figure:
 
 
 def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
-    """AP at each IoU threshold, where a steep fall means badly placed boxes; AP and AR of objects of each size."""
+    """AP at each IoU threshold, where a steep drop means poor localisation; AP and AR by object size."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     by_iou, by_size = figure.subplots(1, 2, sharey=True)
     values = document["per_iou"]
@@ -113,11 +118,11 @@ def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
 
 
 def ap_by_class(document: dict[str, Any]) -> Figure:
-    """AP of each class, best first; of many, the best and the worst."""
+    """AP of each class, best first; of many classes, only the best and the worst."""
     known = sorted(((v, k) for k, v in document["per_class"].items() if v is not None), reverse=True)
     title = ""
     if len(known) > MOST_BARS:
-        title = f"the {MOST_BARS // 2} best and the {MOST_BARS // 2} worst of {len(known)} classes"
+        title = f"the {MOST_BARS // 2} best and {MOST_BARS // 2} worst of {len(known)} classes"
         known = known[: MOST_BARS // 2] + known[-MOST_BARS // 2 :]
     figure = Figure(figsize=(10, max(1.6, 0.8 + 0.2 * len(known))), layout="constrained")
     axis = figure.subplots()
@@ -131,23 +136,23 @@ def ap_by_class(document: dict[str, Any]) -> Figure:
 
 
 def error_costs(document: dict[str, Any]) -> Figure:
-    """AP50 that mending all errors of one kind would gain, and their number."""
+    """AP50 that correcting all errors of one type would gain, and their number."""
     errors = document["errors"]
     kinds = list(errors["costs"])
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     axis = figure.subplots()
     costs = [errors["costs"][kind] for kind in kinds]
     bars = axis.bar(range(len(kinds)), [cost or 0 for cost in costs])
-    axis.bar_label(bars, ["cannot be told" if cost is None else f"{cost:.3f}" for cost in costs])
-    axis.set_xticks(range(len(kinds)), [f"{kind}\n{errors['counts'][kind]} times" for kind in kinds])
-    axis.set_ylabel("AP50 to gain")
+    axis.bar_label(bars, ["undefined" if cost is None else f"{cost:.3f}" for cost in costs])
+    axis.set_xticks(range(len(kinds)), [f"{kind}\n{errors['counts'][kind]} errors" for kind in kinds])
+    axis.set_ylabel("AP50 gain if corrected")
     axis.margins(y=0.15)
     _tidy(axis)
     return figure
 
 
 def confusion(document: dict[str, Any]) -> Figure:
-    """Of the objects of a class (a row), the share that was taken for each class; last of what lies on no object."""
+    """For the objects of each class (a row), the share detected as each class; the last row is for no object."""
     counts = np.array(document["confusion"]["matrix"], np.float64)
     names = [*document["data"]["class_names"], "nothing"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -164,7 +169,7 @@ def confusion(document: dict[str, Any]) -> Figure:
         for row, column in np.ndindex(*counts.shape):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour)
-    axis.set(xlabel="detected as", ylabel="object")
+    axis.set(xlabel="detected as", ylabel="annotated as")
     return figure
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from yolox_jax.evaluation.coco import FIGURES
 
 Table = tuple[list[str], list[list[Any]]]
-"""Names of the columns, and rows."""
+"""Column names and rows."""
 
 
 def tables(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[tuple[str, Table]]:
-    """Name and content of each table.
+    """File name and content of each table.
 
     Args:
         document: from `yolox_jax.evaluation.analysis.analyse`.
@@ -43,7 +43,7 @@ def tables(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[
 
 
 def per_class(document: dict[str, Any]) -> Table:
-    """All there is to say of each class."""
+    """All figures of each class."""
     figures, points = document["per_class_figures"], document["operating_points"]["per_class"]
     objects = document["data"]["objects_per_class"]
     names = list(next(iter(figures.values())))
@@ -55,13 +55,13 @@ def per_class(document: dict[str, Any]) -> Table:
 
 
 def errors(document: dict[str, Any]) -> Table:
-    """Number and cost of each kind of error."""
+    """Number and cost of each type of error."""
     of = document["errors"]
     return ["error", "count", "AP50 to gain"], [[kind, of["counts"][kind], cost] for kind, cost in of["costs"].items()]
 
 
 def write_csv(path: Path, table: Table) -> None:
-    """Write a table; what is missing becomes an empty cell."""
+    """Write a table; None becomes an empty cell."""
     header, rows = table
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)

@@ -12,18 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import UInt8
 
 from yolox_jax.config import Config
-from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.data.image import BrokenImage, load_image
-from yolox_jax.data.letterbox import letterbox
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.analysis import analyse
-from yolox_jax.evaluation.runner import Evaluation, evaluate
+from yolox_jax.evaluation.prediction_sheet import draw_prediction_sheet
+from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import ValidationLoss
 from yolox_jax.files import write_json
 from yolox_jax.inference.detector import Detector
-from yolox_jax.inference.draw import FONT, draw_detections
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.distributed import agree
@@ -34,12 +31,6 @@ from yolox_jax.training.step.state import TrainState
 from yolox_jax.weights import export_state_dict, save_weights
 
 logger = logging.getLogger("yolox_jax.training")
-
-PICTURE_SCORE = 0.3
-"""Predictions below this score are not drawn: enough to judge by eye, few enough to see the image."""
-
-SHEET_COLUMNS = 4
-"""Images side by side in a sheet of predictions: wide enough, and readable on a screen."""
 
 
 class Validator:
@@ -80,13 +71,13 @@ class Validator:
             logger.info("epoch %d: evaluating for the first time, which compiles; this can take minutes", epoch)
         model = averaged_model(self._graphdef, state)
         detector = self._detector_of(model)
-        evaluation = evaluate(
+        evaluation = evaluate_detector(
             detector,
             self._dataset,
             self._config.evaluation,
             broken_images=self._config.data.broken_images,
             num_threads=self._config.data.num_threads,
-            loss=self._loss_of(detector),
+            loss=self._loss(),
             on_progress=show,
         )
         metrics = evaluation.metrics.to_json() | (evaluation.losses or {})
@@ -134,14 +125,14 @@ class Validator:
             self._detector.update(model)
         return self._detector
 
-    def _loss_of(self, detector: Detector) -> ValidationLoss | None:
+    def _loss(self) -> ValidationLoss | None:
         if not self._config.evaluation.losses:
             return None
-        return ValidationLoss(detector, self._dataset, self._config.loss, self._config.assignment)
+        return ValidationLoss(self._dataset, self._config.loss, self._config.assignment)
 
     def _draw(self, evaluation: Evaluation, epoch: int, step: int, log: MetricsLog) -> None:
         draw_curves(read_metrics(self._run.metrics), self._run.curves)
-        sheet = draw_sheet(self._dataset, evaluation, self._config.evaluation.num_pictures)
+        sheet = draw_prediction_sheet(self._dataset, evaluation, self._config.evaluation.num_pictures)
         if sheet is not None:
             path = self._run.predictions(epoch)
             path.parent.mkdir(exist_ok=True)
@@ -165,46 +156,3 @@ def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_s
         "input_size": json.dumps(input_size),
     }
     save_weights(path, export_state_dict(model), metadata)
-
-
-def draw_sheet(dataset: Dataset, evaluation: Evaluation, count: int) -> UInt8[np.ndarray, "H W 3"] | None:
-    """Draws `count` images spread over the data set (BGR), annotated objects above and predicted ones below each."""
-    places = np.unique(np.linspace(0, len(dataset.records) - 1, count).astype(int))
-    drawn = (_column(dataset, dataset.records[place], evaluation) for place in places)
-    columns = [column for column in drawn if column is not None]
-    if not columns:
-        return None
-    rows = [columns[start : start + SHEET_COLUMNS] for start in range(0, len(columns), SHEET_COLUMNS)]
-    rows[-1] += [np.full_like(columns[0], 255)] * (len(rows[0]) - len(rows[-1]))
-    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
-
-
-def _column(
-    dataset: Dataset, record: Record, evaluation: Evaluation, side_px: int = 320
-) -> UInt8[np.ndarray, "H W 3"] | None:
-    try:
-        image = load_image(record)
-    except BrokenImage:
-        return None  # the evaluation has named it
-    class_of = {category: index for index, category in enumerate(dataset.category_ids)}
-    found = [r for r in evaluation.results if r["image_id"] == record.image_id and r["score"] >= PICTURE_SCORE]
-    # Sides of boxes without bounds, as weights of the first epochs can give, may be too large for float32.
-    boxes = np.array([r["bbox"] for r in found], np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    classes = np.array([class_of[r["category_id"]] for r in found], np.int32)
-    scores = np.array([r["score"] for r in found], np.float32)
-
-    # Scaled first and drawn on after, so that labels can be read whatever the size of the image.
-    small, ratio = letterbox(image, (side_px, side_px))
-    names = [[dataset.class_names[index] for index in indices] for indices in (record.classes, classes)]
-    truth = draw_detections(small, record.boxes * ratio, None, record.classes, names[0])
-    predicted = draw_detections(small, boxes * ratio, scores, classes, names[1])
-    what = f"{'predicted' if found else 'nothing predicted'} with a score from {PICTURE_SCORE:g}"
-    pair = np.concatenate([_captioned(truth, "annotated"), _captioned(predicted, what)])
-    return cv2.copyMakeBorder(pair, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-
-
-def _captioned(image: UInt8[np.ndarray, "h w 3"], text: str, height_px: int = 18) -> UInt8[np.ndarray, "H w 3"]:
-    strip = np.full((height_px, image.shape[1], 3), 255, np.uint8)
-    cv2.putText(strip, text, (2, height_px - 5), FONT, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.concatenate([strip, image])

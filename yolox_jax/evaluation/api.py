@@ -1,0 +1,86 @@
+"""Evaluation from a config and weights: what `yolox-jax evaluate` does, for use from Python."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+
+from yolox_jax.config import Config, DataConfig
+from yolox_jax.data.dataset import Dataset
+from yolox_jax.data.sources import open_datasets
+from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
+from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.inference.detector import Detector
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    config: Config,
+    *,
+    weights: str | Path,
+    dataset: Dataset | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score weights on the validation images of a config with the COCO metric.
+
+    >>> evaluation = yolox_jax.evaluate(config, weights="runs/x")  # doctest: +SKIP
+    >>> evaluation.metrics.figures["AP"]  # doctest: +SKIP
+    0.4051
+
+    What is odd about the dataset, and classes that have another name in the weights, are logged as warnings by the
+    logger `yolox_jax`.
+
+    Args:
+        config: gives the dataset, the variant, the input size, and the settings of the evaluation.
+        weights: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s,
+            which are downloaded on first use.
+        dataset: an open dataset in place of that of the config.
+        devices: split each batch over these devices of this process; by default all of them.
+        on_progress: called after each batch with the number of images done and the total.
+
+    Returns:
+        The twelve COCO figures and AP per class (`metrics`), every detection as a COCO result (`results`), and the
+        losses, unless `evaluation.losses` is off or there are no annotations (`losses`). Without annotations, all
+        figures are NaN.
+
+    Raises:
+        ConfigError: a setting is invalid, or weights and dataset differ in their variant or number of classes.
+        DataError: the annotations cannot be read or contain errors.
+        FileNotFoundError: there are no such weights.
+        WeightsError: the weights cannot be read or downloaded.
+        BrokenImage: an image cannot be read, and `data.broken_images` is `stop`.
+    """
+    if dataset is None:
+        dataset = open_validation_data(config.data)
+    detector = Detector(
+        config.model.variant,
+        weights=weights,
+        input_size=config.data.input_size,
+        devices=jax.local_devices() if devices is None else devices,
+    )
+    with_losses = config.evaluation.losses and dataset.ground_truth["annotations"]
+    return evaluate_detector(
+        detector,
+        dataset,
+        config.evaluation,
+        broken_images=config.data.broken_images,
+        num_threads=config.data.num_threads,
+        loss=ValidationLoss(dataset, config.loss, config.assignment) if with_losses else None,
+        on_progress=on_progress,
+    )
+
+
+def open_validation_data(config: DataConfig) -> Dataset:
+    """Open the validation images and annotations of a config, and log the warnings about them.
+
+    Raises:
+        ConfigError: a setting is invalid.
+        DataError: the annotations cannot be read or contain errors.
+    """
+    dataset = open_datasets(config, "val")
+    for warning in dataset.warnings:
+        logger.warning("%s", warning)
+    return dataset
