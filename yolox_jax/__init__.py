@@ -61,7 +61,7 @@ __all__ = ["__version__", *_HOME]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _installed_version()
+        return import_module("yolox_jax.files").package_version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -69,13 +69,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def _installed_version() -> str:
-    """The version of the installed package; "unknown" for a checkout that is merely on the path."""
-    metadata = import_module("importlib.metadata")
-    try:
-        version: str = metadata.version("yolox-jax")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-    return version

@@ -1,6 +1,7 @@
 """Writing files: atomic replacement, locks between processes, writable folders, JSON."""
 
 import contextlib
+import importlib.metadata
 import json
 import math
 import os
@@ -127,3 +128,11 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
 def user_cache() -> Path:
     """Return the user's cache folder, for files that can be created again, such as downloaded weights."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
+
+
+def package_version() -> str:
+    """The version of the installed package, which exported files state; "unknown" for a checkout merely on the path."""
+    try:
+        return importlib.metadata.version("yolox-jax")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,5 +1,6 @@
 """When the loop saves, evaluates, calls back and stops, with the device replaced by a step that only counts."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 from unittest.mock import Mock
@@ -56,7 +57,7 @@ def make_loop(tmp_path, *, epochs: int = 2, callbacks: Sequence[Callback] = (), 
     return Loop(
         schedule=RunSchedule(config, STEPS_PER_EPOCH),
         compiled=Mock(spec=CompiledSteps, **{"wait.return_value": count_only}),
-        batches=TrainingBatches(iter(batches), "stop"),
+        batches=TrainingBatches(iter(batches), "stop", contextlib.ExitStack()),
         sharding=split_over_devices(create_mesh(config.train)),
         state=state,
         progress=Progress(),

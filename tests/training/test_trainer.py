@@ -88,7 +88,7 @@ def test_what_is_odd_about_the_data_is_logged_before_the_training(small_config, 
     data = dataclasses.replace(small_config.data, val=small_config.data.train)
     train_set = open_datasets(data, "train")
     announce(dataclasses.replace(small_config, data=data), Summary(1, 1.0, 1), train_set, train_set)
-    assert "train and val: images that train and val share: 16 (such as " in caplog.text
+    assert "train and val: images that train and val share: 16 (for example " in caplog.text
 
 
 def test_tensorboard_reads_the_losses_the_figures_and_the_pictures(finished):
@@ -313,4 +313,4 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused():
     )
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu", "PATH": ""}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "--train.batch-size 7" in run.stdout and "use a batch size of 4 or 8" in run.stdout
+    assert "--train.batch-size 7" in run.stdout and "Use a batch size of 4 or 8" in run.stdout

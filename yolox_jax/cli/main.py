@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-import yolox_jax
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
+from yolox_jax.files import package_version
 from yolox_jax.training.interruption import Interrupted
 
 COMMANDS = {
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"commands:\n{commands}\n\nyolox-jax COMMAND --help shows the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"yolox-jax {yolox_jax.__version__}")
+    parser.add_argument("--version", action="version", version=f"yolox-jax {package_version()}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="the command to run")
     return parser
 

@@ -7,7 +7,6 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import yolox_jax
 from yolox_jax.config import Config, ConfigError, DatasetConfig, settings
 from yolox_jax.config.checks import check_config
 from yolox_jax.config.names import is_known_name, warn_if_shadowed
@@ -26,7 +25,7 @@ def shipped_configs() -> dict[str, Path]:
     Returns:
         Paths by name: the path below `configs/` without its suffix, such as `yolox_s`.
     """
-    package = Path(yolox_jax.__file__).parent
+    package = Path(__file__).parents[1]
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.py"))}
 

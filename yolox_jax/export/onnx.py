@@ -13,12 +13,11 @@ try:
 except ModuleNotFoundError as error:
     raise ConfigError("export to ONNX needs the package onnx: pip install 'yolox-jax[onnx]'") from error
 
-import yolox_jax
 from yolox_jax.export.onnx_graph import Graph, Value
 from yolox_jax.export.onnx_network import write_network
 from yolox_jax.export.onnx_output import write_detections, write_predictions
 from yolox_jax.export.settings import ExportSettings
-from yolox_jax.files import atomic_write
+from yolox_jax.files import atomic_write, package_version
 from yolox_jax.models import YOLOX, fold_batch_norm
 
 OPSET = 17
@@ -82,9 +81,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
         )
     else:
         outputs = write_predictions(graph, levels, images_axis, input_size, model.num_classes)
-    return _save(
-        graph.model(inputs, outputs, version=yolox_jax.__version__, metadata=settings.metadata(model)), Path(path)
-    )
+    return _save(graph.model(inputs, outputs, version=package_version(), metadata=settings.metadata(model)), Path(path))
 
 
 def _check(precision: str, opset: int) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from typing import NamedTuple
 
-import yolox_jax
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import (
     check_class_names,
@@ -13,6 +12,7 @@ from yolox_jax.config.inference_checks import (
     check_thresholds,
 )
 from yolox_jax.data.letterbox import PADDING
+from yolox_jax.files import package_version
 from yolox_jax.models.yolox import YOLOX
 
 
@@ -85,5 +85,5 @@ class ExportSettings:
             "padding": json.dumps(PADDING),
             **{name: json.dumps(value) for name, value in self.suppression._asdict().items()},
             "precision": self.precision,
-            "producer": f"yolox_jax {yolox_jax.__version__}",
+            "producer": f"yolox_jax {package_version()}",
         }

@@ -141,7 +141,7 @@ class Validator:
 
 
 def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
-    """The model with the averaged weights and statistics, in evaluation mode and float32 (SPEC A4)."""
+    """The model with the averaged weights and statistics, in evaluation mode and float32 (docs/yolox.md, 8.3)."""
     model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, state.frozen, copy=True)
     model.eval()
     return model.with_dtype(jnp.float32)

@@ -56,7 +56,7 @@ def test_on_a_gpu_its_own_events_alone_count():
 
 
 def test_the_newest_trace_is_read_and_a_missing_one_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="no trace"):
+    with pytest.raises(FileNotFoundError, match="contains no profiler trace"):
         read_trace(tmp_path)
     for day in ("2026_01_01", "2026_01_02"):
         folder = tmp_path / "plugins" / "profile" / day

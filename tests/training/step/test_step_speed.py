@@ -1,5 +1,6 @@
 """What makes a step fast: the host neither waits for it nor compiles anything, and it scatters nothing."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -79,7 +80,7 @@ def test_a_hundred_steps_fetch_nothing_and_compile_nothing(training, host_work):
         loop = Loop(
             schedule=training.schedule,
             compiled=compiled,
-            batches=TrainingBatches(batches(), "stop"),
+            batches=TrainingBatches(batches(), "stop", contextlib.ExitStack()),
             sharding=split_over_devices(training.mesh),
             state=state,
             progress=Progress(),
