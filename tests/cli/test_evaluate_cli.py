@@ -83,7 +83,7 @@ def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, t
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{", "is no valid JSON"),
+        ("[{", "is not valid JSON"),
         ("{}", "must contain a list of detections"),
         (
             '[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3], "score": 0.5}]',

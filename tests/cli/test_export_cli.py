@@ -70,12 +70,12 @@ def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--format", "onnx", "--output", "m.bin"], "must end in .onnx"),
-        (["--format", "stablehlo", "--output", "m.onnx"], "must end in .stablehlo"),
+        (["--format", "onnx", "--output", "m.bin"], "ends in .onnx for --format onnx"),
+        (["--format", "stablehlo", "--output", "m.onnx"], "ends in .stablehlo for --format stablehlo"),
         (["--format", "onnx", "--output", "m.onnx", "--input-size", "100", "64"], "100 x 64.*multiples of 32"),
         (["--format", "onnx", "--output", "m.onnx", "--score-threshold", "25"], "score threshold 25"),
         (["--format", "onnx", "--output", "m.onnx", "--precision", "bfloat16"], "bfloat16.*float16"),
-        (["--format", "onnx", "--output", "file/m.onnx"], "the output folder file cannot be written to"),
+        (["--format", "onnx", "--output", "file/m.onnx"], "the folder of --output, file cannot be written to"),
         (["--format", "onnx", "--output", "m.onnx", "--weights", "missing.pth"], "missing.pth"),
     ],
 )

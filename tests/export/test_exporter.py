@@ -70,12 +70,12 @@ def test_options_reach_the_file(run_directory, tmp_path):
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("m.bin", {}, "m.bin: the name of the output file must end in .stablehlo or .onnx"),
-        ("m.onnx", {"format": "stablehlo"}, "must end in .stablehlo for format stablehlo"),
+        ("m.bin", {}, "--output must be a file name that ends in .stablehlo or .onnx; got m.bin"),
+        ("m.onnx", {"format": "stablehlo"}, "ends in .stablehlo for --format stablehlo"),
         ("m.engine", {"format": "tensorrt"}, "format must be stablehlo or onnx; got 'tensorrt'"),
         ("folder.onnx", {}, "folder.onnx is a folder"),
-        ("m.onnx", {"platforms": ["cpu"]}, "platforms applies to format stablehlo only"),
-        ("m.stablehlo", {"opset": 17}, "opset applies to format onnx only"),
+        ("m.onnx", {"platforms": ["cpu"]}, "--platforms applies only to --format stablehlo"),
+        ("m.stablehlo", {"opset": 17}, "--opset applies only to --format onnx"),
         ("m.onnx", {"score_threshold": 25}, "score threshold 25"),
     ],
 )

@@ -40,12 +40,12 @@ def test_a_folder_and_a_pattern_give_their_images_in_order_of_names(folder):
 
 def test_images_that_cannot_be_read_come_with_their_error(folder):
     (folder / "03.jpg").touch()
-    (folder / "04.jpg").write_bytes(b"no image")
+    (folder / "04.jpg").write_bytes(b"not an image")
     found = {frame.name: frame for frame in open_frames(folder).frames}
     assert len(found) == 5
     assert found["03.jpg"].image is None
     assert "empty file" in found["03.jpg"].error
-    assert "no image" in found["04.jpg"].error
+    assert "not an image" in found["04.jpg"].error
     assert found["10.png"].error is None
 
 

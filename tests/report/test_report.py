@@ -184,7 +184,7 @@ def test_a_run_is_shown_with_its_curves(metrics_file, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no valid JSON"),
+        ("{", "is not valid JSON"),
         ("[]", "is not a metrics file"),
         ('{"AP": 0.5}', "has format version None, but this program reads version 2"),
         ('{"AP": 0.5, "version": 99}', "has format version 99"),
