@@ -14,7 +14,6 @@ from jaxtyping import Shaped
 
 from yolox_jax.config import Config
 from yolox_jax.models import create_model
-from yolox_jax.text import shortened
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh, replicated
 from yolox_jax.training.step.optimizer import sgd
@@ -63,12 +62,7 @@ def build_training(
     if weights is not None:
         from yolox_jax.weights import load_state_dict
 
-        report = load_state_dict(model, weights, strict=False)
-        logger.info("loaded %d tensors from %s", len(report.loaded), config.model.weights)
-        if report.skipped:
-            logger.info("skipped tensors with another name or shape: %s", shortened(report.skipped, 6))
-        if report.missing:
-            logger.info("kept at their random initialization: %s", shortened(report.missing, 6))
+        logger.info("%s: %s", config.model.weights, load_state_dict(model, weights, strict=False).summary())
     model.train()
     if config.model.freeze:
         from yolox_jax.training.freezing import freeze

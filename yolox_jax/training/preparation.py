@@ -1,8 +1,9 @@
 """What a run needs before its first step: the devices, its directory, its datasets, and the weights it starts from."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,
+    lock_run_directory,
     open_run_directory,
     saved_steps,
     shared_settings,
@@ -58,11 +60,13 @@ class PreparedRun:
         return self.config.schedule.epochs * self.steps_per_epoch
 
 
-def prepare(config: Config, workdir: Path, *, resume: bool) -> PreparedRun:
+@contextlib.contextmanager
+def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[PreparedRun]:
     """Checks the config, the run directory, the datasets and the initial weights, before any work is done.
 
-    With several processes, either all of them return or all of them raise. Process 0 goes first, because it creates
-    the directory and generates images that the others then find.
+    The run directory is locked while the context is open. With several processes, either all of them enter it or all
+    of them raise. Process 0 goes first, because it creates the directory and generates images that the others then
+    find.
 
     Raises:
         ConfigError: a setting, the run directory or the combination of both is not usable, or the processes disagree.
@@ -73,29 +77,30 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> PreparedRun:
     check_multiscale_range(config)
     connect(create_mesh(config.train))
     check_same_settings({"resume": resume, **shared_settings(config)})
-    prepared = first_process_first(lambda: _prepare_here(config, RunDirectory(workdir), resume=resume))
-    check_same_settings(
-        {
-            "data.train": fingerprint(prepared.train_set),
-            "data.val": fingerprint(prepared.val_set),
-            # Differs where the processes do not share a file system.
-            "workdir": f"a folder with the checkpoints {saved_steps(prepared.directory.checkpoints)}"
-            if prepared.directory.checkpoints.is_dir()
-            else "a folder that process 0 has not written to",
-        }
-    )
-    return prepared
+    with contextlib.ExitStack() as stack:
+        run = first_process_first(lambda: _prepare_here(config, RunDirectory(workdir), stack, resume=resume))
+        # Differs between processes that do not share a file system.
+        lock = "the lock" if run.directory.lock.exists() else "no lock"
+        check_same_settings(
+            {
+                "data.train": fingerprint(run.train_set),
+                "data.val": fingerprint(run.val_set),
+                "workdir": f"a folder with {lock} and the checkpoints {saved_steps(run.directory.checkpoints)}",
+            }
+        )
+        yield run
 
 
-def _prepare_here(config: Config, directory: RunDirectory, *, resume: bool) -> PreparedRun:
-    writes = jax.process_index() == 0
-    if writes:
+def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.ExitStack, *, resume: bool) -> PreparedRun:
+    is_first = jax.process_index() == 0
+    if is_first:
         check_metric_writers(config.train.loggers)
         open_run_directory(directory.root, config, resume=resume)
     train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
     check_same_classes(train_set, val_set)
-    if writes:
+    if is_first:
         check_same_data(directory, train_set)
+        stack.enter_context(lock_run_directory(directory))
     resuming = resume and bool(saved_steps(directory.checkpoints))
     weights = None if resuming else _initial_weights(config)
     return PreparedRun(config, directory, resuming, train_set, val_set, weights)

@@ -29,7 +29,7 @@ from yolox_jax.training.reporting.metric_writers import open_metric_writers
 from yolox_jax.training.reporting.metrics_log import MetricsLog, read_metrics
 from yolox_jax.training.reporting.non_finite import NonFiniteGuard
 from yolox_jax.training.reporting.step_report import StepReporter
-from yolox_jax.training.run_directory import RunDirectory, lock_run_directory, record_settings
+from yolox_jax.training.run_directory import RunDirectory, record_settings
 from yolox_jax.training.step.mesh import replicated, rows_of_this_process, split_over_devices
 from yolox_jax.training.validation import Validator, averaged_model
 
@@ -85,9 +85,8 @@ def train(
         Interrupted: SIGTERM or Ctrl-C was received; the run is saved.
         CheckpointError: no checkpoint can be read, or the last one cannot be written.
     """
-    run = prepare(config, Path(workdir), resume=resume)
     with (
-        _lock(run),
+        prepare(config, Path(workdir), resume=resume) as run,
         StopSignals() as stop,
         TrainingConsole(run.directory.log, run.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.directory.checkpoints, config.train.keep_checkpoints) as checkpoints,
@@ -108,6 +107,7 @@ def train(
             compile_steps(training) as compiled,
             training_batches(run.train_set, config, start_step=start, rows=rows, cache=cache) as batches,
         ):
+            validator = Validator(config, run.val_set, training.graphdef, run.directory, log, console)
             guard = NonFiniteGuard(
                 config,
                 run.directory.non_finite,
@@ -121,7 +121,7 @@ def train(
                 state=training.state,
                 progress=progress,
                 reporter=StepReporter(training.schedule, log, console, guard, summary.gflops),
-                validator=Validator(config, run.val_set, training.graphdef, run.directory, log, console),
+                validator=validator,
                 checkpoints=checkpoints,
                 console=console,
                 stop=stop,
@@ -131,16 +131,6 @@ def train(
         if progress.best_ap is not None:
             logger.info("best AP %.4f after epoch %s; results in %s", progress.best_ap, progress.best_epoch, workdir)
     return TrainingResult(Path(workdir), progress)
-
-
-@contextlib.contextmanager
-def _lock(run: PreparedRun) -> Iterator[None]:
-    """Locks the run directory, on the first process."""
-    with contextlib.ExitStack() as stack:
-        on_every_process(
-            lambda: stack.enter_context(lock_run_directory(run.directory)) if jax.process_index() == 0 else None
-        )
-        yield
 
 
 @contextlib.contextmanager

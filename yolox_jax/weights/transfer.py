@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from yolox_jax.models import YOLOX
+from yolox_jax.text import counted, shortened
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import read_weights
 from yolox_jax.weights.names import describe, from_original_layout, named_variables, original_shape, to_original_layout
@@ -27,6 +28,15 @@ class LoadReport:
     """In the file but not used: the model does not have them, or with another shape."""
     missing: tuple[str, ...]
     """In the model but unchanged: the file does not have them, or with another shape."""
+
+    def summary(self) -> str:
+        """What was loaded and what was not, in a sentence for a log."""
+        parts = [f"{counted(len(self.loaded), 'tensor')} loaded"]
+        if self.skipped:
+            parts.append(f"skipped, with another name or shape: {shortened(self.skipped, 6)}")
+        if self.missing:
+            parts.append(f"kept at their initial values: {shortened(self.missing, 6)}")
+        return "; ".join(parts)
 
 
 def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> LoadReport:

@@ -85,37 +85,52 @@ def _check_paths_given(config: DatasetConfig, setting: str) -> None:
 
 def _read(config: DatasetConfig, which: Literal["train", "val"], setting: str, errors: ErrorHandler) -> Dataset:
     """Read one dataset; `setting` is what errors call it."""
-    split = config.split or which
-    images, annotations = Path(config.images).expanduser(), Path(config.annotations).expanduser()
-    if config.format == "coco":
-        _check_file(annotations, f"{setting}.annotations", _COCO_ANNOTATIONS)
-        _check_folder(images, f"{setting}.images", _COCO_IMAGES)
-        dataset = read_coco(images, annotations, setting=setting, errors=errors)
-    elif config.format == "voc":
-        _check_folder(images, f"{setting}.images", _VOC_IMAGES)
-        dataset = read_voc(images, split, difficult=config.difficult, setting=setting, errors=errors)
-    elif config.format == "yolo":
-        from yolox_jax.data.sources.yolo_txt import read_yolo  # imports OpenCV, to read the sizes of images
+    read = {"coco": _coco, "voc": _voc, "yolo": _yolo, "tfds": _tfds, "shapes": _shapes}[config.format]
+    return take_share(read(config, config.split or which, setting, errors), config.fraction)
 
-        _check_file(annotations, f"{setting}.annotations", _YOLO_ANNOTATIONS)
-        if config.images:
-            _check_folder(images, f"{setting}.images", "Pass the folder that the paths in the data.yaml start from.")
-        root = images if config.images else None
-        dataset = read_yolo(annotations, split, root, setting=setting, errors=errors)
-    elif config.format == "tfds":
-        from yolox_jax.data.sources.tfds_records import read_tfds  # imports OpenCV, to read the sizes of images
 
-        root = images if config.images else None
-        dataset = read_tfds(config.annotations, split, root, difficult=config.difficult, setting=setting, errors=errors)
-    else:
-        from yolox_jax.data.sources.shapes import ensure_shapes  # imports OpenCV, to draw the images
+def _coco(config: DatasetConfig, split: str, setting: str, errors: ErrorHandler) -> Dataset:
+    images, annotations = _path(config.images), _path(config.annotations)
+    _check_file(annotations, f"{setting}.annotations", _COCO_ANNOTATIONS)
+    _check_folder(images, f"{setting}.images", _COCO_IMAGES)
+    return read_coco(images, annotations, setting=setting, errors=errors)
 
-        if split not in ("train", "val"):
-            raise ConfigError(f"{setting}.split must be train or val for the generated shapes; got {split!r}.")
-        folder = images if config.images else user_cache() / "shapes-v1"
-        ensure_shapes(folder, setting=f"{setting}.images")
-        dataset = read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
-    return take_share(dataset, config.fraction)
+
+def _voc(config: DatasetConfig, split: str, setting: str, errors: ErrorHandler) -> Dataset:
+    images = _path(config.images)
+    _check_folder(images, f"{setting}.images", _VOC_IMAGES)
+    return read_voc(images, split, difficult=config.difficult, setting=setting, errors=errors)
+
+
+def _yolo(config: DatasetConfig, split: str, setting: str, errors: ErrorHandler) -> Dataset:
+    from yolox_jax.data.sources.yolo_txt import read_yolo  # imports OpenCV, to read the sizes of images
+
+    annotations, root = _path(config.annotations), _path(config.images) if config.images else None
+    _check_file(annotations, f"{setting}.annotations", _YOLO_ANNOTATIONS)
+    if root is not None:
+        _check_folder(root, f"{setting}.images", "Pass the folder that the paths in the data.yaml start from.")
+    return read_yolo(annotations, split, root, setting=setting, errors=errors)
+
+
+def _tfds(config: DatasetConfig, split: str, setting: str, errors: ErrorHandler) -> Dataset:
+    from yolox_jax.data.sources.tfds_records import read_tfds  # imports OpenCV, to read the sizes of images
+
+    root = _path(config.images) if config.images else None
+    return read_tfds(config.annotations, split, root, difficult=config.difficult, setting=setting, errors=errors)
+
+
+def _shapes(config: DatasetConfig, split: str, setting: str, errors: ErrorHandler) -> Dataset:
+    from yolox_jax.data.sources.shapes import ensure_shapes  # imports OpenCV, to draw the images
+
+    if split not in ("train", "val"):
+        raise ConfigError(f"{setting}.split must be train or val for the generated shapes; got {split!r}.")
+    folder = _path(config.images) if config.images else user_cache() / "shapes-v1"
+    ensure_shapes(folder, setting=f"{setting}.images")
+    return read_coco(folder / "images", folder / f"instances_{split}.json", setting=setting)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
 
 
 def _check_file(path: Path, setting: str, advice: str) -> None:

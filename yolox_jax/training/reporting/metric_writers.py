@@ -86,24 +86,16 @@ def open_metric_writers(
     with contextlib.ExitStack() as opened:
         writers: list[MetricWriter] = []
         for name in dict.fromkeys(names):
-            writers.append(_open(name, run, settings, resume_step))
+            writers.append(_WRITERS[name](run, settings, resume_step))
             opened.callback(writers[-1].close, failed=True)
         opened.pop_all()  # all are open: the caller closes them from here on
     return writers
 
 
-def _open(name: str, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> MetricWriter:
-    if name == "wandb":
-        return WandbWriter(run, settings, resumed=resume_step > 0)
-    if name == "mlflow":
-        return MlflowWriter(run, settings, resumed=resume_step > 0)
-    return TensorBoardWriter(run, resume_step)
-
-
 class TensorBoardWriter:
     """Writes event files to `tensorboard/`."""
 
-    def __init__(self, run: RunDirectory, resume_step: int) -> None:
+    def __init__(self, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> None:
         # It warns about every metric that is not finite, which TensorBoard shows as such anyway.
         self._warnings = logging.getLogger("tensorboardX.x2num")
         self._warnings_level = self._warnings.level
@@ -148,10 +140,10 @@ class WandbWriter:
     not possible offline.
     """
 
-    def __init__(self, run: RunDirectory, settings: dict[str, Any], *, resumed: bool) -> None:
+    def __init__(self, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> None:
         import wandb
 
-        earlier_id = _read_id(run, "wandb") if resumed else None
+        earlier_id = _read_id(run, "wandb") if resume_step else None
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -195,7 +187,7 @@ class MlflowWriter:
     holds the current settings.
     """
 
-    def __init__(self, run: RunDirectory, settings: dict[str, Any], *, resumed: bool) -> None:
+    def __init__(self, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> None:
         import mlflow
 
         self._gave_up = False
@@ -207,7 +199,7 @@ class MlflowWriter:
             folder.mkdir(exist_ok=True)
             artifacts = (folder / "artifacts").as_uri()
             uri = where = f"sqlite:///{folder / 'mlflow.db'}"
-        earlier_id = _read_id(run, "mlflow") if resumed else None
+        earlier_id = _read_id(run, "mlflow") if resume_step else None
         try:
             # A separate client does not touch the global run of the calling program.
             self._client = mlflow.MlflowClient(uri)
@@ -268,6 +260,13 @@ class MlflowWriter:
         except Exception as error:
             self._gave_up = True
             logger.warning("MLflow failed, and training continues without it: %s", error)
+
+
+_WRITERS: dict[str, Callable[[RunDirectory, dict[str, Any], int], MetricWriter]] = {
+    "tensorboard": TensorBoardWriter,
+    "wandb": WandbWriter,
+    "mlflow": MlflowWriter,
+}
 
 
 def _read_id(run: RunDirectory, name: str) -> str | None:
