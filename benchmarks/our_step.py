@@ -13,12 +13,12 @@ from flax import nnx
 from step_spec import StepSpec
 from yolox_jax.config import Config, DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from yolox_jax.losses import detection_loss
-from yolox_jax.models import create_model, summarize
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.structures import Targets
 from yolox_jax.training.build import build_training
 from yolox_jax.training.profiling.fake_batch import fake_batch
 from yolox_jax.training.profiling.memory import needed_bytes
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import split_over_devices, to_devices
 from yolox_jax.training.step.state import TrainState
 
@@ -42,10 +42,9 @@ class OurStep:
             optimizer=OptimizerConfig(lr_per_image=1e-6 / spec.batch),
             train=TrainConfig(batch_size=spec.batch, precision=spec.precision),
         )
-        self.training = build_training(self.config, NUM_CLASSES, steps_per_epoch=1000)
+        self.training = build_training(RunSchedule(self.config, steps_per_epoch=1000), NUM_CLASSES)
         self.graphdef, self.state, self.mesh = self.training.graphdef, self.training.state, self.training.mesh
-        model = create_model(spec.variant, NUM_CLASSES, dtype=jnp.dtype(spec.precision))
-        self.gflops = summarize(model, spec.size).gflops
+        self.gflops = self.training.summary.gflops
         self.host_batch = fake_batch(spec.batch, spec.size, objects=spec.objects)
         self.batch = to_devices(self.host_batch, split_over_devices(self.mesh))
 

@@ -11,6 +11,7 @@ from yolox_jax.training.build import build_training
 from yolox_jax.training.checkpoints import Checkpoints
 from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.state import TrainState
 
 VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "utilization"}
@@ -19,7 +20,7 @@ VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "ut
 
 def saved_state(config: Config, num_classes: int, workdir: Path) -> TrainState:
     """The newest checkpoint of a run: weights, averages, statistics, optimizer and counts."""
-    like = build_training(config, num_classes, steps_per_epoch=1).state
+    like = build_training(RunSchedule(config, steps_per_epoch=1), num_classes).state
     with Checkpoints(RunDirectory(workdir).checkpoints, config.train.keep_checkpoints) as checkpoints:
         return checkpoints.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))[0]
 

@@ -37,10 +37,23 @@ def count_only(state: TrainState, batch: Any, l1_weight: Any) -> tuple[TrainStat
     return state._replace(step=state.step + 1), {"loss": jnp.ones(()), "skipped": jnp.zeros(())}
 
 
-def make_loop(tmp_path, *, epochs: int = 2, callbacks: Sequence[Callback] = (), minutes: float = 0.0) -> Loop:
+def make_loop(
+    tmp_path,
+    *,
+    epochs: int = 2,
+    callbacks: Sequence[Callback] = (),
+    minutes: float = 0.0,
+    checkpoint_steps: int = 0,
+) -> Loop:
     config = Config(
         schedule=ScheduleConfig(epochs=epochs, warmup_epochs=0, no_aug_epochs=0),
-        train=TrainConfig(batch_size=1, multiscale_px=None, log_interval=3, checkpoint_minutes=minutes),
+        train=TrainConfig(
+            batch_size=1,
+            multiscale_px=None,
+            log_interval=3,
+            checkpoint_minutes=minutes,
+            checkpoint_steps=checkpoint_steps,
+        ),
         evaluation=EvaluationConfig(interval=1),
     )
     _, state = create_train_state(OneWeight(), optax.identity(), config.train)
@@ -88,7 +101,8 @@ def test_callbacks_see_logged_steps_checkpoints_and_evaluations_in_order(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "at_step", "last_step"), [("step", 3, 3), ("step", 4, 4), ("checkpoint", 4, 4), ("evaluation", 4, 4)]
+    ("kind", "at_step", "last_step"),
+    [("step", 3, 3), ("step", 4, 4), ("checkpoint", 2, 2), ("checkpoint", 4, 4), ("evaluation", 4, 4)],
 )
 def test_a_callback_stops_the_run_which_is_saved_at_its_last_step(tmp_path, kind, at_step, last_step):
     seen: list[str] = []
@@ -97,7 +111,7 @@ def test_a_callback_stops_the_run_which_is_saved_at_its_last_step(tmp_path, kind
         if (event.kind, event.step) == (kind, at_step):
             raise StopTraining
 
-    loop = make_loop(tmp_path, callbacks=[stop, lambda event: seen.append(event.kind)])
+    loop = make_loop(tmp_path, callbacks=[stop, lambda event: seen.append(event.kind)], checkpoint_steps=2)
     progress = loop.run()
     assert int(loop.state.step) == last_step == saved_steps(loop)[-1]
     assert kind in seen, "the callbacks behind the one that stops are called too"
@@ -105,12 +119,24 @@ def test_a_callback_stops_the_run_which_is_saved_at_its_last_step(tmp_path, kind
     loop.checkpoints.wait.assert_called()
 
 
-def test_an_error_of_a_callback_ends_the_run(tmp_path):
+def test_an_error_of_a_callback_ends_the_run_after_saving_it(tmp_path):
     def fail(event: TrainingEvent) -> None:
         raise ZeroDivisionError
 
+    loop = make_loop(tmp_path, callbacks=[fail])
     with pytest.raises(ZeroDivisionError):
-        make_loop(tmp_path, callbacks=[fail]).run()
+        loop.run()
+    assert int(loop.state.step) == saved_steps(loop)[-1] == 3, "the first event follows step 3"
+
+
+def test_a_callback_that_stops_at_the_evaluation_repeated_on_resume_takes_no_further_step(tmp_path):
+    def stop(event: TrainingEvent) -> None:
+        raise StopTraining
+
+    loop = make_loop(tmp_path, callbacks=[stop])
+    loop.state = loop.state._replace(step=jnp.asarray(STEPS_PER_EPOCH, jnp.int32))
+    loop.run()
+    assert int(loop.state.step) == STEPS_PER_EPOCH
 
 
 @pytest.mark.parametrize(("minutes", "expected"), [(1e-9, [1, 2, 3, 4]), (15.0, [4]), (0.0, [4])])

@@ -146,19 +146,19 @@ def test_a_full_disk_costs_lines_but_not_the_run(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(
         Path, "open", lambda path, *_, **__: open_path(full if path.name == "metrics.jsonl" else path, "w")
     )
-    with MetricsLog(RunDirectory(tmp_path), [], resume_step=0, evaluated_step=0) as log:
+    with MetricsLog(RunDirectory(tmp_path), resume_step=0, evaluated_step=0) as log:
         log.write("train", step=10, epoch=1.0, metrics={"loss": 1.0})
     assert "the metrics of step 10 could not be written to /dev/full: [Errno 28]" in caplog.text
 
 
 def test_lines_after_the_resumed_step_are_replaced_and_half_a_line_is_ignored(tmp_path):
     run = RunDirectory(tmp_path)
-    with MetricsLog(run, [], resume_step=0, evaluated_step=0) as log:
+    with MetricsLog(run, resume_step=0, evaluated_step=0) as log:
         for step in (10, 20, 30):
             log.write("train", step=step, epoch=step / 10, metrics={"loss": 1.0})
     with run.metrics.open("a") as file:
         file.write('{"kind": "train", "st')
-    with MetricsLog(run, [], resume_step=20, evaluated_step=0) as log:
+    with MetricsLog(run, resume_step=20, evaluated_step=0) as log:
         log.write("train", step=30, epoch=3.0, metrics={"loss": 2.0})
     assert [(record["step"], record["loss"]) for record in read_metrics(run.metrics)] == [
         (10, 1.0),

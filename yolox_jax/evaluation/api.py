@@ -10,7 +10,7 @@ from yolox_jax.config import Config, DataConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
-from yolox_jax.evaluation.validation_loss import ValidationLoss
+from yolox_jax.evaluation.validation_loss import validation_loss
 from yolox_jax.inference.detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -61,14 +61,13 @@ def evaluate(
         input_size=config.data.input_size,
         devices=jax.local_devices() if devices is None else devices,
     )
-    with_losses = config.evaluation.losses and dataset.ground_truth["annotations"]
     return evaluate_detector(
         detector,
         dataset,
         config.evaluation,
         broken_images=config.data.broken_images,
         num_threads=config.data.num_threads,
-        loss=ValidationLoss(dataset, config.loss, config.assignment) if with_losses else None,
+        loss=validation_loss(config, dataset),
         on_progress=on_progress,
     )
 

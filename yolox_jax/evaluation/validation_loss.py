@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from yolox_jax.config import AssignmentConfig, LossConfig
+from yolox_jax.config import AssignmentConfig, Config, LossConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.losses import detection_loss
 from yolox_jax.structures import Targets, padded_targets
@@ -97,3 +97,10 @@ def mean_losses(sums: Float[np.ndarray, "N 5"]) -> dict[str, float]:
     totals = sums.sum(axis=0, dtype=np.float64)
     means = dict(zip(LOSS_NAMES, (totals[:-1] / max(totals[-1], 1.0)).tolist(), strict=True))
     return {"loss": means["iou"] + means["objectness"] + means["classification"], **means}
+
+
+def validation_loss(config: Config, dataset: Dataset) -> ValidationLoss | None:
+    """The loss to compute in an evaluation; None if `evaluation.losses` is off or there are no annotations."""
+    if not config.evaluation.losses or not dataset.ground_truth["annotations"]:
+        return None
+    return ValidationLoss(dataset, config.loss, config.assignment)

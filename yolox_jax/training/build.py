@@ -7,13 +7,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Shaped
 
-from yolox_jax.config import Config
-from yolox_jax.models import create_model
+from yolox_jax.models import create_model, summarize
+from yolox_jax.models.summary import Summary
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh, replicated
 from yolox_jax.training.step.optimizer import sgd
@@ -30,7 +29,8 @@ class Training(NamedTuple):
     mesh: Mesh
     graphdef: nnx.GraphDef
     """Structure of the model in training mode."""
-    optimizer: optax.GradientTransformationExtraArgs
+    summary: Summary
+    """Parameters and GFLOPs at `data.input_size`, including frozen parts."""
     state: TrainState
     """Replicated over the mesh; the step donates it."""
     step: TrainStep
@@ -38,25 +38,23 @@ class Training(NamedTuple):
 
 
 def build_training(
-    config: Config,
+    schedule: RunSchedule,
     num_classes: int,
     *,
-    steps_per_epoch: int,
     weights: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
 ) -> Training:
     """Builds everything that one config determines, with the state at step 0.
 
     Args:
-        config: every setting.
+        schedule: the config, and the number of steps in an epoch, which the learning rate depends on.
         num_classes: number of classes in the dataset.
-        steps_per_epoch: training steps in one epoch, which the learning-rate schedule depends on.
         weights: state dict under the original's names to start from. Tensors that are missing or have another shape
             keep their initial values.
 
     Raises:
         ConfigError: the devices do not divide the batch, or `model.freeze` matches nothing or everything.
     """
-    mesh = create_mesh(config.train)
+    config, mesh = schedule.config, create_mesh(schedule.config.train)
     model = create_model(config.model, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
     # Imported on demand: without them, the step needs jax, flax and optax alone, and can be measured anywhere.
     if weights is not None:
@@ -64,13 +62,13 @@ def build_training(
 
         logger.info("%s: %s", config.model.weights, load_state_dict(model, weights, strict=False).summary())
     model.train()
+    summary = summarize(model, config.data.input_size)
     if config.model.freeze:
         from yolox_jax.training.freezing import freeze
 
         logger.info("froze %d weights and statistics", freeze(model, config.model.freeze))
-    schedule = RunSchedule(config, steps_per_epoch)
     optimizer = sgd(config.optimizer, schedule.learning_rate)
     graphdef, state = create_train_state(model, optimizer, config.train)
     # From the host: arrays on one device cannot be replicated to devices of other processes.
     state = jax.device_put(jax.device_get(state), replicated(mesh))
-    return Training(schedule, mesh, graphdef, optimizer, state, make_train_step(graphdef, optimizer, config, mesh))
+    return Training(schedule, mesh, graphdef, summary, state, make_train_step(graphdef, optimizer, config, mesh))

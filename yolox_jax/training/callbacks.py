@@ -19,14 +19,15 @@ class TrainingEvent:
     """Epochs done so far."""
     metrics: Mapping[str, Any]
     """What `metrics.jsonl` records: losses, `lr` and `images_per_second` of a `step`; `AP`, `AP50` and the other
-    metrics of an `evaluation`. Empty for a `checkpoint`."""
+    metrics of an `evaluation`. Empty for a `checkpoint`. A metric that is not finite is NaN; AP without annotations is
+    None."""
     path: Path | None = None
     """Folder of a `checkpoint`."""
 
 
 class StopTraining(Exception):
-    """Raised by a callback to end the run: it is saved first, and `resume=True` continues it."""
+    """Raised by a callback to end the run before the next step. The run is saved, and `resume=True` continues it."""
 
 
 Callback = Callable[[TrainingEvent], object]
-"""A function of a `TrainingEvent`. What it returns is ignored."""
+"""A function of a `TrainingEvent`. What it returns is ignored. Any exception ends the run, after saving it."""

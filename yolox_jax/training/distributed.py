@@ -137,9 +137,15 @@ def first_process_first(action: Callable[[], Outcome]) -> Outcome:
 
 def agree(value: int) -> int:
     """The largest `value` of all processes. All of them must call this at the same point."""
+    return agree_on_all(value)[0]
+
+
+def agree_on_all(*values: int) -> list[int]:
+    """As `agree`, for several values in one exchange."""
     if jax.process_count() == 1:
-        return value
-    return int(np.max(multihost_utils.process_allgather(np.asarray(value, np.int32))))
+        return list(values)
+    gathered = multihost_utils.process_allgather(np.asarray(values, np.int32))
+    return [int(value) for value in np.max(gathered, axis=0)]
 
 
 def leave(*, together: bool) -> None:

@@ -19,7 +19,7 @@ from yolox_jax.data.pipeline import HostBatch, TrainingBatches
 from yolox_jax.training.callbacks import Callback, StopTraining, TrainingEvent
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps
-from yolox_jax.training.distributed import agree
+from yolox_jax.training.distributed import agree_on_all
 from yolox_jax.training.interruption import Interrupted, StopSignals
 from yolox_jax.training.profiling.memory import out_of_memory_explained
 from yolox_jax.training.reporting.console import TrainingConsole
@@ -53,7 +53,9 @@ class Loop:
     meter: Meter = dataclasses.field(init=False)
     """Metrics of the steps since the last report."""
     _stop_requested: bool = dataclasses.field(default=False, init=False)
-    """Whether a callback raised `StopTraining`."""
+    """Whether a callback raised an exception, `StopTraining` included."""
+    _callback_error: Exception | None = dataclasses.field(default=None, init=False)
+    """What a callback raised, other than `StopTraining`."""
     _saved_at: float = dataclasses.field(default_factory=time.monotonic, init=False)
     """When the last checkpoint was started."""
 
@@ -71,6 +73,7 @@ class Loop:
         Raises:
             Interrupted: a signal was received; the run is saved.
             CheckpointError: the last checkpoint could not be written.
+            Exception: what a callback raised; the run is saved.
         """
         start, total_steps = int(self.state.step), self.schedule.total_steps
         if start == total_steps:
@@ -83,10 +86,11 @@ class Loop:
                 if self.schedule.stops_early(self.progress.evaluations_since_best):
                     logger.info("early stopping: no better AP in %d evaluations", self.progress.evaluations_since_best)
                     break
-                self.take_step(step)
-                if self._follow_up(step):
-                    logger.info("a callback stopped the run after step %d", step + 1)
+                if self._is_stopped(step):
+                    logger.info("a callback stopped the run after step %d", step)
                     break
+                self._take_step(step)
+                self._follow_up(step)
         finally:
             self._warn_about_unused_data()
         if int(self.state.skipped_steps):
@@ -97,9 +101,26 @@ class Loop:
             )
             logger.info("%d steps were skipped because they were not finite%s", self.state.skipped_steps, expected)
         self.checkpoints.wait()
+        if self._callback_error is not None:
+            raise self._callback_error
         return self.progress
 
-    def take_step(self, step: int) -> None:
+    def _is_stopped(self, steps: int) -> bool:
+        """Whether a callback has ended the run after `steps` steps, which are then saved.
+
+        Several processes must stop after the same step: they agree where they wait for the device anyway.
+        """
+        if jax.process_count() > 1 and not self.schedule.logs_after(steps - 1):
+            return False
+        is_stopped, has_failed = agree_on_all(self._stop_requested, self._callback_error is not None)
+        if is_stopped:
+            self._save()
+        if has_failed and self._callback_error is None:
+            self.checkpoints.wait()
+            raise ConfigError("a callback failed on process 0; see its message")
+        return bool(is_stopped)
+
+    def _take_step(self, step: int) -> None:
         """Takes step number `step`, without waiting for its result."""
         with out_of_memory_explained(self.config):
             with self.meter.waiting("pause"):
@@ -134,34 +155,33 @@ class Loop:
             self._save_before_failing()
             raise
 
-    def _follow_up(self, step: int) -> bool:
-        """What `step` is followed by: a report, a checkpoint, an evaluation. Returns whether to end the run."""
-        with out_of_memory_explained(self.config):  # of an earlier step, whose result arrives only now
-            if self.schedule.logs_after(step):
-                self._notify("step", self.reporter.report(step, self.meter))
-            signal_number, save_is_due, stop = self._requests(step)
-            if self.schedule.saves_after(step) or save_is_due or signal_number or stop:
-                self._save()
+    def _follow_up(self, step: int) -> None:
+        """What follows `step`: a report, a checkpoint, an evaluation, or the end of the run if a signal came."""
+        if self.schedule.logs_after(step):
+            with out_of_memory_explained(self.config):  # of an earlier step, whose result arrives only now
+                metrics = self.reporter.report(step, self.meter)
+            self._notify("step", metrics)
+        signal_number, save_is_due = self._requests(step)
+        if self.schedule.saves_after(step) or save_is_due or signal_number:
+            self._save()
         if signal_number:
             raise self._interrupted(step + 1, signal_number)
         if self.schedule.evaluates_after(step):
             self._evaluate()
-            stop = bool(agree(self._stop_requested))
-        return stop
 
-    def _requests(self, step: int) -> tuple[int, bool, bool]:
-        """The signal to stop for (0 for none), whether a checkpoint is due by the clock, whether a callback stops.
+    def _requests(self, step: int) -> tuple[int, bool]:
+        """The signal to stop for, 0 for none, and whether a checkpoint is due by the clock.
 
-        Several processes must act on these at the same step: they agree where they wait for the device anyway.
+        Several processes must act on these after the same step: they agree where they wait for the device anyway.
         """
         minutes = self.config.train.checkpoint_minutes
         save_is_due = 0 < minutes <= (time.monotonic() - self._saved_at) / 60
         if jax.process_count() == 1:
-            return self.stop.received, save_is_due, self._stop_requested
+            return self.stop.received, save_is_due
         if not self.schedule.logs_after(step):
-            return 0, False, False
-        agreed = agree(4 * self.stop.received + 2 * self._stop_requested + save_is_due)
-        return agreed // 4, bool(agreed % 2), bool(agreed // 2 % 2)
+            return 0, False
+        signal_number, is_due_somewhere = agree_on_all(self.stop.received, save_is_due)
+        return signal_number, bool(is_due_somewhere)
 
     def _notify(
         self,
@@ -169,19 +189,23 @@ class Loop:
         metrics: Mapping[str, Any],
         path: Path | None = None,
     ) -> None:
-        """Calls the callbacks, on the first process."""
+        """Calls the callbacks, on the first process. The loop acts on what they raise before the next step."""
         if not self.callbacks or jax.process_index() > 0:
             return
         step = int(self.state.step)
         event = TrainingEvent(kind, step, step / self.schedule.steps_per_epoch, metrics, path)
-        for callback in self.callbacks:
-            try:
-                callback(event)
-            except StopTraining:
-                self._stop_requested = True
+        with self.meter.waiting("pause"):
+            for callback in self.callbacks:
+                try:
+                    callback(event)
+                except StopTraining:
+                    self._stop_requested = True
+                except Exception as error:
+                    self._stop_requested, self._callback_error = True, self._callback_error or error
 
     def _save(self) -> None:
-        pending = self.meter.steps()
+        with out_of_memory_explained(self.config):
+            pending = self.meter.steps()
         with self.meter.waiting("pause"):
             path = self.checkpoints.save(self.state, self.progress._replace(pending=pending))
         self._saved_at = time.monotonic()

@@ -1,8 +1,7 @@
-"""What a run needs before its first step: the devices, its directory, its datasets, and the weights it starts from."""
+"""What a run needs before its first step: its directory, its datasets, and the weights it starts from."""
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,15 +24,14 @@ from yolox_jax.training.run_directory import (
     saved_steps,
     shared_settings,
 )
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh
 from yolox_jax.weights import describe, read_weights, resolve
-
-logger = logging.getLogger("yolox_jax.training")
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedRun:
-    """A run that can start: everything that may be wrong with its inputs has been checked."""
+    """A run whose config, directory and datasets have been checked."""
 
     config: Config
     directory: RunDirectory
@@ -41,8 +39,6 @@ class PreparedRun:
     """Whether there is a checkpoint to resume from."""
     train_set: Dataset
     val_set: Dataset
-    initial_weights: Mapping[str, Shaped[np.ndarray, "..."]] | None
-    """State dict of `model.weights`, under the original's names; None when resuming or training from scratch."""
 
     @property
     def num_classes(self) -> int:
@@ -50,28 +46,22 @@ class PreparedRun:
         return len(self.train_set.class_names)
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Training steps in one epoch."""
-        return steps_per_epoch(len(self.train_set.records), self.config.train.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        """Training steps in the whole run."""
-        return self.config.schedule.epochs * self.steps_per_epoch
+    def schedule(self) -> RunSchedule:
+        """What happens at each step."""
+        return RunSchedule(self.config, steps_per_epoch(len(self.train_set.records), self.config.train.batch_size))
 
 
 @contextlib.contextmanager
 def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[PreparedRun]:
-    """Checks the config, the run directory, the datasets and the initial weights, before any work is done.
+    """Checks the config, the run directory and the datasets, before any work is done.
 
-    The run directory is locked while the context is open. With several processes, either all of them enter it or all
-    of them raise. Process 0 goes first, because it creates the directory and generates images that the others then
-    find.
+    The run directory is locked while the context is open. With several processes that have the same config, either all
+    of them enter it or all of them raise. Process 0 goes first, because it creates the directory and generates images
+    that the others then find.
 
     Raises:
         ConfigError: a setting, the run directory or the combination of both is not usable, or the processes disagree.
         DataError: annotations are invalid or missing.
-        WeightsError, FileNotFoundError: `model.weights` cannot be read.
     """
     check_config(config)
     check_multiscale_range(config)
@@ -96,17 +86,23 @@ def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.Exi
     if is_first:
         check_metric_writers(config.train.loggers)
         open_run_directory(directory.root, config, resume=resume)
+        # Before looking for checkpoints: a run that ends just now may still write one.
+        stack.enter_context(lock_run_directory(directory))
     train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
     check_same_classes(train_set, val_set)
     if is_first:
         check_same_data(directory, train_set)
-        stack.enter_context(lock_run_directory(directory))
     resuming = resume and bool(saved_steps(directory.checkpoints))
-    weights = None if resuming else _initial_weights(config)
-    return PreparedRun(config, directory, resuming, train_set, val_set, weights)
+    return PreparedRun(config, directory, resuming, train_set, val_set)
 
 
-def _initial_weights(config: Config) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:
+def initial_weights(config: Config) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:
+    """The state dict of `model.weights`, under the original's names; None to train from scratch.
+
+    Raises:
+        ConfigError: the weights belong to another variant.
+        WeightsError, FileNotFoundError: the weights cannot be read.
+    """
     if not config.model.weights:
         return None
     state_dict = read_weights(resolve(config.model.weights)).state_dict

@@ -14,7 +14,6 @@ from yolox_jax.config import Config
 from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.cache.pixel_cache import PixelCache, open_cache
 from yolox_jax.data.pipeline import load_training_batch, training_batches
-from yolox_jax.models import summarize
 from yolox_jax.training.build import Training, build_training
 from yolox_jax.training.callbacks import Callback
 from yolox_jax.training.checkpoints import Checkpoints, Progress
@@ -22,7 +21,7 @@ from yolox_jax.training.compilation import compile_steps
 from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loop import Loop
-from yolox_jax.training.preparation import PreparedRun, prepare
+from yolox_jax.training.preparation import PreparedRun, initial_weights, prepare
 from yolox_jax.training.reporting.announcement import announce
 from yolox_jax.training.reporting.console import TrainingConsole
 from yolox_jax.training.reporting.metric_writers import open_metric_writers
@@ -31,14 +30,14 @@ from yolox_jax.training.reporting.non_finite import NonFiniteGuard
 from yolox_jax.training.reporting.step_report import StepReporter
 from yolox_jax.training.run_directory import RunDirectory, record_settings
 from yolox_jax.training.step.mesh import replicated, rows_of_this_process, split_over_devices
-from yolox_jax.training.validation import Validator, averaged_model
+from yolox_jax.training.validation import Validator
 
 logger = logging.getLogger("yolox_jax.training")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """A finished run."""
+    """A run that has finished, or that early stopping or a callback has ended."""
 
     workdir: Path
     """The run directory; `Detector(weights=...)`, `evaluate` and `export` accept it as weights."""
@@ -77,31 +76,34 @@ def train(
         The run directory, the best AP and its epoch.
 
     Raises:
-        ConfigError: invalid settings, reported before any work is done.
+        ConfigError: invalid settings, reported before any work is done; or a device ran out of memory.
         DataError, WeightsError, FileNotFoundError: annotations or weights that cannot be used, reported before any
             work is done.
         BrokenImage: an image that cannot be read, if `data.broken_images` is `stop`.
         TrainingError: the loss or its gradient is no longer finite.
         Interrupted: SIGTERM or Ctrl-C was received; the run is saved.
         CheckpointError: no checkpoint can be read, or the last one cannot be written.
+        Exception: whatever a callback raises; the run is saved first.
     """
     with (
         prepare(config, Path(workdir), resume=resume) as run,
         StopSignals() as stop,
-        TrainingConsole(run.directory.log, run.total_steps, process=jax.process_index()) as console,
+        TrainingConsole(run.directory.log, run.schedule.total_steps, process=jax.process_index()) as console,
         Checkpoints(run.directory.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
         if resume and not run.resuming:
             logger.warning("no checkpoint to resume from in %s: starting from scratch", workdir)
         training = build_training(
-            config, run.num_classes, steps_per_epoch=run.steps_per_epoch, weights=run.initial_weights
+            run.schedule,
+            run.num_classes,
+            weights=on_every_process(lambda: None if run.resuming else initial_weights(config)),
         )
-        summary = summarize(averaged_model(training.graphdef, training.state), config.data.input_size)
-        announce(config, summary, run.train_set, run.val_set)
+        announce(config, training.summary, run.train_set, run.val_set)
         progress = Progress(**_platform(training.mesh))
         if run.resuming:
             training, progress = _restore(training, checkpoints)
-        start, rows = int(training.state.step), rows_of_this_process(training.mesh, config.train.batch_size)
+        start = int(training.state.step)
+        rows = rows_of_this_process(training.mesh, config.train.batch_size)
         with (
             _open_outputs(run, start, progress, stop) as (log, cache),
             compile_steps(training) as compiled,
@@ -120,7 +122,7 @@ def train(
                 sharding=split_over_devices(training.mesh),
                 state=training.state,
                 progress=progress,
-                reporter=StepReporter(training.schedule, log, console, guard, summary.gflops),
+                reporter=StepReporter(training.schedule, log, console, guard, training.summary.gflops),
                 validator=validator,
                 checkpoints=checkpoints,
                 console=console,
@@ -143,11 +145,12 @@ def _open_outputs(
         def open_here() -> tuple[MetricsLog | None, PixelCache | None]:
             log = None
             if jax.process_index() == 0:
-                writers = open_metric_writers(
+                log = stack.enter_context(
+                    MetricsLog(run.directory, resume_step=start, evaluated_step=progress.evaluated_step)
+                )
+                log.writers += open_metric_writers(
                     run.config.train.loggers, run.directory, config_to_dict(run.config), start
                 )
-                log = MetricsLog(run.directory, writers, resume_step=start, evaluated_step=progress.evaluated_step)
-                stack.enter_context(log)
             cache = stack.enter_context(
                 open_cache(
                     run.train_set.records,

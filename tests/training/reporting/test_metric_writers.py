@@ -346,7 +346,8 @@ class Recorder:
 def test_metrics_go_to_the_file_and_the_numbers_among_them_to_every_writer(run):
     recorders = [Recorder(), Recorder()]
     assert all(isinstance(recorder, MetricWriter) for recorder in recorders)
-    with MetricsLog(run, recorders, resume_step=0, evaluated_step=0) as log:
+    with MetricsLog(run, resume_step=0, evaluated_step=0) as log:
+        log.writers += recorders
         log.write("train", step=10, epoch=0.5, metrics={"loss": math.nan, "norm": math.inf, "lr": 0.1})
         log.write("evaluation", step=10, epoch=1, metrics={"AP": 0.5, "AP50": None, "per_class": {"cat": math.nan}})
         log.write_image(10, "predictions", PICTURE)
@@ -370,18 +371,19 @@ def test_writers_are_closed_as_failed_by_an_error_even_where_one_of_them_fails(r
     recorder = Recorder()
     with (
         pytest.raises(OSError, match="full"),
-        MetricsLog(run, [recorder, Broken(), recorder], resume_step=0, evaluated_step=0),
+        MetricsLog(run, resume_step=0, evaluated_step=0) as log,
     ):
+        log.writers += [recorder, Broken(), recorder]
         raise ValueError
     assert recorder.given == ["failed", "failed"]
 
 
 def test_resuming_drops_training_and_evaluations_after_their_own_steps(run):
-    with MetricsLog(run, [], resume_step=0, evaluated_step=0) as log:
+    with MetricsLog(run, resume_step=0, evaluated_step=0) as log:
         for step in (10, 20, 30):
             log.write("train", step=step, epoch=step / 10, metrics={"loss": 1.0})
             log.write("evaluation", step=step, epoch=step / 10, metrics={"AP": 0.5})
-    with MetricsLog(run, [], resume_step=20, evaluated_step=10):
+    with MetricsLog(run, resume_step=20, evaluated_step=10):
         pass
     left = [(record["kind"], record["step"]) for record in read_metrics(run.metrics)]
     assert left == [("train", 10), ("evaluation", 10), ("train", 20)]

@@ -22,6 +22,7 @@ from yolox_jax.training.loop import Loop
 from yolox_jax.training.profiling.fake_batch import fake_batch
 from yolox_jax.training.reporting.console import TrainingConsole
 from yolox_jax.training.reporting.step_report import StepReporter
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import split_over_devices
 from yolox_jax.training.validation import Validator
 
@@ -62,7 +63,7 @@ def training() -> Training:
         schedule=ScheduleConfig(epochs=1, warmup_epochs=0, no_aug_epochs=0),
         train=TrainConfig(batch_size=2, multiscale_px=None, log_interval=NUM_STEPS, checkpoint_minutes=0),
     )
-    return build_training(config, 3, steps_per_epoch=NUM_STEPS)
+    return build_training(RunSchedule(config, NUM_STEPS), 3)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from yolox_jax.config import Config
 from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
 from yolox_jax.training.profiling.fake_batch import fake_batch
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import split_over_devices, to_devices
 from yolox_jax.training.step.multiscale import size_of
 
@@ -30,7 +31,7 @@ class PreparedStep:
     def __init__(self, config: Config, num_classes: int) -> None:
         self.config = config
         self.num_classes = num_classes
-        self.training = build_training(config, num_classes, steps_per_epoch=STEPS_PER_EPOCH)
+        self.training = build_training(RunSchedule(config, STEPS_PER_EPOCH), num_classes)
         self._sharding = split_over_devices(self.training.mesh)
 
     def lower(self, size: tuple[int, int]) -> jax.stages.Lowered:

@@ -19,7 +19,7 @@ class TrainingConsole:
     def __init__(self, log_file: Path, total_steps: int, *, process: int = 0) -> None:
         """With several processes, all but the first show only warnings and write no log file."""
         self._quiet = process > 0
-        self._level_before = logger.level
+        self._before = logger.level, logger.propagate
         console = Console(quiet=self._quiet)
         self._to_file: logging.Handler = logging.NullHandler()
         if process == 0:
@@ -83,8 +83,8 @@ class TrainingConsole:
             self._to_file.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, (), None))
         logger.removeHandler(self._to_file)
         logger.removeHandler(self._to_screen)
-        logger.propagate = True
-        logger.setLevel(self._level_before)
+        level, logger.propagate = self._before
+        logger.setLevel(level)
         with contextlib.suppress(OSError):  # of lines that did not fit on the disk
             self._to_file.close()
 

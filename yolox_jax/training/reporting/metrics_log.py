@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,17 +27,15 @@ class MetricsLog:
 
     Args:
         run: the run directory.
-        writers: also receive the metrics and images.
         resume_step: steps done so far. Later lines of training are dropped, because those steps are repeated.
         evaluated_step: step of the newest evaluation that counts. Later evaluations are repeated and dropped too.
     """
 
-    def __init__(
-        self, run: RunDirectory, writers: Sequence[MetricWriter], *, resume_step: int, evaluated_step: int
-    ) -> None:
+    def __init__(self, run: RunDirectory, *, resume_step: int, evaluated_step: int) -> None:
         _drop_lines_after(run.metrics, {"train": resume_step, "evaluation": evaluated_step})
         self._file = run.metrics.open("a")
-        self._writers = writers
+        self.writers: list[MetricWriter] = []
+        """Also receive the metrics and images. Opened by the caller, closed with the log."""
 
     def write(self, kind: str, *, step: int, epoch: float, metrics: dict[str, Any]) -> None:
         """Records `metrics` of `kind` ("train" or "evaluation") after `step` steps."""
@@ -48,12 +45,12 @@ class MetricsLog:
         except OSError as error:  # training continues even when the disk is full
             logger.warning("the metrics of step %d could not be written to %s: %s", step, self._file.name, error)
         numbers = {f"{kind}/{name}": float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-        for writer in self._writers:
+        for writer in self.writers:
             writer.write_scalars(step, numbers)
 
     def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
         """Passes an image to the metric writers."""
-        for writer in self._writers:
+        for writer in self.writers:
             writer.write_image(step, name, image_rgb)
 
     def __enter__(self) -> "MetricsLog":
@@ -61,7 +58,7 @@ class MetricsLog:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with contextlib.ExitStack() as closing:  # closes all of them, even if one fails
-            for writer in self._writers:
+            for writer in self.writers:
                 closing.callback(writer.close, failed=error is not None and not isinstance(error, Interrupted))
             closing.callback(self._close_file)
 
