@@ -11,10 +11,10 @@ from yolox_jax.text import counted
 
 @dataclasses.dataclass(frozen=True)
 class MemoryArguments:
-    """The device to fit."""
+    """The memory to fit into."""
 
     limit_gib: float | None = None
-    """Memory of one device in GiB. By default, what programs may use on the first device."""
+    """Memory per device in GiB. By default, the memory available to programs on the first device."""
     num_classes: int = 80
     """Number of classes of the network."""
 

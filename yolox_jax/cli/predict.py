@@ -44,7 +44,7 @@ class PredictArguments:
     iou_threshold: float = 0.45
     """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
-    """Suppress overlapping boxes of different classes, too."""
+    """Also suppress overlapping boxes of different classes."""
     max_detections: int = 1000
     """Maximum number of detections per image."""
     batch_size: int = 8
@@ -113,7 +113,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check(arguments: PredictArguments) -> None:
-    """Rejects what can be rejected before anything is loaded."""
+    """Checks the arguments that can be checked before anything is loaded."""
     if not arguments.sources:
         raise ConfigError("pass at least one image, folder, video or camera")
     check_thresholds(arguments.score_threshold, arguments.iou_threshold)

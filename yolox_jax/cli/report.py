@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
         ReportArguments,
         argv,
         prog="yolox-jax report",
-        description="Show an evaluation as one HTML page: metrics, curves, errors by kind, and the worst images.",
+        description="Show an evaluation as one HTML page: metrics, curves, error types, and the worst images.",
     )
     # Imported here, so that --help does not wait for jax and matplotlib.
     from yolox_jax.report import read_report_data, write_report

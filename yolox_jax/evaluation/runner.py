@@ -26,7 +26,7 @@ class Evaluation:
 
     metrics: CocoMetrics
     accumulated: Accumulated = dataclasses.field(repr=False)
-    """The curves of precision and recall that the metrics are means of."""
+    """The precision-recall curves that the metrics average."""
     image_ids: list[int] = dataclasses.field(repr=False)
     """The images that were evaluated: all that could be read."""
     results: list[Result] = dataclasses.field(repr=False)
@@ -53,7 +53,7 @@ def evaluate_detector(
     processes its share of the images, and all return the same as a single process would.
 
     Args:
-        detector: gives the network, its input size and the class order; the thresholds are those of `config`.
+        detector: provides the network, its input size and the class order; the thresholds are those of `config`.
         dataset: images and ground truth, with as many classes as the detector.
         config: thresholds and batch size, which is rounded up to a multiple of the number of devices.
         broken_images: whether an unreadable image is left out of the metrics or stops the evaluation.

@@ -45,7 +45,7 @@ class AssignedObject(NamedTuple):
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in px of the network input."""
     dynamic_k: int
-    """Number of anchors it takes if there are as many candidates: about the sum of its best IoUs."""
+    """Number of anchors that it is assigned if there are enough candidates: about the sum of its best IoUs."""
     candidates: int
     """Number of candidate anchors: those near any object of the image, the same for all its objects."""
     anchors: tuple[AssignedAnchor, ...]

@@ -37,7 +37,7 @@ def read_report_data(path: Path) -> ReportData:
     """Read a run directory or a metrics file.
 
     Raises:
-        ConfigError: there is neither at `path`, or the run has no evaluation yet.
+        ConfigError: `path` is neither, or the run has no evaluation yet.
         DataError: the file was not written by `evaluate.py --output`, or by another version of it.
     """
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Network, optimizer, schedule and compiled step of a config: built here for training and for whoever measures it."""
+"""Builds the network, optimizer, schedule and jitted step of a config, for training and for benchmarks."""
 
 import logging
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ logger = logging.getLogger("yolox_jax.training")
 
 
 class Training(NamedTuple):
-    """What a run trains with."""
+    """The components of a training run, built from its config."""
 
     schedule: RunSchedule
     mesh: Mesh
@@ -48,7 +48,7 @@ def build_training(
     """Builds everything that one config determines, with the state at step 0.
 
     Args:
-        config: every setting.
+        config: the config of the run.
         num_classes: number of classes in the dataset.
         steps_per_epoch: training steps in one epoch, which the learning-rate schedule depends on.
         weights: state dict under the original's names to start from. Tensors that are missing or have another shape
@@ -59,7 +59,7 @@ def build_training(
     """
     mesh = create_mesh(config.train)
     model = create_model(config.model, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
-    # Imported on demand: without them, the step needs jax, flax and optax alone, and can be measured anywhere.
+    # Imported on demand, so that the step can be benchmarked where only jax, flax and optax are installed.
     if weights is not None:
         from yolox_jax.weights import load_state_dict
 
@@ -77,6 +77,6 @@ def build_training(
     schedule = RunSchedule(config, steps_per_epoch)
     optimizer = sgd(config.optimizer, schedule.learning_rate)
     graphdef, state = create_train_state(model, optimizer, config.train)
-    # From the host: arrays on one device cannot be replicated to devices of other processes.
+    # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
     state = jax.device_put(jax.device_get(state), replicated(mesh))
     return Training(schedule, mesh, graphdef, optimizer, state, make_train_step(graphdef, optimizer, config, mesh))

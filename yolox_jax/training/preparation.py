@@ -31,7 +31,7 @@ logger = logging.getLogger("yolox_jax.training")
 
 @dataclasses.dataclass(frozen=True)
 class PreparedRun:
-    """A run that can start: everything that may be wrong with its inputs has been checked."""
+    """A run that is ready to start: all its inputs have been checked."""
 
     config: Config
     directory: RunDirectory
@@ -65,7 +65,7 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> PreparedRun:
     the directory and generates images that the others then find.
 
     Raises:
-        ConfigError: a setting, the run directory or the combination of both is not usable, or the processes disagree.
+        ConfigError: a setting is invalid, the run directory cannot be used with the config, or the processes disagree.
         DataError: annotations are invalid or missing.
         WeightsError, FileNotFoundError: `model.weights` cannot be read.
     """

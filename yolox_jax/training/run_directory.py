@@ -24,7 +24,8 @@ LOCAL_SETTINGS = (
     "data.num_workers",
     "data.num_threads",
 )
-"""May differ between the processes of a run. The same fields of `data.more_train` and `data.more_val` may, too."""
+"""Settings that may differ between the processes of a run, as may the same fields of `data.more_train` and
+`data.more_val`."""
 
 # A resumed run may change these: paths of the data, and settings that change neither the weights nor the metrics of
 # the run so far.
@@ -46,7 +47,7 @@ FREE_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """Paths of one run."""
+    """The files and folders of one run."""
 
     root: Path
 
@@ -141,9 +142,9 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     if run.config.exists():
         saved = bool(saved_steps(run.checkpoints))
         if not resume:
-            way_out = "continue it" if saved else "restart it, as it has saved nothing yet"
+            purpose = "continue it" if saved else "restart it, as it has saved nothing yet"
             raise ConfigError(
-                f"--workdir {root} already contains a run. Add --resume to {way_out}, or choose another folder"
+                f"--workdir {root} already contains a run. Add --resume to {purpose}, or choose another folder"
             )
         if saved:  # a run without a checkpoint starts over, with any settings
             _check_same_settings(run, config)
@@ -189,7 +190,7 @@ def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> No
 
 
 def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
-    """Checks that a resumed run trains on the data it was started with, wherever that is now.
+    """Checks that a resumed run trains on the data it was started with, wherever the files are now.
 
     Raises:
         ConfigError: the classes or the number of training images differ.
@@ -214,7 +215,7 @@ def _describe(train_set: Dataset) -> dict[str, object]:
 
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
-    # Through Config, so that settings that an older version did not have get their defaults.
+    # Read through Config, so that settings that an older version did not have get their defaults.
     before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
     now = flatten(config_to_dict(config))
     changed = [
@@ -231,7 +232,7 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
 
 
 def _effect(name: str, value: object) -> object:
-    """A value shared by all values of a setting that give the same run."""
+    """Maps values of a setting that produce the same run to a single value."""
     # A cache in memory and a cache on disk return the same pixels; without a cache they differ slightly.
     return "disk" if name == "data.cache" and value == "ram" else value
 

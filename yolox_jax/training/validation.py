@@ -1,4 +1,4 @@
-"""Evaluations during training: score the averaged weights, keep them, draw what they see."""
+"""Evaluation during training: scores the averaged weights, saves them, and draws their predictions."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ logger = logging.getLogger("yolox_jax.training")
 
 
 class Validator:
-    """Evaluates the averaged weights of a run and records the outcome in its folder."""
+    """Evaluates the averaged weights of a run and writes the results to the run directory."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Validator:
         log: MetricsLog | None,
         console: TrainingConsole,
     ) -> None:
-        """`log` is None on all processes but the first, which alone writes files."""
+        """`log` is None on all processes except the first, the only one that writes files."""
         self._config, self._dataset, self._graphdef = config, dataset, graphdef
         self._run, self._log, self._console = run, log, console
         self._detector: Detector | None = None
@@ -53,10 +53,10 @@ class Validator:
     def validate(
         self, state: TrainState, epoch: int, progress: Progress, *, on_progress: Callable[[], None]
     ) -> tuple[Progress, dict[str, Any]]:
-        """Scores the averaged weights after `epoch` (counted from 1), and keeps them, the curves and a few pictures.
+        """Scores the averaged weights after `epoch` (counted from 1), and saves them, the curves and a few pictures.
 
-        All processes score their share of the images and return the same; the first writes. `on_progress` is called
-        after each batch; what it raises ends the evaluation, of which nothing is kept then.
+        Each process scores its share of the images; all return the same, and the first one writes the files.
+        `on_progress` is called after each batch; if it raises, the evaluation ends and nothing is saved.
 
         Returns:
             The progress of the run with this evaluation, and its metrics as `metrics.jsonl` records them.
@@ -91,7 +91,7 @@ class Validator:
         if self._log is not None:
             self._log.write("evaluation", step=step, epoch=epoch, metrics=metrics)
             is_kept = self._write(self._log, evaluation, model, epoch, step, better=better)
-        # Weights that are not there cannot be the best: a later evaluation, when there is room again, gets its chance.
+        # Weights that could not be saved do not count as the best, so that a later evaluation can replace them.
         better = better and not agree(not is_kept)
         if better:
             progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
@@ -101,7 +101,7 @@ class Validator:
     def _write(
         self, log: MetricsLog, evaluation: Evaluation, model: YOLOX, epoch: int, step: int, *, better: bool
     ) -> bool:
-        """Keeps weights, figures and pictures; returns whether the best weights are there, if these are the best."""
+        """Writes weights, metrics and pictures; returns False if these weights are the best and were not saved."""
         names, size = self._dataset.class_names, self._config.data.input_size
         is_kept = not better
         try:
@@ -112,7 +112,7 @@ class Validator:
                 write_json(self._run.best_metrics, document)
             save_for_use(self._run.last_weights, model, names, size)
             self._draw(evaluation, epoch, step, log)
-        except OSError as error:  # a full disk is no reason to lose the training; its checkpoints hold the weights
+        except OSError as error:  # training continues when the disk is full; the checkpoints hold the weights
             logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
         return is_kept
 
@@ -136,7 +136,8 @@ class Validator:
         if sheet is not None:
             path = self._run.predictions(epoch)
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(cv2.imencode(path.suffix, sheet)[1].tobytes())  # which tells of a full disk
+            # Unlike cv2.imwrite, this raises an error when the disk is full.
+            path.write_bytes(cv2.imencode(path.suffix, sheet)[1].tobytes())
             log.write_image(step, "predictions", np.ascontiguousarray(sheet[..., ::-1]))
 
 
@@ -148,7 +149,7 @@ def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
 
 
 def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_size: tuple[int, int]) -> None:
-    """Writes weights under the original's names, beside them what `predict` needs to know."""
+    """Writes weights under the original's names, with the metadata that `predict` needs."""
     metadata = {
         "variant": model.variant,
         "num_classes": str(model.num_classes),

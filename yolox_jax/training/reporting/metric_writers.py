@@ -77,7 +77,7 @@ def open_metric_writers(
     Args:
         names: the setting `train.loggers`.
         run: the run directory, which must exist.
-        settings: every setting of the run, from `config_to_dict`.
+        settings: the config of the run, from `config_to_dict`.
         resume_step: steps done so far. Above 0, each writer continues its earlier run; at 0, it starts a new one.
 
     Raises:
@@ -101,14 +101,14 @@ def _open(name: str, run: RunDirectory, settings: dict[str, Any], resume_step: i
 
 
 class TensorBoardWriter:
-    """Writes event files to `tensorboard/`."""
+    """Writes TensorBoard event files to `tensorboard/`."""
 
     def __init__(self, run: RunDirectory, resume_step: int) -> None:
-        # It warns about every metric that is not finite, which TensorBoard shows as such anyway.
+        # tensorboardX warns about every metric that is not finite, which TensorBoard marks as such anyway.
         self._warnings = logging.getLogger("tensorboardX.x2num")
         self._warnings_level = self._warnings.level
         self._warnings.setLevel(logging.ERROR)
-        # TensorBoard discards what a killed run wrote after the step that it resumes from.
+        # Makes TensorBoard discard what a killed run wrote after the step that it resumes from.
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1)
         self._gave_up = False
 
@@ -130,7 +130,7 @@ class TensorBoardWriter:
             self._writer.close()
 
     def _writes(self) -> bool:
-        """Whether the writing thread is alive: it ends when the disk is full, and tensorboardX would wait for it."""
+        """Whether the writer thread is alive. It ends when the disk is full, and tensorboardX would wait for it."""
         if not self._gave_up and not self._writer.file_writer.event_writer._worker.is_alive():
             self._gave_up = True
             logger.warning("TensorBoard event files can no longer be written; training continues without them")
@@ -140,12 +140,12 @@ class TensorBoardWriter:
 class WandbWriter:
     """Writes to Weights & Biases, with files in `wandb/`. With WANDB_MODE=offline, `wandb sync` uploads them later.
 
-    wandb discards rows logged with a step lower than its own counter (wandb issues 4482 and 5632), as a resumed run
-    would log for the steps it repeats. Therefore wandb numbers its rows itself and keeps them all, also when
-    `wandb sync` joins the parts of a run resumed offline (wandb pull request 12666). The training step is a metric,
-    `step`, which charts use as their x axis (docs.wandb.ai: Customize log axes). Repeated steps appear twice at the
-    same point, with the same values. Rewinding the run would remove them, but not every server supports it, and it is
-    not possible offline.
+    wandb discards rows logged with a step lower than its own counter (wandb issues 4482 and 5632). A resumed run would
+    log such rows for the steps it repeats. So no step is passed: wandb numbers the rows itself and keeps them all, even
+    when `wandb sync` joins the parts of a run resumed offline (wandb pull request 12666). The training step is logged
+    as a metric, `step`, which charts use as their x axis (docs.wandb.ai: Customize log axes). Repeated steps appear
+    twice at the same point, with the same values. Rewinding the run would remove them, but not every server supports
+    that, and it does not work offline.
     """
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], *, resumed: bool) -> None:
@@ -155,7 +155,7 @@ class WandbWriter:
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
-                # Only for a new run, because users rename runs in the browser.
+                # Set only for a new run, because users may rename runs in the browser.
                 name=None if earlier_id else os.environ.get("WANDB_NAME", run.root.resolve().name),
                 id=earlier_id,
                 resume="allow" if earlier_id else None,
@@ -182,17 +182,17 @@ class WandbWriter:
         self._run.log({name: wandb.Image(image_rgb), "step": step})
 
     def close(self, *, failed: bool = False) -> None:
-        """Uploads what is pending, which waits for the network."""
+        """Uploads pending data, which waits for the network."""
         self._run.finish(exit_code=int(failed))
 
 
 class MlflowWriter:
     """Writes to MLflow: to MLFLOW_TRACKING_URI, or to a database and a folder of images in `mlflow/`.
 
-    The database is SQLite, MLflow's default since 3.7; 3.13 and later reject plain files. MLflow keeps every point by
-    step and time and cannot remove any, so steps repeated after a resume appear twice at the same point, with the same
-    values. Parameters cannot change once they are set, so they describe how the run began; the artifact `config.json`
-    holds the current settings.
+    The database is SQLite, MLflow's default since 3.7; 3.13 and later reject plain files. MLflow stores every point by
+    step and time and cannot delete any, so steps repeated after a resume appear twice at the same point, with the same
+    values. Parameters cannot change once they are set, so they hold the settings that the run started with; the
+    artifact `config.json` holds the current ones.
     """
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], *, resumed: bool) -> None:
@@ -215,11 +215,11 @@ class MlflowWriter:
                 self._client.update_run(earlier_id, status="RUNNING")
             self._id = earlier_id or self._create_run(run.root.resolve().name, settings, artifacts)
             self._client.log_dict(self._id, settings, "config.json")
-        except Exception as error:  # from MLflow, its database or a missing driver, without a common class
+        except Exception as error:  # MLflow, its database and a missing driver raise errors without a common base class
             raise ConfigError(
                 f"--train.loggers mlflow: MLflow at {where} rejected the run: {error}. Set MLFLOW_TRACKING_URI to the "
                 f"address of your server. If the server no longer has the run, delete {run.logger_ids} to start a new "
-                "one. Or remove mlflow from --train.loggers"
+                "one. To train without MLflow, remove mlflow from --train.loggers"
             ) from error
         _write_id(run, "mlflow", self._id)
         hint = f"; open it with: mlflow ui --backend-store-uri {where}" if artifacts else ""
@@ -257,9 +257,9 @@ class MlflowWriter:
         self._attempt(lambda: self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED"))
 
     def _attempt(self, call: Callable[[], Any]) -> None:
-        """Calls MLflow unless an earlier call failed: it retries for minutes, too long to wait at every step.
+        """Calls MLflow unless an earlier call failed: MLflow retries for minutes, too long to wait at every step.
 
-        Artifact stores such as S3 raise errors without a common class.
+        Catches every error, because artifact stores such as S3 raise errors without a common base class.
         """
         if self._gave_up:
             return
