@@ -12,7 +12,7 @@ from yolox_jax.export import export
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Weights, format and settings of the file."""
+    """What to export, and in which format."""
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""

@@ -23,7 +23,7 @@ COMMANDS = {
     "report": "show an evaluation as one HTML page: metrics, curves, error types, and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",
     "data": "check a dataset, or preview augmented training images",
-    "memory": "find the largest batch that fits a device",
+    "memory": "find the largest batch that fits on a device",
     "profile": "time a training step and list its most expensive operations",
 }
 

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
         MemoryArguments,
         argv,
         prog="yolox-jax memory",
-        description="Find the largest batch that fits a device, from the memory that the compiler reports for the "
+        description="Find the largest batch that fits on a device, from the memory that the compiler reports for the "
         "training step at the largest input size of the config. Nothing is trained, and no data is needed.",
     )
     if arguments.num_classes < 1:

@@ -23,7 +23,7 @@ class AssignmentArguments:
     """Which weights and images to use."""
 
     weights: WeightsPath
-    """Weights to assign with: a .pth, .safetensors or .npz file, a run directory, or the name of published weights."""
+    """Weights of the network: a .pth, .safetensors or .npz file, a run directory, or the name of published weights."""
     compare: OptionalWeightsPath = None
     """Other weights of the same network, for example from later in training. Their assignment is drawn next to the
     first, with the differences marked."""

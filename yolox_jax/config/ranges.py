@@ -58,7 +58,7 @@ class Below:
     bound: float
 
     def holds(self, value: float) -> bool:
-        """Whether the value stays under the bound."""
+        """Whether the value is below the bound."""
         return value < self.bound
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Every setting of an experiment, as frozen dataclasses: its meaning, unit, range and source.
+"""All settings of an experiment as frozen dataclasses, each with its meaning, unit, range and source.
 
 A config file is a Python file with a function `get_config()` that returns a `Config`; `configs/` holds one for each
 experiment. The docstrings are what `--help` shows. Comments name the sections of docs/yolox.md that explain a default.

@@ -38,7 +38,7 @@ class CocoMetrics:
     """COCO metrics of one evaluation, as fractions; NaN where the dataset has no objects to score."""
 
     figures: dict[str, float]
-    """The twelve of `FIGURES`."""
+    """The twelve COCO figures, by their names in `FIGURES`."""
     per_class: dict[str, float]
     """AP of each class, by name, in the order of the class indices."""
     per_class_figures: dict[str, dict[str, float]]

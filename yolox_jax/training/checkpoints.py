@@ -41,7 +41,7 @@ class Progress(NamedTuple):
     best_step: int | None = None
     """Steps done at that evaluation."""
     evaluated_step: int = 0
-    """Steps done at the newest evaluation included here."""
+    """Steps done at the newest evaluation that this progress includes."""
     evaluations_since_best: int = 0
     """Consecutive evaluations without a better AP."""
     pending: list[dict[str, float]] = []  # noqa: RUF012  (never changed in place)
@@ -227,7 +227,7 @@ class Checkpoints:
     def _note_failure(self, step: int, error: Exception) -> None:
         path = self._folder / str(step)
         self._failure = f"the checkpoint {path} could not be written: {str(error)[:500]}"
-        self._remove_leftovers()  # which may be what fills the disk
+        self._remove_leftovers()  # the incomplete checkpoint may be what fills the disk
         logger.error(
             "%s. Training continues; the newest complete checkpoint is that of step %s",
             self._failure,

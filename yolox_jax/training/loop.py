@@ -62,7 +62,7 @@ class Loop:
 
     @property
     def config(self) -> Config:
-        """Every setting of the run."""
+        """The config of the run."""
         return self.schedule.config
 
     def run(self) -> Progress:

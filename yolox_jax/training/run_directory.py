@@ -53,7 +53,7 @@ class RunDirectory:
 
     @property
     def config(self) -> Path:
-        """Every setting, as JSON."""
+        """The config of the run, as JSON."""
         return self.root / RUN_SETTINGS
 
     @property
@@ -63,7 +63,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that trains here."""
+        """Lock file, held by the process that trains here."""
         return self.root / "lock"
 
     @property

@@ -74,7 +74,7 @@ def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iter
         what = f"a device ran out of memory with {_workload(config)}. {_help(config)}"
         if evaluating:
             size = config.evaluation.batch_size
-            what = f"a device ran out of memory while evaluating. Use an --evaluation.batch-size smaller than {size}"
+            what = f"a device ran out of memory while evaluating. Use an --evaluation.batch-size below {size}"
         raise ConfigError(f"{what} ({reason})") from error
 
 

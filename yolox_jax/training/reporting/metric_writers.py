@@ -28,11 +28,11 @@ PROJECT = "yolox-jax"
 """Project in Weights & Biases and experiment in MLflow, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME is set."""
 
 PARAM_LENGTH = 500
-"""Longest parameter value that every MLflow server accepts: 3.x accepts 6000 characters, Databricks and older servers
-500."""
+"""Maximum length of a parameter value that every MLflow server accepts: 3.x accepts 6000 characters, Databricks and
+older servers 500."""
 
 PARAMS_PER_CALL = 100
-"""Most parameters that MLflow accepts in one call."""
+"""Maximum number of parameters that MLflow accepts in one call."""
 
 # Packages that a writer needs in addition to the core dependencies; the extra of the same name installs them.
 _PACKAGES = {"tensorboard": (), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
@@ -172,11 +172,11 @@ class WandbWriter:
         self._run.define_metric("*", step_metric="step")
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds a row."""
+        """Logs metrics as a row."""
         self._run.log({**scalars, "step": step})
 
     def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Adds a row with an image."""
+        """Logs an image as a row."""
         import wandb
 
         self._run.log({name: wandb.Image(image_rgb), "step": step})
