@@ -140,7 +140,7 @@ class DataConfig:
     augment: AugmentConfig = AugmentConfig()
     """Random augmentation of training images."""
     num_workers: CountOrZero = 0
-    """Worker processes for data loading; 0 loads in threads of the main process, which is enough on a few cores."""
+    """Worker processes for data loading; 0 loads in threads of the main process, enough for machines with few cores."""
     num_threads: Count = 4
     """Data loading threads per process."""
     cache: Literal["none", "ram", "disk"] = "none"

@@ -97,7 +97,7 @@ def _write_picture(
     assignments: Sequence[WeightsAssignment],
     class_names: Sequence[str],
 ) -> None:
-    """One panel per set of weights side by side, above a legend."""
+    """Draws one panel per set of weights, side by side above a legend."""
     image = one.image[: one.content_size[0], : one.content_size[1]]
     panels = []
     for number, assignment in enumerate(assignments):

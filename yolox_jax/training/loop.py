@@ -100,7 +100,7 @@ class Loop:
         return self.progress
 
     def take_step(self, step: int) -> None:
-        """Takes step number `step`, without waiting for its result."""
+        """Dispatches step number `step`, without waiting for its result."""
         with out_of_memory_explained(self.config):
             with self.meter.waiting("pause"):
                 take = self._compiled_step(step)

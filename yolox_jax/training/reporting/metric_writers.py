@@ -88,7 +88,7 @@ def open_metric_writers(
         for name in dict.fromkeys(names):
             writers.append(_open(name, run, settings, resume_step))
             opened.callback(writers[-1].close, failed=True)
-        opened.pop_all()  # all are open: the caller closes them from here on
+        opened.pop_all()  # all are open; from here on, the caller closes them
     return writers
 
 
@@ -165,7 +165,7 @@ class WandbWriter:
         except wandb.errors.Error as error:
             raise ConfigError(
                 f"--train.loggers wandb: Weights & Biases rejected the run: {error} Set WANDB_MODE=offline to log "
-                "without network and account, or remove wandb from --train.loggers"
+                "without a network connection or an account, or remove wandb from --train.loggers"
             ) from error
         _write_id(run, "wandb", self._run.id)
         self._run.define_metric("step")
