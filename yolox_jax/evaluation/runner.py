@@ -50,7 +50,7 @@ def evaluate_detector(
 
     The next images are loaded while the device detects and, with faster-coco-eval, earlier detections are matched with
     the ground truth. With several processes, each must call this with its own detector of the same weights. Each
-    processes its share of the images, and all return the same as a single process would.
+    processes its share of the images, and all return the result of a single process.
 
     Args:
         detector: provides the network, its input size and the class order; the thresholds are those of `config`.

@@ -55,7 +55,7 @@ class Validator:
     ) -> tuple[Progress, dict[str, Any]]:
         """Scores the averaged weights after `epoch` (counted from 1), and saves them, the curves and a few pictures.
 
-        Each process scores its share of the images; all return the same, and the first one writes the files.
+        Each process scores its share of the images; all return the same result, and the first one writes the files.
         `on_progress` is called after each batch; if it raises, the evaluation ends and nothing is saved.
 
         Returns:
