@@ -1,4 +1,4 @@
-"""Errors of the detections, sorted into the six types of TIDE, and the AP50 that each type costs.
+"""Sorts detection errors into the six types of TIDE, and computes the AP50 that each type costs.
 
 The types and their corrections are those of Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection
 Errors" (ECCV 2020, arXiv 2008.08115), section 2; matching and AP are those of pycocotools.

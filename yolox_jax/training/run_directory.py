@@ -1,4 +1,4 @@
-"""The run directory: its files, and whether a run may start or resume in it."""
+"""The run directory: its files, and checks that a run can start or resume in it."""
 
 import contextlib
 import dataclasses

@@ -47,7 +47,7 @@ def check_fits(compiled: jax.stages.Compiled, lasting: int, config: Config, size
         size: height and width of the input in px.
 
     Raises:
-        ConfigError: it does not fit. The message says roughly which batch size fits, and what else helps.
+        ConfigError: the step does not fit. The message suggests a batch size and settings that save memory.
     """
     needed, limit = needed_bytes(compiled), limit_bytes()
     if limit is None or needed <= limit:
@@ -82,7 +82,7 @@ def largest_batch(needed_at: Callable[[int], int], limit: int, step: int) -> tup
     """Finds the largest batch size that fits.
 
     Args:
-        needed_at: returns the bytes that a batch size needs, which grow roughly linearly; each call compiles.
+        needed_at: returns the bytes needed at a batch size, roughly a linear function of it. Each call compiles.
         limit: available bytes.
         step: only multiples of this batch size are tried.
 
