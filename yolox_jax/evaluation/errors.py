@@ -88,8 +88,9 @@ def sort_errors(
     """Sort the errors of an evaluation by type, and compute what each type costs (TIDE, section 2).
 
     Detections are matched as in pycocotools at the foreground IoU: within image and class, best first, the 100 best.
-    A false positive gets the first type that fits, by its largest IoU with the objects, excluding crowds, of its own
-    class and of all others. TIDE's paper does not specify the order; this is the order of its tool:
+    The type of a false positive depends on its largest IoU with objects of its own class (own) and of all other classes
+    (other), excluding crowds. It is the first one below that fits. TIDE's paper does not specify the order; this is the
+    order of its tool:
 
     1. localisation: background <= own < foreground;
     2. classification: other >= foreground;

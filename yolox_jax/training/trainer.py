@@ -195,8 +195,8 @@ def _restore(training: Training, checkpoints: Checkpoints) -> tuple[Training, Pr
     ]
     if changed:
         logger.warning(
-            "resuming with %s: the results will not be bit-for-bit equal to those of an uninterrupted run, because sums "
-            "are rounded in a different order and batch norm sees different shares of a batch (unless "
+            "resuming with %s: the results will not be bit-for-bit equal to those of an uninterrupted run, because "
+            "sums are rounded in a different order and batch norm sees different shares of a batch (unless "
             "--train.sync-batch-norm is on)",
             "; ".join(changed),
         )
