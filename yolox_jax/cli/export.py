@@ -21,8 +21,8 @@ class ExportArguments:
     output: Path
     """Output file, .stablehlo or .onnx. Its folder is created if it does not exist."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
-    otherwise the published one of their variant."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
+    else the published size of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None

@@ -56,8 +56,8 @@ class PredictArguments:
     scales: tuple[float, ...] = (1.0,)
     """Test-time augmentation: detect at these factors of the input size."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
-    otherwise the published one of their variant."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
+    else the published size of their variant."""
 
 
 def main(argv: list[str]) -> None:

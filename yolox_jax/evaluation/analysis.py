@@ -37,7 +37,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     """Analyse an evaluation; the result is plain JSON values.
 
     Args:
-        evaluation: of `dataset`.
+        evaluation: an evaluation of `dataset`.
         dataset: images and ground truth.
         config: the config of the evaluation, or of the run that it is part of.
         weights: the source of the weights, for the reader.

@@ -19,7 +19,7 @@ FOREGROUND_IOU = 0.5
 """Lowest IoU at which a detection matches an object."""
 
 BACKGROUND_IOU = 0.1
-"""Lowest IoU at which a detection is close to an object, rather than on background."""
+"""Lowest IoU at which a detection counts as close to an object rather than as background."""
 
 
 class ErrorKind(enum.StrEnum):

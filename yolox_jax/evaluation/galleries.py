@@ -9,7 +9,7 @@ from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import ErrorKind, Errors
 
 IMAGES_PER_KIND = 8
-"""Enough to see a pattern, few enough to look at."""
+"""Number of images per error type: enough to show a pattern, few enough to review."""
 
 
 def worst_images(

@@ -27,7 +27,7 @@ def draw_prediction_sheet(dataset: Dataset, evaluation: Evaluation, count: int) 
 
     Args:
         dataset: images and annotations.
-        evaluation: of this dataset.
+        evaluation: an evaluation of this dataset.
         count: number of images.
 
     Returns:

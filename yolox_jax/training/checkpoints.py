@@ -270,8 +270,8 @@ def _unused(path: Path) -> Path:
 def _differences(saved: PyTree, expected: PyTree) -> list[str]:
     """Describes the arrays that differ in name, shape or type."""
     before, now = _described(saved), _described(expected)
-    differences = [f"{name} is missing in the checkpoint" for name in now if name not in before]
-    differences += [f"{name} is missing in the run" for name in before if name not in now]
+    differences = [f"{name} is missing from the checkpoint" for name in now if name not in before]
+    differences += [f"{name} is missing from the run" for name in before if name not in now]
     return differences + [
         f"{name} is {before[name]} in the checkpoint, {now[name]} in the run"
         for name in now

@@ -118,7 +118,7 @@ def _own_times(events: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
         threads[event["pid"], event.get("tid")].append(event)
     found: list[tuple[str, float]] = []
     for of_thread in threads.values():
-        open_: list[tuple[float, int]] = []  # where it ends, and its place in `found`
+        open_: list[tuple[float, int]] = []  # end time, and index in `found`
         for event in sorted(of_thread, key=lambda event: (event["ts"], -event["dur"])):
             while open_ and open_[-1][0] <= event["ts"]:
                 open_.pop()
