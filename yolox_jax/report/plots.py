@@ -117,7 +117,7 @@ def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
 
 
 def ap_by_class(document: dict[str, Any]) -> Figure:
-    """AP of each class, best first; of many classes, only the best and the worst."""
+    """AP of each class, best first. If there are many classes, only the best and worst are shown."""
     known = sorted(((v, k) for k, v in document["per_class"].items() if v is not None), reverse=True)
     title = ""
     if len(known) > MOST_BARS:

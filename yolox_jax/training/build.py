@@ -51,7 +51,7 @@ def build_training(
         config: the config of the run.
         num_classes: number of classes in the dataset.
         steps_per_epoch: training steps in one epoch, which the learning-rate schedule depends on.
-        weights: state dict under the original's names to start from. Tensors that are missing or have another shape
+        weights: state dict to start from, with the original's names. Tensors that are missing or have another shape
             keep their initial values.
 
     Raises:
