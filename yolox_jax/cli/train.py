@@ -19,7 +19,7 @@ class TrainArguments:
     distributed: bool = False
     """Run as one of several processes that jax detects by itself, as on TPU pods. Not needed with Slurm or Open MPI."""
     coordinator: str | None = None
-    """Run as one of several processes started by any other launcher: host:port of process 0, the same for all."""
+    """host:port of process 0, to run as one of several processes of any other launcher. The same for all processes."""
     num_processes: int | None = None
     """Number of processes. Requires --coordinator."""
     process_id: int | None = None

@@ -44,7 +44,7 @@ def check_multiscale_range(config: Config) -> None:
 
 
 def _range_problems(section: Any, prefix: str) -> Iterator[str]:
-    """One message for each setting of a section, and of the sections in it, that is out of range."""
+    """Yields a message for each setting of a section that is out of range, including nested sections."""
     annotations = typing.get_type_hints(type(section), include_extras=True)
     for field in dataclasses.fields(section):
         name, value = prefix + field.name, getattr(section, field.name)

@@ -1,4 +1,4 @@
-"""Multi-process training: connects the processes of a run and keeps them in agreement."""
+"""Multi-process training: connects the processes of a run and coordinates them."""
 
 import json
 import os
