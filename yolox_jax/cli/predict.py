@@ -32,7 +32,7 @@ class PredictArguments:
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     output: Path
-    """Output folder, created if it does not exist. Files of the same names are replaced."""
+    """Output folder, created if it does not exist. Existing files of the same names are replaced."""
     save: tuple[Literal["drawings", "json", "jsonl", "yolo", "crops"], ...] = ("drawings", "json")
     """What to save. drawings: images or videos with boxes. json: detections.json. jsonl: detections.jsonl, one line per
     image. yolo: labels/NAME.txt with class, centre, width and height as fractions of the image, and score. crops: the

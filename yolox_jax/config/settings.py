@@ -238,8 +238,8 @@ class TrainConfig:
     """GPUs: use only kernels that always add in the same order, without autotuning, so that repeated runs are
     bit-for-bit equal. Slower. On CPUs, runs are always deterministic."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """When a loss or gradient is NaN or infinite, apart from the overflows that float16 expects: stop the run, or skip
-    the step and count it. Either way the step does not change the weights, and its batch and image names are saved."""
+    """When a loss or gradient is NaN or infinite, except for the overflows normal in float16: stop the run, or skip the
+    step and count it. Either way the step does not change the weights, and its batch and image names are saved."""
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
     at batch size 64."""

@@ -49,7 +49,7 @@ def evaluate_detector(
     """Detect objects in all images of a dataset and compute the COCO metrics.
 
     The next images are loaded while the device detects and, with faster-coco-eval, earlier detections are matched with
-    the ground truth. With several processes, each must call this with its own detector of the same weights. Each
+    the ground truth. With several processes, each must call this with its own detector, with the same weights. Each
     processes its share of the images, and all return the result of a single process.
 
     Args:

@@ -68,10 +68,10 @@ def read_document(path: Path) -> dict[str, Any]:
     version = document.get("version")
     if version != VERSION:
         raise DataError(
-            f"{path} has format version {version}, but this program reads version {VERSION}. Write it again with "
+            f"{path} has format version {version}, but this program reads version {VERSION}. Regenerate it with "
             "evaluate.py --output."
         )
     missing = [key for key in KEYS if key not in document]
     if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Write it again with evaluate.py --output.")
+        raise DataError(f"{path} lacks {', '.join(missing)}. Regenerate it with evaluate.py --output.")
     return document

@@ -45,7 +45,7 @@ def build_training(
     steps_per_epoch: int,
     weights: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
 ) -> Training:
-    """Builds everything that one config determines, with the state at step 0.
+    """Builds all components of a run from its config, with the state at step 0.
 
     Args:
         config: the config of the run.

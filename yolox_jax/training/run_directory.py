@@ -183,7 +183,7 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
 
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
-    """Writes the config and the facts that a resumed run must match. From here on, the directory contains a run."""
+    """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
     for path, content in ((run.data, _describe(train_set)), (run.config, config_to_dict(config))):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)

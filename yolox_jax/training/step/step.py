@@ -1,4 +1,4 @@
-"""One training step: a pure function of the state and the batch, compiled once per input size."""
+"""The training step: a pure function of the state and the batch, compiled once per input size."""
 
 import functools
 from collections.abc import Callable
