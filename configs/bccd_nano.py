@@ -27,7 +27,7 @@ def bccd(split: str) -> DatasetConfig:
 
 
 def get_config() -> Config:
-    """The recipe of COCO with a short schedule for few images: one small size, mild mosaics, no MixUp."""
+    """The COCO recipe with a short schedule for few images: one small input size, mild mosaics, no MixUp."""
     coco = yolox_coco("yolox_nano")
     augment = replace(coco.data.augment, mosaic_probability=0.5, mosaic_scale=(0.5, 1.5), mixup_probability=0.0)
     return replace(

@@ -20,7 +20,7 @@ def shapes(split: str) -> DatasetConfig:
 
 
 def get_config() -> Config:
-    """The recipe of COCO with small images, few mosaics, small batches for many steps, and a fast EMA."""
+    """The COCO recipe with small images, few mosaics, small batches for many steps, and a fast EMA."""
     coco = yolox_coco("yolox_nano")
     augment = replace(coco.data.augment, mosaic_probability=0.3, mosaic_scale=(0.5, 1.5), mixup_probability=0.0)
     return replace(

@@ -230,7 +230,7 @@ def test_ctrl_c_before_the_first_frame_is_no_error(weights, tmp_path, monkeypatc
     [
         (["--score-threshold", "45"], "score threshold 45.0: it must be between 0 and 1"),
         (["--iou-threshold", "0"], "IoU threshold 0.0: it must be above 0"),
-        (["--iou-threshold", "45"], "IoU threshold 45.0: it must be above 0 and up to 1"),
+        (["--iou-threshold", "45"], "IoU threshold 45.0: it must be above 0 and at most 1"),
         (["--batch-size", "0"], "batch size 0"),
         (["--max-detections", "0"], "number of detections 0"),
         (["--scales", "0"], "scales [0.0]"),

@@ -176,7 +176,7 @@ def test_a_file_stays_until_the_new_one_has_passed_the_check(model, tmp_path, mo
         ({"score_threshold": -0.1}, "score threshold -0.1.*between 0 and 1"),
         ({"score_threshold": 25}, "score threshold 25.*between 0 and 1"),
         ({"iou_threshold": 0.0}, "IoU threshold 0.0.*above 0"),
-        ({"iou_threshold": 65}, "IoU threshold 65.*up to 1"),
+        ({"iou_threshold": 65}, "IoU threshold 65.*at most 1"),
         ({"max_detections": 0}, "max_detections must be at least 1; got 0"),
         ({"batch": 0}, "batch must be at least 1.*got 0"),
         ({"opset": 12}, "opset must be from 13 .*got 12"),

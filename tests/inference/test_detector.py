@@ -367,5 +367,5 @@ def test_published_weights_find_the_objects_of_a_photograph(shared: Path):
 
 @pytest.mark.parametrize("size", [640, (640,), (640, 640, 3)])
 def test_a_size_that_is_no_pair_is_named(size):
-    with pytest.raises(ConfigError, match=r"give height and width, such as \(640, 640\)"):
+    with pytest.raises(ConfigError, match=r"pass a height and a width, such as \(640, 640\)"):
         check_input_size(size)

@@ -115,7 +115,7 @@ def test_missing_images_are_named_and_the_report_still_appears(metrics_file, cap
     page = report(metrics_file)
     assert "Missing images" in page.headings
     assert any(str(metrics_file.parent) in words for words in page.words)
-    assert "could not be read, such as" in capfd.readouterr().err
+    assert "could not be read, for example" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class EvaluateArguments:
     """Evaluate saved detections instead: a JSON file in the COCO results format. All of them count; the thresholds
     under --evaluation do not apply."""
     output: Path | None = None
-    """JSON file for the metrics and for everything that `yolox-jax report` shows."""
+    """JSON file for the metrics and everything else that `yolox-jax report` shows."""
     detections: Path | None = None
     """JSON file for all detections, in the COCO results format. For images without annotations (COCO test-dev), this is
     the only output."""
@@ -66,7 +66,7 @@ def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "
             "detections, or a file with annotations as --data.val.annotations"
         )
     evaluation = _evaluate(arguments, config, dataset)
-    # Files are written before anything is printed, which may fail, and first what would be expensive to recompute.
+    # Write files before printing, which may fail, and first the file that would be expensive to recompute.
     if arguments.detections is not None:
         write_json(arguments.detections, evaluation.results)
     if annotated:
@@ -78,7 +78,7 @@ def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "
 
 
 class _WarningPrinter(logging.Handler):
-    """Prints to whatever stderr is at the time: a progress bar replaces it to keep lines apart from the bar."""
+    """Looks up stderr for each message, because a progress bar replaces it to keep lines apart from the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"warning: {record.getMessage()}", file=sys.stderr)

@@ -12,7 +12,7 @@ from yolox_jax.export import export
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Weights, format and settings of the file."""
+    """What to export, and in which format."""
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
@@ -21,27 +21,27 @@ class ExportArguments:
     output: Path
     """Output file, .stablehlo or .onnx. Its folder is created if it does not exist."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
-    otherwise the published one of their variant."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
+    else the published size of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
-    """Batch size. By default, the file takes any number of images."""
+    """Batch size. By default, the file accepts any number of images."""
     nms: bool = True
-    """Include non-maximum suppression. Without it, the file outputs the predictions of all anchors, as TensorRT,
-    OpenVINO or ncnn expect them."""
+    """Include non-maximum suppression. Without it, the file outputs the predictions of all anchors, as expected by
+    TensorRT, OpenVINO and ncnn."""
     score_threshold: float = 0.25
     """Minimum score of a detection."""
     iou_threshold: float = 0.45
     """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
-    """Suppress overlapping boxes of different classes, too."""
+    """Also suppress overlapping boxes of different classes."""
     max_detections: int = 1000
     """Maximum number of detections per image; the outputs are padded to it."""
     platforms: tuple[Literal["cpu", "cuda", "tpu"], ...] | None = None
     """stablehlo: the platforms that the file can run on. All three by default."""
     opset: int | None = None
-    """onnx: version of the operator set, 13 or newer; older runtimes need an older one. 17 by default."""
+    """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
     """onnx: also write onnx_runner.py, which runs the file with only numpy, OpenCV and onnxruntime."""
 

@@ -1,4 +1,4 @@
-"""`yolox-jax`: runs a command, and prints errors that users can fix as one message without a traceback."""
+"""`yolox-jax`: runs a command, and prints errors that users can fix without a traceback."""
 
 import argparse
 import contextlib
@@ -20,11 +20,11 @@ COMMANDS = {
     "evaluate": "compute the COCO metrics of weights on a dataset",
     "predict": "detect objects in images, videos and camera streams",
     "export": "export a network as StableHLO or ONNX",
-    "report": "show an evaluation as one HTML page: metrics, curves, kinds of errors, the worst images",
+    "report": "show an evaluation as one HTML page: metrics, curves, error types, and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",
     "data": "check a dataset, or preview augmented training images",
-    "memory": "find the largest batch that fits a device",
-    "profile": "time a training step and list its costliest operations",
+    "memory": "find the largest batch that fits on a device",
+    "profile": "time a training step and list its most expensive operations",
 }
 
 
@@ -41,7 +41,7 @@ def program(command: str | None = None) -> NoReturn:
         traceback.print_exc()
         code = 1
     if code:
-        # Exit at once: Python would wait for running compilations, and jax for the other processes of a run, which in
+        # Exit at once: Python would wait for running compilations, and jax for the other processes of the run, which in
         # turn wait for this one.
         logging.shutdown()
         with contextlib.suppress(OSError):  # the reader of a pipe may be gone

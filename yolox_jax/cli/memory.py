@@ -11,10 +11,10 @@ from yolox_jax.text import counted
 
 @dataclasses.dataclass(frozen=True)
 class MemoryArguments:
-    """The device to fit."""
+    """The memory to fit into."""
 
     limit_gib: float | None = None
-    """Memory of one device in GiB. By default, what programs may use on the first device."""
+    """Memory per device in GiB. By default, the memory available to programs on the first device."""
     num_classes: int = 80
     """Number of classes of the network."""
 
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
         MemoryArguments,
         argv,
         prog="yolox-jax memory",
-        description="Find the largest batch that fits a device, from the memory that the compiler reports for the "
+        description="Find the largest batch that fits on a device, from the memory that the compiler reports for the "
         "training step at the largest input size of the config. Nothing is trained, and no data is needed.",
     )
     if arguments.num_classes < 1:

@@ -29,7 +29,7 @@ def parse(
         argv: The command line without the name of the program.
         prog: The name of the program, for the help.
         description: What the command does, for the help.
-        flag_pairs: Offer `--no-x` for every `--x` that takes no value, and the other way round.
+        flag_pairs: Offer `--no-x` for every `--x` that takes no value, and vice versa.
     """
     return tyro.cli(
         arguments_type,
@@ -45,7 +45,7 @@ def parse(
 def _dataclass_with_flowing_help(
     info: tyro.constructors.StructTypeInfo,
 ) -> tyro.constructors.StructConstructorSpec | None:
-    """As tyro's own rule for dataclasses, which keeps the line breaks of docstrings in the help."""
+    """Replaces tyro's own rule for dataclasses, which keeps the line breaks of docstrings in the help."""
     if not dataclasses.is_dataclass(info.type):
         return None
     types = typing.get_type_hints(info.type, include_extras=True)

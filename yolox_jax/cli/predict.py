@@ -32,7 +32,7 @@ class PredictArguments:
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     output: Path
-    """Output folder, created if it does not exist. Files of the same names are replaced."""
+    """Output folder, created if it does not exist. Existing files of the same names are replaced."""
     save: tuple[Literal["drawings", "json", "jsonl", "yolo", "crops"], ...] = ("drawings", "json")
     """What to save. drawings: images or videos with boxes. json: detections.json. jsonl: detections.jsonl, one line per
     image. yolo: labels/NAME.txt with class, centre, width and height as fractions of the image, and score. crops: the
@@ -44,7 +44,7 @@ class PredictArguments:
     iou_threshold: float = 0.45
     """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
-    """Suppress overlapping boxes of different classes, too."""
+    """Also suppress overlapping boxes of different classes."""
     max_detections: int = 1000
     """Maximum number of detections per image."""
     batch_size: int = 8
@@ -56,8 +56,8 @@ class PredictArguments:
     scales: tuple[float, ...] = (1.0,)
     """Test-time augmentation: detect at these factors of the input size."""
     input_size: tuple[int, int] | None = None
-    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights,
-    otherwise the published one of their variant."""
+    """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
+    else the published size of their variant."""
 
 
 def main(argv: list[str]) -> None:
@@ -113,7 +113,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check(arguments: PredictArguments) -> None:
-    """Rejects what can be rejected before anything is loaded."""
+    """Checks the arguments that can be checked before anything is loaded."""
     if not arguments.sources:
         raise ConfigError("pass at least one image, folder, video or camera")
     check_thresholds(arguments.score_threshold, arguments.iou_threshold)

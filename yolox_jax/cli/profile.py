@@ -1,4 +1,4 @@
-"""`yolox-jax profile`: times a training step and lists its costliest operations."""
+"""`yolox-jax profile`: times a training step and lists its most expensive operations."""
 
 import dataclasses
 import os
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> None:
         ProfileArguments,
         argv,
         prog="yolox-jax profile",
-        description="Time the training step of a config on a synthetic batch and list its costliest operations. No "
-        "data is needed. Open the trace in TensorBoard or Perfetto.",
+        description="Time the training step of a config on a synthetic batch and list its most expensive operations. "
+        "No data is needed. Open the trace in TensorBoard or Perfetto.",
     )
     for name in ("steps", "top", "num_classes"):
         if (value := getattr(arguments, name)) < 1:
@@ -86,7 +86,7 @@ def _print_tables(operations: "Sequence[Operation]", top: int) -> None:
     table = Table(
         Column("operation", no_wrap=True, max_width=32),
         Column("from", max_width=30),
-        title=f"The costliest of {len(operations)} operations",
+        title=f"The most expensive of {len(operations)} operations",
         title_justify="left",
     )
     for name in ("calls", "ms per step", "share"):

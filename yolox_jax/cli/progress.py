@@ -35,7 +35,7 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def show_rate(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Like `show_progress`, also with the number of items per second; the total may be unknown.
+    """Like `show_progress`, but also shows the number of items per second; the total may be unknown.
 
     Args:
         what: The items, such as "images".

@@ -13,7 +13,7 @@ OptionalWeightsPath = Annotated[str | None, tyro.conf.arg(metavar="WEIGHTS")]
 
 
 def fetch_if_published(weights: str) -> Path:
-    """The path of weights given by path or by the name of a published network.
+    """The path of weights, which are downloaded first if `weights` is the name of published weights.
 
     Raises:
         FileNotFoundError, WeightsError: See `yolox_jax.weights.resolve`.

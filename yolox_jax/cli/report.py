@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
         ReportArguments,
         argv,
         prog="yolox-jax report",
-        description="Show an evaluation as one HTML page: metrics, curves, errors by kind, and the worst images.",
+        description="Show an evaluation as one HTML page: metrics, curves, error types, and the worst images.",
     )
     # Imported here, so that --help does not wait for jax and matplotlib.
     from yolox_jax.report import read_report_data, write_report
@@ -37,5 +37,5 @@ def main(argv: list[str]) -> None:
     folder = data.folder if arguments.output is None else arguments.output
     missing = write_report(data, folder)
     if missing:
-        print(f"warning: {counted(len(missing), 'image')} could not be read, such as {missing[0]}", file=sys.stderr)
+        print(f"warning: {counted(len(missing), 'image')} could not be read, for example {missing[0]}", file=sys.stderr)
     print(f"wrote {folder / 'report.html'}, with the plots as PNG and the numbers as CSV")

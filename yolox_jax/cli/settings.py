@@ -65,7 +65,7 @@ def _flag_value(argv: list[str], flag: str) -> str | None:
 
 
 def _with_requested_formats(config: Config, argv: list[str]) -> Config:
-    """Clears the paths of a dataset whose format is changed on the command line: they belong to the other format."""
+    """Clears the paths of a dataset whose format is changed on the command line, as they belong to the old one."""
 
     def cleared(dataset: DatasetConfig, flag: str) -> DatasetConfig:
         try:

@@ -9,7 +9,7 @@ from yolox_jax.config.files import RUN_SETTINGS, find_config
 
 @dataclasses.dataclass(frozen=True)
 class TrainArguments:
-    """The run, and its processes."""
+    """The run directory and the processes of a run."""
 
     workdir: Path | None = None
     """Run directory, for weights, metrics, logs and pictures. By default, runs/NAME after the name of the config, or
@@ -17,9 +17,9 @@ class TrainArguments:
     resume: bool = False
     """Resume the run in the run directory from its last checkpoint."""
     distributed: bool = False
-    """Run as one of several processes that jax detects by itself, as on TPU pods. Slurm and Open MPI do not need it."""
+    """Run as one of several processes that jax detects by itself, as on TPU pods. Not needed with Slurm or Open MPI."""
     coordinator: str | None = None
-    """Run as one of several processes of any other launcher: host:port of process 0, the same for all processes."""
+    """host:port of process 0, to run as one of several processes of any other launcher. The same for all processes."""
     num_processes: int | None = None
     """Number of processes. Requires --coordinator."""
     process_id: int | None = None

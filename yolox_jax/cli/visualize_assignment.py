@@ -23,16 +23,16 @@ class AssignmentArguments:
     """Which weights and images to use."""
 
     weights: WeightsPath
-    """Weights to assign with: a .pth, .safetensors or .npz file, a run directory, or the name of published weights."""
+    """Weights of the network: a .pth, .safetensors or .npz file, a run directory, or the name of published weights."""
     compare: OptionalWeightsPath = None
-    """Second weights of the same network, from later in training for example. They are drawn next to the first, with
-    the differences marked."""
+    """Other weights of the same network, for example from later in training. Their assignment is drawn next to the
+    first, with the differences marked."""
     output: Path = Path("runs/assignment")
     """Folder for one picture per image, and assignment.json with all numbers."""
     count: int = 8
     """Number of images."""
     augmented: bool = False
-    """Draw the first images of training, with mosaic and all other augmentation, instead of whole images."""
+    """Draw the first images of training, with mosaic and all other augmentation, instead of letterboxed images."""
 
 
 def main(argv: list[str]) -> None:
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if arguments.count < 1:
         raise ConfigError(f"--count must be at least 1, got {arguments.count}")
     if arguments.weights == arguments.compare:
-        raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights; pass others")
+        raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights; pass other weights")
     ensure_writable_folder(arguments.output, "--output")
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled

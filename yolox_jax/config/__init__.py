@@ -1,4 +1,4 @@
-"""The settings of a run: what they mean, which values they take, and the files that hold them."""
+"""The settings of a run: their meaning, their valid values, and config files."""
 
 from yolox_jax.config.settings import STRIDE as STRIDE
 from yolox_jax.config.settings import AssignmentConfig as AssignmentConfig

@@ -1,4 +1,4 @@
-"""Checks of a config: the ranges of its settings, and the settings that must fit each other."""
+"""Checks a config: the ranges of its settings, and settings that depend on each other."""
 
 import dataclasses
 import math
@@ -16,9 +16,9 @@ def check_config(config: Config) -> None:
     """Checks every setting against its type and range, and the schedule as a whole.
 
     Raises:
-        ConfigError: Lists every invalid setting by its name on the command line, with the values it may have.
+        ConfigError: A setting is invalid. The message lists all such settings as flags, with their valid values.
     """
-    # Types first, since ranges compare numbers. Python does not check the types in a config file.
+    # Check types first, since ranges compare numbers. Python does not check the types in a config file.
     config_from_dict(config_to_dict(config))
     problems = list(_range_problems(config, "")) or _schedule_problems(config)
     if len(problems) == 1:
@@ -44,7 +44,7 @@ def check_multiscale_range(config: Config) -> None:
 
 
 def _range_problems(section: Any, prefix: str) -> Iterator[str]:
-    """One message for each setting of a section, and of the sections in it, that is out of range."""
+    """Yields a message for each setting of a section that is out of range, including nested sections."""
     annotations = typing.get_type_hints(type(section), include_extras=True)
     for field in dataclasses.fields(section):
         name, value = prefix + field.name, getattr(section, field.name)
@@ -58,7 +58,7 @@ def _range_problems(section: Any, prefix: str) -> Iterator[str]:
 
 
 def _range_problem(value: Any, annotation: Any) -> str | None:
-    """What is wrong with a value, to be read after the name of its setting."""
+    """What is wrong with a value, phrased to follow the name of its setting; None if it is valid."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType) and value is not None:
         return _range_problem(value, next(argument for argument in arguments if argument is not type(None)))

@@ -14,7 +14,7 @@ from yolox_jax.config.recipes import coco_dataset
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, nearest
 
 RUN_SETTINGS = "config.json"
-"""File in a run directory that records every setting."""
+"""File in a run directory that holds the config of the run."""
 
 _CHOICES = "Pass the path of a config file or run directory, or the name of a shipped config: "
 

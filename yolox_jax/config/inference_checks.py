@@ -1,4 +1,4 @@
-"""Checks of the arguments that inference, evaluation and export share."""
+"""Checks the arguments that inference, evaluation and export share."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def check_thresholds(score_threshold: float, iou_threshold: float) -> None:
     if not 0 <= score_threshold <= 1:
         raise ConfigError(f"invalid score threshold {score_threshold}: it must be between 0 and 1")
     if not 0 < iou_threshold <= 1:
-        raise ConfigError(f"invalid IoU threshold {iou_threshold}: it must be above 0 and up to 1")
+        raise ConfigError(f"invalid IoU threshold {iou_threshold}: it must be above 0 and at most 1")
 
 
 def check_counts(batch_size: int, max_detections: int) -> None:
@@ -33,7 +33,7 @@ def check_precision(precision: str) -> None:
 
 
 def check_scales(scales: Sequence[float]) -> None:
-    """Raise ConfigError unless there are scales and all are positive and finite."""
+    """Raise ConfigError unless there is at least one scale and all are positive and finite."""
     if not scales or not all(math.isfinite(scale) and scale > 0 for scale in scales):
         raise ConfigError(
             f"invalid scales {list(scales)}: they must be one or more factors above 0, such as 1.0 and 1.25"
@@ -41,9 +41,9 @@ def check_scales(scales: Sequence[float]) -> None:
 
 
 def check_input_size(size: Any) -> None:
-    """Raise ConfigError unless this is a height and a width in px that the network can take."""
+    """Raise ConfigError unless `size` is a height and a width in px that the network accepts."""
     if not isinstance(size, Sequence) or len(size) != 2:
-        raise ConfigError(f"invalid input size {size!r}: give height and width, such as (640, 640)")
+        raise ConfigError(f"invalid input size {size!r}: pass a height and a width, such as (640, 640)")
     height, width = size
     if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
         raise ConfigError(f"invalid input size {height} x {width}: height and width must be multiples of {STRIDE} px")

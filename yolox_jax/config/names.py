@@ -1,4 +1,4 @@
-"""One rule for values that are either a name known to the package or a path, such as `--config` and `--weights`."""
+"""Resolves values that are either a name known to the package or a path, such as `--config` and `--weights`."""
 
 import logging
 from collections.abc import Collection
@@ -17,7 +17,7 @@ def is_known_name(value: str | Path, known: Collection[str]) -> bool:
 
 
 def warn_if_shadowed(name: str, meaning: str) -> None:
-    """Log a warning if a known name also exists as a file or folder, which it takes precedence over.
+    """Log a warning if a known name takes precedence over a file or folder of the same name.
 
     Args:
         name: The known name.

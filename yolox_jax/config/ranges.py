@@ -1,7 +1,7 @@
-"""Ranges that stand on the field of a setting, as in `epochs: Annotated[int, AtLeast(1)]`.
+"""Ranges that annotate the field of a setting, as in `epochs: Annotated[int, AtLeast(1)]`.
 
-Several ranges on one field must all hold. A range inside a tuple type applies to one of its values, a range around it
-to the whole tuple. `yolox_jax.config.checks` reads them.
+If a field has several ranges, all must hold. A range inside a tuple type applies to one of its values, a range around
+it to the whole tuple. `yolox_jax.config.checks` reads them.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class Below:
     bound: float
 
     def holds(self, value: float) -> bool:
-        """Whether the value stays under the bound."""
+        """Whether the value is below the bound."""
         return value < self.bound
 
     def __str__(self) -> str:

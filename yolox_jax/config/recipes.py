@@ -1,7 +1,7 @@
 """Complete recipes that configs share.
 
-A recipe gives every setting a value and relies on no default of the schema, so that a default changed later does not
-change the experiments recorded in `configs/`.
+A recipe sets every value and relies on no default of the schema, so that changing a default later does not change the
+experiments recorded in `configs/`.
 """
 
 from yolox_jax.config.settings import (
@@ -21,7 +21,7 @@ from yolox_jax.config.settings import (
 
 
 def coco_dataset(split: str) -> DatasetConfig:
-    """A split of COCO in `datasets/COCO`, with its folders as they are unpacked.
+    """A split of COCO in `datasets/COCO`, with the folder structure of the unpacked archives.
 
     Args:
         split: `train2017` or `val2017`.
@@ -47,7 +47,7 @@ def yolox_coco(
 ) -> Config:
     """The recipe of the published YOLOX weights on COCO, at batch size 64 (docs/yolox.md, 10.1).
 
-    The arguments are what differs between the variants; their defaults are the values of the larger ones.
+    The arguments are the settings that differ between variants; their defaults are those of the larger variants.
 
     Args:
         variant: The network.

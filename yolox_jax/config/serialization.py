@@ -55,7 +55,7 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def primary_name(name: str) -> str:
-    """Maps a setting of a further dataset to that of the first dataset; other names stay the same.
+    """Maps a setting of an additional dataset to that of the first dataset; other names stay the same.
 
     >>> primary_name("data.more_train[0].images")
     'data.train.images'
@@ -75,7 +75,7 @@ def typed(value: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: "; did you mean ...?" if a known name is close to it."""
+    """How to end an error about an unknown name: "; did you mean ...?" if a known name is close to it, else "."."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else "."
 

@@ -1,4 +1,4 @@
-"""Every setting of an experiment, as frozen dataclasses: its meaning, unit, range and source.
+"""All settings of an experiment as frozen dataclasses, each with its meaning, unit, range and source.
 
 A config file is a Python file with a function `get_config()` that returns a `Config`; `configs/` holds one for each
 experiment. The docstrings are what `--help` shows. Comments name the sections of docs/yolox.md that explain a default.
@@ -125,10 +125,10 @@ class DataConfig:
     val: DatasetConfig = DatasetConfig()
     """Dataset to evaluate on."""
     more_train: tuple[DatasetConfig, ...] = ()
-    """Further datasets to train on, joined with `data.train`; classes of the same name are merged. Set this in a config
-    file."""
+    """Additional datasets to train on, merged with `data.train`; classes with the same name become one. Set this in a
+    config file."""
     more_val: tuple[DatasetConfig, ...] = ()
-    """Further datasets to evaluate on, joined with `data.val`. Set this in a config file."""
+    """Additional datasets to evaluate on, merged with `data.val`. Set this in a config file."""
     classes: tuple[str, ...] = ()
     """Names of the classes to train and evaluate on, in the order of the network's outputs. Objects of other classes
     are ignored; images left without objects are kept as background. Empty: all classes of the dataset."""
@@ -136,11 +136,11 @@ class DataConfig:
     """Height and width of the network input in px, multiples of 32."""
     max_boxes: Count = 120  # docs/yolox.md, 7.5
     """Maximum number of objects per training image. If there are more, the largest are kept and the others are counted
-    as dropped. The original keeps the first ones, silently."""
+    as dropped. The original silently keeps the first ones."""
     augment: AugmentConfig = AugmentConfig()
     """Random augmentation of training images."""
     num_workers: CountOrZero = 0
-    """Worker processes for data loading; 0 loads in threads of the main process, which is enough on few cores."""
+    """Worker processes for data loading; 0 loads in threads of the main process, enough for machines with few cores."""
     num_threads: Count = 4
     """Data loading threads per process."""
     cache: Literal["none", "ram", "disk"] = "none"
@@ -173,7 +173,7 @@ class OptimizerConfig:  # docs/yolox.md, 8.1
     """Stochastic gradient descent with Nesterov momentum."""
 
     lr_per_image: Positive = 0.01 / 64
-    """Peak learning rate divided by the batch size."""
+    """Peak learning rate per image of the batch: it is multiplied by the batch size."""
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     """Nesterov momentum."""
     weight_decay: NonNegative = 5e-4
@@ -235,11 +235,11 @@ class TrainConfig:
     four stages of the backbone, each CSP layer of the neck, each level of the head) instead of storing them. This costs
     about one more forward pass."""
     deterministic: bool = False
-    """GPUs: use only kernels that always add in the same order, without autotuning, so that two runs are equal bit for
-    bit. Slower. On CPUs, runs are deterministic anyway."""
+    """GPUs: use only kernels that always add in the same order, without autotuning, so that repeated runs are
+    bit-for-bit equal. Slower. On CPUs, runs are always deterministic."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """When a loss or gradient is NaN or infinite, apart from the overflows that float16 expects: stop the run, or skip
-    the step and count it. Either way the step does not change the weights, and its batch and image names are saved."""
+    """When a loss or gradient is NaN or infinite, except for the overflows normal in float16: stop the run, or skip the
+    step and count it. Either way the step does not change the weights, and its batch and image names are saved."""
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
     at batch size 64."""
@@ -255,12 +255,12 @@ class TrainConfig:
     """Metric writers, in addition to metrics.jsonl, which is always written. `wandb` and `mlflow` are extras: `pip
     install 'yolox-jax[wandb]'`."""
     keep_checkpoints: Count = 2
-    """Number of most recent checkpoints to keep for `--resume`, in addition to the one with the best AP. A checkpoint
-    is saved at the end of each epoch and when a run is interrupted."""
+    """Number of recent checkpoints to keep for `--resume`, in addition to the one with the best AP. A checkpoint is
+    saved at the end of each epoch and when a run is interrupted."""
     checkpoint_steps: CountOrZero = 0
-    """Also save a checkpoint every this many steps within an epoch; 0 turns this off."""
+    """Steps between additional checkpoints within an epoch; 0 turns them off."""
     checkpoint_minutes: NonNegative = 15.0
-    """Also save a checkpoint every this many minutes within an epoch; 0 turns this off."""
+    """Minutes between additional checkpoints within an epoch; 0 turns them off."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Scores detections on a dataset, and analyses what they get wrong."""
+"""Scores detections on a dataset, and analyses their errors."""
 
 from yolox_jax.evaluation.api import evaluate, open_validation_data
 from yolox_jax.evaluation.runner import Evaluation, evaluate_detector, evaluate_results

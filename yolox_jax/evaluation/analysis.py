@@ -25,7 +25,7 @@ VERSION = 2
 """Format version of the document; readers reject others."""
 
 LOWEST_SHOWN_SCORE = 0.05
-"""Lowest score of detections in pictures, where no threshold is better than another."""
+"""Minimum score of detections in pictures, used if there is no best threshold."""
 
 AREAS_PX2 = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """Upper limits of COCO's object areas."""
@@ -37,10 +37,10 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     """Analyse an evaluation; the result is plain JSON values.
 
     Args:
-        evaluation: of `dataset`.
+        evaluation: an evaluation of `dataset`.
         dataset: images and ground truth.
-        config: settings of the evaluation, and of the training if it is part of one.
-        weights: where the weights came from, for the reader.
+        config: the config of the evaluation, or of the run that it is part of.
+        weights: the source of the weights, for the reader.
 
     Returns:
         `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `CocoMetrics.to_json` gives them;
@@ -106,7 +106,7 @@ def _curves(accumulated: Accumulated, dataset: Dataset) -> dict[str, Any]:
 
 
 def _summary(dataset: Dataset, image_ids: list[int]) -> dict[str, Any]:
-    """Counts of what the evaluated images contain."""
+    """Counts the contents of the evaluated images."""
     evaluated = set(image_ids)
     name_of = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     annotations = [entry for entry in dataset.ground_truth["annotations"] if entry["image_id"] in evaluated]

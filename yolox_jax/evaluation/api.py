@@ -30,15 +30,15 @@ def evaluate(
     >>> evaluation.metrics.figures["AP"]  # doctest: +SKIP
     0.4051
 
-    What is odd about the dataset, and classes that have another name in the weights, are logged as warnings by the
-    logger `yolox_jax`.
+    The logger `yolox_jax` warns about oddities in the dataset, and about classes whose names differ between the dataset
+    and the weights.
 
     Args:
-        config: gives the dataset, the variant, the input size, and the settings of the evaluation.
+        config: provides the dataset, the variant, the input size, and the settings of the evaluation.
         weights: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s,
             which are downloaded on first use.
-        dataset: an open dataset in place of that of the config.
-        devices: split each batch over these devices of this process; by default all of them.
+        dataset: an open dataset to use instead of the one in the config.
+        devices: devices of this process to split each batch over; by default all of them.
         on_progress: called after each batch with the number of images done and the total.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Whether a detector and a dataset have the same classes."""
+"""Checks that a detector and a dataset have the same classes."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from yolox_jax.text import shortened
 logger = logging.getLogger(__name__)
 
 MOST_NAMES = 10
-"""Class names that a message lists."""
+"""Maximum number of class names in a message."""
 
 
 def check_classes(class_names: Sequence[str], dataset: Dataset) -> None:

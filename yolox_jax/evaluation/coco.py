@@ -35,10 +35,10 @@ IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 @dataclasses.dataclass(frozen=True)
 class CocoMetrics:
-    """COCO metrics of one evaluation, as fractions; NaN where the dataset has no object to judge by."""
+    """COCO metrics of one evaluation, as fractions; NaN where the dataset has no objects to score."""
 
     figures: dict[str, float]
-    """The twelve of `FIGURES`."""
+    """The twelve COCO figures, by their names in `FIGURES`."""
     per_class: dict[str, float]
     """AP of each class, by name, in the order of the class indices."""
     per_class_figures: dict[str, dict[str, float]]
@@ -65,7 +65,7 @@ def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dat
     Args:
         detections: boxes x1, y1, x2, y2 in px of the original images.
         indices: for each image of the batch its index in `dataset.records`; -1 for padding, which is skipped.
-        dataset: gives the image and category ids.
+        dataset: provides the image and category ids.
 
     Returns:
         One dict per detection: image_id, category_id, bbox (x, y, width, height in px), score.

@@ -1,4 +1,4 @@
-"""Two implementations of the COCO metric: pycocotools, and faster-coco-eval, which gives the same faster."""
+"""Two implementations of the COCO metric: pycocotools, and faster-coco-eval, which gives the same results faster."""
 
 import contextlib
 import importlib.util
@@ -16,11 +16,11 @@ Result = dict[str, Any]
 """A detection in COCO's format: image_id, category_id, bbox (x, y, width, height in px), score."""
 
 CHUNK = 256
-"""Images matched at a time: enough to make the fixed cost small, few enough to start early."""
+"""Images matched at a time: enough to keep the overhead small, few enough to start early."""
 
 
 class Accumulated(NamedTuple):
-    """What pycocotools and faster-coco-eval accumulate; -1 where no object counts.
+    """The accumulated results of pycocotools or faster-coco-eval; -1 where no object counts.
 
     Axes: T the ten IoU thresholds, R the 101 recalls, K categories in ascending order, A the areas all, small, medium
     and large, M at most 1, 10 and 100 detections per image.
@@ -58,7 +58,7 @@ def open_scorer(ground_truth: dict[str, Any], *, fast: bool | None = None) -> Sc
 
 
 class _Pycocotools:
-    """Does all work at the end: it prints, and silencing it affects stdout of the whole process."""
+    """Scores everything at the end: pycocotools prints, and silencing it affects stdout of the whole process."""
 
     def __init__(self, ground_truth: dict[str, Any]) -> None:
         self._ground_truth = ground_truth

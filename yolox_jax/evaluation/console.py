@@ -45,5 +45,5 @@ def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) 
 
 
 def _format(value: float) -> str:
-    """A dash for NaN: the dataset has no object to judge by."""
+    """Formats NaN as a dash: the dataset has no objects to score."""
     return "-" if math.isnan(value) else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""Errors of the detections, sorted into the six types of TIDE, and the AP50 that each type costs.
+"""Sorts detection errors into the six types of TIDE, and computes the AP50 that each type costs.
 
 The types and their corrections are those of Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection
 Errors" (ECCV 2020, arXiv 2008.08115), section 2; matching and AP are those of pycocotools.
@@ -19,7 +19,7 @@ FOREGROUND_IOU = 0.5
 """Lowest IoU at which a detection matches an object."""
 
 BACKGROUND_IOU = 0.1
-"""Lowest IoU at which a detection is close to an object, rather than on background."""
+"""Lowest IoU at which a detection counts as close to an object rather than as background."""
 
 
 class ErrorKind(enum.StrEnum):
@@ -56,8 +56,9 @@ class Errors:
     """The errors of one evaluation; AP and costs are fractions."""
 
     kinds: tuple[ErrorKind | None, ...]
-    """Of each result. None if it is correct (`object_of` is then not -1) or not counted: it matches a crowd, is beyond
-    the 100 best of its class in its image, exceeds COCO's largest area, or belongs to an image that was left out."""
+    """The error type of each result. None if it is correct (`object_of` is then not -1) or not counted: it matches a
+    crowd, is beyond the 100 best of its class in its image, exceeds COCO's largest area, or belongs to an image that
+    was left out."""
     object_of: Int64[np.ndarray, " N"]
     """Index in `ground_truth["annotations"]` of the object that a result matches, duplicates, or overlaps most among
     those that its error type refers to; -1 for background errors and for results that are not counted."""
@@ -66,11 +67,11 @@ class Errors:
     ap50: float
     """AP at the foreground IoU with all errors; NaN if no object counts."""
     costs: dict[ErrorKind, float]
-    """What correcting the errors of one type alone would add to `ap50`; NaN if no object counts, before or after."""
+    """Gain in `ap50` from correcting the errors of one type alone; NaN if no object counts, before or after."""
     cost_false_positives: float
-    """What removing every false positive would add."""
+    """Gain in `ap50` from removing every false positive."""
     cost_false_negatives: float
-    """What ignoring every object without a match would add; NaN if no other object is left."""
+    """Gain in `ap50` from ignoring every object without a match; NaN if no other object is left."""
 
     def counts(self) -> dict[ErrorKind, int]:
         """Count the errors of each type."""
@@ -87,8 +88,9 @@ def sort_errors(
     """Sort the errors of an evaluation by type, and compute what each type costs (TIDE, section 2).
 
     Detections are matched as in pycocotools at the foreground IoU: within image and class, best first, the 100 best.
-    A false positive gets the first type that fits, by its largest IoU with the objects, excluding crowds, of its own
-    class and of all others. TIDE's paper leaves the order open; this is the order of its tool:
+    The type of a false positive depends on its largest IoU with objects of its own class (own) and of all other classes
+    (other), excluding crowds. It is the first one below that fits. TIDE's paper does not specify the order; this is the
+    order of its tool:
 
     1. localisation: background <= own < foreground;
     2. classification: other >= foreground;

@@ -1,4 +1,4 @@
-"""The images to look at first: those with the worst errors of each type."""
+"""Finds the images to look at first: those with the worst errors of each type."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import ErrorKind, Errors
 
 IMAGES_PER_KIND = 8
-"""Enough to see a pattern, few enough to look at."""
+"""Number of images per error type: enough to show a pattern, few enough to review."""
 
 
 def worst_images(
@@ -21,8 +21,8 @@ def worst_images(
 ) -> dict[ErrorKind, list[dict[str, Any]]]:
     """Find the `IMAGES_PER_KIND` images with the worst errors of each type, worst first.
 
-    False positives rank by score, the detector's confidence in them. For missed objects, which have no score, images
-    rank by their number, then by the area of the largest.
+    Images with false positives are ranked by the highest score among them. Missed objects have no score, so their
+    images are ranked by the number of missed objects, then by the area of the largest.
 
     Args:
         dataset: images and ground truth.

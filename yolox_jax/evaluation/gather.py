@@ -12,7 +12,7 @@ Rows = TypeVar("Rows")
 def gather_rows(rows: Rows) -> Rows:
     """Concatenate the rows of all processes, in the order of the processes.
 
-    Every process must call this, and each gets the same. A single process gets its own rows back.
+    Every process must call this, and all get the same result. A single process gets its own rows back.
 
     Args:
         rows: a pytree of NumPy arrays of at most 32 bits, all with the same number of rows, possibly 0. The number may

@@ -1,4 +1,4 @@
-"""Which object each detection matches, exactly as in pycocotools, and what else it overlaps."""
+"""Matches detections to objects exactly as pycocotools does, and finds the other objects they overlap."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 from pycocotools import mask
 
 MOST_DETECTIONS = 100
-"""Detections that COCO counts per class and image, best first."""
+"""Maximum number of detections that COCO counts per class and image, best first."""
 
 LARGEST_AREA_PX2 = 1e5**2
 """COCO ignores unmatched detections with a larger area."""

@@ -24,7 +24,7 @@ class OperatingPoint(NamedTuple):
 
 
 NOWHERE = OperatingPoint(float("nan"), 0.0, 0.0, 0.0)
-"""Without a correct detection, no threshold is better than another."""
+"""Used when there is no correct detection, so that no threshold is better than another."""
 
 
 def best_operating_points(

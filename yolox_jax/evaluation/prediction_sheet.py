@@ -1,4 +1,4 @@
-"""Draws a few images with their annotated and their predicted objects, to judge a network by eye."""
+"""Draws a few images with their annotated and predicted objects, to judge a network by eye."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ SCORE_THRESHOLD = 0.3
 """Predictions with a lower score are not drawn: enough to judge by eye, few enough to see the image."""
 
 COLUMNS = 4
-"""Images side by side: wide enough, and readable on a screen."""
+"""Images per row, few enough to be legible on a screen."""
 
 SIDE_PX = 320
 """Side of the square that each image is letterboxed to."""
@@ -27,7 +27,7 @@ def draw_prediction_sheet(dataset: Dataset, evaluation: Evaluation, count: int) 
 
     Args:
         dataset: images and annotations.
-        evaluation: of this dataset.
+        evaluation: an evaluation of this dataset.
         count: number of images.
 
     Returns:
@@ -47,7 +47,7 @@ def _draw_image(dataset: Dataset, record: Record, evaluation: Evaluation) -> UIn
     try:
         image = load_image(record)
     except BrokenImage:
-        return None  # the evaluation has named it
+        return None  # the evaluation has already reported it
     class_of = {category: index for index, category in enumerate(dataset.category_ids)}
     results = [r for r in evaluation.results if r["image_id"] == record.image_id and r["score"] >= SCORE_THRESHOLD]
     # The weights of the first epochs can give boxes whose sides overflow float32.

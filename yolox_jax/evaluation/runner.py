@@ -26,7 +26,7 @@ class Evaluation:
 
     metrics: CocoMetrics
     accumulated: Accumulated = dataclasses.field(repr=False)
-    """The curves of precision and recall that the metrics are means of."""
+    """The precision-recall curves that the metrics average."""
     image_ids: list[int] = dataclasses.field(repr=False)
     """The images that were evaluated: all that could be read."""
     results: list[Result] = dataclasses.field(repr=False)
@@ -49,11 +49,11 @@ def evaluate_detector(
     """Detect objects in all images of a dataset and compute the COCO metrics.
 
     The next images are loaded while the device detects and, with faster-coco-eval, earlier detections are matched with
-    the ground truth. With several processes, each must call this with its own detector of the same weights. Each
-    processes its share of the images, and all return the same as a single process would.
+    the ground truth. With several processes, each must call this with its own detector, with the same weights. Each
+    processes its share of the images, and all return the result of a single process.
 
     Args:
-        detector: gives the network, its input size and the class order; the thresholds are those of `config`.
+        detector: provides the network, its input size and the class order; the thresholds are those of `config`.
         dataset: images and ground truth, with as many classes as the detector.
         config: thresholds and batch size, which is rounded up to a multiple of the number of devices.
         broken_images: whether an unreadable image is left out of the metrics or stops the evaluation.

@@ -1,4 +1,4 @@
-"""Reads detections saved as COCO results, by this program or another."""
+"""Reads detections saved as COCO results by this package or another program."""
 
 from pathlib import Path
 from typing import Any

@@ -58,12 +58,12 @@ class LossSums:
 class ValidationLoss:
     """The losses of a validation set: their settings, and the objects of its images as targets.
 
-    The network computes them as it is used for inference: without augmentation, with the averaged statistics and batch
-    norm folded. Compare them over the course of a training rather than with the losses of its batches.
+    They are computed with the network as used for inference: without augmentation, with the averaged statistics and
+    with batch norm folded. So compare them with each other over a run, not with the training losses.
     """
 
     def __init__(self, dataset: Dataset, loss: LossConfig, assignment: AssignmentConfig) -> None:
-        """`dataset` gives the objects; `loss` and `assignment` are the settings of the training."""
+        """`dataset` provides the objects; `loss` and `assignment` are the settings of the run."""
         self._records = dataset.records
         self.sums = LossSums(loss, assignment)
         most = max((len(record.boxes) for record in dataset.records), default=0)
@@ -85,14 +85,14 @@ class ValidationLoss:
 
 
 def mean_losses(sums: Float[np.ndarray, "N 5"]) -> dict[str, float]:
-    """Compute the losses of a dataset as if it were one batch: sums over all images by all foreground anchors.
+    """Compute the losses of a dataset as if it were one batch: sums over all images, divided by all foreground anchors.
 
     Args:
         sums: from `LossSums`, one row per image.
 
     Returns:
-        `LOSS_NAMES`, each times its weight in training, and `loss`, the sum of all but `l1`, which training leaves out
-        until its last epochs.
+        The losses in `LOSS_NAMES`, each multiplied by its weight in training, and `loss`, their sum. It excludes `l1`,
+        which training adds only in the last epochs.
     """
     totals = sums.sum(axis=0, dtype=np.float64)
     means = dict(zip(LOSS_NAMES, (totals[:-1] / max(totals[-1], 1.0)).tolist(), strict=True))

@@ -45,11 +45,11 @@ class AssignedObject(NamedTuple):
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in px of the network input."""
     dynamic_k: int
-    """Number of anchors it takes if there are as many candidates: about the sum of its best IoUs."""
+    """Number of anchors that it is assigned if there are enough candidates: about the sum of its best IoUs."""
     candidates: int
     """Number of candidate anchors: those near any object of the image, the same for all its objects."""
     anchors: tuple[AssignedAnchor, ...]
-    """Lowest cost first; empty if all its candidates cost less for other objects, or it has none."""
+    """Lowest cost first; empty if the object has no candidates, or each of them costs less for another object."""
 
 
 def assigned_anchors(
@@ -124,8 +124,9 @@ def change_of(before: Sequence[AssignedObject], after: Sequence[AssignedObject])
         after: the same objects in the same order, under the second weights.
 
     Returns:
-        Numbers of matches (an anchor and its object) kept, gained and lost; of objects whose anchors changed, that lost
-        all their anchors, and that had none before.
+        Counts of matches (pairs of an anchor and an object): `kept`, `gained` and `lost`. Counts of objects: with
+        different anchors (`objects_changed`), without anchors only after (`objects_left_without`), and without anchors
+        only before (`objects_no_longer_without`).
     """
     pairs = [
         ({anchor.place for anchor in old.anchors}, {anchor.place for anchor in new.anchors})

@@ -83,7 +83,7 @@ def draw_assignment(
     dashed box in red and white.
 
     Args:
-        image: BGR, as the network gets it.
+        image: BGR, as the network receives it.
         objects: the assignment of the image.
         dots: from `dots_of`.
         class_names: names of all classes.

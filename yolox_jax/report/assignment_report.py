@@ -1,4 +1,4 @@
-"""Which anchors the objects of some images get under one or two sets of weights, as pictures and as JSON."""
+"""Writes the anchors assigned to the objects of some images under one or two sets of weights, as pictures and JSON."""
 
 import dataclasses
 import itertools
@@ -20,7 +20,7 @@ from yolox_jax.structures import padded_targets
 
 @dataclasses.dataclass(frozen=True)
 class WeightsAssignment:
-    """What the objects of some images get under one set of weights."""
+    """The anchors assigned to the objects of some images under one set of weights."""
 
     weights: str
     """Path or name of the weights."""
@@ -45,7 +45,7 @@ class AssignmentReport:
 def assign_images(
     model: YOLOX, weights: str, images: Sequence[TrainingImage], config: AssignmentConfig
 ) -> WeightsAssignment:
-    """Assigns anchors to the objects of each image, one image at a time, so that any number fits the device.
+    """Assigns anchors to the objects of each image, one image at a time, so that any number fits on the device.
 
     Args:
         model: The network, in evaluation mode.
@@ -97,7 +97,7 @@ def _write_picture(
     assignments: Sequence[WeightsAssignment],
     class_names: Sequence[str],
 ) -> None:
-    """One panel per set of weights side by side, above a legend."""
+    """Draws one panel per set of weights, side by side above a legend."""
     image = one.image[: one.content_size[0], : one.content_size[1]]
     panels = []
     for number, assignment in enumerate(assignments):
@@ -112,7 +112,7 @@ def _write_picture(
 def _images_as_json(
     images: Sequence[TrainingImage], assignments: Sequence[WeightsAssignment], class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """For each image and object, what it gets under each set of weights."""
+    """For each image and object, the anchors assigned to it under each set of weights."""
 
     def entry(thing: AssignedObject) -> dict[str, Any]:
         anchors = [anchor._asdict() for anchor in thing.anchors]

@@ -1,4 +1,4 @@
-"""Draws contact sheets: small images that show the problems of a dataset."""
+"""Draws contact sheets: grids of thumbnails that show the problems of a dataset."""
 
 import math
 import textwrap

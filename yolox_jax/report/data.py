@@ -37,7 +37,7 @@ def read_report_data(path: Path) -> ReportData:
     """Read a run directory or a metrics file.
 
     Raises:
-        ConfigError: there is neither at `path`, or the run has no evaluation yet.
+        ConfigError: `path` is neither, or the run has no evaluation yet.
         DataError: the file was not written by `evaluate.py --output`, or by another version of it.
     """
     if path.is_dir():
@@ -68,10 +68,10 @@ def read_document(path: Path) -> dict[str, Any]:
     version = document.get("version")
     if version != VERSION:
         raise DataError(
-            f"{path} has format version {version}, but this program reads version {VERSION}. Write it again with "
+            f"{path} has format version {version}, but this program reads version {VERSION}. Regenerate it with "
             "evaluate.py --output."
         )
     missing = [key for key in KEYS if key not in document]
     if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Write it again with evaluate.py --output.")
+        raise DataError(f"{path} lacks {', '.join(missing)}. Regenerate it with evaluate.py --output.")
     return document

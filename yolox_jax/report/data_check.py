@@ -1,4 +1,4 @@
-"""Writes what `yolox-jax data check` finds: report.json, and a contact sheet for each finding that can be seen."""
+"""Writes the findings of `yolox-jax data check`: report.json, and a contact sheet for each finding with a picture."""
 
 import contextlib
 import dataclasses

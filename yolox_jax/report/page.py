@@ -24,7 +24,7 @@ TEXT_COLOUR = "#0a0b0c"
 """A placeholder for the page's text colour in plots, which draw nothing else in this colour."""
 
 MOST_CONFUSIONS = 15
-"""Pairs of classes in the table of confused classes."""
+"""Maximum number of pairs in the table of confused classes."""
 
 ERROR_DESCRIPTIONS = {
     ErrorKind.CLASSIFICATION: f"the wrong class, with an IoU of at least {FOREGROUND_IOU}",

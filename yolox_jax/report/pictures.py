@@ -32,7 +32,7 @@ def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
         kind: the error type to show.
 
     Raises:
-        BrokenImage: the image cannot be read, or its size differs from that of the evaluated one.
+        BrokenImage: the image cannot be read, or its size has changed since the evaluation.
     """
     whole = read_image(Path(entry["path"]), size=(entry["height"], entry["width"]))
     (height, width), ratio = fitted_size(whole.shape[:2], (SIDE_PX, SIDE_PX))

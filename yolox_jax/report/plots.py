@@ -1,8 +1,7 @@
 """The plots of a report as matplotlib figures, for the page and for PNG files.
 
-The figures belong to no backend, and no setting of matplotlib changes: what draws in the caller's notebook draws as
-before. matplotlib reads some settings when it draws, so build and save the figures within
-`matplotlib.rc_context(PLOT_STYLE)`.
+The figures use no backend and change no matplotlib settings, so plots in the caller's notebook are unaffected.
+matplotlib reads some settings when it draws, so build and save the figures within `matplotlib.rc_context(PLOT_STYLE)`.
 """
 
 from collections.abc import Iterator
@@ -118,7 +117,7 @@ def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
 
 
 def ap_by_class(document: dict[str, Any]) -> Figure:
-    """AP of each class, best first; of many classes, only the best and the worst."""
+    """AP of each class, best first. If there are many classes, only the best and worst are shown."""
     known = sorted(((v, k) for k, v in document["per_class"].items() if v is not None), reverse=True)
     title = ""
     if len(known) > MOST_BARS:
@@ -136,7 +135,7 @@ def ap_by_class(document: dict[str, Any]) -> Figure:
 
 
 def error_costs(document: dict[str, Any]) -> Figure:
-    """AP50 that correcting all errors of one type would gain, and their number."""
+    """Gain in AP50 from correcting all errors of each type, and their number."""
     errors = document["errors"]
     kinds = list(errors["costs"])
     figure = Figure(figsize=(10, 3.6), layout="constrained")

@@ -16,7 +16,7 @@ def write_report(data: ReportData, folder: Path) -> list[str]:
 
     Args:
         data: from `read_report_data`.
-        folder: `data.folder` is the usual place.
+        folder: output folder; `data.folder` is the default of the command.
 
     Returns:
         The images that could not be shown, each with the reason; the report names them too.

@@ -1,4 +1,4 @@
-"""Network, optimizer, schedule and compiled step of a config: built here for training and for whoever measures it."""
+"""Builds the network, optimizer, schedule and jitted step of a config, for training and for benchmarks."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ logger = logging.getLogger("yolox_jax.training")
 
 
 class Training(NamedTuple):
-    """What a run trains with."""
+    """The components of a training run, built from its config."""
 
     schedule: RunSchedule
     mesh: Mesh
@@ -43,7 +43,7 @@ def build_training(
     *,
     weights: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
 ) -> Training:
-    """Builds everything that one config determines, with the state at step 0.
+    """Builds all components of a run from its config, with the state at step 0.
 
     Args:
         schedule: the config, and the number of steps in an epoch, which the learning rate depends on.
@@ -56,7 +56,7 @@ def build_training(
     """
     config, mesh = schedule.config, create_mesh(schedule.config.train)
     model = create_model(config.model, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
-    # Imported on demand: without them, the step needs jax, flax and optax alone, and can be measured anywhere.
+    # Imported on demand, so that the step can be benchmarked where only jax, flax and optax are installed.
     if weights is not None:
         from yolox_jax.weights import load_state_dict
 
@@ -69,6 +69,6 @@ def build_training(
         logger.info("froze %d weights and statistics", freeze(model, config.model.freeze))
     optimizer = sgd(config.optimizer, schedule.learning_rate)
     graphdef, state = create_train_state(model, optimizer, config.train)
-    # From the host: arrays on one device cannot be replicated to devices of other processes.
+    # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
     state = jax.device_put(jax.device_get(state), replicated(mesh))
     return Training(schedule, mesh, graphdef, summary, state, make_train_step(graphdef, optimizer, config, mesh))

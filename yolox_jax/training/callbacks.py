@@ -1,4 +1,4 @@
-"""Callbacks: functions of the caller that watch a run and may stop it."""
+"""Callbacks: user functions that observe a run and can stop it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class TrainingEvent:
-    """What a callback is called with."""
+    """The event that is passed to a callback."""
 
     kind: Literal["step", "evaluation", "checkpoint"]
     """`step`: metrics were logged, every `train.log_interval` steps and at the end of each epoch. `evaluation`: the
@@ -16,7 +16,7 @@ class TrainingEvent:
     step: int
     """Steps taken so far."""
     epoch: float
-    """Epochs done so far."""
+    """Epochs completed so far, including the completed fraction of the current one."""
     metrics: Mapping[str, Any]
     """What `metrics.jsonl` records: losses, `lr` and `images_per_second` of a `step`; `AP`, `AP50` and the other
     metrics of an `evaluation`. Empty for a `checkpoint`. A metric that is not finite is NaN; AP without annotations is

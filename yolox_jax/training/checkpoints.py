@@ -1,4 +1,4 @@
-"""Saving and restoring a run. The only file that knows Orbax."""
+"""Saves and restores runs. No other module uses Orbax."""
 
 import contextlib
 import json
@@ -25,11 +25,14 @@ logger = logging.getLogger("yolox_jax.training")
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint cannot be written or read. The message names it and the reason."""
+    """A checkpoint cannot be written or read. The message names the checkpoint and the reason."""
 
 
 class Progress(NamedTuple):
-    """What a checkpoint holds besides the train state. Data loading has no state: it depends on seed and step alone."""
+    """What a checkpoint holds besides the train state.
+
+    Data loading has no state to save: it depends only on the seed and the step.
+    """
 
     best_ap: float | None = None
     """Highest AP so far; None before the first evaluation."""
@@ -38,27 +41,30 @@ class Progress(NamedTuple):
     best_step: int | None = None
     """Steps done at that evaluation."""
     evaluated_step: int = 0
-    """Steps done at the newest evaluation included here."""
+    """Steps done at the newest evaluation that this progress includes."""
     evaluations_since_best: int = 0
     """Consecutive evaluations without a better AP."""
     pending: list[dict[str, float]] = []  # noqa: RUF012  (never changed in place)
     """Metrics of the steps since the last report."""
     devices: int | None = None
-    """Number of devices of the run; the next three are its processes, the kind of device and the version of jax."""
+    """Number of devices of the run."""
     processes: int | None = None
+    """Number of processes of the run."""
     device_kind: str | None = None
+    """Kind of device, as jax names it."""
     jax_version: str | None = None
 
 
 class Checkpoints:
-    """The newest checkpoints of a run and the one of its best evaluation. All processes of a run call it alike.
+    """The newest checkpoints of a run and the one of its best evaluation.
 
     A checkpoint is written in the background, to a temporary folder that is renamed once it is complete. If writing
-    fails, training continues and the previous checkpoint remains. Use it in a `with`, which completes the last one.
+    fails, training continues and the previous checkpoint remains. All processes of a run must make the same calls. Use
+    it as a context manager, which waits for the last checkpoint on exit.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Keeps the `keep` newest checkpoints. Incomplete ones that a killed run left in `folder` are removed."""
+        """Keeps the `keep` newest checkpoints; removes incomplete ones that a killed run left in `folder`."""
         self._folder, self._keep = folder.absolute(), keep
         self._best: int | None = None
         self._saving: int | None = None
@@ -79,7 +85,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def keep_best(self, step: int | None) -> None:
-        """Sets the checkpoint to keep even when newer ones exist: that of the best evaluation."""
+        """Marks the checkpoint of the best evaluation, which is kept even when newer ones exist."""
         self._best = step
 
     def save(self, state: TrainState, progress: Progress) -> Path | None:
@@ -102,7 +108,7 @@ class Checkpoints:
         path = self._folder / str(step)
         try:
             self._checkpointer.save(path, args=saved)
-        except Exception as error:  # from Orbax or its storage, without a common class
+        except Exception as error:  # Orbax and its storage raise errors without a common base class
             self._saving = None
             self._note_failure(step, error)
             return None
@@ -122,14 +128,14 @@ class Checkpoints:
         """Reads the newest readable checkpoint. Newer ones that cannot be read are reported and moved aside.
 
         Args:
-            like: a state of the same run, for names, shapes and types.
-            sharding: of the arrays on the devices.
+            like: a state with the names, shapes and types of the saved one.
+            sharding: sharding of the restored arrays.
 
         Returns:
             The state and the progress of the run.
 
         Raises:
-            CheckpointError: none can be read, or one contains the state of another network or optimizer.
+            CheckpointError: no checkpoint can be read, or one contains the state of another network or optimizer.
         """
         unreadable: dict[Path, str] = {}
         for step in reversed(self.steps()):
@@ -142,18 +148,18 @@ class Checkpoints:
                 unreadable[path] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 logger.warning("the checkpoint %s cannot be read: %s", path, unreadable[path])
                 continue
-            # Only now: if no checkpoint can be read, the disk may be unavailable.
+            # Not before one was read: if no checkpoint can be read, the disk may be unavailable.
             self._move_aside(unreadable)
             return found
         each = "; ".join(f"{path} ({why})" for path, why in unreadable.items())
         raise CheckpointError(
             f"no checkpoint in {self._folder} can be read: {each or 'there is none'}. Nothing was moved: try again if "
-            "the disk was unavailable. Or start a new run in another --workdir; --model.weights with this run "
-            "directory starts it from the weights of the last evaluation"
+            "the disk was unavailable. Otherwise start a new run in another --workdir; pass this run directory as "
+            "--model.weights to start it from the weights of the last evaluation"
         )
 
     def _move_aside(self, paths: Collection[Path]) -> None:
-        """Renames unreadable checkpoints, after all processes skipped them, so that their steps can be saved again."""
+        """Renames unreadable checkpoints once all processes have skipped them, so that the steps can be saved again."""
         _wait_for_the_first_process("a checkpoint is read")
         if jax.process_index() == 0:
             for path in paths:
@@ -164,7 +170,7 @@ class Checkpoints:
 
     def _read_everywhere(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
         """Reads a checkpoint on all processes or on none, because they must resume from the same one."""
-        # Separately, because reading waits for the other processes.
+        # Checked beforehand, because reading waits for the other processes.
         on_every_process(lambda: _check_sizes(path))
         return on_every_process(lambda: self._read(path, like, sharding))
 
@@ -212,7 +218,7 @@ class Checkpoints:
         sizes_file = _sizes_of(self._folder / str(self._saving))
         with contextlib.suppress(OSError):  # on a full disk; the checkpoint itself is complete
             for path in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
-                # Files next to the folders of the items still change.
+                # Only files inside the folders of the items: those next to the folders may still change.
                 files = (file for file in path.glob("*/**/*") if file.is_file())
                 sizes = {str(file.relative_to(path)): file.stat().st_size for file in files}
                 with atomic_write(sizes_file) as temporary:
@@ -221,7 +227,7 @@ class Checkpoints:
     def _note_failure(self, step: int, error: Exception) -> None:
         path = self._folder / str(step)
         self._failure = f"the checkpoint {path} could not be written: {str(error)[:500]}"
-        self._remove_leftovers()  # which may be what fills the disk
+        self._remove_leftovers()  # the incomplete checkpoint may be what fills the disk
         logger.error(
             "%s. Training continues; the newest complete checkpoint is that of step %s",
             self._failure,
@@ -262,10 +268,10 @@ def _unused(path: Path) -> Path:
 
 
 def _differences(saved: PyTree, expected: PyTree) -> list[str]:
-    """Which arrays differ in name, shape or type."""
+    """Describes the arrays that differ in name, shape or type."""
     before, now = _described(saved), _described(expected)
-    differences = [f"{name} is missing in the checkpoint" for name in now if name not in before]
-    differences += [f"{name} is missing in the run" for name in before if name not in now]
+    differences = [f"{name} is missing from the checkpoint" for name in now if name not in before]
+    differences += [f"{name} is missing from the run" for name in before if name not in now]
     return differences + [
         f"{name} is {before[name]} in the checkpoint, {now[name]} in the run"
         for name in now

@@ -31,7 +31,7 @@ MOST_AT_ONCE = 4
 
 
 class CompiledSteps:
-    """Compiles the step in the background for one size after another. Use it in a `with`."""
+    """Compiles the step for each input size in the background. Use it as a context manager."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class CompiledSteps:
         sizes: Iterable[Size],
         check: Callable[[jax.stages.Compiled, Size], None] = lambda compiled, size: None,
     ) -> None:
-        """Prepares compilation; entering the context starts it.
+        """Prepares the compilation, which starts when the context is entered.
 
         Args:
             step: the jitted step.
@@ -65,9 +65,9 @@ class CompiledSteps:
     def wait(self, size: Size, timeout_s: float) -> CompiledStep | None:
         """The compiled step for `size`; None if it is not ready within `timeout_s`.
 
-        Raises what compiling any size has raised so far, because the run would reach that size eventually. With
-        several processes, which notice it at different steps but must stop at the same one, an error is raised only
-        when its size is needed.
+        If any size has failed to compile so far, its error is raised, because the run would reach that size eventually.
+        Several processes would notice such an error at different steps but must stop at the same one: they raise it
+        only when its size is needed.
         """
         wait_for([self._compiled[size]], timeout_s)
         for future in self._compiled.values() if jax.process_count() == 1 else ():
@@ -76,7 +76,7 @@ class CompiledSteps:
         return self._compiled[size].result() if self._compiled[size].done() else None
 
     def _compile_all(self) -> None:
-        # Tracing in Python is serial anyway; XLA compiles several sizes in parallel.
+        # Tracing runs in Python and is serial anyway; XLA compiles several sizes in parallel.
         with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="compile") as pool:
             for size in self._compiled:
                 if self._closed.is_set():
@@ -115,17 +115,17 @@ class CompiledSteps:
 
 
 def compile_steps(training: Training) -> CompiledSteps:
-    """Compiles the step for every input size of the rest of a run, in the background; use it in a `with`.
+    """Compiles the step in the background for every input size in the rest of a run. Use it as a context manager.
 
-    A size that does not fit into the memory of a device raises ConfigError where the run waits for it.
+    If a size does not fit into the memory of a device, `CompiledSteps.wait` raises ConfigError.
     """
-    config, state, needed_always = training.schedule.config, training.state, lasting_bytes(training.state)
+    config, state, lasting = training.schedule.config, training.state, lasting_bytes(training.state)
     return CompiledSteps(
         training.step,
         state,
         batch_like(config, split_over_devices(training.mesh)),
         training.schedule.sizes_to_compile(int(state.step)),
-        check=lambda compiled, size: check_fits(compiled, needed_always, config, size),
+        check=lambda compiled, size: check_fits(compiled, lasting, config, size),
     )
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train together: connecting them, and keeping them in agreement."""
+"""Multi-process training: connects the processes of a run and coordinates them."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def check_same_settings(settings: Mapping[str, object]) -> None:
 
 
 def on_every_process(action: Callable[[], Outcome]) -> Outcome:
-    """Runs `action` on all processes of a run. If it fails on one, all of them raise, and none waits for it.
+    """Runs `action` on all processes of a run. If it fails on one, all of them raise instead of waiting for it.
 
     Raises:
         Exception: what `action` raises, on the process where it does; ConfigError on the others.

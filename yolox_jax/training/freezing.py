@@ -1,4 +1,4 @@
-"""Freezing parts of a network."""
+"""Freezes parts of a network."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -41,7 +41,7 @@ def freeze(model: YOLOX, patterns: Sequence[str]) -> int:
     num_frozen = 0
     for path, module in nnx.iter_modules(model):
         if isinstance(module, BatchNorm) and original_name((*path, "scale")) in frozen:
-            # The statistics that the scale was trained with.
+            # Freeze the statistics that the scale was trained with.
             frozen |= {original_name((*path, "mean")), original_name((*path, "var"))}
             module.use_running_average = True
         for attribute, variable in list(vars(module).items()):

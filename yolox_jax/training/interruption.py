@@ -1,4 +1,4 @@
-"""Stopping a run with a signal, without losing anything."""
+"""Stops a run on a signal, after saving it."""
 
 import logging
 import signal
@@ -17,7 +17,7 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
-        """What shells and schedulers report for a program ended by the signal: 143 for SIGTERM, 130 for SIGINT."""
+        """Exit code of a program terminated by the signal, by convention: 143 for SIGTERM, 130 for SIGINT."""
 
 
 class StopSignals:

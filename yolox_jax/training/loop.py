@@ -1,4 +1,4 @@
-"""The steps of a run, and what follows each of them."""
+"""The training loop: takes each step, then reports, saves and evaluates when due."""
 
 import dataclasses
 import logging
@@ -41,7 +41,7 @@ class Loop:
     compiled: CompiledSteps
     batches: TrainingBatches
     sharding: NamedSharding
-    """Of a batch."""
+    """Sharding of a batch."""
     state: TrainState
     progress: Progress
     reporter: StepReporter
@@ -64,11 +64,11 @@ class Loop:
 
     @property
     def config(self) -> Config:
-        """Every setting of the run."""
+        """The config of the run."""
         return self.schedule.config
 
     def run(self) -> Progress:
-        """Trains. The host waits for the device only to report metrics, save and evaluate.
+        """Trains to the end of the run. The host waits for the device only to report metrics, save and evaluate.
 
         Raises:
             Interrupted: a signal was received; the run is saved.
@@ -78,7 +78,7 @@ class Loop:
         start, total_steps = int(self.state.step), self.schedule.total_steps
         if start == total_steps:
             logger.info("all %d steps are done; repeating the last evaluation", start)
-        # An evaluation that a signal or a kill interrupted.
+        # Repeat an evaluation that was interrupted.
         if self.schedule.evaluates_after(start - 1) and self.progress.evaluated_step < start:
             self._evaluate()
         try:
@@ -134,7 +134,7 @@ class Loop:
             self.meter.add(metrics)
 
     def _compiled_step(self, step: int) -> CompiledStep:
-        """The step for the input size at `step`, waited for in a way that still notices a signal."""
+        """Waits for the compiled step for the input size at `step`, while still responding to signals."""
         size = self.schedule.size_at(step)
         try:
             while (take := self.compiled.wait(size, timeout_s=0.5)) is None:
@@ -142,7 +142,7 @@ class Loop:
                 if self.stop.received and jax.process_count() == 1:
                     self._save()
                     raise self._interrupted(step, self.stop.received)
-        except ConfigError:  # a size that does not fit
+        except ConfigError:  # the size does not fit into memory
             self._save_before_failing()
             raise
         return take
@@ -213,7 +213,7 @@ class Loop:
             self._notify("checkpoint", {}, path)
 
     def _save_before_failing(self) -> None:
-        """Saves what an error would lose. Several processes save together, so none can when only one of them fails."""
+        """Saves the run before an error ends it. Several processes can only save together, so they skip this."""
         if jax.process_count() == 1 and self.state.step:
             self._save()
             self.checkpoints.wait()
@@ -224,7 +224,7 @@ class Loop:
         step = int(self.state.step)
 
         def stop_on_signal() -> None:
-            # Not with several processes: the others would wait for this one's share.
+            # One of several processes must not stop: the others would wait for its share.
             if self.stop.received and jax.process_count() == 1:
                 raise self._interrupted(step, self.stop.received)
 
@@ -237,7 +237,7 @@ class Loop:
         self._notify("evaluation", metrics)
 
     def _warn_about_unused_data(self) -> None:
-        """Says how many images and objects were left out of training since the start of this process."""
+        """Logs how many images and objects have been left out of training since this process started."""
         if self.batches.num_dropped:
             logger.warning(
                 "%d objects were not trained on: their images contain more than --data.max-boxes %d, which keeps the "

@@ -60,7 +60,7 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[Prepared
     that the others then find.
 
     Raises:
-        ConfigError: a setting, the run directory or the combination of both is not usable, or the processes disagree.
+        ConfigError: a setting is invalid, the run directory cannot be used with the config, or the processes disagree.
         DataError: annotations are invalid or missing.
     """
     check_config(config)

@@ -1,4 +1,4 @@
-"""The run directory: its files, and whether a run may start or resume in it."""
+"""The run directory: its files, and checks that a run can start or resume in it."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,8 @@ LOCAL_SETTINGS = (
     "data.num_workers",
     "data.num_threads",
 )
-"""May differ between the processes of a run. The same fields of `data.more_train` and `data.more_val` may, too."""
+"""Settings that may differ between the processes of a run, as may the same fields of `data.more_train` and
+`data.more_val`."""
 
 # A resumed run may change these: paths of the data, and settings that change neither the weights nor the metrics of
 # the run so far.
@@ -46,13 +47,13 @@ FREE_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-    """Paths of one run."""
+    """The files and folders of one run."""
 
     root: Path
 
     @property
     def config(self) -> Path:
-        """Every setting, as JSON."""
+        """The config of the run, as JSON."""
         return self.root / RUN_SETTINGS
 
     @property
@@ -62,7 +63,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that trains here."""
+        """Lock file, held by the process that trains here."""
         return self.root / "lock"
 
     @property
@@ -141,9 +142,9 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     if run.config.exists():
         saved = bool(saved_steps(run.checkpoints))
         if not resume:
-            way_out = "continue it" if saved else "restart it, as it has saved nothing yet"
+            purpose = "continue it" if saved else "restart it, as it has saved nothing yet"
             raise ConfigError(
-                f"--workdir {root} already contains a run. Add --resume to {way_out}, or choose another folder"
+                f"--workdir {root} already contains a run. Add --resume to {purpose}, or choose another folder"
             )
         if saved:  # a run without a checkpoint starts over, with any settings
             _check_same_settings(run, config)
@@ -182,14 +183,14 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
 
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
-    """Writes the config and the facts that a resumed run must match. From here on, the directory contains a run."""
+    """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
     for path, content in ((run.data, _describe(train_set)), (run.config, config_to_dict(config))):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)
 
 
 def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
-    """Checks that a resumed run trains on the data it was started with, wherever that is now.
+    """Checks that a resumed run trains on the data it was started with, wherever the files are now.
 
     Raises:
         ConfigError: the classes or the number of training images differ.
@@ -214,7 +215,7 @@ def _describe(train_set: Dataset) -> dict[str, object]:
 
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
-    # Through Config, so that settings that an older version did not have get their defaults.
+    # Read through Config, so that settings that an older version did not have get their defaults.
     before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
     now = flatten(config_to_dict(config))
     changed = [
@@ -231,7 +232,7 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
 
 
 def _effect(name: str, value: object) -> object:
-    """A value shared by all values of a setting that give the same run."""
+    """Maps values of a setting that produce the same run to a single value."""
     # A cache in memory and a cache on disk return the same pixels; without a cache they differ slightly.
     return "disk" if name == "data.cache" and value == "ram" else value
 

@@ -1,4 +1,4 @@
-"""What happens at each step and after each epoch of a run: a function of the config alone."""
+"""The schedule of a run: what happens at each step and after each epoch, as a pure function of the config."""
 
 import dataclasses
 

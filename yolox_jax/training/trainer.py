@@ -66,7 +66,7 @@ def train(
     Runs on all devices of all processes that `start_distributed` connected; they must all see the same `workdir`.
 
     Args:
-        config: every setting.
+        config: the config of the run.
         workdir: the run directory, created if needed.
         resume: continue from the newest checkpoint in `workdir`, or start from scratch if there is none.
         callbacks: called with a `TrainingEvent` for each logged step, evaluation and checkpoint, on the first process;
@@ -166,7 +166,7 @@ def _open_outputs(
 
 
 def _platform(mesh: Mesh) -> dict[str, Any]:
-    """What a resumed run has to share with the run it continues, to be bit-for-bit equal to it."""
+    """The properties that a resumed run must share with the earlier one for bit-for-bit equal results."""
     return {
         "devices": mesh.size,
         "processes": jax.process_count(),
@@ -188,9 +188,9 @@ def _restore(training: Training, checkpoints: Checkpoints) -> tuple[Training, Pr
     ]
     if changed:
         logger.warning(
-            "resuming with %s: the results will not be bit-for-bit those of an uninterrupted run, because sums are "
-            "rounded in another order and batch norm sees different shares of a batch (unless --train.sync-batch-norm "
-            "is on)",
+            "resuming with %s: the results will not be bit-for-bit equal to those of an uninterrupted run, because "
+            "sums are rounded in a different order and batch norm sees different shares of a batch (unless "
+            "--train.sync-batch-norm is on)",
             "; ".join(changed),
         )
     return training._replace(state=state), progress._replace(**platform)

@@ -68,7 +68,7 @@ class Validator:
 
         start, step = time.perf_counter(), int(state.step)
         if self._detector is None:
-            logger.info("epoch %d: evaluating for the first time, which compiles; this can take minutes", epoch)
+            logger.info("epoch %d: compiling for the first evaluation; this can take minutes", epoch)
         model = averaged_model(self._graphdef, state)
         detector = self._detector_of(model)
         evaluation = evaluate_detector(

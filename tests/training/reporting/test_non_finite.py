@@ -37,7 +37,7 @@ def test_skipping_names_the_step_and_goes_on(tmp_path, caplog):
 def test_an_overflow_of_float16_is_no_fault_until_the_scale_cannot_fall(tmp_path):
     checked = guard("stop", tmp_path, "float16")
     checked.check(0, [OVERFLOW, SOUND])
-    with pytest.raises(TrainingError, match="So may another --train.precision"):
+    with pytest.raises(TrainingError, match="another --train.precision may too"):
         checked.check(2, [{**OVERFLOW, "loss_scale": 1.0}])
 
 

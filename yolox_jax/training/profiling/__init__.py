@@ -1,1 +1,1 @@
-"""What a training step costs: its time, operation by operation, and its memory."""
+"""The cost of a training step: its memory, and its time by operation."""

@@ -1,4 +1,4 @@
-"""Device memory: what a compiled step needs, what helps if that is too much, and the largest batch that fits."""
+"""Device memory: how much a compiled step needs, how to reduce it, and the largest batch that fits."""
 
 import contextlib
 import math
@@ -14,7 +14,7 @@ from yolox_jax.training.step.state import TrainState
 GIB = 2**30
 
 WORTH_ASKING = 1.1
-"""Batches less than this factor larger than the best one so far are not tried."""
+"""Batch sizes are tried only if they exceed the best one so far by more than this factor."""
 
 
 def needed_bytes(compiled: jax.stages.Compiled) -> int:
@@ -43,11 +43,11 @@ def check_fits(compiled: jax.stages.Compiled, lasting: int, config: Config, size
     Args:
         compiled: the step for `size`.
         lasting: from `lasting_bytes`.
-        config: every setting of the run.
+        config: the config of the run.
         size: height and width of the input in px.
 
     Raises:
-        ConfigError: it does not fit. The message says roughly which batch size fits, and what else helps.
+        ConfigError: the step does not fit. The message suggests a batch size and settings that save memory.
     """
     needed, limit = needed_bytes(compiled), limit_bytes()
     if limit is None or needed <= limit:
@@ -64,7 +64,7 @@ def check_fits(compiled: jax.stages.Compiled, lasting: int, config: Config, size
 
 @contextlib.contextmanager
 def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iterator[None]:
-    """Turns an out-of-memory error of a device into one that says what helps."""
+    """Turns an out-of-memory error of a device into a ConfigError that says which settings save memory."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -74,7 +74,7 @@ def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iter
         what = f"a device ran out of memory with {_workload(config)}. {_help(config)}"
         if evaluating:
             size = config.evaluation.batch_size
-            what = f"a device ran out of memory while evaluating. Use an --evaluation.batch-size smaller than {size}"
+            what = f"a device ran out of memory while evaluating. Use an --evaluation.batch-size below {size}"
         raise ConfigError(f"{what} ({reason})") from error
 
 
@@ -82,12 +82,12 @@ def largest_batch(needed_at: Callable[[int], int], limit: int, step: int) -> tup
     """Finds the largest batch size that fits.
 
     Args:
-        needed_at: returns the bytes that a batch size needs, which grow about linearly; each call compiles.
+        needed_at: returns the bytes needed at a batch size, roughly a linear function of it. Each call compiles.
         limit: available bytes.
-        step: batch sizes are multiples of it.
+        step: only multiples of this batch size are tried.
 
     Returns:
-        The batch size, 0 if none fits; and the bytes of each batch size that was tried.
+        The batch size (0 if none fits), and the bytes that each tried batch size needs.
     """
     tried = {step * times: needed_at(step * times) for times in (1, 4)}
     first, second = tried.values()
@@ -127,5 +127,5 @@ def _help(config: Config) -> str:
     if config.train.precision == "float32" and jax.default_backend() != "cpu":
         ways.append("--train.precision bfloat16")
     if config.train.multiscale_px is not None:
-        ways.append("a lower upper end of --train.multiscale-px")
+        ways.append("a smaller maximum of --train.multiscale-px")
     return f"Try {', '.join(ways)}. `yolox-jax memory` finds the largest batch size that fits"

@@ -1,4 +1,4 @@
-"""A training step built from a config alone and run on random data, to measure it."""
+"""A training step built from a config alone and run on random data, for benchmarks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ class PreparedStep:
     """The training step of a config, without a dataset.
 
     Args:
-        config: every setting.
+        config: the config; its datasets are not used.
         num_classes: number of classes of the network.
     """
 

@@ -15,13 +15,13 @@ WARM_UP_STEPS = 2
 
 @dataclasses.dataclass(frozen=True)
 class StepProfile:
-    """What a training step costs."""
+    """The cost of a training step."""
 
     compile_seconds: float
     step_ms: float
     """Wall time per step, with the profiler off."""
     operations: list[trace.Operation]
-    """The costliest first, with the profiler on."""
+    """The most expensive first, timed with the profiler on."""
 
 
 def profile_step(config: Config, num_classes: int, steps: int, folder: Path) -> StepProfile:
@@ -31,7 +31,7 @@ def profile_step(config: Config, num_classes: int, steps: int, folder: Path) -> 
         config: The config; it needs no data.
         num_classes: Number of classes of the network.
         steps: Number of steps to time, and again to trace.
-        folder: Folder for the trace of the profiler and operations.csv; earlier traces in it are kept.
+        folder: Output folder for the profiler trace and operations.csv; earlier traces in it are kept.
     """
     start = time.perf_counter()
     prepared = PreparedStep(config, num_classes)

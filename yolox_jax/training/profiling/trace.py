@@ -18,7 +18,7 @@ class Operation:
 
     name: str
     source: str
-    """Where it comes from: forward, backward or update, and the jax primitive."""
+    """Origin: `forward`, `backward` or `update`, followed by the jax primitive."""
     kind: str
     calls: float
     """Per step."""
@@ -43,7 +43,7 @@ def sources(program: str) -> dict[str, str]:
 
 
 def operations(events: Iterable[Mapping[str, Any]], origins: Mapping[str, str], steps: int) -> list[Operation]:
-    """The time of each operation, most expensive first.
+    """The time of each operation, the most expensive first.
 
     Args:
         events: from `read_trace`.
@@ -67,7 +67,7 @@ def operations(events: Iterable[Mapping[str, Any]], origins: Mapping[str, str], 
 
 
 def by_kind(found: Sequence[Operation]) -> list[tuple[str, float]]:
-    """Milliseconds a step of each kind of operation, the costliest first."""
+    """Milliseconds per step for each kind of operation, the most expensive first."""
     totals: dict[str, float] = defaultdict(float)
     for operation in found:
         totals[operation.kind] += operation.ms
@@ -118,7 +118,7 @@ def _own_times(events: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
         threads[event["pid"], event.get("tid")].append(event)
     found: list[tuple[str, float]] = []
     for of_thread in threads.values():
-        open_: list[tuple[float, int]] = []  # where it ends, and its place in `found`
+        open_: list[tuple[float, int]] = []  # end time, and index in `found`
         for event in sorted(of_thread, key=lambda event: (event["ts"], -event["dur"])):
             while open_ and open_[-1][0] <= event["ts"]:
                 open_.pop()

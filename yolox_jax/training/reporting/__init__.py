@@ -1,1 +1,1 @@
-"""What a run tells: the console, the metrics log, and metric writers."""
+"""What a run reports: console output, the metrics log, and metric writers."""

@@ -1,4 +1,4 @@
-"""What a run logs before it starts: the network, the devices, and the datasets with what is unusual about them."""
+"""What a run logs before it starts: the network, the devices, the datasets, and warnings about them."""
 
 import logging
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("yolox_jax.training")
 
 
 def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset) -> None:
-    """Logs what is about to be trained, and warns of what looks like a mistake in the data."""
+    """Logs what is about to be trained, and warns about likely mistakes in the data."""
     logger.info(
         "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
         config.model.variant,

@@ -17,7 +17,7 @@ class TrainingConsole:
     """Shows the progress of training; installs handlers of the package's logger while it is open."""
 
     def __init__(self, log_file: Path, total_steps: int, *, process: int = 0) -> None:
-        """With several processes, all but the first show only warnings and write no log file."""
+        """All processes except the first show only warnings and write no log file."""
         self._quiet = process > 0
         self._before = logger.level, logger.propagate
         console = Console(quiet=self._quiet)
@@ -55,12 +55,12 @@ class TrainingConsole:
         if self._quiet:
             return
         if self._first_report is None:
-            # Time is measured from the first report on, because most of the time before it goes into compiling.
+            # Time is measured from the first report on, because most of the time before it is spent compiling.
             self._first_report = step, time.perf_counter()
         else:
             first_step, first_time = self._first_report
-            seconds_a_step = (time.perf_counter() - first_time) / (step - first_step)
-            text += f" | {format_duration(seconds_a_step * (self._total_steps - step))} left"
+            seconds_per_step = (time.perf_counter() - first_time) / (step - first_step)
+            text += f" | {format_duration(seconds_per_step * (self._total_steps - step))} left"
         self._progress.update(self._task, completed=step, description=text)
         record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, (), None)
         self._to_file.handle(record)
@@ -78,7 +78,7 @@ class TrainingConsole:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.stop()
-        if kind is not None:  # on the screen, whoever catches the error shows it
+        if kind is not None:  # logged to the file only; whoever catches the error prints it
             text = f"{kind.__name__}: {error}"
             self._to_file.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, text, (), None))
         logger.removeHandler(self._to_file)

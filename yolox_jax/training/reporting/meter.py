@@ -13,17 +13,17 @@ import numpy as np
 from yolox_jax.training.step.gradients import StepMetrics
 
 MOST_IN_FLIGHT = 2
-"""Steps dispatched to the device but not finished: one running and one queued, so that the device is never idle. More
-would fill its memory with batches, and hide whether the run waits for data or for the device."""
+"""Maximum number of steps dispatched to the device but not finished: one running and one queued, so that the device is
+never idle. More would fill its memory with batches, and hide whether the run waits for data or for the device."""
 
 Step = dict[str, float]
 
 
 class Meter:
-    """Collects the metrics of steps, and how long the host waited for what."""
+    """Collects the metrics of steps, and measures how long the host waits for data and transfers."""
 
     def __init__(self, batch_size: int, earlier: list[Step]) -> None:
-        """`earlier`: metrics of steps since the last report, taken before the run was resumed."""
+        """`earlier` holds the metrics of steps that were taken, but not reported, before the run was resumed."""
         self._batch_size = batch_size
         self.restart()
         self._steps += earlier
@@ -60,9 +60,9 @@ class Meter:
 
         Returns:
             The mean of each metric over the steps that were not skipped (NaN if all were), except `skipped`, a count,
-            and `loss_scale`, the last value. In addition `images_per_second`; `data_wait` and `transfer_wait`, the
-            fractions of time spent waiting for data and for its transfer to the device (the rest is computation); and
-            the peak memory, `memory_mib`.
+            and `loss_scale`, the last value. Also `images_per_second`; `data_wait` and `transfer_wait`, the fractions
+            of time spent waiting for data and for its transfer to the device (the rest is computation); and
+            `memory_mib`, the peak memory.
         """
         steps = self.steps()
         elapsed = max(time.perf_counter() - self._start - self._waited["pause"], 1e-9)

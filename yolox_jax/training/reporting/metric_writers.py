@@ -28,11 +28,11 @@ PROJECT = "yolox-jax"
 """Project in Weights & Biases and experiment in MLflow, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME is set."""
 
 PARAM_LENGTH = 500
-"""Longest parameter value that every MLflow server accepts: 3.x accepts 6000 characters, Databricks and older servers
-500."""
+"""Maximum length of a parameter value that every MLflow server accepts: 3.x accepts 6000 characters, Databricks and
+older servers 500."""
 
 PARAMS_PER_CALL = 100
-"""Most parameters that MLflow accepts in one call."""
+"""Maximum number of parameters that MLflow accepts in one call."""
 
 # Packages that a writer needs in addition to the core dependencies; the extra of the same name installs them.
 _PACKAGES = {"tensorboard": (), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
@@ -77,7 +77,7 @@ def open_metric_writers(
     Args:
         names: the setting `train.loggers`.
         run: the run directory, which must exist.
-        settings: every setting of the run, from `config_to_dict`.
+        settings: the config of the run, from `config_to_dict`.
         resume_step: steps done so far. Above 0, each writer continues its earlier run; at 0, it starts a new one.
 
     Raises:
@@ -88,19 +88,19 @@ def open_metric_writers(
         for name in dict.fromkeys(names):
             writers.append(_WRITERS[name](run, settings, resume_step))
             opened.callback(writers[-1].close, failed=True)
-        opened.pop_all()  # all are open: the caller closes them from here on
+        opened.pop_all()  # all are open; from here on, the caller closes them
     return writers
 
 
 class TensorBoardWriter:
-    """Writes event files to `tensorboard/`."""
+    """Writes TensorBoard event files to `tensorboard/`."""
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> None:
         # It warns about every metric that is not finite, which TensorBoard shows as such anyway.
         self._warnings = logging.getLogger("tensorboardX.x2num")
         self._warnings_level = self._warnings.level
         self._warnings.setLevel(logging.ERROR)
-        # TensorBoard discards what a killed run wrote after the step that it resumes from.
+        # Makes TensorBoard discard what a killed run wrote after the step that it resumes from.
         self._writer = SummaryWriter(str(run.tensorboard), purge_step=resume_step + 1)
         self._gave_up = False
 
@@ -122,7 +122,7 @@ class TensorBoardWriter:
             self._writer.close()
 
     def _writes(self) -> bool:
-        """Whether the writing thread is alive: it ends when the disk is full, and tensorboardX would wait for it."""
+        """Whether the writer thread is alive. It ends when the disk is full, and tensorboardX would wait for it."""
         if not self._gave_up and not self._writer.file_writer.event_writer._worker.is_alive():
             self._gave_up = True
             logger.warning("TensorBoard event files can no longer be written; training continues without them")
@@ -132,12 +132,12 @@ class TensorBoardWriter:
 class WandbWriter:
     """Writes to Weights & Biases, with files in `wandb/`. With WANDB_MODE=offline, `wandb sync` uploads them later.
 
-    wandb discards rows logged with a step lower than its own counter (wandb issues 4482 and 5632), as a resumed run
-    would log for the steps it repeats. Therefore wandb numbers its rows itself and keeps them all, also when
-    `wandb sync` joins the parts of a run resumed offline (wandb pull request 12666). The training step is a metric,
-    `step`, which charts use as their x axis (docs.wandb.ai: Customize log axes). Repeated steps appear twice at the
-    same point, with the same values. Rewinding the run would remove them, but not every server supports it, and it is
-    not possible offline.
+    wandb discards rows logged with a step lower than its own counter (wandb issues 4482 and 5632). A resumed run would
+    log such rows for the steps it repeats. So no step is passed: wandb numbers the rows itself and keeps them all, even
+    when `wandb sync` joins the parts of a run resumed offline (wandb pull request 12666). The training step is logged
+    as a metric, `step`, which charts use as their x axis (docs.wandb.ai: Customize log axes). Repeated steps appear
+    twice at the same point, with the same values. Rewinding the run would remove them, but not every server supports
+    that, and it does not work offline.
     """
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> None:
@@ -147,7 +147,7 @@ class WandbWriter:
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", PROJECT),
-                # Only for a new run, because users rename runs in the browser.
+                # Set only for a new run, because users may rename runs in the browser.
                 name=None if earlier_id else os.environ.get("WANDB_NAME", run.root.resolve().name),
                 id=earlier_id,
                 resume="allow" if earlier_id else None,
@@ -157,34 +157,34 @@ class WandbWriter:
         except wandb.errors.Error as error:
             raise ConfigError(
                 f"--train.loggers wandb: Weights & Biases rejected the run: {error} Set WANDB_MODE=offline to log "
-                "without network and account, or remove wandb from --train.loggers"
+                "without a network connection or an account, or remove wandb from --train.loggers"
             ) from error
         _write_id(run, "wandb", self._run.id)
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Adds a row."""
+        """Logs metrics as a row."""
         self._run.log({**scalars, "step": step})
 
     def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Adds a row with an image."""
+        """Logs an image as a row."""
         import wandb
 
         self._run.log({name: wandb.Image(image_rgb), "step": step})
 
     def close(self, *, failed: bool = False) -> None:
-        """Uploads what is pending, which waits for the network."""
+        """Uploads pending data, which waits for the network."""
         self._run.finish(exit_code=int(failed))
 
 
 class MlflowWriter:
     """Writes to MLflow: to MLFLOW_TRACKING_URI, or to a database and a folder of images in `mlflow/`.
 
-    The database is SQLite, MLflow's default since 3.7; 3.13 and later reject plain files. MLflow keeps every point by
-    step and time and cannot remove any, so steps repeated after a resume appear twice at the same point, with the same
-    values. Parameters cannot change once they are set, so they describe how the run began; the artifact `config.json`
-    holds the current settings.
+    The database is SQLite, MLflow's default since 3.7; 3.13 and later reject plain files. MLflow stores every point by
+    step and time and cannot delete any, so steps repeated after a resume appear twice at the same point, with the same
+    values. Parameters cannot change once they are set, so they hold the settings that the run started with; the
+    artifact `config.json` holds the current ones.
     """
 
     def __init__(self, run: RunDirectory, settings: dict[str, Any], resume_step: int) -> None:
@@ -207,11 +207,11 @@ class MlflowWriter:
                 self._client.update_run(earlier_id, status="RUNNING")
             self._id = earlier_id or self._create_run(run.root.resolve().name, settings, artifacts)
             self._client.log_dict(self._id, settings, "config.json")
-        except Exception as error:  # from MLflow, its database or a missing driver, without a common class
+        except Exception as error:  # MLflow, its database and a missing driver raise errors without a common base class
             raise ConfigError(
                 f"--train.loggers mlflow: MLflow at {where} rejected the run: {error}. Set MLFLOW_TRACKING_URI to the "
                 f"address of your server. If the server no longer has the run, delete {run.logger_ids} to start a new "
-                "one. Or remove mlflow from --train.loggers"
+                "one. To train without MLflow, remove mlflow from --train.loggers"
             ) from error
         _write_id(run, "mlflow", self._id)
         hint = f"; open it with: mlflow ui --backend-store-uri {where}" if artifacts else ""
@@ -249,9 +249,9 @@ class MlflowWriter:
         self._attempt(lambda: self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED"))
 
     def _attempt(self, call: Callable[[], Any]) -> None:
-        """Calls MLflow unless an earlier call failed: it retries for minutes, too long to wait at every step.
+        """Calls MLflow unless an earlier call failed: MLflow retries for minutes, too long to wait at every step.
 
-        Artifact stores such as S3 raise errors without a common class.
+        Catches every error, because artifact stores such as S3 raise errors without a common base class.
         """
         if self._gave_up:
             return

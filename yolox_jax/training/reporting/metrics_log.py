@@ -19,7 +19,7 @@ from yolox_jax.training.run_directory import RunDirectory
 logger = logging.getLogger("yolox_jax.training")
 
 LOSSES = ("loss", "iou", "objectness", "classification", "l1")
-"""The total loss of a step, and its parts."""
+"""Metric names of the total loss and its parts."""
 
 
 class MetricsLog:
@@ -27,8 +27,8 @@ class MetricsLog:
 
     Args:
         run: the run directory.
-        resume_step: steps done so far. Later lines of training are dropped, because those steps are repeated.
-        evaluated_step: step of the newest evaluation that counts. Later evaluations are repeated and dropped too.
+        resume_step: steps done so far. Lines of later steps are dropped, because the run repeats those steps.
+        evaluated_step: step of the newest evaluation to keep. Lines of later evaluations are dropped too.
     """
 
     def __init__(self, run: RunDirectory, *, resume_step: int, evaluated_step: int) -> None:
@@ -63,7 +63,7 @@ class MetricsLog:
             closing.callback(self._close_file)
 
     def _close_file(self) -> None:
-        with contextlib.suppress(OSError):  # of lines that did not fit on the disk, which was logged before
+        with contextlib.suppress(OSError):  # raised again for lines that did not fit on the disk; logged before
             self._file.close()
 
 

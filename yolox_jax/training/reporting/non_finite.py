@@ -15,10 +15,10 @@ from yolox_jax.training.reporting.meter import Step
 logger = logging.getLogger("yolox_jax.training")
 
 MOST_KEPT = 10
-"""Batches saved per run, so that a diverged run does not fill the disk."""
+"""Maximum number of batches saved per run, so that a diverged run does not fill the disk."""
 
 MOST_IN_A_ROW = 50
-"""Consecutive steps that may be skipped. After that many different batches, the weights must be the cause."""
+"""Number of consecutive skipped steps that ends the run: after so many batches, the weights must be the cause."""
 
 
 class TrainingError(RuntimeError):
@@ -29,7 +29,7 @@ class NonFiniteGuard:
     """Saves the batch of each step that was not finite, and stops the run if `train.non_finite` says so."""
 
     def __init__(self, config: Config, folder: Path, load: Callable[[int], tuple[dict[str, np.ndarray], list[str]]]):
-        """`load` returns this process's rows of the batch of a step, and the paths of the images in it."""
+        """`load` returns this process's rows of the batch for a given step, and the paths of their images."""
         self._config, self._folder, self._load = config, folder, load
         self._in_a_row = 0
 
@@ -51,7 +51,7 @@ class NonFiniteGuard:
             if self._config.train.non_finite == "stop":
                 overflow = ""
                 if self._config.train.precision == "float16":
-                    overflow = ". So may another --train.precision: activations above 65504 overflow in float16"
+                    overflow = "; another --train.precision may too, as activations above 65504 overflow in float16"
                 raise TrainingError(
                     f"the loss or its gradient is not finite at step {step + 1}; no weight was changed by it. {where} "
                     "To skip such steps, pass --resume --train.non-finite skip. In a new run, a lower "
@@ -66,7 +66,7 @@ class NonFiniteGuard:
             logger.warning("step %d was skipped: the loss or its gradient is not finite. %s", step + 1, where)
 
     def _keep(self, step: int, metrics: Step) -> str:
-        """Saves the batch of a step; returns a sentence that says where."""
+        """Saves the batch of a step; returns a sentence for the log that says where."""
         process = f"_process_{jax.process_index()}" if jax.process_count() > 1 else ""
         if len(list(self._folder.glob(f"*{process}.npz"))) >= MOST_KEPT:
             return f"Its batch was not saved, because {self._folder} already contains {MOST_KEPT}."

@@ -1,4 +1,4 @@
-"""The metrics that a run reports every few steps."""
+"""Reports the metrics of a run every few steps."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ class StepReporter:
     console: TrainingConsole
     guard: NonFiniteGuard
     gflops: float
-    """Of one image at `data.input_size`, forward."""
+    """GFLOPs of the forward pass for one image at `data.input_size`."""
 
     def report(self, step: int, meter: Meter) -> dict[str, float]:
         """Records and shows the metrics of the steps since the last report, `step` being the newest.

@@ -1,7 +1,7 @@
 """Model FLOPs utilization: the fraction of a device's peak that training achieves."""
 
 TRAINING_PASSES = 3
-"""A backward pass costs about two forward ones."""
+"""Cost of a training step in forward passes: a backward pass costs about as much as two of them."""
 
 # Dense half-precision matrix peak of one device as jax counts devices, in TFLOP/s, from the vendors' data sheets.
 _GPU_TFLOPS = {"A100": 312.0, "L4": 121.0, "L40S": 362.0}
@@ -33,9 +33,9 @@ def utilization(gflops: float, images_per_second: float, peak: float, num_device
     """Fraction of the peak that training achieves.
 
     Args:
-        gflops: of one image forward.
-        images_per_second: over all devices.
-        peak: of one device, in TFLOP/s.
+        gflops: GFLOPs of the forward pass for one image.
+        images_per_second: throughput of all devices together.
+        peak: peak of one device, in TFLOP/s.
         num_devices: number of devices.
     """
     return TRAINING_PASSES * gflops * images_per_second / (1000 * peak * num_devices)

@@ -1,1 +1,1 @@
-"""One training step: a pure function of the state and the batch."""
+"""The training step: a pure function of the state and the batch."""

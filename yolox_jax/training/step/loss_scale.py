@@ -9,7 +9,7 @@ from yolox_jax.config import TrainConfig
 
 
 class LossScale(NamedTuple):
-    """Factor of the loss in the backward pass; always 1 in the other precisions."""
+    """Factor applied to the loss in the backward pass; always 1 in the other precisions."""
 
     value: Float[Array, ""]
     good_steps: Int[Array, ""]

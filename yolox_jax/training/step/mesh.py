@@ -44,8 +44,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def rows_of_this_process(mesh: Mesh, batch_size: int) -> range:
     """The rows of each batch that this process loads: those of its own devices."""
     per_device = batch_size // mesh.size
-    mine = [place for place, device in enumerate(mesh.devices) if device.process_index == jax.process_index()]
-    return range(mine[0] * per_device, (mine[-1] + 1) * per_device)
+    local = [index for index, device in enumerate(mesh.devices) if device.process_index == jax.process_index()]
+    return range(local[0] * per_device, (local[-1] + 1) * per_device)
 
 
 def to_devices(rows: PyTree, sharding: NamedSharding) -> PyTree:

@@ -35,7 +35,7 @@ def resize_batch(
 ) -> tuple[Float[Array, "B h w 3"], Targets]:
     """Resizes images to `size` (height, width), as float32, and scales the targets accordingly.
 
-    Bilinear with half-pixel centers and without antialiasing, as the original resizes on its device.
+    The interpolation is bilinear with half-pixel centers and without antialiasing, as in the original.
     """
     pixels = images.astype(jnp.float32)
     height, width = images.shape[1:3]

@@ -17,7 +17,7 @@ class Frozen(nnx.Variable):
 
 
 class TrainState(NamedTuple):
-    """Weights, their moving average, batch statistics and the optimizer state; a pytree of arrays."""
+    """Weights, batch statistics, the moving averages of both, and the optimizer state; a pytree of arrays."""
 
     step: Int[Array, ""]
     """Steps taken so far, including skipped ones."""
@@ -27,7 +27,7 @@ class TrainState(NamedTuple):
     params: nnx.State
     batch_stats: nnx.State
     frozen: nnx.State
-    """What `model.freeze` selects; often empty."""
+    """The variables that `model.freeze` selects; often empty."""
     ema_params: nnx.State
     ema_batch_stats: nnx.State
     opt_state: PyTree

@@ -1,4 +1,4 @@
-"""One training step: a pure function of the state and the batch, compiled once per input size."""
+"""The training step: a pure function of the state and the batch, compiled once per input size."""
 
 import functools
 from collections.abc import Callable
@@ -25,9 +25,9 @@ def make_train_step(
 ) -> TrainStep:
     """Builds `step(state, batch, l1_weight, size) -> (state, metrics)`.
 
-    Each device computes the loss of its share of the batch, normalized by the positives of the whole batch; then
-    gradients, losses and statistics are reduced across devices. If the loss or a gradient is not finite, the step is
-    skipped: only the step number, the count of skipped steps and the loss scale change. `state` is donated.
+    Each device computes the loss of its share of the batch, normalized by the number of foreground anchors in the whole
+    batch; then gradients, losses and statistics are reduced across devices. If the loss or a gradient is not finite,
+    the step is skipped: only the step number, the count of skipped steps and the loss scale change. `state` is donated.
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
