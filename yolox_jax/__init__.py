@@ -49,19 +49,20 @@ _HOME = {
     "WeightsError": "yolox_jax.weights",
     "create_model": "yolox_jax.models",
     "evaluate": "yolox_jax.evaluation.api",
-    "export": "yolox_jax.export.exporter",
     "load_config": "yolox_jax.config.files",
     "load_weights": "yolox_jax.weights",
     "summarize": "yolox_jax.models",
     "train": "yolox_jax.training.trainer",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", "export", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("yolox_jax.files").package_version()
+    if name == "export":  # the package, which is callable: importing anything from it binds this name to it anyway
+        return import_module("yolox_jax.export")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,6 +64,10 @@ def test_runner_finds_what_the_detector_finds(nano, dataset, tmp_path, nms):
         image = cv2.imread(str(record.path))
         boxes, scores, classes = runner(image)
         expected = detector(image)
-        np.testing.assert_array_equal(classes, expected.classes)
-        np.testing.assert_allclose(boxes, expected.boxes, atol=0.1)
         np.testing.assert_allclose(scores, expected.scores, atol=1e-4)
+        # Rounding decides the order of detections with nearly the same score.
+        found, wanted = (
+            np.column_stack([classes, boxes])[np.lexsort([*boxes.T.round(), classes])]
+            for boxes, classes in ((boxes, classes), (expected.boxes, expected.classes))
+        )
+        np.testing.assert_allclose(found, wanted, atol=0.1)

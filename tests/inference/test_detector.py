@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_input_size
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.input.frames import Frame, Frames
 from yolox_jax.inference.input.images import to_bgr_array
 from yolox_jax.models import create_model
 from yolox_jax.postprocess import decode, postprocess
@@ -160,6 +162,32 @@ def test_threads_get_what_one_thread_gets(detector, images):
     with ThreadPoolExecutor(8) as pool:
         for found, one in zip(pool.map(detector, images * 8), expected * 8, strict=True):
             _assert_same(found, one)
+
+
+def test_threads_that_use_a_new_detector_at_once_compile_once(model, images):
+    detector = Detector(model=model, input_size=(96, 160), batch_size=1)
+    start = threading.Barrier(4)
+
+    def detect(_: int) -> object:
+        start.wait(30)
+        return detector(images[0])
+
+    with count_compilations() as compilations, ThreadPoolExecutor(4) as pool:
+        list(pool.map(detect, range(4)))
+    assert compilations.count == 1
+
+
+def test_frames_read_before_a_failure_are_yielded_first(detector, images):
+    def frames():
+        for number in range(detector.batch_size + 1):
+            yield Frame(f"frame_{number}", images[0])
+        raise ConfigError("film.mp4: reading frame 9 failed")
+
+    seen = []
+    with pytest.raises(ConfigError, match="reading frame 9 failed"):
+        for frame, _ in detector.stream(Frames(frames(), None)):
+            seen.append(frame.name)
+    assert len(seen) == detector.batch_size + 1
 
 
 def test_folders_patterns_and_videos_give_a_list_and_stream_gives_each_with_its_frame(detector, images, tmp_path):

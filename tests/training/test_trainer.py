@@ -161,7 +161,7 @@ def test_a_run_whose_images_vanish_is_saved_and_goes_on_when_they_are_back(
                 (folder / "images").rename(folder / "elsewhere")
 
         patch.setattr(Meter, "add", add_and_hide)
-        with pytest.raises(DataError, match="16 of 16 training images were tried, and none can be read; .*still there"):
+        with pytest.raises(DataError, match="16 of 16 training images were tried.*still exists"):
             train(config, workdir=tmp_path / "run")
     assert re.search(r"saved after step [1-6]: --resume", RunDirectory(tmp_path / "run").log.read_text())
     (folder / "elsewhere").rename(folder / "images")

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -80,12 +80,14 @@ class TrainingBatches(Iterator[HostBatch]):
 
     def close(self) -> None:
         """Stop loading and restore the settings of the process. The iterator is then exhausted."""
-        if hasattr(self._batches, "close"):
-            self._batches.close()
-        # Batches that workers made ahead are in shared memory, which is freed when they are collected.
-        self._batches = iter(())
-        gc.collect()
-        self._restore_settings()
+        try:
+            if hasattr(self._batches, "close"):
+                self._batches.close()
+        finally:
+            # Batches that workers made ahead are in shared memory, which is freed when they are collected.
+            self._batches = iter(())
+            gc.collect()
+            self._restore_settings()
 
 
 def training_batches(
@@ -247,7 +249,7 @@ def evaluation_batches(
     indices: Sequence[int] | None = None,
     broken_images: Literal["skip", "stop"] = "skip",
     num_threads: int = 4,
-) -> Iterator[HostBatch]:
+) -> Generator[HostBatch, None, None]:
     """Load every image once, in order, letterboxed as in the original's evaluation (docs/yolox.md, 9.1).
 
     Args:

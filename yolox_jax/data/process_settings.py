@@ -17,7 +17,8 @@ class LoadingSettings:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: garbage collection inside it may close the batches of the same thread.
+        self._lock = threading.RLock()
         self._num_open = 0
         self._opencv_threads = 0
         self._flags_present: dict[str, int] = {}

@@ -1,5 +1,6 @@
 """Runs a detector on a dataset and scores its detections."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -79,14 +80,15 @@ def evaluate_detector(
     collector = _Collector(dataset)
     single_process = jax.process_count() == 1
     parts, num_done = [_NO_OUTPUTS], 0
-    for outputs in _detect_batches(detector, batches, config, loss):
-        if single_process:
-            collector.add(outputs)
-        else:
-            parts.append(outputs)
-        num_done = min(num_done + batch_size, len(share))
-        if on_progress is not None:
-            on_progress(num_done, len(share))
+    with contextlib.closing(batches):
+        for outputs in _detect_batches(detector, batches, config, loss):
+            if single_process:
+                collector.add(outputs)
+            else:
+                parts.append(outputs)
+            num_done = min(num_done + batch_size, len(share))
+            if on_progress is not None:
+                on_progress(num_done, len(share))
     if not single_process:
         collector.add(_gather(parts, with_losses=loss is not None))
     return collector.finish()

@@ -3,6 +3,7 @@
 `yolox_jax.export` is this package and its main function at once: `yolox_jax.export("runs/x", "x.onnx")`.
 """
 
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -20,3 +21,4 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+__signature__ = inspect.signature(export)  # what help() and notebooks show

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from yolox_jax.config import ConfigError
+from yolox_jax.config.inference_checks import check_counts, check_precision, check_thresholds
 from yolox_jax.files import ensure_writable_folder
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def export(
     """
     path = Path(path)
     format = _check(path, format, platforms=platforms, opset=opset, runner=runner)
+    check_precision(precision)
+    check_thresholds(score_threshold, iou_threshold)
+    check_counts(1 if batch is None else batch, max_detections)
     ensure_writable_folder(path.parent, "the folder of --output,")
     # Imported here, so that the checks above do not wait for jax, and that each format needs only its own packages.
     from yolox_jax.export.settings import ExportSettings

@@ -223,13 +223,17 @@ class Detector:
             Each frame with its detections, in order. Those of an image that cannot be read have an `error`.
 
         Raises:
-            ConfigError: the source cannot be opened.
+            ConfigError: the source cannot be opened, or reading it fails; the frames before are yielded first.
         """
         opened = source if isinstance(source, Frames) else open_frames(source)
         batch_size = 1 if opened.is_live else self.batch_size
         with contextlib.closing(opened):
             pending: tuple[list[Frame], Detections | None] | None = None
-            while batch := list(itertools.islice(opened.frames, batch_size)):
+            failure: ConfigError | None = None
+            while failure is None:
+                batch, failure = _read_batch(opened.frames, batch_size)
+                if not batch:
+                    break
                 images = [frame.image for frame in batch if frame.image is not None]
                 dispatched = batch, self._dispatch(images, batch_size) if images else None
                 if opened.is_live:
@@ -241,6 +245,8 @@ class Detector:
                 pending = dispatched
             if pending is not None:
                 yield from self._frame_detections(*pending)
+            if failure is not None:
+                raise failure
 
     def _frame_detections(
         self, frames: list[Frame], detections: Detections | None
@@ -280,3 +286,14 @@ class Detector:
         for index, image in enumerate(images):
             batch[index], ratios[index] = letterbox(image, self.image_size)
         return self.detect_batch(batch, ratios)
+
+
+def _read_batch(frames: Iterator[Frame], count: int) -> tuple[list[Frame], ConfigError | None]:
+    """Up to `count` frames, and the error that ended the source, so that frames read before it are not lost."""
+    batch: list[Frame] = []
+    try:
+        for frame in itertools.islice(frames, count):
+            batch.append(frame)
+    except ConfigError as error:
+        return batch, error
+    return batch, None

@@ -1,6 +1,7 @@
 """A network prepared for inference on its devices."""
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,10 @@ Arrays = TypeVar("Arrays")
 RawFunction = Callable[[Float[Array, "B A F"], Any, tuple[int, int]], Any]
 """A function of the network's raw output, further inputs with one row per image, and the height and width in px of the
 images. Returns arrays with one row per image. Must be pure and hashable: equal functions share a compiled call."""
+
+
+_JIT_LOCK = threading.Lock()
+"""Held while `jit_detect` is called, so that threads share one jitted function instead of compiling one each."""
 
 
 class InferenceNetwork:
@@ -89,11 +94,11 @@ class InferenceNetwork:
         if self._mesh.size > 1:
             sharded = NamedSharding(self._mesh, PartitionSpec(*self._mesh.axis_names))
             images, ratios, raw_inputs = jax.device_put((images, ratios, raw_inputs), sharded)
-        if raw_function not in self._calls:
-            self._calls[raw_function] = jit_detect(self._graphdef, self._mesh, self._views, raw_function)
-        return self._calls[raw_function](
-            self._state, images, ratios, thresholds, raw_inputs, max_detections=max_detections
-        )
+        call = self._calls.get(raw_function)
+        if call is None:
+            with _JIT_LOCK:
+                call = self._calls[raw_function] = jit_detect(self._graphdef, self._mesh, self._views, raw_function)
+        return call(self._state, images, ratios, thresholds, raw_inputs, max_detections=max_detections)
 
     def _prepare(self, model: YOLOX) -> tuple[nnx.GraphDef, nnx.State]:
         graphdef, state = nnx.split(model)

@@ -19,6 +19,7 @@ READ_AHEAD = 16
 FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 """Environment variable that OpenCV reads when it opens a capture."""
 FFMPEG_SILENT = "-8"
+_OPEN_LOCK = threading.Lock()
 
 
 def open_capture(source: str | int) -> Any:
@@ -27,7 +28,8 @@ def open_capture(source: str | int) -> Any:
     Returns:
         A `cv2.VideoCapture`, or None if it cannot be opened.
     """
-    with _silent():
+    # One at a time, because these settings belong to the process.
+    with _OPEN_LOCK, _silent():
         capture = cv2.VideoCapture(source)
         return capture if capture.isOpened() else None
 

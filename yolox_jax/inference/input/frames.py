@@ -5,7 +5,7 @@ import contextlib
 import glob
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ class Frame(NamedTuple):
 class Frames(NamedTuple):
     """A source of images. Close it to end its threads and to release the video or camera."""
 
-    frames: Iterator[Frame]
+    frames: Generator[Frame, None, None]
     total: int | None
     """Number of images, if known. The header of a video may be wrong."""
     name: str = ""
@@ -73,7 +73,7 @@ class Frames(NamedTuple):
 
     def close(self) -> None:
         """End the threads and release the video or camera, also before the first frame."""
-        self.frames.close()  # type: ignore[attr-defined]
+        self.frames.close()
         if self.capture is not None:
             self.capture.release()
 
@@ -148,7 +148,7 @@ def _is_image_file(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _images(paths: list[Path]) -> Iterator[Frame]:
+def _images(paths: list[Path]) -> Generator[Frame, None, None]:
     pending: collections.deque[tuple[Path, Future[np.ndarray]]] = collections.deque()
     remaining = iter(paths)
     with ThreadPoolExecutor(NUM_READERS) as pool:
@@ -181,7 +181,7 @@ def _rate(capture: Any) -> float | None:
     return rate if 0 < rate <= HIGHEST_RATE else None
 
 
-def _video_frames(capture: Any, path: Path, count: int, rate: float | None) -> Iterator[Frame]:
+def _video_frames(capture: Any, path: Path, count: int, rate: float | None) -> Generator[Frame, None, None]:
     num_read = 0
     with contextlib.closing(read_frames(capture, str(path))) as frames:
         for number, image in frames:
@@ -206,7 +206,7 @@ def _live(device: int | str, name: str) -> Frames:
     return Frames(frames, None, label, is_live=True, rate=_rate(capture) or DEFAULT_RATE, capture=capture)
 
 
-def _live_frames(capture: Any, name: str, label: str) -> Iterator[Frame]:
+def _live_frames(capture: Any, name: str, label: str) -> Generator[Frame, None, None]:
     """Yield the newest frame each time, and drop those that arrived in between."""
     num_taken = last = 0
     try:
