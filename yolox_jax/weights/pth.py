@@ -224,7 +224,7 @@ def _read_legacy(file: io.BufferedIOBase) -> Any:
 
 
 def _resolve(value: Any) -> Any:
-    """Replace tensors by arrays, inside containers as well."""
+    """Replace tensors with arrays, including those inside containers."""
     if isinstance(value, _Tensor):
         return value.array()
     if isinstance(value, Mapping):

@@ -142,7 +142,7 @@ class _Files:
     def ways_out(self) -> str:
         return (
             f"Download {RELEASE_URL}/{self.published_name} yourself to {self.by_hand}, set {MIRROR_VARIABLE} to a "
-            "mirror, or pass the path of weights that you have"
+            "mirror, or pass the path of weights you already have"
         )
 
     def read_record(self) -> dict[str, str]:
