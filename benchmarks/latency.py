@@ -84,9 +84,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         nargs="*",
         choices=[*IN_TORCH, *IN_ONNX_RUNTIME],
         default=["channels_last", "onnx", "torch_onnx"],
-        help="implementations to compare. eager: the original in PyTorch; channels_last: the same in "
-        "channels-last layout; compile: channels-last with torch.compile; onnx: our export in ONNX Runtime; torch_onnx: "
-        "PyTorch's export of the original in ONNX Runtime",
+        help="implementations to compare with. eager: the original in PyTorch; channels_last: the same in "
+        "channels-last layout; compile: channels-last with torch.compile; onnx: our export in ONNX Runtime; "
+        "torch_onnx: PyTorch's export of the original in ONNX Runtime",
     )
     parser.add_argument(
         "--paper",

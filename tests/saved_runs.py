@@ -14,7 +14,7 @@ from yolox_jax.training.run_directory import RunDirectory
 from yolox_jax.training.step.state import TrainState
 
 VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "utilization"}
-"""Return metrics that are different for every run."""
+"""Metrics that differ even between identical runs."""
 
 
 def saved_state(config: Config, num_classes: int, workdir: Path) -> TrainState:

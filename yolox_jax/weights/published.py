@@ -112,7 +112,7 @@ def published_weights(variant: str, *, on_progress: OnProgress | None = None) ->
 
 @dataclasses.dataclass(frozen=True)
 class _Files:
-    """The files of a network in the cache."""
+    """Cached files of a published network."""
 
     folder: Path
     variant: str

@@ -76,7 +76,7 @@ def select_classes(dataset: Dataset, names: Sequence[str], *, all_required: bool
 
     Args:
         dataset: all of it.
-        names: of the classes to keep.
+        names: classes to keep.
         all_required: raise for a class that the dataset does not have; otherwise it is a class without objects.
 
     Raises:
