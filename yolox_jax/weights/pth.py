@@ -42,7 +42,7 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
     not have, becomes float32; other types are kept.
 
     Raises:
-        WeightsError: the file is damaged, contains no state dict, or refers to anything but data (the message names it).
+        WeightsError: the file is damaged, has no state dict, or refers to anything but data (named in the message).
     """
     try:
         with path.open("rb") as file:
