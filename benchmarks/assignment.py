@@ -1,6 +1,6 @@
-"""How long label assignment takes, and how much memory, over the number of objects and of images.
+"""Measures the time and memory of label assignment for various numbers of objects and batch sizes.
 
-SimOTA on noise in place of the outputs of a network at 640 px, for as many slots as there are objects.
+SimOTA runs on random noise shaped like the outputs of a network at 640 px. Targets are padded to the number of objects.
 """
 
 import argparse
@@ -30,12 +30,12 @@ NUM_CLASSES = 80
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures and prints; `argv` is the command line without the name of the program."""
+    """Measure and print; `argv` is the command line without the program name."""
     arguments = _parse(argv)
     result = describe_run(("yolox-jax", "jax", "jaxlib", "numpy"))
     result["device"] = jax.devices()[0].device_kind
     result["cases"] = []
-    table = Table("images", "objects each", "ms", "ms an image", "MiB", title=f"Assignment on {result['device']}")
+    table = Table("images", "objects each", "ms", "ms per image", "MiB", title=f"Assignment on {result['device']}")
     for images, objects in itertools.product(arguments.batch, arguments.objects):
         case = _measure(images, objects, arguments.seconds)
         result["cases"].append(case)
@@ -52,12 +52,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="assignment.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64], help="numbers of images")
-    parser.add_argument(
-        "--objects", type=int, nargs="+", default=[1, 10, 50, 120, 250, 500], help="numbers of objects of each image"
-    )
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, about")
-    parser.add_argument("--output", type=Path, help="JSON file for all figures; a plot comes beside it")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64], help="batch sizes")
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 10, 50, 120, 250, 500], help="objects per image")
+    parser.add_argument("--seconds", type=float, default=2.0, help="approximate seconds per measurement")
+    parser.add_argument("--output", type=Path, help="JSON file for the results; a plot is saved next to it")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,7 @@
-"""How long scoring takes: pycocotools beside faster-coco-eval, on detections of the size of COCO val2017.
+"""Compares the scoring time of pycocotools and faster-coco-eval on as many images and objects as COCO val2017 has.
 
-Images, objects and detections are made up; both implementations go through `evaluate_results`, in turn.
-The kinds of errors and all else that a report shows are timed besides.
+Images, objects and detections are synthetic. Both implementations run through `evaluate_results`, in turn. The error
+analysis and the other contents of a report are timed as well.
 """
 
 import argparse
@@ -27,15 +27,15 @@ HEIGHT_PX, WIDTH_PX = 480, 640
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures and prints; `argv` is the command line without the name of the program."""
+    """Measure and print; `argv` is the command line without the program name."""
     parser = argparse.ArgumentParser(
         prog="coco_metric.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--images", type=int, default=5000, help="number of images")
     parser.add_argument("--objects", type=int, default=36000, help="number of annotated objects")
-    parser.add_argument("--detections", type=int, default=150, help="detections an image")
-    parser.add_argument("--rounds", type=int, default=3, help="times that each is measured, in turn")
-    parser.add_argument("--output", type=Path, help="JSON file for all figures")
+    parser.add_argument("--detections", type=int, default=150, help="detections per image")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each, in turn")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
     arguments = parser.parse_args(argv)
 
     dataset, results = make_set(arguments.images, arguments.objects, arguments.detections)
@@ -58,7 +58,9 @@ def main(argv: Sequence[str]) -> None:
         for name in found["pycocotools"].figures
     )
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    table = Table("", "seconds", "of pycocotools", title=f"{len(results)} detections in {arguments.images} images")
+    table = Table(
+        "", "seconds", "relative to pycocotools", title=f"{len(results)} detections in {arguments.images} images"
+    )
     for name, median in medians.items():
         table.add_row(name, f"{median:.1f}", f"{median / medians['pycocotools']:.3f}")
     Console().print(table)
@@ -70,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def make_set(num_images: int, num_objects: int, detections: int) -> tuple[Dataset, list[dict[str, Any]]]:
-    """Objects whose classes and sizes are spread as unevenly as COCO's; detections near them and elsewhere."""
+    """Return objects with class and size distributions as uneven as COCO's, and detections near them and elsewhere."""
     rng = np.random.default_rng(0)
     of_class = rng.dirichlet(np.full(NUM_CLASSES, 0.5))
     sides = np.exp(rng.normal(4, 1, (num_objects, 2))).clip(4, 400)

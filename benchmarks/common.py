@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine they ran on, cores, summaries of rounds, and where results go."""
+"""Helpers shared by the benchmarks: CPU affinity, statistics over rounds, system information and JSON output."""
 
 import importlib.metadata
 import json
@@ -16,18 +16,18 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 IDLE = 0.05
-"""Share of a core below which this program counts as idle."""
+"""CPU usage below which this program counts as idle, as a fraction of one core."""
 
 
 def pin(cores: Iterable[int]) -> None:
-    """Keep all threads of this process, and the processes that it starts from now on, on some cores (Linux)."""
-    wanted = set(cores)
+    """Pin all threads of this process, and any process it starts later, to the given cores (Linux)."""
+    allowed = set(cores)
     for task in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(task.name), wanted)
+        os.sched_setaffinity(int(task.name), allowed)
 
 
 def settle(timeout_s: float = 60.0) -> None:
-    """Wait until nothing works in the background any more, such as threads and processes that fill their buffers."""
+    """Wait until background work is done, such as loader threads and processes filling their buffers."""
     deadline = time.perf_counter() + timeout_s
     while time.perf_counter() < deadline:
         before = cpu_seconds()
@@ -37,17 +37,17 @@ def settle(timeout_s: float = 60.0) -> None:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of those that it has started."""
+    """Return the CPU time of this process and its child processes."""
     ticks = 0
     for process in multiprocessing.active_children():
-        # After the name in parentheses, which may hold spaces; fields 14 and 15 of proc(5).
+        # utime and stime are fields 14 and 15 of proc(5). The name, field 2, is in parentheses and may contain spaces.
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def summary(rounds: Sequence[float]) -> dict[str, Any]:
-    """Median and spread of what several rounds gave, and each of them."""
+    """Return the median, spread and individual values of several rounds."""
     return {
         "median": statistics.median(rounds),
         "min": min(rounds),
@@ -57,18 +57,18 @@ def summary(rounds: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
-    """Summary of the ratios of each round, whose two measurements lie close together in time."""
-    return summary([one / other for one, other in zip(above, below, strict=True)])
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, Any]:
+    """Summarize the ratio in each round, whose two measurements are close together in time."""
+    return summary([one / other for one, other in zip(numerators, denominators, strict=True)])
 
 
 def spread(values: dict[str, Any], digits: int = 1) -> str:
-    """A summary as text: the median, smallest and largest in parentheses."""
+    """Format a summary as the median, followed by the range in parentheses."""
     return f"{values['median']:.{digits}f} ({values['min']:.{digits}f} to {values['max']:.{digits}f})"
 
 
 def describe_run(packages: Iterable[str]) -> dict[str, Any]:
-    """What to know about a result: command, commit, hardware, load, and the versions of packages that are installed."""
+    """Describe a run: command, date, commit, machine, load, and the versions of the given packages, if installed."""
     return {
         "command": shlex.join(["python", *sys.argv]),
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -85,7 +85,7 @@ def describe_run(packages: Iterable[str]) -> dict[str, Any]:
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Write a result where others can read it, and say where."""
+    """Write a result as JSON and print the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {path}")
@@ -97,9 +97,9 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
+    command = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude", "*"]
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

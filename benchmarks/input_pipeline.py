@@ -1,8 +1,8 @@
-"""Measures the input pipeline: images per second, the time of each stage, the original, and scaling with cores.
+"""Measures the speed of the input pipeline, the time of each stage and the scaling with cores.
 
-Everything runs in alternating rounds, so that other load on the machine affects all alike. The comparison with the
-original needs `pixeltable-yolox`. Both use one core, one process, the same images, input size and probabilities, and no
-OpenCV threads.
+The original's loader is measured for comparison if `pixeltable-yolox` is installed. Both use one core, one process, the
+same images, input size and probabilities, and no OpenCV threads. All measurements run in alternating rounds, so that
+other load on the machine affects all of them alike.
 """
 
 import argparse
@@ -41,7 +41,7 @@ PACKAGES = (
     "torch",
 )
 ORIGINALS_CACHE: dict[Cache, bool] = {"none": False, "ram": True, "disk": True}
-"""Whether the original, compared with each of our caches, caches in memory; its disk cache does not work."""
+"""Whether the original caches in memory when compared with each of our caches. Its disk cache does not work."""
 
 OWN_FLAGS = {
     "--caches": "--data.cache",
@@ -49,12 +49,12 @@ OWN_FLAGS = {
     "--threads": "--data.num-threads",
     "--batch-size": "--train.batch-size",
 }
-"""Settings that flags of this script set instead."""
+"""Config settings that this script's own flags set."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NoFlags:
-    """The benchmark's own flags are not settings."""
+    """Adds no flags: the benchmark parses its own separately."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     if len(arguments.scaling_cores) == 2:
         result["scaling"] = _scale(dataset, config, arguments)
     else:
-        print("scaling: skipped, it needs two cores")
+        print("scaling: skipped, because it needs two cores")
     if arguments.output is not None:
         write_json(arguments.output, result)
 
@@ -101,29 +101,33 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     )
     parser.add_argument("--config", help="config file or shipped name whose data and augmentation are used")
     parser.add_argument(
-        "--caches", nargs="+", choices=list(ORIGINALS_CACHE), default=["none", "ram"], help="values of data.cache"
+        "--caches",
+        nargs="+",
+        choices=list(ORIGINALS_CACHE),
+        default=["none", "ram"],
+        help="caches to measure",
     )
     parser.add_argument("--workers", type=int, default=0, help="worker processes (stages are timed only with 0)")
     parser.add_argument("--threads", type=int, default=1, help="loading threads per process")
-    parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores of the comparison")
+    parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores for the comparison")
     parser.add_argument(
-        "--scaling-cores", type=int, nargs="*", default=available[:2], help="two cores, or none to skip this part"
+        "--scaling-cores", type=int, nargs="*", default=available[:2], help="two cores; pass no value to skip scaling"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement")
-    parser.add_argument("--batches", type=int, default=12, help="batches of each in a round")
-    parser.add_argument("--batch-size", type=int, default=8, help="images a batch")
-    parser.add_argument("--no-original", action="store_true", help="leave the original out")
-    parser.add_argument("--output", type=Path, help="JSON file for all figures")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of measurement")
+    parser.add_argument("--batches", type=int, default=12, help="batches per stream and round")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per batch")
+    parser.add_argument("--no-original", action="store_true", help="do not measure the original")
+    parser.add_argument("--output", type=Path, help="JSON file for the results")
     arguments, settings = parser.parse_known_args(argv)
     unknown = sorted({*arguments.cores, *arguments.scaling_cores} - set(available))
     if unknown:
-        parser.error(f"cores {unknown} cannot be used here; there are {available}")
+        parser.error(f"cores {unknown} are not available; this process may use {available}")
     for own, setting in OWN_FLAGS.items():
         if any(word.partition("=")[0] == setting for word in settings):
-            parser.error(f"{setting} is set by {own} here")
+            parser.error(f"{setting} cannot be set directly; use {own}")
     data = [] if arguments.config else _default_data(settings)
-    words = ["--config", arguments.config or "yolox_s", *data, *settings]
-    _, config = parse_with_config(NoFlags, words, prog="input_pipeline.py", description="Settings.")
+    config_flags = ["--config", arguments.config or "yolox_s", *data, *settings]
+    _, config = parse_with_config(NoFlags, config_flags, prog="input_pipeline.py", description="Settings.")
     return arguments, config
 
 
@@ -132,12 +136,12 @@ def _default_data(settings: Sequence[str]) -> list[str]:
         return []
     folder = Path(os.environ.get("YOLOX_JAX_SHARED", CHECKOUT.parent / "shared")) / "data" / "coco_val2017_100"
     if not folder.is_dir():
-        raise ConfigError(f"no folder {folder}: name images to load with --config or --data.train... (see --help)")
+        raise ConfigError(f"{folder} does not exist: set the images with --config or --data.train... (see --help)")
     return ["--data.train.images", f"{folder}/images", "--data.train.annotations", f"{folder}/instances.json"]
 
 
 def _endless(config: Config, arguments: argparse.Namespace) -> Config:
-    """The config with as many epochs as may be asked for, all of them augmented."""
+    """Return the config with practically unlimited epochs, all of them augmented."""
     return dataclasses.replace(
         config,
         schedule=dataclasses.replace(config.schedule, epochs=100_000, no_aug_epochs=0),
@@ -181,16 +185,16 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
-            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images a "
-            f"second, {spread(one['images_per_cpu_s'], 2)} times those of a CPU second"
+            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images "
+            f"per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
         )
     print_stages(streams)
-    print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms an image")
+    print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms per image")
     return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfer": transfer}
 
 
 def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """One against two loading threads, and processes, on two cores with nothing else to do."""
+    """Compare one and two loading threads, and one and two processes, on two otherwise idle cores."""
     pin(arguments.scaling_cores)
     results = []
     with contextlib.ExitStack() as stack:
@@ -199,12 +203,12 @@ def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> l
             "processes": [_open_ours(stack, dataset, config, count, 1, "none") for count in (1, 2)],
         }
         streams = [one for pair in pairs.values() for one in pair]
-        # Two are about twice as fast: so that a round is as long as above.
+        # Two are about twice as fast, so twice the batches keep a round as long as in `_compare`.
         run_rounds(streams, arguments.rounds, 2 * arguments.batches, arguments.batch_size)
-    print_speeds(f"On cores {arguments.scaling_cores}, nothing else to do", streams)
+    print_speeds(f"On cores {arguments.scaling_cores}, otherwise idle", streams)
     for kind, (single, double) in pairs.items():
         gain = ratio(double.rates, single.rates)
-        print(f"two {kind} / one: {spread(gain, 2)} times")
+        print(f"speedup from two {kind}: {spread(gain, 2)} times")
         results.append({"kind": kind, "one": single.to_json(), "two": double.to_json(), "ratio": gain})
     return results
 
@@ -212,16 +216,16 @@ def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> l
 def _open_ours(
     stack: contextlib.ExitStack, dataset: Dataset, config: Config, workers: int, threads: int, cache: Cache
 ) -> BatchStream:
-    """A stream of ours with its cache filled."""
+    """Open a stream of our batches, with its cache filled."""
     data = dataclasses.replace(config.data, num_workers=workers, num_threads=threads, cache=cache)
     config = dataclasses.replace(config, data=data)
     filled = stack.enter_context(open_cache(dataset.records, config.data))
     batches = stack.enter_context(training_batches(dataset, config, cache=filled))
     loaded_by = _counted(threads, "thread")
     if workers:
-        loaded_by = f"{_counted(workers, 'process', 'processes')} of {loaded_by}"
+        loaded_by = f"{_counted(workers, 'process', 'processes')} with {loaded_by} each"
     stages = (Stage(Record, "encoded", "read"), *OPENCV_STAGES)
-    # Ready are one batch a thread, and of each process four more (seen with grain 0.2.18).
+    # Each thread has one batch ready, and each process four more (observed with grain 0.2.18).
     ahead = workers * (threads + 5) if workers else threads + 1
     return BatchStream("ours", loaded_by, cache, batches, stages, ahead)
 
@@ -231,7 +235,7 @@ def _counted(count: int, one: str, many: str = "") -> str:
 
 
 def _transfer_ms(images: Any) -> dict[str, Any]:
-    """Time to put the images of a batch on the first device of jax."""
+    """Measure the transfer of a batch's images to the first JAX device."""
     import jax
 
     times = []

@@ -1,9 +1,9 @@
-"""Measures the latency of detection: preprocessing, network, non-maximum suppression, and the whole, ours and others.
+"""Measures detection latency: preprocessing, network, non-maximum suppression and end to end.
 
-The others: the original in PyTorch (package `pixeltable-yolox`) and ONNX Runtime with our export and with PyTorch's of
-the original. All use the same weights, chosen so that 100 anchors per image pass the score threshold. Each
-implementation runs in its own process. On a CPU the processes take turns; on a GPU they run one after another.
-Compilation is timed separately.
+Our detector is compared with the original in PyTorch (package `pixeltable-yolox`) and with ONNX Runtime, which runs our
+export and PyTorch's export of the original. All use the same weights, and 100 anchors per image pass the score
+threshold. Each implementation runs in its own process. On a CPU the processes take turns; on a GPU they run one after
+another. Compilation is timed separately.
 """
 
 import argparse
@@ -63,9 +63,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="latency.py", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--variants", nargs="+", default=["yolox_nano", "yolox_tiny", "yolox_s"], help="networks")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="images a call")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="images per call")
     parser.add_argument(
-        "--precision", nargs="+", choices=["float32", "bfloat16", "float16"], default=["float32"], help="of the network"
+        "--precision",
+        nargs="+",
+        choices=["float32", "bfloat16", "float16"],
+        default=["float32"],
+        help="network precision",
     )
     parser.add_argument(
         "--size",
@@ -73,28 +77,29 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         nargs=2,
         action="append",
         metavar=("H", "W"),
-        help="input in px, again for more; not given: as published",
+        help="input size in px, can be repeated; the published size if omitted",
     )
     parser.add_argument(
         "--against",
         nargs="*",
         choices=[*IN_TORCH, *IN_ONNX_RUNTIME],
         default=["channels_last", "onnx", "torch_onnx"],
-        help="what else to measure: the original in PyTorch as it comes, in channels-last layout, that with "
-        "torch.compile; our export, and PyTorch's of the original, in ONNX Runtime",
+        help="implementations to compare with. eager: the original in PyTorch; channels_last: the same in "
+        "channels-last layout; compile: channels-last with torch.compile; onnx: our export in ONNX Runtime; "
+        "torch_onnx: PyTorch's export of the original in ONNX Runtime",
     )
     parser.add_argument(
         "--paper",
         action="store_true",
-        help="the protocol of the YOLOX paper, table 3: s to x and darknet53 at 640, batch 1, half precision, batch "
-        "norm folded, without pre- and post-processing (there on a V100)",
+        help="follow the protocol of the YOLOX paper, table 3: s to x and darknet53 at 640, batch 1, half precision, "
+        "batch norm folded, without pre- and post-processing (the paper used a V100)",
     )
-    parser.add_argument("--rounds", type=int, default=15, help="of each measurement")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each round, about")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds of measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="approximate seconds per part and round")
     parser.add_argument(
-        "--peak-size", type=int, default=0, help="measure products of square matrices this large; 0: not"
+        "--peak-size", type=int, default=0, help="measure peak throughput with square matrices of this size; 0 to skip"
     )
-    parser.add_argument("--output", type=Path, help="JSON file for all figures; a plot comes beside it")
+    parser.add_argument("--output", type=Path, help="JSON file for the results; a plot is saved next to it")
     arguments = parser.parse_args(argv)
     if arguments.paper:
         arguments.variants, arguments.batch, arguments.precision, arguments.size = PAPER, [1], ["float16"], None
@@ -102,15 +107,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _present(wanted: Sequence[str]) -> list[str]:
-    """Ours and those of the others that can run here; says which cannot."""
+    """Return ours and the requested implementations that can run here, and print why the others are skipped."""
     present = ["ours"]
     for side in wanted:
         if side != "onnx" and not is_installed():
             print(f"{side}: skipped, the original is not installed here ({HOW_TO_INSTALL})")
         elif side in IN_ONNX_RUNTIME and not _has("onnx", "onnxruntime"):
-            print(f"{side}: skipped, pip install onnx onnxruntime")
+            print(f"{side}: skipped, ONNX Runtime is not installed here (pip install onnx onnxruntime)")
         elif side in IN_ONNX_RUNTIME and has_gpu():
-            print(f"{side}: skipped, it is measured on CPUs alone")
+            print(f"{side}: skipped, it is only measured on machines without a GPU")
         else:
             present.append(side)
     return present
@@ -135,8 +140,8 @@ def _measure(spec: LatencySpec, sides: Sequence[str], arguments: argparse.Namesp
     del case["weights"]
     for one in case["contestants"]:
         ms = one.get("ms", {})
-        told = ", ".join(f"{part} {spread(values, 2)}" for part, values in ms.items())
-        print(f"{spec}, {one['side']}: {one.get('error') or told + ' ms'}", flush=True)
+        times = ", ".join(f"{part} {spread(values, 2)}" for part, values in ms.items())
+        print(f"{spec}, {one['side']}: {one.get('error') or times + ' ms'}", flush=True)
     return case
 
 
@@ -153,7 +158,7 @@ def _to_json(one: BenchmarkProcess, ours: BenchmarkProcess) -> dict[str, Any]:
 
 
 def _print_table(result: dict[str, Any]) -> None:
-    table = Table(title="Detection, ms a batch", title_justify="left")
+    table = Table(title="Detection, ms per batch", title_justify="left")
     for name in ("network", "precision", "batch", "size", "by", *PARTS, "p90", "ours / this", "of peak"):
         table.add_column(name, justify="left" if name in ("network", "precision", "by") else "right")
     for case in result["cases"]:
@@ -162,15 +167,15 @@ def _print_table(result: dict[str, Any]) -> None:
             row += [f"{case['height']}x{case['width']}", one["side"]]
             if "ms" in one:
                 row += [f"{one['ms'][part]['median']:.2f}" if part in one["ms"] else "" for part in PARTS]
-                row += [*_of_the_most(one), _share_of_peak(one, case, result)]
+                row += [*_compare_largest_part(one), _share_of_peak(one, case, result)]
             else:
                 row.append(one.get("error", "")[:60])
             table.add_row(*row)
     Console(width=160).print(table)
-    print("p90 and ours / this are those of network and suppression, or of the network where that is all there is")
+    print("p90 and ours / this: network and suppression, or the network alone where suppression is not measured")
 
 
-def _of_the_most(one: dict[str, Any]) -> list[str]:
+def _compare_largest_part(one: dict[str, Any]) -> list[str]:
     part = "network_nms" if "network_nms" in one["ms"] else "network"
     compared = one.get("ours_takes_times", {}).get(part)
     return [f"{one['ms'][part]['p90']:.2f}", f"{compared['median']:.2f}" if compared else ""]

@@ -1,4 +1,4 @@
-"""What is measured of inference: the network, the batch, and what it runs on."""
+"""What the latency benchmark measures: the network, the batch, the precision, and the parts to time."""
 
 import dataclasses
 from pathlib import Path
@@ -8,14 +8,15 @@ import numpy as np
 from step_spec import Precision
 
 FRAME = (720, 1280)
-"""Height and width in px of the images that are preprocessed."""
+"""Height and width of the input images in px, before preprocessing."""
 NUM_CLASSES = 80
 CANDIDATES = 100
-"""Anchors of an image whose score passes the threshold, so that the suppression has something to do."""
+"""Anchors per image that pass the score threshold, so that suppression has work to do."""
 IOU_THRESHOLD, MAX_DETECTIONS = 0.45, 300
 PARTS = ("preprocess", "network", "nms", "network_nms", "all")
-"""`preprocess`: letterboxing on the host and the way to the device; `network`: images on the device to decoded
-predictions; `nms`: those to detections on the host; `network_nms`: both; `all`: frames to detections on the host."""
+"""`preprocess`: letterboxing on the host and transfer to the device; `network`: images on the device to decoded
+predictions; `nms`: decoded predictions to detections on the host; `network_nms`: both; `all`: input images to
+detections on the host."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class LatencySpec:
     height: int
     width: int
     weights: str
-    """An .npz file, the same for all implementations; empty before `prepare` has written it."""
+    """Path of the .npz file, the same for all implementations."""
     score_threshold: float
 
     @property
@@ -41,18 +42,19 @@ class LatencySpec:
 
 
 def frames(count: int) -> list[np.ndarray]:
-    """Images as a camera gives them, always the same."""
+    """Return random images in the format of a camera, the same on every call."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*FRAME, 3), np.uint8) for _ in range(count)]
 
 
 def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, float]:
-    """Weights under which a network behaves like a trained one, and the score threshold that some anchors pass.
+    """Write weights that behave like trained ones, and choose a score threshold that some anchors pass.
 
-    Batch statistics are those of a made-up batch: those of a fresh network, 0 and 1, let values die out with depth.
+    Batch-norm statistics are taken from a random batch. With the initial statistics, 0 and 1, activations would vanish
+    with depth.
 
     Returns:
-        The .npz file, and the threshold that `CANDIDATES` anchors of the first frame pass.
+        The .npz file, and the threshold that `CANDIDATES` anchors of the first image pass.
     """
     import jax
     import jax.numpy as jnp
@@ -78,5 +80,5 @@ def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, fl
     scores = np.sort(decoded[:, 4] * decoded[:, 5:].max(axis=-1))
     path = folder / f"{variant}_{size[0]}x{size[1]}.npz"
     save_weights(path, export_state_dict(model), {})
-    # Between two scores, so that rounding moves none across.
+    # Midway between two scores, so that rounding does not move any score across it.
     return path, float(scores[-CANDIDATES] + scores[-CANDIDATES - 1]) / 2

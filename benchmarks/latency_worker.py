@@ -1,4 +1,4 @@
-"""Worker of `latency.py`: our detector, the original's in PyTorch, or a network in ONNX Runtime."""
+"""Worker of `latency.py`: runs our detector, the original in PyTorch, or a network in ONNX Runtime."""
 
 from typing import Any
 

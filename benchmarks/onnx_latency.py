@@ -1,4 +1,4 @@
-"""ONNX Runtime: our export with and without suppression inside, and the network as PyTorch exports the original's."""
+"""Inference in ONNX Runtime: our export, with and without suppression, and PyTorch's export of the original."""
 
 import tempfile
 import time
@@ -16,7 +16,7 @@ from yolox_jax.data.letterbox import letterbox
 
 
 def build_onnx(spec: LatencySpec) -> Built:
-    """Our export."""
+    """Build the parts of our export."""
     from yolox_jax.export.onnx import export_onnx
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights import read_model
@@ -54,7 +54,7 @@ def build_onnx(spec: LatencySpec) -> Built:
 
 
 def build_torch_onnx(spec: LatencySpec) -> Built:
-    """The original's network as `torch.onnx.export` writes it, with decoding, as the original's own export script."""
+    """Build the original's network, exported with decoding by `torch.onnx.export`, as its own export script does."""
     stand_in_for_torchvision()
     warnings.filterwarnings("ignore")
     import torch

@@ -1,4 +1,4 @@
-"""The original's inference in PyTorch, through its public functions alone, batch norm folded."""
+"""Inference with the original in PyTorch, using only its public functions, with batch norm folded."""
 
 import time
 import warnings
@@ -16,7 +16,7 @@ from step_spec import Side
 
 
 def build_original(spec: LatencySpec, side: Side) -> Built:
-    """All parts; `torch.compile` compiles the network."""
+    """Build all parts. With side `compile`, the network runs under `torch.compile`."""
     stand_in_for_torchvision(_suppress_classes)
     warnings.filterwarnings("ignore")
     import torch
@@ -38,7 +38,7 @@ def build_original(spec: LatencySpec, side: Side) -> Built:
         return torch.from_numpy(batch).to(device, dtype, memory_format=layout)
 
     def suppress(decoded: Any) -> Any:
-        # It writes into its argument.
+        # `postprocess` modifies its argument in place.
         found = postprocess(decoded.float().clone(), NUM_CLASSES, spec.score_threshold, IOU_THRESHOLD)
         return [one if one is None else one.cpu() for one in found]
 
@@ -64,7 +64,7 @@ def build_original(spec: LatencySpec, side: Side) -> Built:
 
 
 def folded_original(spec: LatencySpec) -> Any:
-    """The network with the weights of the spec, batch norm folded, in evaluation mode."""
+    """Return the network in evaluation mode, with the spec's weights and batch norm folded."""
     import torch
     from yolox.config import YoloxConfig
     from yolox.utils import fuse_model
@@ -79,7 +79,7 @@ def folded_original(spec: LatencySpec) -> Any:
 
 
 def _suppress_classes(boxes: Any, scores: Any, classes: Any, iou_threshold: float) -> Any:
-    """In place of torchvision's `batched_nms`, where it is missing: OpenCV's, in C++ as well."""
+    """Replace torchvision's `batched_nms`, where torchvision is missing, with OpenCV's, which is also in C++."""
     import torch
 
     sides = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1).double().cpu().numpy()

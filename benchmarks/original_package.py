@@ -1,4 +1,4 @@
-"""The original, from the package `pixeltable-yolox`: whether it is here, and how to import it without torchvision."""
+"""Finds the original, in the package `pixeltable-yolox`, and makes it importable without torchvision."""
 
 import importlib.util
 import sys
@@ -13,15 +13,17 @@ HOW_TO_INSTALL = (
 
 
 def is_installed() -> bool:
-    """Whether the original can be measured here."""
+    """Return whether the original can be measured here."""
     return all(importlib.util.find_spec(package) is not None for package in ("torch", "yolox"))
 
 
 def stand_in_for_torchvision(batched_nms: Callable[..., Any] | None = None) -> None:
-    """The package imports torchvision for suppression alone, which loading and training do without.
+    """Put a stub in place of torchvision if it is not installed.
+
+    The original imports torchvision only for non-maximum suppression, which data loading and training do not need.
 
     Args:
-        batched_nms: what to use in place of its function of this name, for inference.
+        batched_nms: replacement for the function of this name, which inference needs.
     """
     if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
         return

@@ -1,7 +1,7 @@
-"""The training step of the original in PyTorch, through its public classes alone.
+"""The original's training step in PyTorch, using only its public classes.
 
-Forward with losses, backward, its own optimizer and its own average of the weights. Images lie on the device in the
-type that the network computes in.
+A step is a forward pass with losses, a backward pass, and updates by the original's own optimizer and EMA. The images
+are already on the device, in the dtype that the network computes in.
 """
 
 import warnings
@@ -16,15 +16,15 @@ from yolox_jax.training.profiling.fake_batch import fake_batch
 
 
 def original_step(spec: StepSpec, side: Side) -> Callable[[], Any]:
-    """A function that takes one step and returns the loss on the device."""
+    """Return a function that takes one step and returns the loss on the device."""
     stand_in_for_torchvision()
-    warnings.filterwarnings("ignore")  # its calls of older names of PyTorch
+    warnings.filterwarnings("ignore")  # the original uses deprecated PyTorch names
     import torch
     from yolox.config import YoloxConfig
     from yolox.utils.ema import ModelEMA
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cudnn.benchmark = True  # as its trainer sets it
+    torch.backends.cudnn.benchmark = True  # as in the original's trainer
     config = YoloxConfig.get_named_config(spec.variant)
     model = config.get_model().to(device)
     model.train()
@@ -33,7 +33,7 @@ def original_step(spec: StepSpec, side: Side) -> Callable[[], Any]:
     optimizer = config.get_optimizer(spec.batch)
     average = ModelEMA(model, 0.9998)
     if side == "compile":
-        # Not the assignment, whose shapes follow from the data.
+        # All but the assignment, whose shapes depend on the data.
         for module in (model.backbone, *model.head.stems, *model.head.cls_convs, *model.head.reg_convs):
             module.compile()
 
@@ -58,7 +58,7 @@ def original_step(spec: StepSpec, side: Side) -> Callable[[], Any]:
 
 
 def finished(loss: Any) -> float:
-    """Wait for the device."""
+    """Wait for the device and return the loss."""
     import torch
 
     if torch.cuda.is_available():
@@ -67,7 +67,7 @@ def finished(loss: Any) -> float:
 
 
 def peak_memory_bytes() -> int | None:
-    """Most that was in use on the device; None on a CPU."""
+    """Return the peak memory use of the GPU in bytes, or None on a CPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

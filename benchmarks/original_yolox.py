@@ -1,4 +1,4 @@
-"""The original's training loader, from the package `pixeltable-yolox`, through its public classes alone."""
+"""The original's training loader, from the package `pixeltable-yolox`, using only its public classes."""
 
 import json
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from yolox_jax.data.dataset import Dataset, Record
 
 
 def open_original(dataset: Dataset, config: Config, folder: Path, *, ram_cache: bool) -> Iterator[Any]:
-    """Batches without end of the original's mosaic data set, in one process and one thread.
+    """Return an endless stream of batches from the original's mosaic dataset, in one process and one thread.
 
     Args:
-        dataset: its images are shown.
-        config: input size, batch size and augmentation, set alike where the original has the setting.
-        folder: where the annotations are written as the original reads them, beside links to the images.
-        ram_cache: whether it keeps resized images in memory, as its `--cache ram`.
+        dataset: images to load.
+        config: input size, batch size and augmentation, applied where the original has the same setting.
+        folder: where to write the annotations, in the layout that the original reads, and links to the images.
+        ram_cache: keep resized images in memory, like the original's `--cache ram`.
     """
     stand_in_for_torchvision()
     import torch
@@ -58,14 +58,14 @@ def open_original(dataset: Dataset, config: Config, folder: Path, *, ram_cache: 
         mosaics,
         batch_sampler=batches,
         num_workers=0,
-        # Looked up at every call, so that it can be timed.
+        # Looked up on every call, so that `timed_stages` can wrap it.
         collate_fn=lambda rows: torch.utils.data.default_collate(rows),
     )
     return iter(loader)
 
 
 def original_stages() -> tuple[Stage, ...]:
-    """What to time of it; needs `open_original` to have been called."""
+    """Return the stages to time. Call `open_original` first."""
     import torch.utils.data
     import yolox.data
 

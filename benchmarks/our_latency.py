@@ -1,4 +1,4 @@
-"""Our detector, its parts apart."""
+"""Our detector, whole and in parts."""
 
 import functools
 import time
@@ -23,7 +23,7 @@ from yolox_jax.weights import read_model
 
 
 def build_ours(spec: LatencySpec) -> Built:
-    """All parts, compiled."""
+    """Build all parts and compile them."""
     detector = Detector(
         weights=spec.weights,
         input_size=spec.size,

@@ -1,4 +1,4 @@
-"""Our training step, whole and in parts. Imports the core of the package alone, jax, flax and optax."""
+"""Our training step, whole and in parts. Imports only the package's core, jax, flax and optax."""
 
 import functools
 import time
@@ -25,20 +25,20 @@ from yolox_jax.training.step.state import TrainState
 NUM_CLASSES = 80
 
 Part = Literal["step", "step_from_host", "forward", "network", "loss", "gradients"]
-"""`step`, data on the device or sent from the host each time; `forward` of the network; `network`, forward and
-backward without a loss; `loss`, assignment, losses and their gradient for given outputs; `gradients`, all but the
-update of the weights and their average."""
+"""`step`: the whole step with data on the device; `step_from_host`: the same, with the data transferred each time;
+`forward`: forward pass of the network; `network`: forward and backward pass without a loss; `loss`: assignment, losses
+and their gradient for given outputs; `gradients`: everything except the updates of the weights and their average."""
 
 
 class OurStep:
-    """What is needed to run a spec's step and parts of it, each compiled when asked for."""
+    """Runs the training step of a spec and its parts, each compiled on request."""
 
     def __init__(self, spec: StepSpec) -> None:
         self.spec = spec
         self.config = Config(
             model=ModelConfig(variant=spec.variant),  # type: ignore[arg-type]
             data=DataConfig(input_size=spec.size),
-            # A learning rate so low that the loss of random images stays finite.
+            # Low enough that the loss on random images stays finite.
             optimizer=OptimizerConfig(lr_per_image=1e-6 / spec.batch),
             train=TrainConfig(batch_size=spec.batch, precision=spec.precision),
         )
@@ -49,7 +49,7 @@ class OurStep:
         self.batch = to_devices(self.host_batch, split_over_devices(self.mesh))
 
     def part(self, part: Part) -> tuple[Callable[[], Any], dict[str, Any]]:
-        """A function that runs a part once, and what compiling it took and found."""
+        """Return a function that runs a part once, and the time and memory figures of its compilation."""
         if part in ("step", "step_from_host"):
             return self._whole(from_host=part == "step_from_host")
         state, batch = self.state, self.batch
@@ -73,7 +73,7 @@ class OurStep:
         )
         compiled, facts = _finish(lowered, start)
         sharding = split_over_devices(self.mesh)
-        # The step takes the state over.
+        # The step donates its state.
         state = [jax.tree.map(jnp.copy, self.state)]
 
         def run() -> Any:
@@ -116,12 +116,12 @@ def _finish(lowered: Any, start: float) -> tuple[Any, dict[str, Any]]:
 
 
 def peak_memory_bytes() -> int | None:
-    """Most that was in use on the first device; None where it does not say."""
+    """Return the peak memory use of the first device in bytes, or None if the device does not report it."""
     return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
 def matrix_tflops(precision: str, size: int) -> float:
-    """The fastest of some square matrix products in this precision: what a device reaches at best."""
+    """Return the throughput of the fastest of several square matrix products, as the device's practical peak."""
     x = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(precision))
     product = jax.jit(functools.partial(jnp.matmul, precision="default"))
     jax.block_until_ready(product(x, x))

@@ -1,4 +1,4 @@
-"""Plots of what the benchmarks measured."""
+"""Plots of benchmark results."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -18,12 +18,12 @@ COLOURS = {
     "torch_onnx": "#c58fb8",
 }
 LABELS = {
-    "ours": "this code",
+    "ours": "yolox_jax",
     "eager": "original, eager",
     "channels_last": "original, eager, channels last",
     "compile": "original, torch.compile",
-    "onnx": "this code's export, ONNX Runtime",
-    "torch_onnx": "PyTorch's export of the original, ONNX Runtime",
+    "onnx": "yolox_jax ONNX export, ONNX Runtime",
+    "torch_onnx": "original's ONNX export, ONNX Runtime",
 }
 PUBLISHED_AP = {
     "yolox_nano": 25.8,
@@ -38,7 +38,7 @@ PUBLISHED_AP = {
 
 
 def plot_steps(result: dict[str, Any], path: Path) -> None:
-    """Images a second of each case, ours and the original's side by side, as multiples of the first of them."""
+    """Plot the images per second of each case, with ours and the original's side by side."""
     cases = [case for case in result["cases"] if any("images_per_s" in one for one in case["contestants"])]
     sides = list(dict.fromkeys(one["side"] for case in cases for one in case["contestants"]))
     figure, axes = plt.subplots(figsize=(1.5 + 1.1 * len(cases), 4.2), layout="constrained")
@@ -47,16 +47,16 @@ def plot_steps(result: dict[str, Any], path: Path) -> None:
         for one in case["contestants"]:
             if "images_per_s" not in one:
                 continue
-            place = case_number + (sides.index(one["side"]) - (len(sides) - 1) / 2) * width
+            x = case_number + (sides.index(one["side"]) - (len(sides) - 1) / 2) * width
             rate = one["images_per_s"]["median"]
-            axes.bar(place, rate, width, color=COLOURS[one["side"]])
-            axes.annotate(f"{rate:.3g}", (place, rate), ha="center", va="bottom", fontsize=8)
+            axes.bar(x, rate, width, color=COLOURS[one["side"]])
+            axes.annotate(f"{rate:.3g}", (x, rate), ha="center", va="bottom", fontsize=8)
     for side in sides:
         axes.bar(0, 0, color=COLOURS[side], label=LABELS[side])
     names = [f"{case['variant'].removeprefix('yolox_')}\n{case['precision']}\nbatch {case['batch']}" for case in cases]
     axes.set_xticks(range(len(cases)), names, fontsize=8)
     axes.set_yscale("log")
-    axes.set_ylabel("images a second (log)")
+    axes.set_ylabel("images per second (log)")
     axes.set_title(f"Training step on {result['cases'][0]['contestants'][0].get('device', 'cpu')}")
     axes.legend(fontsize=8, loc="upper right")
     axes.margins(y=0.15)
@@ -67,7 +67,7 @@ def plot_steps(result: dict[str, Any], path: Path) -> None:
 
 
 def plot_assignment(result: dict[str, Any], path: Path) -> None:
-    """Time over the number of objects, one line a batch size, beside what growing in proportion would be."""
+    """Plot time against the number of objects, one line per batch size, with linear scaling for comparison."""
     lines: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for case in result["cases"]:
         lines[case["images"]].append((case["objects"], case["ms"]))
@@ -77,10 +77,10 @@ def plot_assignment(result: dict[str, Any], path: Path) -> None:
         axes.plot(objects, ms, marker="o", label=f"{images} image{'s' * (images > 1)}")
         proportional = [ms[-1] * value / objects[-1] for value in objects]
         axes.plot(objects, proportional, color="grey", linewidth=0.8, linestyle=":")
-    axes.plot([], [], color="grey", linestyle=":", label="in proportion")
+    axes.plot([], [], color="grey", linestyle=":", label="linear scaling")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("objects of an image")
+    axes.set_xlabel("objects per image")
     axes.set_ylabel("ms")
     axes.set_title(f"Label assignment on {result['device']}")
     axes.legend(fontsize=8, loc="upper left")
@@ -91,7 +91,7 @@ def plot_assignment(result: dict[str, Any], path: Path) -> None:
 
 
 def plot_latency(result: dict[str, Any], path: Path) -> None:
-    """Published AP over the time of the network, one line for each implementation, precision and batch size."""
+    """Plot published AP against network latency, one line per implementation, precision and batch size."""
     lines: dict[tuple[str, str, int], list[tuple[float, float, str]]] = defaultdict(list)
     for case in result["cases"]:
         for one in case["contestants"]:
@@ -109,7 +109,7 @@ def plot_latency(result: dict[str, Any], path: Path) -> None:
             for x, y, name in zip(ms, ap, names, strict=True):
                 axes.annotate(name, (x, y), textcoords="offset points", xytext=(-6, 6), ha="right", fontsize=9)
     axes.set_xscale("log")
-    axes.set_xlabel("ms an image, network alone (log)")
+    axes.set_xlabel("ms per image, network only (log)")
     axes.set_ylabel("published AP on COCO val2017")
     axes.set_title(f"Detection on {result['cases'][0]['contestants'][0].get('device', 'cpu')}")
     axes.legend(fontsize=7, loc="lower right")

@@ -1,4 +1,4 @@
-"""Processes of a benchmark, which take turns: one computes while the others are idle."""
+"""Benchmark processes that take turns: one computes while the others are idle."""
 
 import contextlib
 import json
@@ -14,13 +14,13 @@ from typing import Any
 from common import CHECKOUT
 
 SETTLE_S = 0.5
-"""Until the threads of the process before sleep; PyTorch's look for work a while longer."""
+"""Pause before each measurement, until the previous process is idle. PyTorch's threads spin for a while after work."""
 WARM_UP = 3
-"""Runs before the first that counts: kernels are tried, and PyTorch compiles."""
+"""Runs before the first measured one. Kernels are autotuned and PyTorch compiles during these."""
 
 
 class BenchmarkProcess:
-    """A process that runs one implementation, and times its parts on request."""
+    """A process that runs one implementation and times its parts on request."""
 
     def __init__(
         self, worker: str, spec: dict[str, Any], side: str, parts: Sequence[str], variables: dict[str, str]
@@ -29,10 +29,10 @@ class BenchmarkProcess:
 
         Args:
             worker: script in this folder that calls `serve`.
-            spec: what is measured, as JSON values.
+            spec: what to measure, as JSON values.
             side: the implementation, such as `ours`.
             parts: names of the parts to time.
-            variables: added to its environment.
+            variables: environment variables to add.
         """
         self.side = side
         self.parts = list(parts)
@@ -49,12 +49,12 @@ class BenchmarkProcess:
         self.memory: dict[str, Any] = {}
 
     def wait(self) -> None:
-        """Wait until it is built and has run once."""
+        """Wait until the process is ready to measure, or has failed."""
         self.facts = self._read()
 
     @property
     def error(self) -> str | None:
-        """The error that ended it, if any."""
+        """Error that ended the process, if any."""
         return self.facts.get("error")
 
     def warm_up(self) -> None:
@@ -71,7 +71,7 @@ class BenchmarkProcess:
                 self.seconds[part].append(self._time(part, max(1, round(seconds / last))))
 
     def _time(self, part: str, count: int) -> float:
-        """Return the seconds per run over `count` runs; infinite after an error."""
+        """Return the mean seconds per run over `count` runs, or infinity after an error."""
         if self.error is not None:
             return math.inf
         answer = self._ask(part, count)
@@ -80,7 +80,7 @@ class BenchmarkProcess:
         return answer.get("seconds", math.inf)
 
     def close(self) -> None:
-        """End the process."""
+        """Read the peak memory and end the process."""
         if self.error is None:
             self.memory = self._ask("memory", 1)
         self._process.communicate()
@@ -101,12 +101,12 @@ class BenchmarkProcess:
 
 
 def take_turns(processes: Sequence[BenchmarkProcess], rounds: int, seconds: float) -> None:
-    """Measure all processes round after round, then end them.
+    """Measure all processes in alternating rounds, then end them.
 
     Other load on the machine thus affects all of them alike.
 
     Args:
-        processes: built and warmed up.
+        processes: ready and warmed up.
         rounds: number of rounds.
         seconds: approximate time for each part in each round.
     """
@@ -130,12 +130,12 @@ def has_gpu() -> bool:
 
 
 def matrix_tflops(precisions: Sequence[str], size: int) -> dict[str, float]:
-    """Measure the highest throughput of the device in each precision, with products of square matrices."""
+    """Measure the peak throughput of the device in each precision by multiplying square matrices."""
     script = "import json, sys, our_step; print(json.dumps(our_step.matrix_tflops(sys.argv[1], int(sys.argv[2]))))"
     found = {}
     for precision in precisions:
-        words = [sys.executable, "-c", script, precision, str(size)]
-        run = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", script, precision, str(size)]
+        run = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
         found[precision] = float(run.stdout)
-        print(f"matrix product of {size}, {precision}: {found[precision]:.2f} TFLOP/s", flush=True)
+        print(f"{size}x{size} matrix product, {precision}: {found[precision]:.2f} TFLOP/s", flush=True)
     return found

@@ -1,10 +1,10 @@
-"""The shortest time in which a device could train on an image: what has to be computed, and what has to be moved.
+"""Estimates the shortest possible training time per image from the computation and memory traffic it requires.
 
-Counted are the operations of the convolutions, forward and twice as many backward, and the features that are read and
-written where convolutions are not fused with the batch norm behind them: of each convolution its input three times
-(forward, its own gradient, that of the kernel) and its output eleven times (written; twice read and once written by
-batch norm and activation; twice two arrays read and one written by their gradient; twice read by the convolution's
-gradients). Weights, losses and the optimizer are left out.
+The computation is that of the convolutions: the forward pass, and twice as much backward. The memory traffic is that of
+the features, if convolutions are not fused with the batch norm that follows. Each convolution's input is moved three
+times: in the forward pass, for the input gradient and for the kernel gradient. Its output is moved eleven times: one
+write by the convolution, two reads and one write by batch norm and activation, two reads of two arrays and one write by
+their gradient, and two reads by the gradients of the convolution. Weights, losses and the optimizer are ignored.
 """
 
 import argparse
@@ -28,13 +28,13 @@ INPUT_TRAFFIC, OUTPUT_TRAFFIC = 3, 11
 
 
 def main(argv: Sequence[str]) -> None:
-    """Counts and prints; `argv` is the command line without the name of the program."""
+    """Estimate and print; `argv` is the command line without the program name."""
     arguments = _parse(argv)
     tflops = arguments.tflops or matrix_tflops(arguments.precision, 8192 if jax.default_backend() != "cpu" else 2048)
     bandwidth = arguments.gigabytes or _copy_gigabytes()
     ceilings = f"{tflops:.3g} TFLOP/s and {bandwidth:.3g} GB/s"
-    table = Table(title=f"Least time of a training image in {arguments.precision}, at {ceilings}")
-    for name in ("network", "size", "GFLOP", "MB moved", "FLOP a byte", "computing ms", "moving ms", "most images/s"):
+    table = Table(title=f"Minimum training time per image in {arguments.precision}, at {ceilings}")
+    for name in ("network", "size", "GFLOP", "MB moved", "FLOP/byte", "compute ms", "memory ms", "max images/s"):
         table.add_column(name, justify="left" if name == "network" else "right")
     for variant in arguments.variants:
         size = VARIANTS[variant].input_size
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
             f"{1000 * gflop / megabytes:.0f}",
             f"{computing:.4g}",
             f"{moving:.4g}",
-            # One after the other, as XLA runs them.
+            # The times add up, because XLA does not overlap them.
             f"{1000 / (computing + moving):.4g}",
         )
     Console(width=120).print(table)
@@ -62,15 +62,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="networks")
     parser.add_argument(
-        "--precision", choices=["float32", "bfloat16", "float16"], default="bfloat16", help="of the features"
+        "--precision", choices=["float32", "bfloat16", "float16"], default="bfloat16", help="precision of the features"
     )
-    parser.add_argument("--tflops", type=float, help="what the device computes a second; not given: measured here")
-    parser.add_argument("--gigabytes", type=float, help="what it moves a second; not given: measured here")
+    parser.add_argument("--tflops", type=float, help="compute throughput in TFLOP/s; measured here if omitted")
+    parser.add_argument("--gigabytes", type=float, help="memory bandwidth in GB/s; measured here if omitted")
     return parser.parse_args(argv)
 
 
 def _feature_values(model: Any, size: tuple[int, int]) -> int:
-    """Values of features that one image's training step reads and writes."""
+    """Return the number of feature values that a training step reads and writes per image."""
     graphdef, state = nnx.split(model)
     options = ForwardOptions(convolution="primitive")
     trace = jax.make_jaxpr(lambda state, images: nnx.merge(graphdef, state, copy=True)(images, options))(
@@ -83,7 +83,7 @@ def _feature_values(model: Any, size: tuple[int, int]) -> int:
 
 
 def _copy_gigabytes() -> float:
-    """Bytes read and written a second where a large array is copied, the fastest of some tries."""
+    """Return the memory bandwidth in GB/s, reads and writes together, from the fastest of several large copies."""
     x = jnp.ones(2**28 if jax.default_backend() != "cpu" else 2**26, jnp.float32)
     copy = jax.jit(lambda x: x + 1)
     jax.block_until_ready(copy(x))

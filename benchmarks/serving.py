@@ -1,4 +1,4 @@
-"""The worker of a `BenchmarkProcess`: builds an implementation, then times its parts; one line per request."""
+"""Worker side of `BenchmarkProcess`: builds an implementation, then times its parts, one request per line."""
 
 import json
 import resource
@@ -12,20 +12,20 @@ class Built(NamedTuple):
     """An implementation, ready to be timed."""
 
     parts: dict[str, Callable[[], Any]]
-    """Each call runs once, and may return before the device has finished."""
+    """Each call runs the part once and may return before the device has finished."""
     facts: dict[str, Any]
     """Facts for the results, as JSON values."""
     finished: Callable[[Any], float | None]
-    """Waits for the result of a part."""
+    """Waits for the result of a part. For a training step, it returns the loss."""
     peak_bytes: Callable[[], int | None]
     """Peak memory of the device in bytes."""
 
 
 def serve(build: Callable[[dict[str, Any], str, list[str]], Built]) -> None:
-    """Build what the JSON object on the command line specifies, then answer requests from stdin until it ends.
+    """Build the implementation specified by the JSON on the command line, then answer requests until stdin ends.
 
     Args:
-        build: takes the spec, the implementation and the names of the parts.
+        build: called with the spec, the implementation and the names of the parts.
     """
     order = json.loads(sys.argv[1])
     try:

@@ -1,4 +1,4 @@
-"""Times the stages of a pipeline from outside, by wrapping the functions that do the work for the time of a run."""
+"""Times the stages of a pipeline from outside, by temporarily wrapping the functions that do the work."""
 
 import contextlib
 import functools
@@ -12,12 +12,12 @@ import cv2
 
 
 class Stage(NamedTuple):
-    """A function, found by its name on a module or class, that belongs to a stage."""
+    """A function to time, given as an attribute of a module or class, and its stage."""
 
     owner: Any
     function: str
     name: str | Callable[..., str]
-    """Of the stage; or what tells it from the arguments."""
+    """Stage name, or a function that derives it from the call's arguments."""
 
 
 def _conversion(image: Any, code: int, *_: Any, **__: Any) -> str:
@@ -25,7 +25,7 @@ def _conversion(image: Any, code: int, *_: Any, **__: Any) -> str:
 
 
 OPENCV_STAGES = (
-    Stage(cv2, "imread", "decode"),  # and reads
+    Stage(cv2, "imread", "decode"),  # includes reading the file
     Stage(cv2, "imdecode", "decode"),
     Stage(cv2, "resize", "resize"),
     Stage(cv2, "warpAffine", "warp"),
@@ -44,10 +44,10 @@ OPENCV_STAGES = (
 
 @contextlib.contextmanager
 def timed_stages(stages: Sequence[Stage]) -> Iterator[dict[str, float]]:
-    """Wrap functions and give the CPU seconds of each stage, in all threads of this process, as they add up.
+    """Wrap the functions and yield the CPU seconds of each stage, accumulated over all threads of this process.
 
-    A stage that calls another, such as MixUp the reading of its partner, is not charged for it. Waiting, for a disk
-    or for a core, is no CPU time.
+    The time of a nested stage is not counted in the outer one: MixUp, for example, does not include loading the second
+    image. Waiting for a disk or a core is not CPU time.
     """
     seconds: dict[str, float] = defaultdict(float)
     lock, local = threading.Lock(), threading.local()

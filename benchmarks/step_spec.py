@@ -1,11 +1,11 @@
-"""What is measured of a training step: the network, the batch, and who computes it."""
+"""What the training-step benchmark measures: the network, the batch, and the implementation."""
 
 import dataclasses
 from typing import Literal
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Side = Literal["ours", "eager", "channels_last", "compile"]
-"""Ours, or a way to run the original in PyTorch: as it comes; in channels-last layout; that with `torch.compile`."""
+"""`ours`, or a way to run the original in PyTorch. `compile` is channels-last with `torch.compile`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class StepSpec:
     height: int
     width: int
     objects: int
-    """Of each image."""
+    """Objects per image."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Worker of `train_step.py`: our step and its parts, or the original's."""
+"""Worker of `train_step.py`: runs our step and its parts, or the original's step."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,9 +1,10 @@
-"""Measures a training step and its parts: images per second, time and memory, of ours and of the original.
+"""Measures the speed and memory of our training step, its parts, and the original's training step.
 
-The batch is synthetic and stays on the device, so that only the step is measured; `--from-host` also measures it with
-a transfer for each step. Each implementation runs in its own process. On a CPU the processes take turns, so that other
-load affects all of them alike; on a GPU, whose memory they could not share, they run one after another. On a CPU all
-processes, the original's included, use large pages in the C library, as our commands do.
+The batch is synthetic and stays on the device, so that only the step is measured. With `--from-host`, the step is also
+measured with a transfer of the batch each time. Each implementation runs in its own process. On a CPU the processes
+take turns, so that other load affects all of them alike. On a GPU they run one after another, because they could not
+share its memory. On a CPU all processes, including the original's, use huge pages for the C library's memory, as our
+commands do.
 """
 
 import argparse
@@ -58,30 +59,40 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="train_step.py",
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        epilog=f"To have the original measured too: {HOW_TO_INSTALL}",
+        epilog=f"To measure the original too: {HOW_TO_INSTALL}",
     )
     parser.add_argument("--variants", nargs="+", default=["yolox_nano", "yolox_tiny", "yolox_s"], help="networks")
-    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="images a step")
+    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="images per step")
     parser.add_argument(
-        "--precision", nargs="+", choices=["float32", "bfloat16", "float16"], default=["float32"], help="of the network"
-    )
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="input in px; not given: as published")
-    parser.add_argument("--objects", type=int, default=50, help="in each image")
-    parser.add_argument(
-        "--original", nargs="*", choices=SIDES, default=["channels_last"], help="ways to run the original; none: not"
-    )
-    parser.add_argument("--breakdown", action="store_true", help="time parts of our step as well")
-    parser.add_argument("--from-host", action="store_true", help="time our step with the batch sent to it as well")
-    parser.add_argument("--rounds", type=int, default=7, help="of each measurement")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each round, about")
-    parser.add_argument(
-        "--peak-size", type=int, default=0, help="measure products of square matrices this large; 0: not"
+        "--precision",
+        nargs="+",
+        choices=["float32", "bfloat16", "float16"],
+        default=["float32"],
+        help="network precision",
     )
     parser.add_argument(
-        "--plain-memory", action="store_true", help="CPU: leave the C library's memory as it is, without large pages"
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="input size in px (default: as published)"
     )
-    parser.add_argument("--one-after-another", action="store_true", help="no turns, as always on a GPU")
-    parser.add_argument("--output", type=Path, help="JSON file for all figures")
+    parser.add_argument("--objects", type=int, default=50, help="objects per image")
+    parser.add_argument(
+        "--original",
+        nargs="*",
+        choices=SIDES,
+        default=["channels_last"],
+        help="ways to run the original, or none",
+    )
+    parser.add_argument("--breakdown", action="store_true", help="also time the parts of our step")
+    parser.add_argument("--from-host", action="store_true", help="also time our step with the batch sent from the host")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="approximate seconds per part and round")
+    parser.add_argument(
+        "--peak-size", type=int, default=0, help="measure peak throughput with square matrices of this size; 0 to skip"
+    )
+    parser.add_argument(
+        "--plain-memory", action="store_true", help="on a CPU, do not use huge pages for the C library's memory"
+    )
+    parser.add_argument("--one-after-another", action="store_true", help="do not take turns, as on a GPU")
+    parser.add_argument("--output", type=Path, help="JSON file for the results; a plot is saved next to it")
     return parser.parse_args(argv)
 
 
@@ -122,7 +133,7 @@ def _to_json(spec: StepSpec, one: BenchmarkProcess, ours: BenchmarkProcess) -> d
 
 
 def _print_table(result: dict[str, Any]) -> None:
-    table = Table(title="A training step", title_justify="left")
+    table = Table(title="Training step", title_justify="left")
     for name in ("network", "precision", "batch", "size", "by", "images/s", "ms", "ours / this", "of peak", "GiB"):
         table.add_column(name, justify="left" if name in ("network", "precision", "by") else "right")
     for case in result["cases"]:

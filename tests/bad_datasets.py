@@ -1,4 +1,4 @@
-"""Data sets with every kind of fault that a check has to find."""
+"""Datasets with every kind of fault that a check must find."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Counts what jax compiles."""
+"""Counts JAX compilations."""
 
 import contextlib
 from collections.abc import Iterator

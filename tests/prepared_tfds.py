@@ -1,4 +1,4 @@
-"""Prepares tiny data sets as TensorFlow Datasets does, without TensorFlow."""
+"""Prepares tiny datasets as TensorFlow Datasets does, without TensorFlow."""
 
 import io
 from pathlib import Path
@@ -17,15 +17,15 @@ def prepare(
     version: str = "1.0.0",
     config: str = "",
 ) -> None:
-    """Prepare a data set called tiny as ArrayRecord.
+    """Prepare a dataset named tiny as ArrayRecord.
 
     Args:
-        folder: of all data sets.
-        splits: the examples of each split, as `example` makes them.
-        left_out: names of features that it does not have.
-        features: in place of all of them.
-        version: of the data set.
-        config: name of its config, if it has any.
+        folder: folder that contains all datasets.
+        splits: examples of each split, made with `example`.
+        left_out: names of features to leave out.
+        features: features to use instead of the default ones.
+        version: version of the dataset.
+        config: name of its config, if any.
     """
     import tensorflow_datasets as tfds
 

@@ -15,7 +15,7 @@ from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.state import TrainState
 
 VOLATILE = {"images_per_second", "data_wait", "transfer_wait", "memory_mib", "utilization"}
-"""Figures that no two runs share."""
+"""Metrics that differ even between identical runs."""
 
 
 def saved_state(config: Config, num_classes: int, workdir: Path) -> TrainState:

@@ -45,7 +45,7 @@ def dataset_of(
 
 
 def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
-    """Data set from {image id: [(class, [x, y, w, h]), ...]}."""
+    """Dataset from {image id: [(class, [x, y, w, h]), ...]}."""
     return dataset_of([(image_id, *item) for image_id, items in objects.items() for item in items], list(objects))
 
 

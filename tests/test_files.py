@@ -1,4 +1,4 @@
-"""Writing in one step, locks between processes, and folders that are checked before the work."""
+"""Atomic writes, locks between processes, and checks of output folders before any work."""
 
 import subprocess
 import sys

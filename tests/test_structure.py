@@ -1,4 +1,4 @@
-"""The rules of the layout: which room imports which, and what the core needs."""
+"""The import rules: which packages may import which, and which dependencies the core needs."""
 
 import ast
 import subprocess

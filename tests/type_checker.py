@@ -1,4 +1,4 @@
-"""The checker that holds signatures to their word while tests run."""
+"""Checks types and array shapes against signatures while tests run."""
 
 from beartype import BeartypeConf, beartype
 

@@ -149,10 +149,10 @@ def _suppress(
 
 
 def _resolve(alive: Bool[Array, "B N"], beats: Bool[Array, "B N N"]) -> Bool[Array, "B N"]:
-    """Which of the alive boxes of a tile are kept, where `beats[i, j]` (i < j) means that i suppresses j if i is kept.
+    """Return which alive boxes of a tile are kept. `beats[i, j]` (i < j) means that i, if kept, suppresses j.
 
-    Repeats "keep j if no kept box beats it" until nothing changes. Box i is final after at most i rounds, most tiles
-    after two or three. The fixed point is the result of greedy suppression.
+    The rule "keep j if no kept box beats it" is repeated until nothing changes. Box i is final after at most i rounds,
+    and most tiles are after two or three. The fixed point is the result of greedy suppression.
     """
 
     def changed(state: tuple[Bool[Array, "B N"], Bool[Array, "B N"]]) -> Bool[Array, ""]:

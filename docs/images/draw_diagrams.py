@@ -49,7 +49,7 @@ class Diagram:
             self.text(x + width / 2, top + 16 * place, line, 13 if place == 0 else 11, INK if place == 0 else MUTED)
 
     def arrow(self, *points: Point) -> None:
-        """Draw a line through the points with a head at the last one; its last stretch is axis-parallel."""
+        """Draw a polyline with an arrowhead at the last point. The last segment must be horizontal or vertical."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         self._parts.append(f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="1.4"/>')
         (x0, y0), (x1, y1) = points[-2:]

@@ -28,7 +28,7 @@ def jitted_assign(raw, targets, image_size=SIZE, config=AssignmentConfig()):
 
 
 def make_raw(rng, num_images, size, num_classes):
-    """Outputs like those of a half-trained network: boxes of a few strides, mostly low scores."""
+    """Return outputs like those of a partly trained network: boxes a few strides wide, and mostly low scores."""
     num_anchors = len(anchor_points(size)[1])
     spread = np.array([0.7] * 4 + [2.0] * (1 + num_classes))
     mean = np.array([0.5, 0.5, 0.7, 0.7, -2.0] + [-2.0] * num_classes)

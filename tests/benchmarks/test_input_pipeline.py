@@ -53,7 +53,7 @@ def test_results_tell_speed_stages_and_how_they_came_about(tmp_path: Path) -> No
 def test_a_setting_that_the_benchmark_sets_itself_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "--data.cache", "ram")
     assert done.returncode == 2
-    assert "--data.cache is set by --caches here" in done.stderr
+    assert "--data.cache cannot be set directly; use --caches" in done.stderr
 
 
 @pytest.mark.slow

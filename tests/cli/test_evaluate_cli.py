@@ -182,7 +182,7 @@ def test_either_weights_or_detections_are_needed(data, weights, tmp_path, capfd)
 
 
 def test_images_without_annotations_give_detections_alone(data, weights, tmp_path, capfd):
-    """As those of COCO test-dev, whose file has no list of annotations."""
+    """COCO test-dev, for example, has no list of annotations."""
     content = json.loads((data / "instances.json").read_text())
     del content["annotations"]
     (data / "instances.json").write_text(json.dumps(content))

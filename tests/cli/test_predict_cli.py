@@ -191,7 +191,9 @@ def test_ctrl_c_ends_a_camera_with_whole_files(weights, tmp_path, monkeypatch, c
     assert len(json.loads((output / "detections.json").read_text())) == 2
     assert len((output / "detections.jsonl").read_text().splitlines()) == 2
     first, last = (entry["frame"] for entry in json.loads((output / "detections.json").read_text()))
-    assert len(list(open_frames(output / "camera_0.mp4").frames)) == last - first + 1, "it takes the time that it took"
+    assert len(list(open_frames(output / "camera_0.mp4").frames)) == last - first + 1, (
+        "the video keeps the camera's timing"
+    )
     assert "2 images" in capfd.readouterr().out
     assert not Camera.last.is_open
 

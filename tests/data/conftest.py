@@ -1,4 +1,4 @@
-"""A tiny data set in COCO layout that tests can spoil."""
+"""A tiny dataset in COCO layout that tests can corrupt."""
 
 import json
 from collections.abc import Callable

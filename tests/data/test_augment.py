@@ -92,7 +92,7 @@ def test_hardly_visible_small_and_thin_boxes_are_dropped() -> None:
         np.float32,
     )
     assert visible_boxes(before, after, 1.0, AugmentConfig()).tolist() == [True, True, False, False, False, False]
-    # At twice the zoom the same pixels are a quarter of what there is to see.
+    # At twice the zoom, the same pixels are a quarter of the visible area.
     assert visible_boxes(before, after, 2.0, AugmentConfig()).tolist() == [True, False, False, False, False, False]
 
 

@@ -1,4 +1,4 @@
-"""The check of data sets finds every fault, names its place, and is silent about sound data."""
+"""The dataset check finds every fault, says where it is, and reports nothing for valid data."""
 
 import dataclasses
 from collections.abc import Callable

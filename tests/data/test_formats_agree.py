@@ -1,4 +1,4 @@
-"""One data set in COCO, VOC and YOLO layout: the same records, alone and joined."""
+"""A dataset gives the same records in COCO, VOC and YOLO layout, alone and joined."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The generated data set."""
+"""The generated dataset."""
 
 import hashlib
 from collections.abc import Callable

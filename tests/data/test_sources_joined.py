@@ -1,4 +1,4 @@
-"""Several data sets as one, a share of one, and some of its classes."""
+"""Joining several datasets, and taking a fraction of a dataset or some of its classes."""
 
 import copy
 import json

@@ -144,7 +144,7 @@ def test_images_in_archives_have_a_name_but_no_path():
 def test_the_document_is_plain_json_whatever_there_is_to_say(seed):
     """None stands for a dataset without objects or detections."""
     dataset, results = (make_dataset({1: []}), []) if seed is None else random_set(seed)
-    losses = {"loss": math.inf, "l1": math.nan, "iou": 1.0}  # as of a network that has diverged
+    losses = {"loss": math.inf, "l1": math.nan, "iou": 1.0}  # as from a diverged network
     evaluation = dataclasses.replace(evaluate_results(dataset, results), losses=losses)
     document = analyse(evaluation, dataset, config=Config(), weights="w")
     assert json.loads(json.dumps(document, allow_nan=False)) == document

@@ -190,7 +190,7 @@ def test_sorting_changes_neither_ground_truth_nor_results():
 
 
 def test_base_ap50_equals_that_of_pycocotools_on_real_annotations(shared):
-    """With noisy copies of the annotations as detections, some of another class, crowds included."""
+    """Detections are noisy copies of the annotations, including crowds, and some have another class."""
     folder = shared / "data/coco_val2017_100"
     dataset = read_coco(folder / "images", folder / "instances.json", setting="--data.val")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""One evaluation on one device, on several, and shared by two processes: each image counts once, whatever runs it."""
+"""Evaluation counts each image once, whether on one device, on several or split between two processes."""
 
 import dataclasses
 import json
@@ -143,7 +143,7 @@ def run(detector, dataset, batch_size: int) -> dict:
 
 
 def update_with_fresh_weights(detector) -> dict:
-    """What new weights compile and change, when they are replicated over all devices of all processes."""
+    """Count compilations and compare detections after an update with weights replicated over all processes' devices."""
     import jax
     from flax import nnx
 

@@ -49,7 +49,7 @@ def test_the_suffix_names_the_format_and_the_weights_bring_names_and_size(run_di
 
 
 def test_stablehlo_is_the_format_of_its_suffix(run_directory, tmp_path):
-    # The checker of shapes cannot broadcast a symbolic batch size.
+    # The runtime shape checker cannot broadcast a symbolic batch size.
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         exported = yolox_jax.export(str(run_directory), str(tmp_path / "m.stablehlo"), platforms=["cpu"])

@@ -75,7 +75,7 @@ def test_a_pil_image_is_taken_as_rgb_and_turned_as_its_exif_says(detector, image
     image = PIL.Image.fromarray(images[0][..., ::-1].copy())
     _assert_same(detector(image), expected)
     turned = PIL.Image.fromarray(np.rot90(images[0][..., ::-1]).copy())
-    turned.getexif()[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.getexif()[0x0112] = 6  # EXIF orientation: rotate 90 degrees clockwise
     _assert_same(detector(turned), expected)
     assert expected.image_size == images[0].shape[:2]
 

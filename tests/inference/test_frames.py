@@ -65,7 +65,7 @@ def test_a_video_that_breaks_off_gives_what_there_is_and_says_so(tmp_path, caplo
     path.write_bytes(whole[: len(whole) // 2])
     frames = list(open_frames(path).frames)
     assert 10 < len(frames) < 40
-    assert f"{path} breaks off after frame {len(frames)} of 50" in caplog.text
+    assert f"{path} ends early, after frame {len(frames)} of 50" in caplog.text
 
 
 def test_closing_a_video_early_ends_its_thread(tmp_path):

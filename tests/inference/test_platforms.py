@@ -1,4 +1,4 @@
-"""Inference without the modules that Python has on Unix alone, as on Windows."""
+"""Inference works without Unix-only modules, as on Windows."""
 
 import json
 import subprocess

@@ -18,7 +18,7 @@ def test_a_folded_model_without_batch_norm_gives_the_same_output_for_a_batch_and
     model = create_model(variant, 3)
     for key, variable in named_variables(model).items():
         value = procedural.weight(key, original_shape(variable.shape))
-        if "running" in key:  # the initial 0 and 1 would hide a mistake
+        if "running" in key:  # the initial 0 and 1 would hide errors
             value = value + np.random.default_rng(0).uniform(0.2, 1.0, value.shape)
         if value.ndim == 1:
             variable.set_value(jnp.asarray(value))

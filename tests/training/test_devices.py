@@ -20,7 +20,7 @@ BATCH_SIZE, SIDE_PX, LEARNING_RATE, MOMENTUM = 8, 64, 0.01, 0.9
 
 
 def printed(num_devices: int, *words: object) -> dict[str, Any]:
-    """What this file prints as a program: a process of its own, which alone can have another number of devices."""
+    """Run this file as a program and return what it prints. Only a new process can have another number of devices."""
     flags = f"--xla_force_host_platform_device_count={num_devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": PATH}
     run = subprocess.run(
@@ -73,7 +73,7 @@ def synchronised(tmp_path_factory) -> dict[int, Any]:
 @pytest.mark.parametrize("num_devices", [2, 8])
 def test_ten_steps_with_synchronised_batch_norm_are_those_of_one_device(synchronised, num_devices):
     expected, found = synchronised[1], synchronised[num_devices]
-    # On some processors rounding gives one anchor to another object within ten steps: 2.4e-5 of the loss.
+    # On some processors, rounding assigns one anchor to another object within ten steps (2.4e-5 of the loss).
     np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-4)
     np.testing.assert_allclose(found["losses"][:5], expected["losses"][:5], rtol=1e-5)
     norm = np.linalg.norm(expected["weights"])
@@ -125,7 +125,7 @@ def expected_step(graphdef, state, batch, num_devices):
             model = nnx.merge(graphdef, params, state.batch_stats, copy=True)
             raw = model(images.astype(jnp.float32))
             total, parts = detection_loss(raw, targets, image_size=(SIDE_PX, SIDE_PX), l1_weight=1.0)
-            # Back to sums over anchors, which can be added up over the shares.
+            # Undo the normalisation: sums over anchors can be added across shares.
             count = parts.pop("num_foreground")
             sums = jax.tree.map(lambda x: x * jnp.maximum(count, 1), {"loss": total, **parts})
             return sums["loss"], (sums, count, nnx.state(model, nnx.BatchStat))

@@ -1,4 +1,4 @@
-"""The step learns from real images, and compiles once for each size."""
+"""The step learns from real images and compiles once per size."""
 
 from collections.abc import Iterator
 

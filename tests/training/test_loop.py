@@ -1,4 +1,4 @@
-"""When the loop saves, evaluates, calls back and stops, with the device replaced by a step that only counts."""
+"""When the loop saves, evaluates, runs callbacks and stops, with a fake step that only counts."""
 
 import contextlib
 from collections.abc import Sequence

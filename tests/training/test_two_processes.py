@@ -94,7 +94,7 @@ def wait_until(moment: Callable[[], bool], processes: list[subprocess.Popen]) ->
 
 @pytest.fixture(scope="module")
 def runs(config_file, tmp_path_factory) -> dict[str, Path]:
-    """The same run in one process with four devices, and in two with two each."""
+    """A run gives the same result in one process with four devices and in two processes with two devices each."""
     folder = tmp_path_factory.mktemp("runs")
     finish([start(config_file, folder / "one", 4)])
     outputs = finish(start_two(config_file, folder / "two"))

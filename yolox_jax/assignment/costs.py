@@ -1,4 +1,4 @@
-"""What matching an object with an anchor costs, for every pair of them.
+"""Matching costs for every pair of object and anchor.
 
 Arrays are [B, G, A], G object slots by A anchors. Classes never become a fourth axis: the cross entropy against a
 one-hot target is a sum that depends on the anchor alone, plus a correction for the object's own class.

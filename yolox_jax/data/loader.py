@@ -13,7 +13,7 @@ from yolox_jax.data.image import BrokenImage, Pixels, load_image, load_reduced
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
 
 MAX_BROKEN = 100
-"""Broken images in one sample at which loading gives up: then the disk or the folder is the problem, not the images."""
+"""Number of broken images in one sample that stops loading. So many suggest a faulty disk or a wrong folder."""
 
 
 class ImageLoader:

@@ -117,7 +117,7 @@ def _plan_mosaic(
 def _draw_finish(
     objects: Objects, augment: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Int16[np.ndarray, "3"] | None, bool]:
-    """Draw the colour shifts, and whether to mirror. Like the original, images without objects are not changed."""
+    """Draw the colour shifts and whether to mirror. Like the original, images without objects are not changed."""
     if not len(objects.boxes):
         return None, False
     shifts = draw_shifts(rng, augment.hsv_gains) if rng.random() < augment.hsv_probability else None

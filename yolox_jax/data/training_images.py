@@ -1,4 +1,4 @@
-"""Single training images: as training reads them, with augmentation, or whole ones from across the dataset."""
+"""Single training images: augmented, as training sees them, or unaugmented, from across the dataset."""
 
 import logging
 from typing import NamedTuple

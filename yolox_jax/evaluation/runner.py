@@ -207,7 +207,7 @@ def evaluate_results(
     Args:
         dataset: holds the ground truth, crowds included.
         results: COCO results in any order, possibly none. Neither they nor the ground truth are modified.
-        fast: as for `open_scorer`.
+        fast: see `open_scorer`.
 
     Raises:
         DataError: see `check_results`.

@@ -69,7 +69,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     input_size = settings.input_size
     graph = Graph(settings.precision, opset)
     inputs = [Value("images", "uint8", (images_axis, *input_size, 3))]
-    # Transposing is cheapest while a pixel is one byte.
+    # Transpose before the cast: uint8 moves the fewest bytes.
     channels_first = graph.add("Transpose", ["images"], "images/channels_first", perm=[0, 3, 1, 2])
     levels = write_network(
         graph, fold_batch_norm(model), graph.cast(channels_first, settings.precision, "images/pixels")

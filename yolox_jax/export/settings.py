@@ -38,7 +38,7 @@ class ExportSettings:
     input_size: tuple[int, int]
     """Height and width in px, multiples of 32."""
     precision: str = "float32"
-    """What the network computes in; boxes and scores are float32."""
+    """Compute precision of the network. Boxes and scores are float32."""
     batch: int | None = None
     """Images per call; None for any number."""
     nms: bool = True

@@ -1,6 +1,6 @@
 """Inference: images and videos in, detections out.
 
-`Detector` is imported on first use, since it loads jax, which reading and drawing images do without.
+`Detector` is imported on first use, because it loads jax, which is not needed to read or draw images.
 """
 
 from typing import TYPE_CHECKING, Any

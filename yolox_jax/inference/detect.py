@@ -18,7 +18,7 @@ from yolox_jax.structures import Detections
 
 
 class View(NamedTuple):
-    """A version of the image that the network runs on."""
+    """One variant of the input for test-time augmentation: a size, possibly mirrored."""
 
     size: tuple[int, int]
     """Height and width in px, multiples of 32."""
@@ -40,7 +40,7 @@ class Thresholds(NamedTuple):
 
 
 def test_time_views(input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, flip: bool = False) -> list[View]:
-    """The views of test-time augmentation, largest first, each scale as it is before it is mirrored.
+    """Return the views of test-time augmentation, largest first, and at each scale the unmirrored one first.
 
     Args:
         input_size: height and width in px at scale 1.

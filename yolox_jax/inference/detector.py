@@ -114,7 +114,7 @@ class Detector:
     def update(self, model: YOLOX) -> None:
         """Copy the current weights of a model of the same architecture, for example one in training.
 
-        Nothing is recompiled. The weights may be on any devices, or replicated over those of several processes.
+        Nothing is recompiled. The weights may be on any device, or replicated over the devices of several processes.
 
         Raises:
             ValueError: the variant or the number of classes differs.
@@ -145,14 +145,14 @@ class Detector:
         iou_threshold: float | None = None,
         max_detections: int | None = None,
     ) -> Detections:
-        """Detect objects in a batch of letterboxed images; returns before the device has finished.
+        """Detect objects in a batch of letterboxed images, without waiting for the device.
 
         Args:
             images: BGR, letterboxed to one size, sides multiples of 32 px; the devices must divide their number.
             ratios: the factor by which letterboxing scaled each image.
-            score_threshold: overrides the detector's, as do the next two.
-            iou_threshold: as above.
-            max_detections: as above.
+            score_threshold: overrides the detector's setting.
+            iou_threshold: overrides the detector's setting.
+            max_detections: overrides the detector's setting.
 
         Returns:
             Detections with boxes in px of the original images, not clipped to them (docs/yolox.md, 9.2), sharded over
@@ -239,7 +239,7 @@ class Detector:
                 if opened.is_live:
                     yield from self._frame_detections(*dispatched)
                     continue
-                # One batch late, so that the device works while the caller uses the batch before and reads the next.
+                # Yield one batch late, so that the device works while the caller uses the previous batch.
                 if pending is not None:
                     yield from self._frame_detections(*pending)
                 pending = dispatched

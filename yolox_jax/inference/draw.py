@@ -60,11 +60,11 @@ def draw_boxes(
 
     Args:
         image: BGR.
-        boxes: x1, y1, x2, y2 in px of the image, the most important first; may reach beyond it.
+        boxes: x1, y1, x2, y2 in px of the image, the most important first. Boxes may extend beyond the image.
         labels: text for each box; an empty text draws no label.
         colours: BGR of each box.
-        magnification: factor on line and font size, for a picture that is shown smaller.
-        avoid: x1, y1, x2, y2 in px of regions that labels should not cover; labels may then be left or right of boxes.
+        magnification: factor on line and font size, for an image that will be shown smaller.
+        avoid: x1, y1, x2, y2 in px of regions that labels should not cover. Labels may then be beside their boxes.
     """
     canvas = image.copy()
     height, width = image.shape[:2]

@@ -17,7 +17,7 @@ class ImageDetections:
     """Objects detected in one image, best first. `print` shows a table."""
 
     boxes: Float[np.ndarray, "N 4"]
-    """x1, y1, x2, y2 in px of the image; a box can reach beyond its borders."""
+    """x1, y1, x2, y2 in px of the image. A box can extend beyond the image."""
     scores: Float[np.ndarray, " N"]
     """Objectness times class probability."""
     classes: Int[np.ndarray, " N"]

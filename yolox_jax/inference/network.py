@@ -68,7 +68,7 @@ class InferenceNetwork:
         raw_function: RawFunction | None = None,
         raw_inputs: Any = (),
     ) -> tuple[Detections, Any]:
-        """Detect objects in a batch of letterboxed images; returns before the devices have finished.
+        """Detect objects in a batch of letterboxed images, without waiting for the devices.
 
         Args:
             images: BGR, letterboxed to one size, sides multiples of 32 px.

@@ -23,7 +23,7 @@ def resolve_network(
 
     Args:
         variant: without `weights` and `model`, its published weights are used. Otherwise it must match them.
-        weights: as for `yolox_jax.weights.read_weights`.
+        weights: see `yolox_jax.weights.read_weights`.
         model: used as it is, without metadata.
 
     Raises:

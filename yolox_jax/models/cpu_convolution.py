@@ -192,11 +192,11 @@ def _input_gradient(
 
 
 def _taps(size: int, stride: int) -> tuple[np.ndarray, int, int]:
-    """Which tap of the kernel connects an input pixel with an output, along one axis.
+    """Find the kernel tap that connects each input pixel to each output, along one axis.
 
     Returns:
-        A table [shift, pixel of the cell] of taps, `size` where there is none, and how many outputs before and after
-        its own cell a pixel can reach.
+        A table [shift, pixel of the cell] of taps, with `size` where there is none, and the number of outputs before
+        and after its own cell that a pixel contributes to.
     """
     pad = (size - 1) // 2
     # Output p = cell + shift and tap i meet pixel a of the cell where stride * p + i - pad = stride * cell + a.

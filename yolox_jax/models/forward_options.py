@@ -17,7 +17,7 @@ class ForwardOptions:
     """
 
     batch_norm_axis: str | None = None
-    """Mapped axis for synchronised batch norm: statistics of a training batch are taken over it as well. None: each
+    """Mapped axis for synchronised batch norm, over which the statistics of a training batch are also taken. None: each
     device uses the statistics of its own images."""
     rematerialise: bool = False
     """Store only the input of each stage for the backward pass and recompute the features inside it."""

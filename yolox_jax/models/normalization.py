@@ -119,14 +119,14 @@ def _batch_statistics(
     x: Float[Array, "B H W C"], axis_name: str | None
 ) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
     """Mean and variance of each channel."""
-    # One pass over x for both sums. They are shifted by a value of the channel, because E[x^2] - E[x]^2 loses precision
-    # where the mean is far from zero.
+    # Both sums take one pass over x. Values are taken relative to the channel's first one, because E[x^2] - E[x]^2
+    # loses precision where the mean is far from zero.
     origin = x[0, 0, 0]
     offset = jnp.mean(x - origin, axis=(0, 1, 2))
     mean = origin + offset
     var = jnp.maximum(jnp.mean(jnp.square(x - origin), axis=(0, 1, 2)) - jnp.square(offset), 0.0)
     if axis_name is not None:
-        # One collective for both; shifted by the common mean for the same reason.
+        # One collective for both. The variance is taken about the common mean for the same reason.
         means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
         mean = jnp.mean(means, axis=0)
         var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)

@@ -95,7 +95,7 @@ class YOLOX(nnx.Module):
         return self.head(self.backbone(images.astype(self.dtype), options), options)
 
     def with_dtype(self, dtype: DTypeLike) -> "YOLOX":
-        """A model that computes in `dtype` and shares its variables, which stay float32, with this one."""
+        """Return a model that computes in `dtype` and shares this model's variables, which stay float32."""
         model = nnx.clone(self, variables=False)
         model.dtype = jnp.dtype(dtype)
         return model

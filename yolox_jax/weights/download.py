@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from yolox_jax.weights.errors import WeightsError
 
 SIZE_LIMIT = 2**30
-"""In bytes; the largest published file has 800 MB."""
+"""Maximum download size in bytes. The largest published file has 800 MB."""
 TIMEOUT_S = 30.0
-"""Longest wait for a connection, and for the next bytes of the file."""
+"""Timeout for connecting, and for receiving the next bytes."""
 MIN_BYTES_PER_S = 1000
 """A download that is slower than this over `TIMEOUT_S` counts as stalled."""
 WAITS_S = (1.0, 4.0, 16.0)
@@ -117,7 +117,7 @@ def _receive(url: str, response: http.client.HTTPResponse, file: BinaryIO, on_pr
 
 @contextlib.contextmanager
 def _classify_errors(url: str) -> Iterator[None]:
-    """Tell transient errors from permanent ones. Not for writing the file: a full disk is an OSError as well."""
+    """Tell transient errors from permanent ones. Do not wrap file writes in it: a full disk is also an OSError."""
     try:
         yield
     except WeightsError:
@@ -134,6 +134,6 @@ def _classify_errors(url: str) -> Iterator[None]:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise WeightsError(
-                f"{url} cannot be downloaded, because the certificate of the server is not trusted: {cause}"
+                f"{url} cannot be downloaded, because the server's certificate is not trusted: {cause}"
             ) from error
         raise _TransientError(str(cause) or type(cause).__name__) from error

@@ -25,14 +25,14 @@ class WeightsFile:
     state_dict: dict[str, np.ndarray]
     """Arrays with the original's names and layouts."""
     metadata: dict[str, str]
-    """variant, num_classes, class_names (a JSON list), input_size (JSON, [height, width]). Empty for a .pth."""
+    """variant, num_classes, class_names (a JSON list), input_size (JSON, [height, width]). Empty for .pth files."""
 
 
 def read_weights(path: str | Path) -> WeightsFile:
     """Read weights, without executing anything that the file contains.
 
     Args:
-        path: .pth or .pt, .safetensors, .npz, or a run directory, whose best weights are read, or else the last.
+        path: .pth or .pt, .safetensors, .npz, or a run directory (its best weights, else its last).
 
     Raises:
         FileNotFoundError: the file does not exist, or the run directory contains no weights.

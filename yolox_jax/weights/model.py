@@ -22,11 +22,11 @@ def read_model(
         on_progress: called while published weights are downloaded, see `yolox_jax.weights.download.OnProgress`.
 
     Returns:
-        The network, and the metadata of the weights.
+        The network and the metadata of the weights.
 
     Raises:
         ConfigError: the weights belong to another variant.
-        FileNotFoundError, WeightsError: as `read_weights` and `resolve`.
+        FileNotFoundError, WeightsError: see `read_weights` and `resolve`.
     """
     file = read_weights(resolve(weights, on_progress=on_progress))
     actual, num_classes = describe(file.state_dict)

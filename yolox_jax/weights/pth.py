@@ -42,7 +42,7 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
     not have, becomes float32; other types are kept.
 
     Raises:
-        WeightsError: the file is damaged, contains no state dict, or asks for anything but data, which is named.
+        WeightsError: the file is damaged, has no state dict, or refers to anything but data (named in the message).
     """
     try:
         with path.open("rb") as file:
@@ -224,7 +224,7 @@ def _read_legacy(file: io.BufferedIOBase) -> Any:
 
 
 def _resolve(value: Any) -> Any:
-    """Replace tensors by arrays, inside containers as well."""
+    """Replace tensors with arrays, including those inside containers."""
     if isinstance(value, _Tensor):
         return value.array()
     if isinstance(value, Mapping):

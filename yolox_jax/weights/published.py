@@ -112,7 +112,7 @@ def published_weights(variant: str, *, on_progress: OnProgress | None = None) ->
 
 @dataclasses.dataclass(frozen=True)
 class _Files:
-    """The files of a network in the cache."""
+    """Cached files of a published network."""
 
     folder: Path
     variant: str
@@ -142,7 +142,7 @@ class _Files:
     def ways_out(self) -> str:
         return (
             f"Download {RELEASE_URL}/{self.published_name} yourself to {self.by_hand}, set {MIRROR_VARIABLE} to a "
-            "mirror, or pass the path of weights that you have"
+            "mirror, or pass the path of weights you already have"
         )
 
     def read_record(self) -> dict[str, str]:

@@ -127,7 +127,7 @@ def test_frozen_parts_stay_as_they_are_and_the_rest_learns(batch):
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert {name for name in changed if not name.startswith("head.")} == set()
     assert "head.cls_preds.0.bias" not in changed
-    # All that has a gradient even where an image level is without objects.
+    # Parameters that have a gradient even on levels without objects.
     always = {name for name in before if "reg_convs" in name or "obj_preds" in name}
     assert always <= changed
 

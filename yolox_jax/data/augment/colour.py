@@ -27,7 +27,7 @@ def shift_hsv(
     """
     hue, saturation, value = map(int, shifts)
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    # OpenCV's uint8 sums saturate at 0 and 255, in a seventh of the time of a lookup table.
+    # OpenCV's uint8 arithmetic saturates at 0 and 255, and takes a seventh of the time of a lookup table.
     more: Any = (0, max(saturation, 0), max(value, 0), 0)
     less: Any = (0, max(-saturation, 0), max(-value, 0), 0)
     if any(more):

@@ -101,7 +101,7 @@ def _read_number(path: Path) -> int | None:
 
 
 def _reclaimable(group: _Group) -> int:
-    """Return the bytes that hold copies of files, which the system frees when memory is needed."""
+    """Return the bytes of file cache, which the system frees when memory is needed."""
     try:
         lines = (group.folder / "memory.stat").read_text().splitlines()
     except OSError:

@@ -13,7 +13,7 @@ from yolox_jax.data.doctor.finding import BOTH, MAX_CASES, Case, Finding, Level,
 FINEST_STRIDE_PX = 8
 """Cell size of the finest grid."""
 MANY_SMALL = 0.2
-"""Share of boxes smaller than a cell above which they are a warning."""
+"""Share of boxes smaller than a cell above which the finding is a warning."""
 MANY_NARROW = 0.01
 """Share of boxes of extreme aspect ratio above which they are a warning; COCO has one in a thousand."""
 MANY_BACKGROUND = 0.5

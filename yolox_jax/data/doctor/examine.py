@@ -58,11 +58,11 @@ class Report:
     findings: tuple[Finding, ...]
     """Errors first, notes last."""
     statistics: dict[Split, Statistics]
-    """Of the splits that could be read."""
+    """Statistics of each split that could be read."""
 
     @property
     def reasons_to_fail(self) -> tuple[str, ...]:
-        """The errors that training would stop at."""
+        """Errors that would stop training."""
         return tuple(
             f"{finding.kind} ({' and '.join(finding.splits)})" for finding in self.findings if finding.level == "error"
         )

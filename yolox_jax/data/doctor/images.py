@@ -55,7 +55,7 @@ def check_images(
 
 
 def check_image(split: Split, record: Record, *, quick: bool) -> ImageCheck:
-    """Check one image; `quick` as for `check_images`."""
+    """Check one image. See `check_images` for `quick`."""
     size = record.height, record.width
     try:
         if quick and _size_in_header(record) == size:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64
 from yolox_jax.data.dataset import DataError
 
 CLIP_TOLERANCE_PX = 0.05
-"""A box that extends beyond its image by less is a rounding error and is clipped silently; COCO has two decimals."""
+"""Boxes that extend beyond their image by less than this are clipped silently, because COCO rounds to two decimals."""
 
 NO_AREA, OUTSIDE, PARTLY_OUTSIDE = "boxes without area", "boxes outside their image", "boxes partly outside their image"
 """Kinds of boxes that every reader repairs."""
@@ -20,7 +20,7 @@ NO_AREA, OUTSIDE, PARTLY_OUTSIDE = "boxes without area", "boxes outside their im
 
 @dataclasses.dataclass(frozen=True)
 class Repair:
-    """An entry that a reader corrected or left out."""
+    """An entry that a reader corrected or dropped."""
 
     kind: str
     """What was wrong in a few words, the same for all repairs of this kind."""

@@ -55,10 +55,10 @@ def join(parts: Sequence[Dataset]) -> Dataset:
 
 
 def take_share(dataset: Dataset, fraction: float) -> Dataset:
-    """Take a fraction of the images, spread evenly over the dataset, and at least one."""
+    """Take a fraction of the images, at least one, spread evenly over the dataset."""
     count = len(dataset.records)
     kept = max(round(fraction * count), 1)
-    if kept >= count:  # or if there is none
+    if kept >= count:  # also true for an empty dataset
         return dataset
     records = tuple(dataset.records[place * count // kept] for place in range(kept))
     ids = {record.image_id for record in records}
@@ -76,7 +76,7 @@ def select_classes(dataset: Dataset, names: Sequence[str], *, all_required: bool
 
     Args:
         dataset: all of it.
-        names: of the classes to keep.
+        names: classes to keep.
         all_required: raise for a class that the dataset does not have; otherwise it is a class without objects.
 
     Raises:

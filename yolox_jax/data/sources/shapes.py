@@ -192,7 +192,7 @@ _UNIT_OUTLINES = {
 }
 
 SUPERSAMPLING = 4
-"""Outlines are filled at this many times the resolution: OpenCV alone would draw them a px too large all round."""
+"""Outlines are filled at this multiple of the resolution, because OpenCV fills shapes one px too large on each side."""
 
 
 def _paint(

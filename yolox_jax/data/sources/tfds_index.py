@@ -128,7 +128,7 @@ def _scan(builder: Any, split: str) -> Index:
 
 
 def _parsed(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
-    """Yield every example of a split, in order, and report the progress."""
+    """Yield every example of a split, in order, and report progress."""
     name, count = f"{builder.info.full_name}, split {split}", builder.info.splits[split].num_examples
     parse = example_parser(
         builder, ["image", "image/filename", "image/id"], ["bbox", "label", "area", "is_crowd", "is_difficult"]

@@ -81,8 +81,8 @@ class Frames(NamedTuple):
 def open_frames(source: str | Path | int) -> Frames:
     """Open a source of images.
 
-    Images that cannot be read come without pixels and with an error. A video that breaks off ends there, with a
-    warning.
+    The frame of an unreadable image has an error in place of pixels. If a video is truncated, its readable frames are
+    returned and a warning is logged.
 
     Args:
         source: an image, a folder of images, a glob pattern, a video, the number of a camera (an int or digits), or the
@@ -189,7 +189,7 @@ def _video_frames(capture: Any, path: Path, count: int, rate: float | None) -> G
             yield Frame(f"{path.stem}_{number:06d}", image, path, number=number, time_s=time_s)
             num_read = number + 1
     if num_read < count - 1:  # headers are often one off
-        logger.warning("%s breaks off after frame %d of %d; the rest is missing", path, num_read, count)
+        logger.warning("%s ends early, after frame %d of %d; the rest is missing", path, num_read, count)
 
 
 def _live(device: int | str, name: str) -> Frames:
