@@ -45,7 +45,7 @@ def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple
 def evaluation_image(
     image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
 ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """Letterbox an image for inference exactly as the original's evaluation does (docs/yolox.md, 7.1 and 9.1).
+    """Letterbox an image for inference exactly as the original's evaluation does (docs/yolox.md, 7.2 and 9.1).
 
     It resizes twice: if truncation made the first result one pixel too small, the second resize enlarges it again.
 

@@ -13,7 +13,7 @@ from yolox_jax.models.yolox import YOLOX
 def fold_batch_norm(model: YOLOX) -> YOLOX:
     """A new model without batch norm that has the outputs of `model` in evaluation mode.
 
-    Each convolution gets a bias and a rescaled kernel (docs/yolox.md, 9.2)::
+    Each convolution gets a bias and a rescaled kernel (docs/yolox.md, 2.7)::
 
         W' = W * gamma / sqrt(var + eps)
         b' = beta - mean * gamma / sqrt(var + eps)

@@ -74,7 +74,7 @@ def transform_boxes(
 def visible_boxes(
     before: Float32[np.ndarray, "N 4"], after: Float32[np.ndarray, "N 4"], scale: float, config: AugmentConfig
 ) -> Bool[np.ndarray, " N"]:
-    """Return which boxes to keep: large enough, sufficiently visible, and not too narrow (docs/yolox.md, 10.1).
+    """Return which boxes to keep: large enough, sufficiently visible, and not too narrow (docs/yolox.md, 7.3).
 
     Args:
         before: boxes on the canvas.

@@ -12,8 +12,8 @@ from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
 from yolox_jax.files import user_cache
 
-_COCO_IMAGES = "Pass the folder of the images, such as datasets/COCO/train2017."
-_COCO_ANNOTATIONS = "Pass the JSON file of the annotations, such as datasets/COCO/annotations/instances_train2017.json."
+_COCO_IMAGES = "Pass the folder of the images, such as mine/images."
+_COCO_ANNOTATIONS = "Pass the JSON file of the annotations, such as mine/annotations.json."
 _VOC_IMAGES = "For VOC, pass the folder that holds Annotations, ImageSets and JPEGImages."
 _YOLO_ANNOTATIONS = "For YOLO, pass the data.yaml."
 _TFDS_ANNOTATIONS = "For TensorFlow Datasets, pass the name of the dataset, such as coco/2017."
