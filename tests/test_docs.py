@@ -25,7 +25,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?:yolox_jax|configs|benchmarks|tests|docs)/[\w./-]*\.(?:py|md|json|png|jpg|svg)\b")
 SECTION = re.compile(r"^#+ (\d+(?:\.\d+)?) ", re.MULTILINE)
 CITATION = re.compile(r"docs/yolox\.md, (\d+(?:\.\d+)?(?:(?:, | and | to )\d+(?:\.\d+)?)*)")
-PATH_ROW = re.compile(r"^\| \d+\. .*\| `(yolox_jax/[\w/]+\.py)` \| `(\w+)` \|$", re.MULTILINE)
+PATH_ROW = re.compile(r"^\| \d+[a-z]?\. [^|]* \| `([^`]+)` \| `([^`]+)` \|", re.MULTILINE)
 FLAG = re.compile(r"--((?:model|data|schedule|optimizer|assignment|loss|train|evaluation)\.[\w.-]+)")
 SETTING = re.compile(
     r"`((?:model|data|schedule|optimizer|assignment|loss|train|evaluation)(?:\.(?!(?:json|py|yaml)`)[a-z0-9_]+)+)`"
