@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from saved_runs import differing_parts, lasting_metrics, saved_state
+from saved_runs import VOLATILE, differing_parts, lasting_metrics, saved_state
 from yolox_jax.config import (
     Config,
     ConfigError,
@@ -33,6 +33,7 @@ from yolox_jax.evaluation.runner import evaluate_detector
 from yolox_jax.models.summary import Summary
 from yolox_jax.report.data import read_document, read_report_data
 from yolox_jax.training import validation
+from yolox_jax.training.callbacks import StopTraining, TrainingEvent
 from yolox_jax.training.interruption import Interrupted
 from yolox_jax.training.profiling import memory
 from yolox_jax.training.reporting.announcement import announce
@@ -167,6 +168,29 @@ def test_a_run_whose_images_vanish_is_saved_and_goes_on_when_they_are_back(
     (folder / "elsewhere").rename(folder / "images")
     train(config, workdir=tmp_path / "run", resume=True)
     assert differing_parts(saved_state(config, 4, finished.root), saved_state(config, 4, tmp_path / "run")) == set()
+
+
+@pytest.mark.slow
+def test_a_run_that_a_callback_stopped_ends_bit_for_bit_where_the_whole_one_did(small_config, finished, tmp_path):
+    events = []
+
+    def stop(event: TrainingEvent) -> None:
+        events.append((event.kind, event.step))
+        if event.step >= 6:
+            raise StopTraining
+
+    result = train(small_config, workdir=tmp_path, callbacks=[stop])
+    assert result.best_ap is None and saved_steps(RunDirectory(tmp_path).checkpoints)[-1] == 6
+    assert ("step", 2) in events and ("checkpoint", 4) in events
+    assert "a callback stopped the run after step 6" in RunDirectory(tmp_path).log.read_text()
+
+    result = train(small_config, workdir=tmp_path, resume=True)
+    assert differing_parts(saved_state(small_config, 4, finished.root), saved_state(small_config, 4, tmp_path)) == set()
+    assert (
+        lasting_metrics(tmp_path)
+        == lasting_metrics(finished.root)
+        == [{name: value for name, value in record.items() if name not in VOLATILE} for record in result.metrics()]
+    )
 
 
 @pytest.mark.slow
