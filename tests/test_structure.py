@@ -103,6 +103,37 @@ def test_imports_point_down(path: Path) -> None:
         assert layer(imported) <= layer(room(path)), f"{path} may not import yolox_jax.{imported}"
 
 
+def modules_imported(path: Path) -> Iterator[Path]:
+    """The files of the package that a file imports when it is loaded, not those imported later inside a function."""
+    for node in ast.parse(path.read_text()).body:
+        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+            for name in (f"{node.module}.{alias.name}", str(node.module)):  # a module of a package, or a name in one
+                module = PACKAGE.parent / name.replace(".", "/")
+                files = [file for file in (module.with_suffix(".py"), module / "__init__.py") if file in FILES]
+                if files:
+                    yield from files
+                    break
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    done: set[Path] = set()
+
+    def visit(path: Path, trail: tuple[Path, ...]) -> None:
+        assert path not in trail, " -> ".join(str(step.relative_to(PACKAGE)) for step in (*trail, path))
+        if path not in done:
+            for imported in modules_imported(path):
+                visit(imported, (*trail, path))
+            done.add(path)
+
+    for path in FILES:
+        visit(path, ())
+
+
+def test_at_most_eight_modules_lie_outside_the_packages() -> None:
+    loose = {path.stem for path in FILES if path.parent == PACKAGE} - {"__init__", "__main__"}
+    assert len(loose) <= 8, loose
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "data"], ids=lambda path: path.name)
 def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert rooms_imported(path) <= {"data", "config", "files"}
