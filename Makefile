@@ -1,10 +1,10 @@
-# Every target sets up what it needs; `make` lists them.
+# Every target installs what it needs; `make` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help env quickstart test test-slow lint types format clean
 
 # Any Python from 3.11 on: make PYTHON=/path/to/python
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# As the programs do for themselves (yolox_jax/cli/huge_pages.py); the tests train too.
+# As the commands set it for themselves (yolox_jax/cli/huge_pages.py), because the tests train too.
 export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 BIN := .venv/bin
 INSTALLED := .venv/installed
@@ -12,7 +12,7 @@ INSTALLED := .venv/installed
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-12s %s\n", $$1, $$2}'
 
-env: $(INSTALLED)  ## create .venv and install the package with what development needs
+env: $(INSTALLED)  ## create .venv and install the package with development dependencies
 
 # The stamp makes later calls instant; a change of the dependencies installs again.
 $(INSTALLED): pyproject.toml
@@ -24,16 +24,16 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-quickstart: env  ## train on the built-in shapes for a few minutes, into runs/quickstart, made anew
-	@echo "training on generated shapes: configs/quickstart.py, into runs/quickstart (made anew)"
+quickstart: env  ## train on generated shapes for a few minutes; replaces runs/quickstart
+	@echo "training on generated shapes with configs/quickstart.py; replaces runs/quickstart"
 	@rm -rf runs/quickstart
 	@$(BIN)/python train.py --config configs/quickstart.py --workdir runs/quickstart
 
-test: env lint types  ## lint, type check, and the tests that take minutes together
+test: env lint types  ## lint, type checks and the tests, a few minutes
 	@echo "running the tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
-test-slow: env  ## the tests that are long by nature
+test-slow: env  ## the long tests, about half an hour
 	@echo "running the slow tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --durations=15
 
@@ -46,11 +46,11 @@ types: env  ## mypy
 	@echo "checking types"
 	@$(BIN)/mypy --no-error-summary
 
-format: env  ## format all files and mend what ruff can
+format: env  ## format all files and apply ruff fixes
 	@echo "formatting"
 	@$(BIN)/ruff check -q --fix .
 	@$(BIN)/ruff format -q .
 
-clean:  ## remove .venv, builds and caches; runs stay
+clean:  ## remove .venv, builds and caches, but keep runs
 	@echo "removing .venv, builds and caches"
 	@rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache
