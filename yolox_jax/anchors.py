@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 STRIDES = (8, 16, 32)
-"""Side in px of the network input of a cell of each level, in the order of the anchors."""
+"""Side in pixels of the network input of a cell of each level, in the order of the anchors."""
 
 
 def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"], Float[np.ndarray, "A"]]:

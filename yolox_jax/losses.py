@@ -38,7 +38,7 @@ def detection_loss(
 
     Args:
         raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32.
-        targets: objects, in px of the network input.
+        targets: objects, in pixels of the network input.
         image_size: height and width of the network input in px.
         l1_weight: 1 turns the L1 loss on, 0 off. It may be traced, so that switching does not recompile.
         config: weights of the losses.

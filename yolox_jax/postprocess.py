@@ -66,7 +66,7 @@ def postprocess(
             dropped. None for all classes.
 
     Returns:
-        Detections, best first, in px of the network input, not clipped to the image.
+        Detections, best first, in pixels of the network input, not clipped to the image.
 
     Raises:
         ValueError: `max_detections` is below 1, or `iou_threshold` (unless traced) is not in (0, 1].

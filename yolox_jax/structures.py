@@ -15,7 +15,7 @@ class Targets(NamedTuple):
     """Ground-truth objects of a batch of images, padded to G slots. The content of invalid slots is ignored."""
 
     boxes: Float[Array, "B G 4"]
-    """Centre x, centre y, width, height in px of the network input."""
+    """Centre x, centre y, width, height in pixels of the network input."""
     classes: Int[Array, "B G"]
     valid: Bool[Array, "B G"]
 
@@ -24,7 +24,7 @@ class Detections(NamedTuple):
     """Detected boxes of a batch of images, best first, padded to K."""
 
     boxes: Float[Array, "B K 4"]
-    """x1, y1, x2, y2 in px of the network input; zeros where not valid."""
+    """x1, y1, x2, y2 in pixels of the network input; zeros where not valid."""
     scores: Float[Array, "B K"]
     """Objectness times class probability; 0 where not valid."""
     classes: Int[Array, "B K"]
@@ -48,7 +48,7 @@ def padded_targets(
     """Pads the objects of a batch of images to `Targets`.
 
     Args:
-        boxes: for each image, x1, y1, x2, y2 of its objects in px of the network input.
+        boxes: for each image, x1, y1, x2, y2 of its objects in pixels of the network input.
         classes: for each image, the classes of its objects.
         num_slots: number of slots, at least the largest number of objects in an image.
     """

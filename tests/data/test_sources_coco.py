@@ -79,7 +79,7 @@ def test_missing_area_is_replaced_by_that_of_the_box(coco_content: dict[str, Any
     assert dataset.ground_truth == expected.ground_truth
     assert len(dataset.warnings) == 1
     assert (
-        "used the area of the box for 5 annotations whose area is missing or not above 0 (first: annotation id 100"
+        "used the area of the box for 5 annotations whose area is missing or not positive (first: annotation id 100"
         in dataset.warnings[0]
     )
 

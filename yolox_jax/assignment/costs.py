@@ -49,7 +49,7 @@ def match_costs(
 
     Args:
         raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type.
-        targets: objects, in px of the network input.
+        targets: objects, in pixels of the network input.
         image_size: height and width of the network input in px.
         config: centre radius and weights of the costs.
 

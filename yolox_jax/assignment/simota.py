@@ -29,7 +29,7 @@ def assign(
 
     Args:
         raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32.
-        targets: objects, in px of the network input. Valid slots need not come first.
+        targets: objects, in pixels of the network input. Valid slots need not come first.
         image_size: height and width of the network input in px.
         config: centre radius, weights of the costs and largest k.
 

@@ -27,8 +27,8 @@ class ProfileArguments:
     top: int = 20
     """Number of operations to list."""
     output: Path | None = None
-    """Folder for the trace; runs/profile/NAME by default, after the name of the config. Earlier traces in it are kept;
-    operations.csv is replaced."""
+    """Folder for the trace. Defaults to runs/profile/NAME, where NAME is the name of the config. Earlier traces in it
+    are kept; operations.csv is replaced."""
     num_classes: int = 80
     """Number of classes of the network."""
 

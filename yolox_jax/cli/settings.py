@@ -45,7 +45,7 @@ def parse_with_config(extra_type: type[Extra], argv: list[str], *, prog: str, de
 
 
 def requested_config(argv: list[str]) -> str | None:
-    """The value of `--config` on a command line, whatever the other flags.
+    """Returns the value of `--config` on a command line, or None if it is absent. Ignores all other flags.
 
     Raises:
         ConfigError: `--config` has no value.

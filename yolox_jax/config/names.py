@@ -10,8 +10,8 @@ logger = logging.getLogger("yolox_jax")
 def is_known_name(value: str | Path, known: Collection[str]) -> bool:
     """Tells a known name from a path.
 
-    A string that equals a known name is that name, even if a file or folder of the same name exists: `yolox_s` is the
-    name, `./yolox_s` the path. A `Path` object is always a path.
+    A string that matches a known name is treated as the name, even if a file or folder with that name exists: `yolox_s`
+    is the name, `./yolox_s` is the path. A `Path` object is always a path.
     """
     return isinstance(value, str) and value in known
 

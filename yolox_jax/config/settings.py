@@ -107,13 +107,13 @@ class AugmentConfig:  # docs/yolox.md, 7
     flip_probability: Fraction = 0.5
     """Fraction of images that are flipped horizontally."""
     min_side_px: NonNegative = 2.0
-    """Centred mosaics: drop boxes unless both sides exceed this, in px of the network input."""
+    """Centred mosaics: drop boxes unless both sides exceed this, in pixels of the network input."""
     min_visible: Fraction = 0.2
     """Centred mosaics: drop boxes unless more than this fraction of their scaled area is visible."""
     max_aspect: Annotated[float, AtLeast(1)] = 20.0
     """Centred mosaics: drop boxes unless their longer side is less than this many times the shorter one."""
     min_final_side_px: NonNegative = 1.0  # docs/yolox.md, 7.5
-    """After all augmentation: drop boxes unless both sides exceed this, in px of the network input."""
+    """After all augmentation: drop boxes unless both sides exceed this, in pixels of the network input."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Record:
     width: int
     """In px."""
     boxes: Float32[np.ndarray, "N 4"]
-    """x1, y1, x2, y2 in px of the original image, clipped to it."""
+    """x1, y1, x2, y2 in pixels of the original image, clipped to it."""
     classes: Int32[np.ndarray, " N"]
     """Index into `Dataset.class_names`."""
     archive: Archive | None = None

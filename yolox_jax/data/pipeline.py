@@ -256,7 +256,7 @@ def evaluation_batches(
         dataset: the images.
         input_size: height and width of the network input in px.
         batch_size: images per batch; the last batch is padded.
-        indices: into `dataset.records`, of the images to load; all by default.
+        indices: positions in `dataset.records` of the images to load. Defaults to all images.
         broken_images: `skip` logs the path of a broken image and leaves its row empty; `stop` raises.
         num_threads: threads that load images.
 

@@ -63,7 +63,7 @@ def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dat
     """Convert the detections of a batch to COCO results.
 
     Args:
-        detections: boxes x1, y1, x2, y2 in px of the original images.
+        detections: boxes x1, y1, x2, y2 in pixels of the original images.
         indices: for each image of the batch its index in `dataset.records`; -1 for padding, which is skipped.
         dataset: provides the image and category ids.
 

@@ -35,7 +35,7 @@ class LossSums:
 
         Args:
             raw: output of the network.
-            targets: objects, in px of the network input.
+            targets: ground-truth objects, with boxes in pixels of the network input.
             image_size: height and width of the network input in px.
         """
 

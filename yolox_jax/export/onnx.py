@@ -35,7 +35,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
         ratios: float32 [N], the ratio of each image. Only with `nms`.
 
     Outputs with `nms`, best first and padded to K = `max_detections`, as `yolox_jax.structures.Detections`:
-        boxes: float32 [N, K, 4], x1, y1, x2, y2 in px of the original images (those of the input divided by the
+        boxes: float32 [N, K, 4], x1, y1, x2, y2 in pixels of the original images (those of the input divided by the
             ratio), not clipped to them; zeros where there is no detection.
         scores: float32 [N, K], objectness times class probability; 0 where there is none.
         classes: int32 [N, K]; -1 where there is none.
@@ -43,7 +43,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
 
     Output without `nms`, for runtimes that lack it or have their own:
         predictions: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` returns it: centre x, centre y, width and
-            height in px of the input, not divided by the ratio, then objectness and class probabilities.
+            height in pixels of the input, not divided by the ratio, then objectness and class probabilities.
 
     The metadata of the file, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
     `input_size` (height, width), `layout`, `colour_order`, `padding`, `score_threshold`, `iou_threshold`,

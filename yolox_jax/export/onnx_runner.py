@@ -75,7 +75,7 @@ class OnnxDetector:
             image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it.
 
         Returns:
-            Boxes [N, 4] (x1, y1, x2, y2 in px of the image; they can reach beyond it), scores [N] and class indices
+            Boxes [N, 4] (x1, y1, x2, y2 in pixels of the image; they can reach beyond it), scores [N] and class indices
             [N], best first.
 
         Raises:
@@ -102,7 +102,7 @@ class OnnxDetector:
         return found[0][bounded], found[1][bounded], found[2][bounded]
 
     def _suppress(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Greedy non-maximum suppression of predictions [A, 5 + C]: boxes in px of the input, scores, classes."""
+        """Greedy non-maximum suppression of predictions [A, 5 + C]: boxes in pixels of the input, scores, classes."""
         scores = predictions[:, 4] * predictions[:, 5:].max(axis=1)
         good = scores >= np.float32(self.score_threshold)
         predictions, scores = predictions[good], scores[good]

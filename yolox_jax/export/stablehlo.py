@@ -46,7 +46,7 @@ def export_stablehlo(
     canvas of grey value 114. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are in px
     of the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
     int32 [B, K] (-1 after the last) and `count` int32 [B], best first. Without `nms`, the function takes only images
-    and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in px of the input, objectness and
+    and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness and
     classes.
 
     Args:

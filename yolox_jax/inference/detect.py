@@ -87,7 +87,7 @@ def detect(
         options: static options of the forward pass.
 
     Returns:
-        Detections in px of the images before letterboxing, not clipped to them (docs/yolox.md, 9.2), and the raw
+        Detections in pixels of the images before letterboxing, not clipped to them (docs/yolox.md, 9.2), and the raw
         output of the network for the first view.
     """
     model = nnx.merge(graphdef, state)
@@ -120,7 +120,7 @@ def raw_output(
 
 
 def decode_view(raw: Float[Array, "B A F"], view: View, image_size: tuple[int, int]) -> Float[Array, "B A F"]:
-    """Decode the raw output for one view, with boxes in px of the images, whose height and width are `image_size`."""
+    """Decode the raw output for one view, with boxes in pixels of the images of height and width `image_size`."""
     decoded = decode(raw, image_size=view.size)
     if view.mirrored:
         decoded = decoded.at[..., 0].set(view.size[1] - decoded[..., 0])

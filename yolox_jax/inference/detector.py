@@ -155,8 +155,8 @@ class Detector:
             max_detections: overrides the detector's setting.
 
         Returns:
-            Detections with boxes in px of the original images, not clipped to them (docs/yolox.md, 9.2), sharded over
-            the devices.
+            Detections with boxes in pixels of the original images, not clipped to them (docs/yolox.md, 9.2), sharded
+            over the devices.
 
         Raises:
             ValueError: the devices do not divide the batch.

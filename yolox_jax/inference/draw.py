@@ -37,7 +37,7 @@ def draw_detections(
 
     Args:
         image: BGR.
-        boxes: x1, y1, x2, y2 in px of the image; may reach beyond it.
+        boxes: x1, y1, x2, y2 in pixels of the image; may reach beyond it.
         scores: between 0 and 1; None for annotated objects, which are labelled with the class name only.
         classes: class index of each box, which determines its colour.
         class_names: class name of each box.
@@ -60,7 +60,7 @@ def draw_boxes(
 
     Args:
         image: BGR.
-        boxes: x1, y1, x2, y2 in px of the image, the most important first. Boxes may extend beyond the image.
+        boxes: x1, y1, x2, y2 in pixels of the image, the most important first. Boxes may extend beyond the image.
         labels: text for each box; an empty text draws no label.
         colours: BGR of each box.
         magnification: factor on line and font size, for an image that will be shown smaller.
@@ -84,7 +84,7 @@ def draw_boxes(
 
 @dataclasses.dataclass(frozen=True)
 class _Label:
-    """Text on a filled rectangle. All lengths but the font scale are in px of the image."""
+    """Text on a filled rectangle. All lengths but the font scale are in pixels of the image."""
 
     text: str
     colour: tuple[int, int, int]

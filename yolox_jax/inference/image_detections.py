@@ -17,7 +17,7 @@ class ImageDetections:
     """Objects detected in one image, best first. `print` shows a table."""
 
     boxes: Float[np.ndarray, "N 4"]
-    """x1, y1, x2, y2 in px of the image. A box can extend beyond the image."""
+    """x1, y1, x2, y2 in pixels of the image. A box can extend beyond the image."""
     scores: Float[np.ndarray, " N"]
     """Objectness times class probability."""
     classes: Int[np.ndarray, " N"]
@@ -115,7 +115,7 @@ def unpack_detections(
 
     Args:
         images: the images of the batch, without padding.
-        detections: with boxes in px of the images.
+        detections: with boxes in pixels of the images.
         class_names: one per class.
     """
     boxes, scores, classes, valid = (np.asarray(array) for array in detections)

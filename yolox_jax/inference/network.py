@@ -20,8 +20,8 @@ Arrays = TypeVar("Arrays")
 """Any pytree of arrays."""
 
 RawFunction = Callable[[Float[Array, "B A F"], Any, tuple[int, int]], Any]
-"""A function of the network's raw output, further inputs with one row per image, and the height and width in px of the
-images. Returns arrays with one row per image. Must be pure and hashable: equal functions share a compiled call."""
+"""A function of the network's raw output, further inputs with one row per image, and the height and width in pixels of
+the images. Returns arrays with one row per image. Must be pure and hashable: equal functions share a compiled call."""
 
 
 _JIT_LOCK = threading.Lock()
@@ -80,8 +80,8 @@ class InferenceNetwork:
             raw_inputs: a pytree of arrays with one row per image, passed to `raw_function`.
 
         Returns:
-            Detections in px of the original images, and what `raw_function` returns (None without one); both sharded
-            over the devices.
+            Detections in pixels of the original images, and what `raw_function` returns (None without one); both
+            sharded over the devices.
 
         Raises:
             ValueError: the devices do not divide the batch.

@@ -52,7 +52,7 @@ def resolve_class_names(
     """Return the class names: those passed, those stored with the weights, COCO's for 80 classes, or numbered ones.
 
     Raises:
-        ConfigError: there is not one name per class.
+        ConfigError: the number of names does not match the number of classes.
     """
     if class_names is None and "class_names" in metadata:
         class_names = json.loads(metadata["class_names"])

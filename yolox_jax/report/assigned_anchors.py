@@ -31,7 +31,7 @@ class AssignedAnchor(NamedTuple):
     """Row of its cell in the grid of its level."""
     column: int
     x: float
-    """Centre of its cell in px of the network input."""
+    """Centre of its cell in pixels of the network input."""
     y: float
     iou: float
     """IoU of its predicted box with the object."""
@@ -43,7 +43,7 @@ class AssignedObject(NamedTuple):
 
     class_index: int
     box: tuple[float, float, float, float]
-    """x1, y1, x2, y2 in px of the network input."""
+    """x1, y1, x2, y2 in pixels of the network input."""
     dynamic_k: int
     """Number of anchors that it is assigned if there are enough candidates: about the sum of its best IoUs."""
     candidates: int
@@ -61,7 +61,7 @@ def assigned_anchors(
         model: in evaluation mode, so that the assignment of an image does not depend on the rest of the batch. Training
             assigns with predictions that use the statistics of the batch, which differ slightly.
         images: BGR.
-        targets: objects in px of the images.
+        targets: objects in pixels of the images.
         config: settings of SimOTA.
 
     Returns:

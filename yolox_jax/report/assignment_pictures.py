@@ -37,7 +37,7 @@ TEXT_SCALE = 0.6
 
 
 class Dot(NamedTuple):
-    """A mark for an anchor, in px of the network input."""
+    """A mark for an anchor, in pixels of the network input."""
 
     x: float
     y: float
@@ -170,7 +170,7 @@ def _radius(stride: int, scale: float) -> int:
 
 
 def _dot_boxes(dots: Sequence[Dot], scale: float) -> Float[np.ndarray, "M 4"]:
-    """x1, y1, x2, y2 in px of the picture."""
+    """Bounding boxes as x1, y1, x2, y2, in pixels of the picture."""
     centres = np.array([(dot.x, dot.y) for dot in dots], np.float64).reshape(-1, 2) * scale
     radii = np.array([_radius(dot.stride, scale) + 1 for dot in dots], np.float64)[:, None]
     return np.concatenate([centres - radii, centres + radii], axis=1)

@@ -74,7 +74,7 @@ def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
 
 
 def _part(boxes_xyxy: Sequence[Box], height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the crop, in px of the image; it may extend beyond the image."""
+    """Left, top, right and bottom of the crop, in pixels of the image; it may extend beyond the image."""
     if not boxes_xyxy:
         return 0, 0, width, height
     # Boxes may be anywhere; clip those that are so far away that the image would become a dot.

@@ -249,7 +249,7 @@ class Loop:
             logger.warning("%d training images could not be read and were skipped", len(self.batches.broken))
 
     def _interrupted(self, steps: int, signal_number: int) -> Interrupted:
-        """The error to raise for a signal, once the checkpoint is complete."""
+        """Waits for the checkpoint to finish, then returns the error to raise for the signal."""
         self.checkpoints.wait()
         name = signal.Signals(signal_number).name
         return Interrupted(

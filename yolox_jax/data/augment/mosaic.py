@@ -21,7 +21,7 @@ def place_tile(
 
     Args:
         quadrant: 0 top left, 1 top right, 2 bottom left, 3 bottom right.
-        centre_xy: the point where the tiles meet, in px of the canvas.
+        centre_xy: the point where the tiles meet, in pixels of the canvas.
         tile_size: height and width of the tile.
         canvas_size: height and width of the canvas.
 

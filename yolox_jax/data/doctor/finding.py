@@ -25,7 +25,7 @@ class Case:
     records: tuple[Record, ...] = ()
     """Images that show it."""
     boxes_xyxy: tuple[Box, ...] = ()
-    """Boxes that show it, as annotated, in px of the image; empty if it concerns the whole image."""
+    """Boxes that show it, as annotated, in pixels of the image; empty if it concerns the whole image."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -197,7 +197,7 @@ def _repair_areas(
             count += 1
     if not count:
         return ()
-    return (f"used the area of the box for {count} annotations whose area is missing or not above 0 (first: {first})",)
+    return (f"used the area of the box for {count} annotations whose area is missing or not positive (first: {first})",)
 
 
 def _note_repeated_ids(

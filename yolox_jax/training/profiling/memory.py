@@ -64,7 +64,7 @@ def check_fits(compiled: jax.stages.Compiled, lasting: int, config: Config, size
 
 @contextlib.contextmanager
 def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iterator[None]:
-    """Turns an out-of-memory error of a device into a ConfigError that says which settings save memory."""
+    """Turns a device out-of-memory error into a ConfigError that says which settings save memory."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

@@ -85,7 +85,7 @@ class TrainingConsole:
         logger.removeHandler(self._to_screen)
         level, logger.propagate = self._before
         logger.setLevel(level)
-        with contextlib.suppress(OSError):  # of lines that did not fit on the disk
+        with contextlib.suppress(OSError):  # closing flushes buffered lines, which fails on a full disk
             self._to_file.close()
 
 
