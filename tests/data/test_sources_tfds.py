@@ -185,7 +185,7 @@ def test_an_image_that_cannot_be_decoded_is_left_to_the_loader(store) -> None:
 
 
 def _forbid_scanning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tfds_index, "_scan", lambda *_: pytest.fail("the split is read again"))
+    monkeypatch.setattr(tfds_index, "stored_examples", lambda *_: pytest.fail("the split is read again"))
 
 
 def test_the_index_is_kept_and_used_again(noise: Path, cache: Path, monkeypatch) -> None:

@@ -158,7 +158,7 @@ class Loop:
     def _follow_up(self, step: int) -> None:
         """What follows `step`: a report, a checkpoint, an evaluation, or the end of the run if a signal came."""
         if self.schedule.logs_after(step):
-            with out_of_memory_explained(self.config):  # of an earlier step, whose result arrives only now
+            with out_of_memory_explained(self.config):  # an error of an earlier step surfaces only now
                 metrics = self.reporter.report(step, self.meter)
             self._notify("step", metrics)
         signal_number, save_is_due = self._requests(step)
