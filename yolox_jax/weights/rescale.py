@@ -1,0 +1,50 @@
+"""Rescales filters to a common norm, without changing the function they compute."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Shaped
+
+from yolox_jax.models.normalization import BatchNorm
+
+FILTER_NORM = 1.0
+"""Norm of a filter after rescaling; freshly initialized filters have 0.58."""
+
+
+def rescale_filters(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Scale every convolution filter that batch norm follows to the same norm, and the batch norm to match.
+
+    Batch norm makes the output independent of a filter's norm, so the network computes the same. Training does not
+    stay the same: the gradient of a filter w is proportional to 1 / |w|, so one SGD step of a given learning rate turns
+    it by an angle proportional to 1 / |w|^2. In weights that were exported with batch norm folded into the filters,
+    norms differ by factors of thousands between layers, and the first steps randomize the filters of small norm.
+
+    With the factor c = `FILTER_NORM` / |w| of a channel, and the epsilon e of batch norm::
+
+        w, mean -> c w, c mean        var -> c^2 var        scale -> scale sqrt(c^2 var + e) / (c sqrt(var + e))
+
+    Args:
+        state_dict: arrays with the original's names and layouts; not modified.
+
+    Returns:
+        A new state dict, with float32 for what has changed. Filters that are zero, and layers without batch norm, are unchanged.
+    """
+    rescaled = dict(state_dict)
+    for key, var in state_dict.items():
+        module, _, leaf = key.rpartition(".")
+        kernel = module.removesuffix("bn") + "conv.weight"
+        if leaf != "running_var" or kernel not in state_dict:
+            continue
+        weight, var = state_dict[kernel].astype(np.float64), var.astype(np.float64)
+        norm = np.sqrt(np.sum(np.square(weight), axis=(1, 2, 3)))
+        factor = np.divide(FILTER_NORM, norm, out=np.ones_like(norm), where=norm > 0)
+        new_var = np.square(factor) * var
+        gain = np.sqrt((new_var + BatchNorm.EPSILON) / (var + BatchNorm.EPSILON)) / factor
+        for name, value in {
+            kernel: weight * factor[:, None, None, None],
+            f"{module}.running_mean": state_dict[f"{module}.running_mean"] * factor,
+            key: new_var,
+            f"{module}.weight": state_dict[f"{module}.weight"] * gain,
+        }.items():
+            rescaled[name] = value.astype(np.float32)
+    return rescaled
