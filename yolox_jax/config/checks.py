@@ -90,7 +90,7 @@ def _schedule_problems(config: Config) -> list[str]:
         return []
     # The fractions of the published schedule: 5 and 15 of 300 epochs.
     return [
-        f"--schedule.warmup-epochs {warmup:g} plus --schedule.no-aug-epochs {no_aug} must be less than "
+        f"--schedule.warmup-epochs {warmup:g} and --schedule.no-aug-epochs {no_aug} must sum to less than "
         f"--schedule.epochs {epochs}. For {epochs} epochs, try --schedule.warmup-epochs {epochs / 60:.2g} "
         f"--schedule.no-aug-epochs {epochs // 20}"
     ]

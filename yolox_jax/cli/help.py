@@ -1,0 +1,92 @@
+"""Prints the help of a command: its flags in groups, wrapped to the width of the terminal."""
+
+import textwrap
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from rich.console import Console
+from rich.text import Text
+
+from yolox_jax.cli.flags import Flag
+
+WIDEST, TEXT_COLUMN = 110, 34
+"""Longest line, and where the description of a flag starts, in characters."""
+
+
+def is_help_requested(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for help instead of running the command."""
+    return not {"-h", "--help", "--help-all"}.isdisjoint(argv)
+
+
+def print_help(
+    prog: str,
+    description: str,
+    groups: Mapping[str, Sequence[Flag]],
+    *,
+    notes: Sequence[str] = (),
+    brief: bool = False,
+) -> None:
+    """Prints the help.
+
+    Only bold type is used, which is readable on dark and light terminals; none if the output is not a terminal.
+
+    Args:
+        prog: The name of the program.
+        description: What the command does.
+        groups: The flags by heading.
+        notes: Paragraphs that follow the description.
+        brief: Show only the first sentence on each flag.
+    """
+    console = Console(highlight=False)
+    width = min(console.width, WIDEST)
+    positional = [one for flags in groups.values() for one in flags if one.is_positional]
+    usage = " ".join([prog, *(one.metavar for one in positional), "[OPTIONS]"])
+    lines = [Text.assemble(("usage: ", "bold"), usage)]
+    for paragraph in (description, *notes):
+        lines += [Text(), *(Text(line) for line in _wrapped(paragraph, width))]
+    for heading, flags in groups.items():
+        if positional and flags:
+            lines += _group("Arguments", [one for one in flags if one.is_positional], width, brief)
+            flags = [one for one in flags if not one.is_positional]
+        lines += _group(heading, flags, width, brief)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _group(heading: str, flags: Sequence[Flag], width: int, brief: bool) -> Iterator[Text]:
+    if not flags:
+        return
+    yield Text()
+    yield Text(heading, "bold")
+    for one in flags:
+        yield from _entry(one, width, brief)
+
+
+def _entry(one: Flag, width: int, brief: bool) -> Iterator[Text]:
+    value = "" if one.is_switch or one.is_positional else f" {one.metavar}" + ("|None" if _takes_none(one) else "")
+    head = Text.assemble("  ", (one.text, "bold"), value)
+    lines = _wrapped(_description(one, brief), width - TEXT_COLUMN)
+    if len(head) <= TEXT_COLUMN - 2 and lines:
+        yield head + Text(" " * (TEXT_COLUMN - len(head)) + lines.pop(0))
+    else:
+        yield head
+    yield from (Text(" " * TEXT_COLUMN + line) for line in lines)
+
+
+def _takes_none(one: Flag) -> bool:
+    """Whether passing None makes a difference, because there may be another default."""
+    return one.is_optional and "None" in one.description
+
+
+def _description(one: Flag, brief: bool) -> str:
+    parts = [one.summary if brief else one.description]
+    if typing.get_origin(one.kind) is Literal and one.metavar == "NAME":
+        parts.append(f"One of {', '.join(map(str, typing.get_args(one.kind)))}.")
+    if default := one.described_default():
+        parts.append(f"({default})")
+    return " ".join(parts).replace("`", "")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
