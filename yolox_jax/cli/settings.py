@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
-from typing import Annotated, Any, TypeVar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -13,8 +15,13 @@ from yolox_jax.config.files import load_config, shipped_configs
 
 Extra = TypeVar("Extra")
 
+CONFIG_OF_PATH = "yolox_s"
+"""The config of commands that are given the path of a dataset and no `--config`."""
 
-def parse_with_config(extra_type: type[Extra], argv: list[str], *, prog: str, description: str) -> tuple[Extra, Config]:
+
+def parse_with_config(
+    extra_type: type[Extra], argv: list[str], *, prog: str, description: str, path_field: str = ""
+) -> tuple[Extra, Config]:
     """Reads `--config`, then all other flags, with the settings of that config as defaults.
 
     Prints the help and exits if `--help` is given. Exits with code 2 and a message that names the flag if a flag is
@@ -25,23 +32,44 @@ def parse_with_config(extra_type: type[Extra], argv: list[str], *, prog: str, de
         argv: The command line without the name of the program.
         prog: The name of the program, for the help.
         description: What the command does, for the help.
+        path_field: The field of `extra_type` with the path of a dataset, if it has one. Where a path is given, the
+            datasets there take the place of those of the config, and `--config` defaults to `CONFIG_OF_PATH`. A
+            validation set that is not there is `DatasetConfig()`.
 
     Raises:
-        ConfigError: `--config` is missing or names no config, or a setting is invalid.
+        ConfigError: `--config` is missing or names no config, a setting is invalid, or there is no dataset at the path.
     """
     name = requested_config(argv)
-    if name is None and not {"-h", "--help"} & set(argv):
+    if name is None and not path_field and not {"-h", "--help"} & set(argv):
         raise ConfigError(f"--config is required. Pass {_config_help()}")
-    config = Config() if name is None else _with_requested_formats(load_config(name), argv)
-    defaults = "of the schema; pass --config to see those of a config" if name is None else f"of {name}"
-    arguments: Any = parse(
-        _arguments_type(extra_type, config),
-        argv,
-        prog=prog,
-        description=f"{description} The defaults shown are those {defaults}.",
-    )
+
+    def parsed(config: Config) -> Any:
+        config = config if name is None else _with_requested_formats(config, argv)
+        defaults = "of the schema; pass --config to see those of a config" if name is None else f"of {name}"
+        return parse(
+            _arguments_type(extra_type, config, config_required=not path_field),
+            argv,
+            prog=prog,
+            description=f"{description} The defaults shown are those {defaults}.",
+        )
+
+    arguments = parsed(Config() if name is None else load_config(name))
+    path = getattr(arguments.extra, path_field) if path_field else None
+    if path is not None:
+        arguments = parsed(_with_datasets_at(path, load_config(name or CONFIG_OF_PATH), argv))
+    elif name is None:
+        raise ConfigError(f"pass the path of a dataset, or --config with {_config_help()}")
     check_config(arguments.settings)
     return arguments.extra, arguments.settings
+
+
+def _with_datasets_at(path: Path, config: Config, argv: list[str]) -> Config:
+    from yolox_jax.data.sources.at_path import datasets_at
+
+    images = [_flag_value(argv, f"--data.{split}.images") or "" for split in ("train", "val")]
+    train, val = datasets_at(path, train_images=images[0], val_images=images[1])
+    data = dataclasses.replace(config.data, train=train, val=val or DatasetConfig(), more_train=(), more_val=())
+    return dataclasses.replace(config, data=data)
 
 
 def requested_config(argv: list[str]) -> str | None:
@@ -87,12 +115,18 @@ def _config_help() -> str:
     )
 
 
-def _arguments_type(extra_type: type, config: Config) -> type:
+def _arguments_type(extra_type: type, config: Config, *, config_required: bool) -> type:
     """The whole command line as one dataclass, for tyro; `name=""` leaves the flags without a prefix."""
+    help_text = _config_help().capitalize() + "."
+    if not config_required:
+        help_text += f" With the path of a dataset, the default is {CONFIG_OF_PATH}."
+    config_flag = Annotated[str | None, tyro.conf.arg(help=help_text, metavar="CONFIG")]
     return dataclasses.make_dataclass(
         "Arguments",
         [
-            ("config", Annotated[str, tyro.conf.arg(help=_config_help().capitalize() + ".", metavar="CONFIG")]),
+            ("config", Annotated[str, tyro.conf.arg(help=help_text, metavar="CONFIG")])
+            if config_required
+            else ("config", config_flag, dataclasses.field(default=None)),
             ("extra", Annotated[extra_type, tyro.conf.arg(name="")]),
             (
                 "settings",
@@ -101,4 +135,17 @@ def _arguments_type(extra_type: type, config: Config) -> type:
                 dataclasses.field(default=config),
             ),
         ],
+        kw_only=True,
     )
+
+
+def announce_datasets(path: Path, config: Config, splits: Sequence[Literal["train", "val"]] = ("train", "val")) -> None:
+    """Prints which datasets were found at a path, as the flags that name them."""
+    for split in splits:
+        dataset = config.data.train if split == "train" else config.data.val
+        if dataset == DatasetConfig():
+            print(f"{split}: no such split found at {path}; only the training images are used")
+        else:
+            settings = {"images": dataset.images, "annotations": dataset.annotations, "split": dataset.split}
+            given = " ".join(f"--data.{split}.{name} {value}" for name, value in settings.items() if value)
+            print(f"{split}: --data.{split}.format {dataset.format} {given}")
