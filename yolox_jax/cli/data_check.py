@@ -22,6 +22,18 @@ CASES_SHOWN = 3
 """Number of cases to print per finding; report.json lists all."""
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
+USED_SETTINGS = (
+    "data.train",
+    "data.val",
+    "data.classes",
+    "data.input_size",
+    "data.max_boxes",
+    "data.num_threads",
+    "data.broken_images",
+    "data.augment.max_aspect",
+    "data.augment.min_final_side_px",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckArguments:
@@ -49,6 +61,7 @@ def main(argv: list[str]) -> int:
         description="Find errors and oddities in the images and annotations of a dataset or config. The exit code is 1 "
         "if training would fail.",
         path_field="path",
+        uses=USED_SETTINGS,
     )
     ensure_writable_folder(arguments.output, "--output")
     if arguments.path is not None:

@@ -11,6 +11,18 @@ from yolox_jax.cli.settings import announce_datasets, parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
 
+USED_SETTINGS = (
+    "data.train",
+    "data.classes",
+    "data.input_size",
+    "data.max_boxes",
+    "data.augment",
+    "schedule.epochs",
+    "schedule.no_aug_epochs",
+    "train.batch_size",
+    "seed",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class PreviewArguments:
@@ -39,6 +51,7 @@ def main(argv: list[str]) -> None:
         "files even if --data.cache is set; cached images, which are resized before augmentation, differ slightly in "
         "their pixel values.",
         path_field="path",
+        uses=USED_SETTINGS,
     )
     if arguments.path is not None:
         announce_datasets(arguments.path, config, ("train",))

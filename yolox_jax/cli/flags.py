@@ -17,22 +17,22 @@ import tyro
 from yolox_jax.config.serialization import flag, typed
 
 METAVARS = {
-    "data.input_size": "H W",
-    "data.classes": "[NAME ...]",
-    "data.cache_dir": "FOLDER",
-    "data.augment.mosaic_scale": "MIN MAX",
-    "data.augment.mixup_scale": "MIN MAX",
-    "data.augment.hsv_gains": "HUE SATURATION VALUE",
-    "model.weights": "WEIGHTS",
-    "model.freeze": "[LAYER ...]",
-    "train.multiscale_px": "MIN MAX",
-    "train.loggers": "[NAME ...]",
-} | {
-    f"data.{split}.{name}": metavar
-    for split in ("train", "val")
-    for name, metavar in (("images", "FOLDER"), ("annotations", "FILE"), ("split", "NAME"))
+    "annotations": "FILE",
+    "cache_dir": "FOLDER",
+    "classes": "[NAME ...]",
+    "freeze": "[LAYER ...]",
+    "hsv_gains": "HUE SATURATION VALUE",
+    "images": "FOLDER",
+    "input_size": "H W",
+    "loggers": "[NAME ...]",
+    "mixup_scale": "MIN MAX",
+    "mosaic_scale": "MIN MAX",
+    "multiscale_px": "MIN MAX",
+    "split": "NAME",
+    "weights": "WEIGHTS",
+    "workdir": "FOLDER",
 }
-"""Names for the values of settings whose type alone says little."""
+"""Names for the values of arguments and settings whose type alone says little."""
 
 LONGEST_CHOICES = 32
 """Choices that are longer than this are listed in the help text instead of the metavar."""
@@ -61,7 +61,9 @@ class Flag:
     @property
     def text(self) -> str:
         """As typed."""
-        return self.metavar if self.is_positional else flag(self.name)
+        if self.is_positional:
+            return self.metavar
+        return flag(f"no_{self.name}" if self.is_switch and self.default is True else self.name)
 
     @property
     def num_values(self) -> int | None:
@@ -85,7 +87,9 @@ class Flag:
         return f"default: {typed(self.default)}"
 
 
-def flags_of(arguments_type: Any, default: Any = tyro.MISSING, prefix: str = "", *, switches: bool = True) -> list[Flag]:
+def flags_of(
+    arguments_type: Any, default: Any = tyro.MISSING, prefix: str = "", *, switches: bool = True
+) -> list[Flag]:
     """All flags of a dataclass of arguments, including those of nested dataclasses, in order.
 
     Args:
@@ -117,7 +121,7 @@ def _flags(section: Any, default: Any, prefix: str, switches: bool) -> Iterator[
                 is_switch=switches and kind is bool,
                 default=value,
                 description=description,
-                metavar=(config and config.metavar) or metavar_of(kind, name),
+                metavar=(config and config.metavar) or metavar_of(kind, field.name),
             )
 
 
@@ -155,13 +159,13 @@ def metavar_of(kind: Any, name: str = "") -> str:
     if origin is tuple and arguments[1:] == (...,):
         return f"[{metavar_of(arguments[0])} ...]"
     if origin is tuple:
-        return "H W" if name.endswith("input_size") else " ".join(map(metavar_of, arguments))
+        return " ".join(map(metavar_of, arguments))
     return {int: "N", float: "X", bool: "True|False", Path: "PATH"}.get(kind, "TEXT")
 
 
 @functools.cache
 def docstrings(section: type) -> dict[str, str]:
-    """The docstrings of the fields of a dataclass, each as one line."""
+    """The docstrings of the fields of a dataclass, each as one line without backquotes."""
     try:
         source = textwrap.dedent(inspect.getsource(section))
     except (OSError, TypeError):  # a dataclass made at run time
@@ -172,5 +176,5 @@ def docstrings(section: type) -> dict[str, str]:
     for field, docstring in itertools.pairwise(definition.body):
         if isinstance(field, ast.AnnAssign) and isinstance(docstring, ast.Expr):
             assert isinstance(field.target, ast.Name) and isinstance(docstring.value, ast.Constant)
-            found[field.target.id] = " ".join(str(docstring.value.value).split())
+            found[field.target.id] = " ".join(str(docstring.value.value).replace("`", "").split())
     return found

@@ -15,6 +15,7 @@ from yolox_jax.config.serialization import typed
 Arguments = TypeVar("Arguments")
 
 COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
+SCALARS = {int: "an integer", float: "a number", bool: "True or False"}
 EXAMPLES = {int: ("416", "640", "640", "640"), float: ("0.5", "1.5", "1.5", "1.5")}
 
 _registry = tyro.constructors.ConstructorRegistry()
@@ -119,7 +120,7 @@ def _tuple_of_fixed_length(
         metavar=metavar_of(kind),
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [typed(value)],
+        str_from_instance=lambda value: typed(value).split(),
     )
 
 
@@ -131,24 +132,37 @@ def _described(parts: list[type], is_optional: bool) -> str:
 
 
 @_registry.primitive_rule
-def _bool_in_any_case(
-    info: tyro.constructors.PrimitiveTypeInfo,
-) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    if info.type is not bool:
+def _scalar(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Reads numbers and booleans, with errors in words, and None for all types that may be None."""
+    kind, _, is_optional = unwrapped(info.type)
+    if kind in SCALARS:
+        read, choices = functools.partial(_read_scalar, kind), None
+    elif is_optional and typing.get_origin(kind) is not tuple:
+        inner: Any = tyro.constructors.ConstructorRegistry.get_primitive_spec(
+            tyro.constructors.PrimitiveTypeInfo.make(kind, info.markers)
+        )
+        read, choices = inner.instance_from_str, inner.choices and (*inner.choices, "None")
+    else:
         return None
 
-    def read(words: list[str]) -> bool:
-        if words[0].lower() not in ("true", "false"):
-            raise ValueError(f"expected True or False; got {words[0]}")
-        return words[0].lower() == "true"
+    def read_or_none(words: list[str]) -> Any:
+        return None if is_optional and words[0].lower() == "none" else read(words)
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
-        metavar=metavar_of(bool),
-        instance_from_str=read,
-        is_instance=lambda value: isinstance(value, bool),
+        metavar=metavar_of(kind),
+        instance_from_str=read_or_none,
+        is_instance=lambda value: is_optional or value is not None,
         str_from_instance=lambda value: [str(value)],
+        choices=choices,
     )
+
+
+def _read_scalar(kind: Any, words: list[str]) -> Any:
+    try:
+        return {"true": True, "false": False}[words[0].lower()] if kind is bool else kind(words[0])
+    except (ValueError, KeyError):
+        raise ValueError(f"expected {SCALARS[kind]}; got {words[0]}") from None
 
 
 @_registry.struct_rule
@@ -163,7 +177,7 @@ def _dataclass_with_flowing_help(
     fields = tuple(
         tyro.constructors.StructFieldSpec(
             name=field.name,
-            type=_with_metavar(hints[field.name]),
+            type=_with_metavar(hints[field.name], field.name),
             default=default_of(field, info.default),
             helptext=functools.partial(docstrings(section).get, field.name),
         )
@@ -172,9 +186,9 @@ def _dataclass_with_flowing_help(
     return tyro.constructors.StructConstructorSpec(instantiate=section, fields=fields)
 
 
-def _with_metavar(annotation: Any) -> Any:
-    """A type whose values have the same name in error messages as in the help."""
+def _with_metavar(annotation: Any, name: str) -> Any:
+    """The type of a field whose values have the same name in error messages as in the help."""
     kind, markers, _ = unwrapped(annotation)
     if dataclasses.is_dataclass(kind) or kind is bool or any(hasattr(marker, "metavar") for marker in markers):
         return annotation
-    return Annotated[annotation, tyro.conf.arg(metavar=metavar_of(kind))]
+    return Annotated[annotation, tyro.conf.arg(metavar=metavar_of(kind, name))]

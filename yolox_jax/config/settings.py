@@ -42,8 +42,8 @@ class ModelConfig:
     as `yolox_s`. Empty: train from scratch. Published weights are downloaded on first use. Tensors whose shapes do not
     match, such as the class predictions of another dataset, keep their random initialization and are listed."""
     freeze: tuple[str, ...] = ()
-    """Layers to freeze, such as `backbone` or `head.stems.*`. They are named as in the original's state dict, with `*` as
-    a wildcard. Their batch norm keeps its running statistics."""
+    """Layers to freeze, such as `backbone.backbone` or `head.stems.*`. They are named as in the original's state dict,
+    with `*` as a wildcard. Their batch norm keeps its running statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +51,27 @@ class DatasetConfig:
     """One dataset: its format and where to find it."""
 
     format: Literal["coco", "voc", "yolo", "tfds", "shapes"] = "coco"
-    """Annotation format of the dataset. `yolo`: a data.yaml and one text file of boxes per image, as Ultralytics writes them. `tfds`:
-    a TensorFlow Datasets dataset prepared as ArrayRecord. `shapes`: the built-in synthetic dataset, generated on first
-    use."""
+    """Annotation format of the dataset. `yolo`: a data.yaml and one text file of boxes per image, as Ultralytics writes
+    them. `tfds`: a TensorFlow Datasets dataset prepared as ArrayRecord. `shapes`: the built-in synthetic dataset,
+    generated on first use."""
     images: str = ""
-    """Image folder. COCO: the folder of the images. VOC: the folder that contains Annotations, ImageSets and JPEGImages.
-    YOLO: the folder that the paths in data.yaml are relative to; empty to use the one data.yaml names. TFDS: the folder
-    of prepared datasets; empty for the library's default. Shapes: the folder to generate the images in; empty for the
-    user's cache."""
+    """Image folder. COCO: the folder of the images. VOC: the folder that contains Annotations, ImageSets and
+    JPEGImages. YOLO: the folder that the paths in data.yaml are relative to; empty to use the one data.yaml names.
+    TFDS: the folder of prepared datasets; empty for the library's default. Shapes: the folder to generate the images
+    in; empty for the user's cache."""
     annotations: str = ""
     """Annotation file. COCO: the JSON file. YOLO: the data.yaml. TFDS: the name of the dataset, such as `coco/2017`.
     Unused by the other formats."""
     split: str = ""
-    """Split of the dataset, for formats that have several. VOC: the image list, such as `train` for ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of
-    data.yaml. TFDS: a split such as `train` or `validation[:10%]`; `val` also finds `validation`. Shapes: `train` or
-    `val`. Empty: `train` for training and `val` for evaluation."""
+    """Split of the dataset, for formats that have several. VOC: the image list, such as `train` for
+    ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of data.yaml. TFDS: a split such as `train` or
+    `validation[:10%]`; `val` also finds `validation`. Shapes: `train` or `val`. Empty: `train` for training and `val`
+    for evaluation."""
     fraction: NonZeroFraction = 1.0
     """Fraction of the images to use, spread evenly over the dataset."""
     difficult: Literal["use", "ignore"] = "use"  # docs/yolox.md, 9.3
-    """What to do with objects marked as difficult (VOC, TFDS). `use` treats them like all others, as the original does. `ignore`
-    excludes them from training and counts them neither for nor against detections in evaluation."""
+    """What to do with objects marked as difficult (VOC, TFDS). `use` treats them like all others, as the original does.
+    `ignore` excludes them from training and counts them neither for nor against detections in evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,8 @@ class DataConfig:
     more_val: tuple[DatasetConfig, ...] = ()
     """Additional datasets to evaluate on, merged with `data.val`. Set this in a config file."""
     classes: tuple[str, ...] = ()
-    """Classes to use, in the order of the network's outputs. Objects of other classes are ignored; images left without objects are kept as background. Empty: all classes of the dataset."""
+    """Classes to use, in the order of the network's outputs. Objects of other classes are ignored; images left without
+    objects are kept as background. Empty: all classes of the dataset."""
     input_size: Annotated[tuple[int, int], MultiplesOf(STRIDE)] = (640, 640)
     """Height and width of the network input in px, multiples of 32."""
     max_boxes: Count = 120  # docs/yolox.md, 7.5
@@ -139,7 +141,8 @@ class DataConfig:
     augment: AugmentConfig = AugmentConfig()
     """Random augmentation of training images."""
     num_workers: CountOrZero = 0
-    """Worker processes for data loading; 0 loads in threads of the main process, enough for machines with few cores."""
+    """Number of worker processes for data loading. 0 loads in threads of the main process, which is enough for machines
+    with few cores."""
     num_threads: Count = 4
     """Data loading threads per process."""
     cache: Literal["none", "ram", "disk"] = "none"
@@ -159,10 +162,10 @@ class ScheduleConfig:  # docs/yolox.md, 8.2
     """Number of epochs. On the command line, a new number also scales `schedule.warmup_epochs` and
     `schedule.no_aug_epochs` in proportion, unless they are given too."""
     warmup_epochs: NonNegative = 5.0
-    """Epochs of learning rate warm-up: a quadratic rise from zero."""
+    """Number of warm-up epochs. The learning rate rises quadratically from zero."""
     no_aug_epochs: CountOrZero = 15  # docs/yolox.md, 7.7
-    """Number of final epochs without mosaic and MixUp, with the L1 loss on and the learning rate at its minimum. The original
-    runs one epoch more than its setting says."""
+    """Number of final epochs without mosaic and MixUp. They run with the L1 loss on and the learning rate at its
+    minimum. The original runs one epoch more than its setting says."""
     min_lr_ratio: Fraction = 0.05
     """Minimum learning rate as a fraction of the peak."""
 
@@ -172,7 +175,8 @@ class OptimizerConfig:  # docs/yolox.md, 8.1
     """Stochastic gradient descent with Nesterov momentum."""
 
     lr_per_image: Positive = 0.01 / 64
-    """Peak learning rate per image of the batch. It is multiplied by `train.batch_size`, unless `optimizer.lr` is set."""
+    """Peak learning rate per image of the batch. It is multiplied by `train.batch_size`, unless `optimizer.lr` is
+    set."""
     lr: Positive | None = None
     """Peak learning rate for the whole batch, in place of `optimizer.lr_per_image` times the batch size. None: use
     that."""
@@ -240,8 +244,9 @@ class TrainConfig:
     """Make repeated runs on GPUs bit-for-bit equal: use only kernels that always add in the same order, without
     autotuning. Slower. On CPUs, runs are always deterministic."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """What to do when a loss or gradient is NaN or infinite: stop the run, or skip the step and count it. Overflows that
-    are normal in float16 do not count. Either way the step does not change the weights, and its batch and image names are saved."""
+    """What to do when a loss or gradient is NaN or infinite: stop the run, or skip the step and count it. Overflows
+    that are normal in float16 do not count. Either way the step does not change the weights, and its batch and image
+    names are saved."""
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
     at batch size 64."""
@@ -270,7 +275,8 @@ class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
     """Post-processing and evaluation."""
 
     interval: Count = 10
-    """Number of epochs between evaluations of the EMA weights. In the last `schedule.no_aug_epochs`, every epoch is evaluated."""
+    """Number of epochs between evaluations of the EMA weights. In the last `schedule.no_aug_epochs`, every epoch is
+    evaluated."""
     batch_size: Count = 32
     """Batch size of the evaluation: images per step of each process, split over its devices."""
     patience: CountOrZero = 0
@@ -301,4 +307,4 @@ class Config:
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: CountOrZero = 0
-    """Random seed for the initial weights, the order of the images and all augmentation."""
+    """Random seed of the run: initial weights, order of the images and all augmentation."""
