@@ -135,6 +135,41 @@ def test_terminal_gets_tables(tmp_path: Path, capfd: pytest.CaptureFixture, monk
     assert any("│" in line and "[red]a.jpg: cat from" in line for line in lines)
 
 
+def test_a_path_needs_no_config_and_the_output_says_what_is_checked(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    write_good_coco(tmp_path)
+    words = ["data", "check", str(tmp_path), "--output", str(tmp_path / "report")]
+    assert main(words) == 0
+    printed = capfd.readouterr().out
+    assert f"train: --data.train.format coco --data.train.images {tmp_path}/images" in printed
+    assert f"--data.val.annotations {tmp_path}/val.json" in printed
+    assert "those of yolox_s, --data.input-size 640 640" in printed
+    assert read(tmp_path / "report")["splits"].keys() == {"train", "val"}
+    (tmp_path / "val.json").unlink()
+    assert main([*words, "--config", "yolox_nano"]) == 0
+    printed = capfd.readouterr().out
+    assert f"val: no such split found at {tmp_path}" in printed
+    assert "those of yolox_nano, --data.input-size 416 416" in printed
+    assert read(tmp_path / "report")["splits"].keys() == {"train"}
+
+
+def test_images_elsewhere_can_be_given_with_a_path(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    write_good_coco(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    words = ["data", "check", str(tmp_path / "train.json"), "--output", str(tmp_path / "report")]
+    assert main(words) == 2
+    assert "Pass their folder with --data.train.images" in capfd.readouterr().err
+    for split in ("train", "val"):
+        words += [f"--data.{split}.images", str(tmp_path / "elsewhere")]
+    assert main(words) == 0
+
+
+def test_neither_path_nor_config_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    assert main(["data", "check", "--output", str(tmp_path)]) == 2
+    assert "pass the path of a dataset, or --config" in capfd.readouterr().err
+
+
 def _record(path: Path, image: np.ndarray, *boxes: tuple[float, float, float, float]) -> Record:
     assert cv2.imwrite(str(path), image)
     array = np.array(boxes, np.float32).reshape(-1, 4)

@@ -2,15 +2,18 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from yolox_jax.cli.progress import show_progress
-from yolox_jax.cli.settings import parse_with_config, requested_config
+from yolox_jax.cli.settings import CONFIG_OF_PATH, announce_datasets, parse_with_config, requested_config
+from yolox_jax.config import DatasetConfig
 from yolox_jax.data.doctor.examine import Report, examine
-from yolox_jax.data.doctor.finding import Finding
+from yolox_jax.data.doctor.finding import BOTH, Finding
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.report.data_check import write_data_check
 from yolox_jax.text import counted
@@ -19,11 +22,26 @@ CASES_SHOWN = 3
 """Number of cases to print per finding; report.json lists all."""
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
+USED_SETTINGS = (
+    "data.train",
+    "data.val",
+    "data.classes",
+    "data.input_size",
+    "data.max_boxes",
+    "data.num_threads",
+    "data.broken_images",
+    "data.augment.max_aspect",
+    "data.augment.min_final_side_px",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class CheckArguments:
-    """How thorough to be, and where to save the report."""
+    """What to check, how thorough to be, and where to save the report."""
 
+    path: Annotated[Path | None, tyro.conf.Positional] = None
+    """A dataset to check in place of those of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a
+    YOLO, COCO, VOC or Roboflow dataset."""
     output: Path = Path("runs/data-check")
     """Folder for report.json and contact sheets of the findings; those of an earlier check are replaced."""
     quick: bool = False
@@ -40,13 +58,27 @@ def main(argv: list[str]) -> int:
         CheckArguments,
         argv,
         prog="yolox-jax data check",
-        description="Find errors and oddities in the images and annotations of a config. The exit code is 1 if "
-        "training would fail.",
+        description="Find errors and oddities in the images and annotations of a dataset or config. The exit code is 1 "
+        "if training would fail.",
+        path_field="path",
+        uses=USED_SETTINGS,
     )
     ensure_writable_folder(arguments.output, "--output")
+    if arguments.path is not None:
+        announce_datasets(arguments.path, config)
+        height, width = config.data.input_size
+        name = requested_config(argv) or CONFIG_OF_PATH
+        print(f"settings: those of {name}, --data.input-size {height} {width}; pass --config for others")
+    only_train = arguments.path is not None and config.data.val == DatasetConfig()
     with show_progress("images") as on_progress:
-        report = examine(config.data, quick=arguments.quick, on_progress=on_progress)
-    path, num_sheets = write_data_check(report, arguments.output, config=requested_config(argv), quick=arguments.quick)
+        report = examine(
+            config.data,
+            quick=arguments.quick,
+            splits=("train",) if only_train else BOTH,
+            on_progress=on_progress,
+        )
+    config_name = requested_config(argv) or CONFIG_OF_PATH
+    path, num_sheets = write_data_check(report, arguments.output, config=config_name, quick=arguments.quick)
     _print_report(report)
     print(f"wrote {path} with all findings, and {counted(num_sheets, 'contact sheet')}")
     _print_verdict(report)

@@ -3,16 +3,34 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from yolox_jax.cli.settings import parse_with_config
+import tyro
+
+from yolox_jax.cli.settings import announce_datasets, parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
+
+USED_SETTINGS = (
+    "data.train",
+    "data.classes",
+    "data.input_size",
+    "data.max_boxes",
+    "data.augment",
+    "schedule.epochs",
+    "schedule.no_aug_epochs",
+    "train.batch_size",
+    "seed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class PreviewArguments:
     """Which training images to draw, and where to save the picture."""
 
+    path: Annotated[Path | None, tyro.conf.Positional] = None
+    """A dataset to draw in place of that of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a
+    YOLO, COCO, VOC or Roboflow dataset."""
     epoch: int | None = None
     """Draw the first images of this epoch, counted from 1. By default, of the first epoch and, below, of the last one,
     which has no mosaic and no MixUp."""
@@ -32,7 +50,11 @@ def main(argv: list[str]) -> None:
         "size of --data.input-size: multi-scale training resizes them later, on the device. Images are read from their "
         "files even if --data.cache is set; cached images, which are resized before augmentation, differ slightly in "
         "their pixel values.",
+        path_field="path",
+        uses=USED_SETTINGS,
     )
+    if arguments.path is not None:
+        announce_datasets(arguments.path, config, ("train",))
     epochs = _epochs(arguments, config)
     _check_output(arguments.output)
     # Imported here, so that --help and errors in flags do not wait for grain.

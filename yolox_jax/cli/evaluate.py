@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from yolox_jax.cli.dataset_path import DataPath, with_announced_data
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.published import OptionalWeightsPath, fetch_if_published
+from yolox_jax.cli.run_config import CONFIG_OF_WEIGHTS, config_of_weights
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
@@ -20,6 +22,22 @@ if TYPE_CHECKING:
     from yolox_jax.data.dataset import Dataset
     from yolox_jax.evaluation import Evaluation
 
+USED_SETTINGS = (
+    "model.variant",
+    "data.val",
+    "data.classes",
+    "data.input_size",
+    "data.num_threads",
+    "data.broken_images",
+    "evaluation.batch_size",
+    "evaluation.score_threshold",
+    "evaluation.iou_threshold",
+    "evaluation.max_detections",
+    "evaluation.losses",
+    "assignment",
+    "loss",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateArguments:
@@ -27,7 +45,12 @@ class EvaluateArguments:
 
     weights: OptionalWeightsPath = None
     """Weights to evaluate: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such
-    as yolox_s, which are downloaded on first use."""
+    as yolox_s. Published weights are downloaded on first use. The config of the run, or of the published weights, is
+    used unless --config is passed."""
+    data: DataPath = None
+    """Dataset to evaluate on, in place of that of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a
+    YOLO, COCO, VOC or Roboflow dataset. Its validation split is used. Settings given as --data.val.* take
+    precedence."""
     results: Path | None = None
     """Evaluate saved detections instead: a JSON file in the COCO results format. All of them count; the thresholds
     under --evaluation do not apply."""
@@ -46,8 +69,13 @@ def main(argv: list[str]) -> None:
         EvaluateArguments,
         argv,
         prog="yolox-jax evaluate",
-        description="Compute the COCO metrics of weights on the validation images of a config.",
+        description="Compute the COCO metrics of weights on the validation images of a config or dataset.",
+        uses=USED_SETTINGS,
+        path_field="data",
+        default_config=config_of_weights(argv),
+        config_default=CONFIG_OF_WEIGHTS,
     )
+    config = with_announced_data(config, arguments.data, "val")
     if (arguments.weights is None) == (arguments.results is None):
         raise ConfigError("pass either --weights, or --results with saved detections")
     _check_outputs(arguments, config)

@@ -16,14 +16,14 @@ from yolox_jax.files import package_version
 from yolox_jax.training.interruption import Interrupted
 
 COMMANDS = {
-    "train": "train a detector from a config",
+    "train": "train from a config",
     "evaluate": "compute the COCO metrics of weights on a dataset",
-    "predict": "detect objects in images, videos and camera streams",
+    "predict": "run detection on images, folders, videos or cameras",
     "export": "export a network as StableHLO or ONNX",
-    "report": "show an evaluation as one HTML page: metrics, curves, error types, and the worst images",
+    "report": "write an HTML report of an evaluation: metrics, curves, error types and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",
     "data": "check a dataset, or preview augmented training images",
-    "memory": "find the largest batch that fits on a device",
+    "memory": "find the largest batch size that fits on a device",
     "profile": "time a training step and list its most expensive operations",
 }
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="yolox-jax",
         description="The YOLOX object detector in JAX.",
-        epilog=f"commands:\n{commands}\n\nyolox-jax COMMAND --help shows the flags of a command.",
+        epilog=f"commands:\n{commands}\n\nyolox-jax COMMAND --help shows the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"yolox-jax {package_version()}")

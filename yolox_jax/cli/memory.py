@@ -8,6 +8,20 @@ from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import ConfigError
 from yolox_jax.text import counted
 
+USED_SETTINGS = (
+    "model.variant",
+    "model.freeze",
+    "data.input_size",
+    "data.max_boxes",
+    "train.batch_size",
+    "train.precision",
+    "train.multiscale_px",
+    "train.accumulation_steps",
+    "train.rematerialise",
+    "train.sync_batch_norm",
+    "train.deterministic",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class MemoryArguments:
@@ -25,8 +39,9 @@ def main(argv: list[str]) -> None:
         MemoryArguments,
         argv,
         prog="yolox-jax memory",
-        description="Find the largest batch that fits on a device, from the memory that the compiler reports for the "
-        "training step at the largest input size of the config. Nothing is trained, and no data is needed.",
+        description="Find the largest batch size that fits on a device, from the memory that the compiler reports for "
+        "the training step at the largest input size of the config. Nothing is trained, and no data is needed.",
+        uses=USED_SETTINGS,
     )
     if arguments.num_classes < 1:
         raise ConfigError(f"--num-classes must be at least 1, got {arguments.num_classes}")

@@ -1,17 +1,22 @@
 """Parses command lines into dataclasses; the docstrings of their fields are the help texts."""
 
-import ast
 import dataclasses
 import functools
-import inspect
-import itertools
-import textwrap
 import typing
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from yolox_jax.cli.flags import Flag, default_of, docstrings, flags_of, metavar_of, unwrapped
+from yolox_jax.cli.help import is_help_requested, print_help
+from yolox_jax.config.serialization import typed
+
 Arguments = TypeVar("Arguments")
+
+COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
+SCALARS = {int: "an integer", float: "a number", bool: "True or False"}
+EXAMPLES = {int: ("416", "640", "640", "640"), float: ("0.5", "1.5", "1.5", "1.5")}
 
 _registry = tyro.constructors.ConstructorRegistry()
 
@@ -31,14 +36,133 @@ def parse(
         description: What the command does, for the help.
         flag_pairs: Offer `--no-x` for every `--x` that takes no value, and vice versa.
     """
+    flags = flags_of(arguments_type)
+    if is_help_requested(argv):
+        print_help(prog, description, {"Options": flags})
+        raise SystemExit(0)
+    return parse_flags(arguments_type, argv, flags, prog=prog, flag_pairs=flag_pairs)
+
+
+def parse_flags(
+    arguments_type: type[Arguments], argv: list[str], flags: Sequence[Flag], *, prog: str, flag_pairs: bool = False
+) -> Arguments:
+    """Like `parse`, without the help; `flags` are those of `arguments_type`."""
     return tyro.cli(
         arguments_type,
-        args=argv,
+        args=list(_with_joined_values(argv, flags)),
         prog=prog,
-        description=description,
         config=() if flag_pairs else (tyro.conf.FlagCreatePairsOff,),
         registry=_registry,
     )
+
+
+def given_flags(argv: Sequence[str]) -> set[str]:
+    """The flags on a command line, spelt with hyphens."""
+    return {_spelt(word) for word in argv if word.startswith("--")}
+
+
+def _spelt(word: str) -> str:
+    """The flag that a word starts with; other words stay the same."""
+    return word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
+
+
+def _with_joined_values(argv: Sequence[str], flags: Sequence[Flag]) -> Iterator[str]:
+    """Joins the values of flags that take a fixed number of them, so that what follows is left to other arguments.
+
+    tyro would hand all following words to a flag whose value may also be None.
+    """
+    counts = {one.text: one for one in flags if one.num_values is not None and not one.is_positional}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            yield from [word, *words]
+            return
+        taker = counts.get(_spelt(word))
+        if taker is None:
+            yield word
+            continue
+        values = [word.partition("=")[2]] if "=" in word else []
+        wanted = taker.num_values or 0
+        while words and len(values) < wanted and not _is_flag(words[0]):
+            if taker.is_optional and [*values, words[0]][0].lower() == "none":
+                wanted = 1
+            if len(values) < wanted:
+                values.append(words.pop(0))
+        yield f"{taker.text}={' '.join(values)}"
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word[1:2] not in "0123456789."
+
+
+@_registry.primitive_rule
+def _tuple_of_fixed_length(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Reads such a tuple from its joined values, with errors in words."""
+    kind, _, is_optional = unwrapped(info.type)
+    parts = [unwrapped(part)[0] for part in typing.get_args(kind)]
+    if typing.get_origin(kind) is not tuple or parts[1:] == [...]:
+        return None
+
+    def read(words: list[str]) -> Any:
+        values = words[0].split()
+        if is_optional and [value.lower() for value in values] == ["none"]:
+            return None
+        try:
+            return tuple(part(value) for part, value in zip(parts, values, strict=True))
+        except ValueError:
+            raise ValueError(f"expected {_described(parts, is_optional)}; got {words[0] or 'nothing'}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar_of(kind),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: typed(value).split(),
+    )
+
+
+def _described(parts: list[type], is_optional: bool) -> str:
+    noun = {int: "integers", float: "numbers"}.get(parts[0], "values")
+    example = " ".join(EXAMPLES.get(parts[0], ())[: len(parts)])
+    words = f"{COUNTS.get(len(parts), len(parts))} {noun}" + (f", e.g. {example}" if example else "")
+    return words + (", or None" if is_optional else "")
+
+
+@_registry.primitive_rule
+def _scalar(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Reads numbers and booleans, with errors in words, and None for all types that may be None."""
+    kind, _, is_optional = unwrapped(info.type)
+    if kind in SCALARS:
+        read, choices = functools.partial(_read_scalar, kind), None
+    elif is_optional and typing.get_origin(kind) is not tuple:
+        inner: Any = tyro.constructors.ConstructorRegistry.get_primitive_spec(
+            tyro.constructors.PrimitiveTypeInfo.make(kind, info.markers)
+        )
+        read, choices = inner.instance_from_str, inner.choices and (*inner.choices, "None")
+    else:
+        return None
+
+    def read_or_none(words: list[str]) -> Any:
+        return None if is_optional and words[0].lower() == "none" else read(words)
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar_of(kind),
+        instance_from_str=read_or_none,
+        is_instance=lambda value: is_optional or value is not None,
+        str_from_instance=lambda value: [str(value)],
+        choices=choices,
+    )
+
+
+def _read_scalar(kind: Any, words: list[str]) -> Any:
+    try:
+        return {"true": True, "false": False}[words[0].lower()] if kind is bool else kind(words[0])
+    except (ValueError, KeyError):
+        raise ValueError(f"expected {SCALARS[kind]}; got {words[0]}") from None
 
 
 @_registry.struct_rule
@@ -48,42 +172,23 @@ def _dataclass_with_flowing_help(
     """Replaces tyro's own rule for dataclasses, which keeps the line breaks of docstrings in the help."""
     if not dataclasses.is_dataclass(info.type):
         return None
-    types = typing.get_type_hints(info.type, include_extras=True)
+    section: Any = info.type
+    hints = typing.get_type_hints(section, include_extras=True)
     fields = tuple(
         tyro.constructors.StructFieldSpec(
             name=field.name,
-            type=types[field.name],
-            default=_default(field, info.default),
-            helptext=functools.partial(_field_help, typing.cast(type, info.type), field.name),
+            type=_with_metavar(hints[field.name], field.name),
+            default=default_of(field, info.default),
+            helptext=functools.partial(docstrings(section).get, field.name),
         )
-        for field in dataclasses.fields(info.type)
+        for field in dataclasses.fields(section)
     )
-    return tyro.constructors.StructConstructorSpec(instantiate=info.type, fields=fields)
+    return tyro.constructors.StructConstructorSpec(instantiate=section, fields=fields)
 
 
-def _default(field: dataclasses.Field, section: Any) -> Any:
-    """The default of a field: its value in the default of the whole dataclass, if that has one."""
-    if dataclasses.is_dataclass(section):
-        return getattr(section, field.name)
-    return tyro.MISSING if field.default is dataclasses.MISSING else field.default
-
-
-def _field_help(section: type, name: str) -> str | None:
-    return _docstrings(section).get(name)
-
-
-@functools.cache
-def _docstrings(section: type) -> dict[str, str]:
-    """The docstrings of the fields of a dataclass, each as one line."""
-    try:
-        source = textwrap.dedent(inspect.getsource(section))
-    except (OSError, TypeError):  # a dataclass made at run time
-        return {}
-    (definition,) = ast.parse(source).body
-    assert isinstance(definition, ast.ClassDef)
-    docstrings = {}
-    for field, docstring in itertools.pairwise(definition.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(docstring, ast.Expr):
-            assert isinstance(field.target, ast.Name) and isinstance(docstring.value, ast.Constant)
-            docstrings[field.target.id] = " ".join(str(docstring.value.value).split())
-    return docstrings
+def _with_metavar(annotation: Any, name: str) -> Any:
+    """The type of a field whose values have the same name in error messages as in the help."""
+    kind, markers, _ = unwrapped(annotation)
+    if dataclasses.is_dataclass(kind) or kind is bool or any(hasattr(marker, "metavar") for marker in markers):
+        return annotation
+    return Annotated[annotation, tyro.conf.arg(metavar=metavar_of(kind, name))]

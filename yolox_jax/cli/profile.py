@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 NO_CUDA_GRAPHS = "--xla_gpu_enable_command_buffer="
 """Keeps XLA from merging operations into CUDA graphs, whose parts are not named in a trace."""
 
+USED_SETTINGS = (
+    "model.variant",
+    "model.freeze",
+    "data.input_size",
+    "data.max_boxes",
+    "train.batch_size",
+    "train.precision",
+    "train.accumulation_steps",
+    "train.rematerialise",
+    "train.sync_batch_norm",
+    "train.deterministic",
+    "seed",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ProfileArguments:
@@ -41,6 +55,7 @@ def main(argv: list[str]) -> None:
         prog="yolox-jax profile",
         description="Time the training step of a config on a synthetic batch and list its most expensive operations. "
         "No data is needed. Open the trace in TensorBoard or Perfetto.",
+        uses=USED_SETTINGS,
     )
     for name in ("steps", "top", "num_classes"):
         if (value := getattr(arguments, name)) < 1:

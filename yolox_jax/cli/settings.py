@@ -2,19 +2,40 @@
 
 import argparse
 import dataclasses
-from typing import Annotated, Any, TypeVar
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from yolox_jax.cli.parsing import parse
-from yolox_jax.config import Config, ConfigError, DatasetConfig
+from yolox_jax.cli.flags import flags_of
+from yolox_jax.cli.help import is_help_requested
+from yolox_jax.cli.parsing import given_flags, parse_flags
+from yolox_jax.cli.settings_help import print_settings_help
+from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig
 from yolox_jax.config.checks import check_config
 from yolox_jax.config.files import load_config, shipped_configs
+from yolox_jax.config.schedule import scale_schedule
 
 Extra = TypeVar("Extra")
 
+CONFIG_OF_PATH = "yolox_s"
+"""The config of `data check` and `data preview`, which need none, if they are given the path of a dataset."""
 
-def parse_with_config(extra_type: type[Extra], argv: list[str], *, prog: str, description: str) -> tuple[Extra, Config]:
+
+def parse_with_config(
+    extra_type: type[Extra],
+    argv: list[str],
+    *,
+    prog: str,
+    description: str,
+    uses: Sequence[str] = ("",),
+    path_field: str = "",
+    default_config: str | None = None,
+    config_default: str = "",
+    resumed_schedule: Callable[[Extra], ScheduleConfig | None] = lambda extra: None,
+) -> tuple[Extra, Config]:
     """Reads `--config`, then all other flags, with the settings of that config as defaults.
 
     Prints the help and exits if `--help` is given. Exits with code 2 and a message that names the flag if a flag is
@@ -25,23 +46,104 @@ def parse_with_config(extra_type: type[Extra], argv: list[str], *, prog: str, de
         argv: The command line without the name of the program.
         prog: The name of the program, for the help.
         description: What the command does, for the help.
+        uses: The settings that the command uses, for the help: their names, or those of whole sections. All settings
+            are accepted, so that commands may be given the same flags.
+        path_field: The field of `extra_type` with the path of a dataset, if it has one. Where a path is given, the
+            datasets there take the place of those of the config. A validation set that is not there is
+            `DatasetConfig()`. If the path is a positional argument, `--config` defaults to `CONFIG_OF_PATH`.
+        default_config: The config to use without `--config`.
+        config_default: Says in the help which one that is, if there can be one.
+        resumed_schedule: Returns the schedule of the run that is resumed, given the command's own arguments. It is kept
+            where `--schedule.epochs` would otherwise scale it.
 
     Raises:
-        ConfigError: `--config` is missing or names no config, or a setting is invalid.
+        ConfigError: `--config` is missing or names no config, a setting is invalid, or there is no dataset at the path.
     """
-    name = requested_config(argv)
-    if name is None and not {"-h", "--help"} & set(argv):
+    name = requested_config(argv) or default_config
+    takes_path = path_field == "path"
+    if is_help_requested(argv):
+        config = Config() if name is None else load_config(name)
+        if takes_path:
+            config_default = f"With the path of a dataset, the default is {CONFIG_OF_PATH}."
+        own = flags_of(_arguments_type(extra_type, config, config_default))
+        print_settings_help(
+            own[: 1 + len(flags_of(extra_type))],
+            config,
+            prog=prog,
+            description=description,
+            config_name=name,
+            uses=uses,
+            brief="--help-all" not in argv,
+        )
+        raise SystemExit(0)
+    if name is None and not takes_path:
         raise ConfigError(f"--config is required. Pass {_config_help()}")
-    config = Config() if name is None else _with_requested_formats(load_config(name), argv)
-    defaults = "of the schema; pass --config to see those of a config" if name is None else f"of {name}"
-    arguments: Any = parse(
-        _arguments_type(extra_type, config),
-        argv,
-        prog=prog,
-        description=f"{description} The defaults shown are those {defaults}.",
-    )
-    check_config(arguments.settings)
-    return arguments.extra, arguments.settings
+
+    def parsed(config: Config) -> Any:
+        config = config if name is None else _with_requested_formats(config, argv)
+        arguments_type = _arguments_type(extra_type, config, "optional")
+        return config, parse_flags(arguments_type, argv, flags_of(arguments_type), prog=prog)
+
+    config, arguments = parsed(Config() if name is None else load_config(name))
+    path = getattr(arguments.extra, path_field) if path_field else None
+    if path is not None:
+        config, arguments = parsed(_with_datasets_at(path, load_config(name or CONFIG_OF_PATH), argv))
+    elif name is None:
+        raise ConfigError(f"pass the path of a dataset, or --config with {_config_help()}")
+    settings = _with_requested_rate(arguments.settings, argv)
+    settings = _with_scaled_schedule(settings, config, argv, resumed_schedule(arguments.extra))
+    check_config(settings)
+    return arguments.extra, settings
+
+
+def _with_requested_rate(config: Config, argv: list[str]) -> Config:
+    """Lets `--optimizer.lr-per-image` replace the `optimizer.lr` of a config."""
+    given = given_flags(argv)
+    if "--optimizer.lr-per-image" not in given or config.optimizer.lr is None:
+        return config
+    if "--optimizer.lr" in given:
+        raise ConfigError(
+            "--optimizer.lr and --optimizer.lr-per-image exclude each other: pass the peak learning rate, or that rate "
+            "per image of the batch"
+        )
+    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=None))
+
+
+def _with_scaled_schedule(config: Config, before: Config, argv: list[str], resumed: ScheduleConfig | None) -> Config:
+    """Scales the phases of the schedule with `--schedule.epochs`, unless they are given or a run is resumed."""
+    given, schedule, recipe = given_flags(argv), config.schedule, before.schedule
+    fixed = {name for name in ("warmup_epochs", "no_aug_epochs") if f"--schedule.{name.replace('_', '-')}" in given}
+    if "--schedule.epochs" not in given or schedule.epochs < 1 or len(fixed) == 2:
+        return config
+    if resumed is not None and resumed.epochs == schedule.epochs:
+        scaled = resumed
+    elif schedule.epochs != recipe.epochs:
+        warmup = schedule.warmup_epochs if "warmup_epochs" in fixed else None
+        scaled = scale_schedule(recipe, schedule.epochs, warmup_epochs=warmup)
+        _announce_schedule(scaled, recipe, fixed)
+    else:
+        return config
+    scaled = dataclasses.replace(scaled, **{name: getattr(schedule, name) for name in ("min_lr_ratio", *fixed)})
+    return dataclasses.replace(config, schedule=scaled)
+
+
+def _announce_schedule(scaled: ScheduleConfig, recipe: ScheduleConfig, fixed: set[str]) -> None:
+    changes = [
+        f"--schedule.{name.replace('_', '-')} {getattr(recipe, name):g} -> {getattr(scaled, name):g}"
+        for name in ("warmup_epochs", "no_aug_epochs")
+        if name not in fixed and getattr(recipe, name) != getattr(scaled, name)
+    ]
+    if changes:
+        print(f"scaled to --schedule.epochs {scaled.epochs}: {', '.join(changes)}", file=sys.stderr)
+
+
+def _with_datasets_at(path: Path, config: Config, argv: list[str]) -> Config:
+    from yolox_jax.data.sources.at_path import datasets_at
+
+    images = [requested(argv, f"--data.{split}.images") or "" for split in ("train", "val")]
+    train, val = datasets_at(path, train_images=images[0], val_images=images[1])
+    data = dataclasses.replace(config.data, train=train, val=val or DatasetConfig(), more_train=(), more_val=())
+    return dataclasses.replace(config, data=data)
 
 
 def requested_config(argv: list[str]) -> str | None:
@@ -56,6 +158,14 @@ def requested_config(argv: list[str]) -> str | None:
         raise ConfigError(f"--config has no value. Pass {_config_help()}") from None
 
 
+def requested(argv: list[str], flag: str) -> str | None:
+    """Returns the value of a flag on a command line, or None if it or its value is absent. Ignores all other flags."""
+    try:
+        return _flag_value(argv, flag)
+    except argparse.ArgumentError:
+        return None  # the parser of all flags reports it
+
+
 def _flag_value(argv: list[str], flag: str) -> str | None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(flag, dest="value")
@@ -68,11 +178,7 @@ def _with_requested_formats(config: Config, argv: list[str]) -> Config:
     """Clears the paths of a dataset whose format is changed on the command line, as they belong to the old one."""
 
     def cleared(dataset: DatasetConfig, flag: str) -> DatasetConfig:
-        try:
-            requested = _flag_value(argv, flag)
-        except argparse.ArgumentError:
-            return dataset  # without a value; the parser of all flags reports it
-        if requested in (None, dataset.format):
+        if requested(argv, flag) in (None, dataset.format):
             return dataset
         return dataclasses.replace(dataset, images="", annotations="", split="")
 
@@ -87,12 +193,15 @@ def _config_help() -> str:
     )
 
 
-def _arguments_type(extra_type: type, config: Config) -> type:
+def _arguments_type(extra_type: type, config: Config, config_default: str) -> type:
     """The whole command line as one dataclass, for tyro; `name=""` leaves the flags without a prefix."""
+    config_flag = tyro.conf.arg(help=f"{_config_help().capitalize()}. {config_default}".strip(), metavar="CONFIG")
     return dataclasses.make_dataclass(
         "Arguments",
         [
-            ("config", Annotated[str, tyro.conf.arg(help=_config_help().capitalize() + ".", metavar="CONFIG")]),
+            ("config", Annotated[str | None, config_flag], dataclasses.field(default=None))
+            if config_default
+            else ("config", Annotated[str, config_flag]),
             ("extra", Annotated[extra_type, tyro.conf.arg(name="")]),
             (
                 "settings",
@@ -101,4 +210,17 @@ def _arguments_type(extra_type: type, config: Config) -> type:
                 dataclasses.field(default=config),
             ),
         ],
+        kw_only=True,
     )
+
+
+def announce_datasets(path: Path, config: Config, splits: Sequence[Literal["train", "val"]] = ("train", "val")) -> None:
+    """Prints which datasets were found at a path, as the flags that name them."""
+    for split in splits:
+        dataset = config.data.train if split == "train" else config.data.val
+        if dataset == DatasetConfig():
+            print(f"{split}: no such split found at {path}; only the training images are used")
+        else:
+            settings = {"images": dataset.images, "annotations": dataset.annotations, "split": dataset.split}
+            given = " ".join(f"--data.{split}.{name} {value}" for name, value in settings.items() if value)
+            print(f"{split}: --data.{split}.format {dataset.format} {given}")

@@ -1,21 +1,29 @@
 """`yolox-jax train`: trains a detector from a config."""
 
 import dataclasses
+import json
 from pathlib import Path
 
+from yolox_jax.cli.dataset_path import DataPath, with_announced_data
 from yolox_jax.cli.settings import parse_with_config, requested_config
+from yolox_jax.config import ScheduleConfig
 from yolox_jax.config.files import RUN_SETTINGS, find_config
+from yolox_jax.config.serialization import config_from_dict
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainArguments:
-    """The run directory and the processes of a run."""
+    """The data, the run directory and the processes of a run."""
 
+    data: DataPath = None
+    """Dataset to train on, in place of those of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a
+    YOLO, COCO, VOC or Roboflow dataset. Its validation split is found too. Settings given as --data.train.* and
+    --data.val.* take precedence."""
     workdir: Path | None = None
     """Run directory, for weights, metrics, logs and pictures. By default, runs/NAME after the name of the config, or
     the run directory passed as --config."""
     resume: bool = False
-    """Resume the run in the run directory from its last checkpoint."""
+    """Resume from the latest checkpoint in the run directory."""
     distributed: bool = False
     """Run as one of several processes that jax detects by itself, as on TPU pods. Not needed with Slurm or Open MPI."""
     coordinator: str | None = None
@@ -29,11 +37,14 @@ class TrainArguments:
 def main(argv: list[str]) -> None:
     """Trains; `argv` is the command line after `train`."""
     arguments, config = parse_with_config(
-        TrainArguments, argv, prog="yolox-jax train", description="Train a detector from a config."
+        TrainArguments,
+        argv,
+        prog="yolox-jax train",
+        description="Train from a config.",
+        path_field="data",
+        resumed_schedule=lambda arguments: _recorded_schedule(_workdir(arguments, argv)) if arguments.resume else None,
     )
-    config_path = find_config(str(requested_config(argv)))
-    is_run = config_path.name == RUN_SETTINGS
-    workdir = arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem)
+    config = with_announced_data(config, arguments.data, "train", "val")
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
@@ -48,7 +59,21 @@ def main(argv: list[str]) -> None:
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=workdir, resume=arguments.resume)
+        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume)
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
+
+
+def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
+    config_path = find_config(str(requested_config(argv)))
+    is_run = config_path.name == RUN_SETTINGS
+    return arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem)
+
+
+def _recorded_schedule(workdir: Path) -> ScheduleConfig | None:
+    """The schedule of the run in a run directory; None if there is none, or none that the trainer could resume."""
+    try:
+        return config_from_dict(json.loads((workdir / RUN_SETTINGS).read_text())).schedule
+    except (OSError, ValueError):
+        return None

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolox_jax.cli.dataset_path import DataPath, with_announced_data
 from yolox_jax.cli.published import OptionalWeightsPath, WeightsPath
+from yolox_jax.cli.run_config import CONFIG_OF_WEIGHTS, config_of_weights
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
@@ -17,13 +19,29 @@ if TYPE_CHECKING:
     from yolox_jax.data.training_images import TrainingImage
     from yolox_jax.report.assignment_report import AssignmentReport, WeightsAssignment
 
+USED_SETTINGS = (
+    "model.variant",
+    "data.train",
+    "data.classes",
+    "data.input_size",
+    "data.max_boxes",
+    "data.augment",
+    "assignment",
+    "train.batch_size",
+    "seed",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class AssignmentArguments:
     """Which weights and images to use."""
 
     weights: WeightsPath
-    """Weights of the network: a .pth, .safetensors or .npz file, a run directory, or the name of published weights."""
+    """Weights of the network: a .pth, .safetensors or .npz file, a run directory, or the name of published weights. The
+    config of the run is used unless --config is passed."""
+    data: DataPath = None
+    """Dataset whose training images are used, in place of that of the config: a data.yaml (YOLO), a COCO JSON file, or
+    the folder of a YOLO, COCO, VOC or Roboflow dataset. Settings given as --data.train.* take precedence."""
     compare: OptionalWeightsPath = None
     """Other weights of the same network, for example from later in training. Their assignment is drawn next to the
     first, with the differences marked."""
@@ -43,7 +61,12 @@ def main(argv: list[str]) -> None:
         prog="yolox-jax visualize-assignment",
         description="Draw which anchors SimOTA assigns to the objects of training images, and save their costs as "
         "JSON. Predictions are those of the EMA weights in evaluation mode.",
+        uses=USED_SETTINGS,
+        path_field="data",
+        default_config=config_of_weights(argv),
+        config_default=CONFIG_OF_WEIGHTS,
     )
+    config = with_announced_data(config, arguments.data, "train")
     if arguments.count < 1:
         raise ConfigError(f"--count must be at least 1, got {arguments.count}")
     if arguments.weights == arguments.compare:

@@ -7,8 +7,9 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any, Union
 
-from yolox_jax.config import STRIDE, Config, ConfigError
+from yolox_jax.config import STRIDE, Config, ConfigError, ScheduleConfig
 from yolox_jax.config.ranges import Ascending, MultiplesOf, Range
+from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, typed
 
 
@@ -88,9 +89,9 @@ def _schedule_problems(config: Config) -> list[str]:
     epochs, warmup, no_aug = config.schedule.epochs, config.schedule.warmup_epochs, config.schedule.no_aug_epochs
     if warmup + no_aug < epochs:
         return []
-    # The fractions of the published schedule: 5 and 15 of 300 epochs.
+    better = scale_schedule(ScheduleConfig(), epochs)
     return [
-        f"--schedule.warmup-epochs {warmup:g} plus --schedule.no-aug-epochs {no_aug} must be less than "
-        f"--schedule.epochs {epochs}. For {epochs} epochs, try --schedule.warmup-epochs {epochs / 60:.2g} "
-        f"--schedule.no-aug-epochs {epochs // 20}"
+        f"--schedule.warmup-epochs {warmup:g} and --schedule.no-aug-epochs {no_aug} must sum to less than "
+        f"--schedule.epochs {epochs}. For {epochs} epochs, try --schedule.warmup-epochs {better.warmup_epochs:g} "
+        f"--schedule.no-aug-epochs {better.no_aug_epochs}"
     ]

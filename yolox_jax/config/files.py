@@ -2,15 +2,15 @@
 
 import dataclasses
 import json
-import re
-import runpy
 from pathlib import Path
 from typing import Any
 
-from yolox_jax.config import Config, ConfigError, DatasetConfig, settings
+from yolox_jax.config import Config, ConfigError, DatasetConfig
 from yolox_jax.config.checks import check_config
+from yolox_jax.config.execution import run_config_file
 from yolox_jax.config.names import is_known_name, warn_if_shadowed
 from yolox_jax.config.recipes import coco_dataset
+from yolox_jax.config.run_paths import find_data_of_run
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, nearest
 
 RUN_SETTINGS = "config.json"
@@ -46,14 +46,14 @@ def load_config(path_or_name: str | Path) -> Config:
     is_run = path.suffix == ".json"
     if is_known_name(path_or_name, shipped_configs()):
         warn_if_shadowed(str(path_or_name), "the shipped config")
-    values = _read(path) if is_run else config_to_dict(_run(path))
+    values = _read(path) if is_run else config_to_dict(run_config_file(path))
     try:
         # Lists become tuples, integers become floats where needed, and settings newer than a run get their defaults.
         config = config_from_dict(values)
         check_config(config)
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
-    return _without_unused_coco_paths(config) if is_run else config
+    return find_data_of_run(_without_unused_coco_paths(config), path.parent) if is_run else config
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -81,25 +81,6 @@ def _without_unused_coco_paths(config: Config) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, val=val))
 
 
-def _run(path: Path) -> Config:
-    try:
-        get_config = runpy.run_path(str(path)).get("get_config")
-        if get_config is None:
-            raise ConfigError(
-                f"config file {path} must define a function get_config() that returns a yolox_jax.config.Config"
-            )
-        config = get_config()
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f"config file {path} failed: {type(error).__name__}: {error}{_line_in(error, path)}{_hint(error)}"
-        ) from error
-    if not isinstance(config, Config):
-        raise ConfigError(f"get_config() in {path} must return a yolox_jax.config.Config, got {type(config).__name__}")
-    return config
-
-
 def find_config(path_or_name: str | Path) -> Path:
     """The file that `load_config` reads.
 
@@ -117,25 +98,3 @@ def find_config(path_or_name: str | Path) -> Path:
     if path.is_dir():
         raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{', '.join(shipped)}")
     raise ConfigError(f"there is no config {path_or_name}{nearest(path.stem, shipped)} {_CHOICES}{', '.join(shipped)}")
-
-
-def _hint(error: Exception) -> str:
-    """The closest setting, if the error is a misspelt one."""
-    match = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
-    section = getattr(settings, match[1], None) if match else None
-    if match is None or not dataclasses.is_dataclass(section):
-        return ""
-    return nearest(match[2], (field.name for field in dataclasses.fields(section)))
-
-
-def _line_in(error: BaseException, path: Path) -> str:
-    """The line of the config file that raised an error, since users see no traceback."""
-    if isinstance(error, SyntaxError):
-        return ""  # its message has the line
-    lines = []
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
-    return f" (line {lines[-1]})" if lines else ""

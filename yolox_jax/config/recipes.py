@@ -91,7 +91,7 @@ def yolox_coco(
             broken_images="skip",
         ),
         schedule=ScheduleConfig(epochs=300, warmup_epochs=5.0, no_aug_epochs=15, min_lr_ratio=0.05),
-        optimizer=OptimizerConfig(lr_per_image=0.01 / 64, momentum=0.9, weight_decay=5e-4, clip_norm=0.0),
+        optimizer=OptimizerConfig(lr_per_image=0.01 / 64, lr=None, momentum=0.9, weight_decay=5e-4, clip_norm=0.0),
         assignment=AssignmentConfig(center_radius=1.5, max_dynamic_k=10, iou_cost=3.0, outside_cost=1e6),
         loss=LossConfig(iou_weight=5.0, objectness_weight=1.0, classification_weight=1.0, l1_weight=1.0),
         train=TrainConfig(

@@ -36,14 +36,14 @@ class ModelConfig:
     """The network. The number of classes comes from the data."""
 
     variant: Variant = "yolox_s"
-    """One of the seven published variants."""
+    """Network: one of the seven published variants."""
     weights: str = ""
-    """Initialize from these weights: a .pth, .safetensors or .npz file, a run directory, or the name of published
-    weights, such as `yolox_s`, which are downloaded on first use. Tensors whose shapes do not match, such as the class
-    predictions of another dataset, keep their random initialization and are listed. Empty: train from scratch."""
+    """Weights to start from: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such
+    as `yolox_s`. Empty: train from scratch. Published weights are downloaded on first use. Tensors whose shapes do not
+    match, such as the class predictions of another dataset, keep their random initialization and are listed."""
     freeze: tuple[str, ...] = ()
-    """Parts of the network to freeze, named as in the original's state dict, with `*` as a wildcard:
-    `backbone.backbone` or `head.stems.*`, for example. Their batch norm keeps its running statistics."""
+    """Layers to freeze, such as `backbone.backbone` or `head.stems.*`. They are named as in the original's state dict,
+    with `*` as a wildcard. Their batch norm keeps its running statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,26 +51,27 @@ class DatasetConfig:
     """One dataset: its format and where to find it."""
 
     format: Literal["coco", "voc", "yolo", "tfds", "shapes"] = "coco"
-    """Annotation format. `yolo`: a data.yaml and one text file of boxes per image, as Ultralytics writes them. `tfds`:
-    a TensorFlow Datasets dataset prepared as ArrayRecord. `shapes`: the built-in synthetic dataset, generated on first
-    use."""
+    """Annotation format of the dataset. `yolo`: a data.yaml and one text file of boxes per image, as Ultralytics writes
+    them. `tfds`: a TensorFlow Datasets dataset prepared as ArrayRecord. `shapes`: the built-in synthetic dataset,
+    generated on first use."""
     images: str = ""
-    """COCO: the image folder. VOC: the folder that contains Annotations, ImageSets and JPEGImages. YOLO: the folder
-    that the paths in data.yaml are relative to; empty to use the one data.yaml names. TFDS: the folder of prepared
-    datasets; empty for the library's default. Shapes: the folder to generate the images in; empty for the user's
-    cache."""
+    """Image folder. COCO: the folder of the images. VOC: the folder that contains Annotations, ImageSets and
+    JPEGImages. YOLO: the folder that the paths in data.yaml are relative to; empty to use the one data.yaml names.
+    TFDS: the folder of prepared datasets; empty for the library's default. Shapes: the folder to generate the images
+    in; empty for the user's cache."""
     annotations: str = ""
-    """COCO: the JSON file. YOLO: the data.yaml. TFDS: the name of the dataset, such as `coco/2017`. Unused by the other
-    formats."""
+    """Annotation file. COCO: the JSON file. YOLO: the data.yaml. TFDS: the name of the dataset, such as `coco/2017`.
+    Unused by the other formats."""
     split: str = ""
-    """VOC: the image list, such as `train` for ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of
-    data.yaml. TFDS: a split such as `train` or `validation[:10%]`; `val` also finds `validation`. Shapes: `train` or
-    `val`. Empty: `train` for training and `val` for evaluation."""
+    """Split of the dataset, for formats that have several. VOC: the image list, such as `train` for
+    ImageSets/Main/train.txt. YOLO: `train`, `val` or `test`, a key of data.yaml. TFDS: a split such as `train` or
+    `validation[:10%]`; `val` also finds `validation`. Shapes: `train` or `val`. Empty: `train` for training and `val`
+    for evaluation."""
     fraction: NonZeroFraction = 1.0
     """Fraction of the images to use, spread evenly over the dataset."""
     difficult: Literal["use", "ignore"] = "use"  # docs/yolox.md, 9.3
-    """VOC, TFDS: objects marked as difficult. `use` treats them like all others, as the original does. `ignore`
-    excludes them from training and counts them neither for nor against detections in evaluation."""
+    """What to do with objects marked as difficult (VOC, TFDS). `use` treats them like all others, as the original does.
+    `ignore` excludes them from training and counts them neither for nor against detections in evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +131,8 @@ class DataConfig:
     more_val: tuple[DatasetConfig, ...] = ()
     """Additional datasets to evaluate on, merged with `data.val`. Set this in a config file."""
     classes: tuple[str, ...] = ()
-    """Names of the classes to train and evaluate on, in the order of the network's outputs. Objects of other classes
-    are ignored; images left without objects are kept as background. Empty: all classes of the dataset."""
+    """Classes to use, in the order of the network's outputs. Objects of other classes are ignored; images left without
+    objects are kept as background. Empty: all classes of the dataset."""
     input_size: Annotated[tuple[int, int], MultiplesOf(STRIDE)] = (640, 640)
     """Height and width of the network input in px, multiples of 32."""
     max_boxes: Count = 120  # docs/yolox.md, 7.5
@@ -140,17 +141,17 @@ class DataConfig:
     augment: AugmentConfig = AugmentConfig()
     """Random augmentation of training images."""
     num_workers: CountOrZero = 0
-    """Worker processes for data loading; 0 loads in threads of the main process, enough for machines with few cores."""
+    """Number of worker processes for data loading. 0 loads in threads of the main process, which is enough for machines
+    with few cores."""
     num_threads: Count = 4
     """Data loading threads per process."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Cache training images decoded and resized to the input size, so that training decodes no JPEGs. `ram`: in memory
+    """Where to cache decoded training images, resized to the input size. `ram`: in memory
     shared by all workers. `disk`: in one file that later runs reuse."""
     cache_dir: str = ""
     """Folder of the disk cache; empty for the user's cache."""
     broken_images: Literal["skip", "stop"] = "skip"
-    """When a training or validation image cannot be read: skip and count it, or stop the run. Either way its path is
-    logged."""
+    """What to do when an image cannot be read: skip and count it, or stop the run. Either way its path is logged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,12 +159,13 @@ class ScheduleConfig:  # docs/yolox.md, 8.2
     """Length of the run and learning rate schedule."""
 
     epochs: Count = 300
-    """Passes over the training images."""
+    """Number of epochs. On the command line, a new number also scales `schedule.warmup_epochs` and
+    `schedule.no_aug_epochs` in proportion, unless they are given too."""
     warmup_epochs: NonNegative = 5.0
-    """Epochs of learning rate warm-up: a quadratic rise from zero."""
+    """Number of warm-up epochs. The learning rate rises quadratically from zero."""
     no_aug_epochs: CountOrZero = 15  # docs/yolox.md, 7.7
-    """Final epochs without mosaic and MixUp, with the L1 loss on and the learning rate at its minimum. The original
-    runs one epoch more than its setting says."""
+    """Number of final epochs without mosaic and MixUp. They run with the L1 loss on and the learning rate at its
+    minimum. The original runs one epoch more than its setting says."""
     min_lr_ratio: Fraction = 0.05
     """Minimum learning rate as a fraction of the peak."""
 
@@ -173,7 +175,11 @@ class OptimizerConfig:  # docs/yolox.md, 8.1
     """Stochastic gradient descent with Nesterov momentum."""
 
     lr_per_image: Positive = 0.01 / 64
-    """Peak learning rate per image of the batch: it is multiplied by the batch size."""
+    """Peak learning rate per image of the batch. It is multiplied by `train.batch_size`, unless `optimizer.lr` is
+    set."""
+    lr: Positive | None = None
+    """Peak learning rate for the whole batch, in place of `optimizer.lr_per_image` times the batch size. None: use
+    that."""
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     """Nesterov momentum."""
     weight_decay: NonNegative = 5e-4
@@ -216,43 +222,44 @@ class TrainConfig:
     """The training step, logging and checkpoints."""
 
     batch_size: Count = 64  # docs/yolox.md, 10.1
-    """Images per step over all devices. The published weights were trained with 128."""
+    """Total batch size across devices. The published weights were trained with 128."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. Parameters, batch statistics, assignment and losses stay in float32. float16 is for
     GPUs without bfloat16 (V100) and uses dynamic loss scaling."""
     loss_scale: Positive = 65536.0  # docs/yolox.md, 6
-    """float16: initial loss scale, which keeps small gradients from underflowing."""
+    """Initial loss scale in float16, which keeps small gradients from underflowing."""
     loss_scale_growth_steps: Count = 2000
-    """float16: double the loss scale after this many steps without an overflow. Each overflow halves it and skips the
+    """Steps in float16 without an overflow after which the loss scale is doubled. Each overflow halves it and skips the
     update of that step."""
     sync_batch_norm: bool = False
     """Compute batch norm statistics over the images of all devices. The original computes them per device."""
     accumulation_steps: Count = 1
-    """Split each device's images into this many micro-batches and accumulate their gradients, to save memory. The
+    """Gradient accumulation: number of micro-batches that each device splits its images into, to save memory. The
     gradients are those of the whole batch; batch norm sees one micro-batch at a time."""
     rematerialise: Literal["none", "stage"] = "none"
-    """`stage` saves memory: the backward pass recomputes the activations within each stage of the network (the stem and
-    four stages of the backbone, each CSP layer of the neck, each level of the head) instead of storing them. This costs
-    about one more forward pass."""
+    """Recompute activations in the backward pass instead of storing them, to save memory (gradient checkpointing).
+    `stage`: those within each stage of the network: the stem and four stages of the backbone, each CSP layer of the
+    neck, each level of the head. This costs about one more forward pass."""
     deterministic: bool = False
-    """GPUs: use only kernels that always add in the same order, without autotuning, so that repeated runs are
-    bit-for-bit equal. Slower. On CPUs, runs are always deterministic."""
+    """Make repeated runs on GPUs bit-for-bit equal: use only kernels that always add in the same order, without
+    autotuning. Slower. On CPUs, runs are always deterministic."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """When a loss or gradient is NaN or infinite, except for the overflows normal in float16: stop the run, or skip the
-    step and count it. Either way the step does not change the weights, and its batch and image names are saved."""
+    """What to do when a loss or gradient is NaN or infinite: stop the run, or skip the step and count it. Overflows
+    that are normal in float16 do not count. Either way the step does not change the weights, and its batch and image
+    names are saved."""
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
     at batch size 64."""
     ema_ramp_steps: Positive = 2000.0  # docs/yolox.md, 8.3
     """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this))."""
     multiscale_px: Annotated[tuple[int, int], MultiplesOf(STRIDE), Ascending()] | None = (480, 800)
-    """Smallest and largest input height for multi-scale training, in px, multiples of 32. None trains at one size."""
+    """Smallest and largest input height for multi-scale training, in px, multiples of 32. None: train at one size."""
     multiscale_interval: Count = 10
     """Steps between changes of the input size in multi-scale training."""
     log_interval: Count = 10
     """Steps between logged metrics."""
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
-    """Metric writers, in addition to metrics.jsonl, which is always written. `wandb` and `mlflow` are extras: `pip
+    """Metric writers, in addition to metrics.jsonl. `wandb` and `mlflow` are extras: `pip
     install 'yolox-jax[wandb]'`."""
     keep_checkpoints: Count = 2
     """Number of recent checkpoints to keep for `--resume`, in addition to the one with the best AP. A checkpoint is
@@ -268,11 +275,13 @@ class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
     """Post-processing and evaluation."""
 
     interval: Count = 10
-    """Epochs between evaluations of the EMA weights. In the last `schedule.no_aug_epochs`, every epoch is evaluated."""
+    """Number of epochs between evaluations of the EMA weights. In the last `schedule.no_aug_epochs`, every epoch is
+    evaluated."""
     batch_size: Count = 32
-    """Images per step of each process, split over its devices."""
+    """Batch size of the evaluation: images per step of each process, split over its devices."""
     patience: CountOrZero = 0
-    """Early stopping: stop after this many consecutive evaluations without a better AP; 0 turns it off."""
+    """Early stopping: number of consecutive evaluations without a better AP after which the run stops; 0 turns it
+    off."""
     score_threshold: Fraction = 0.01
     """Minimum score of a detection. Published results use 0.001."""
     iou_threshold: NonZeroFraction = 0.65
@@ -298,4 +307,4 @@ class Config:
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     seed: CountOrZero = 0
-    """Random seed for the initial weights, the order of the images and all augmentation."""
+    """Random seed of the run: initial weights, order of the images and all augmentation."""

@@ -10,6 +10,7 @@ from typing import IO
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.files import RUN_SETTINGS
+from yolox_jax.config.run_paths import ORIGIN, describe_origin
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, flatten, primary_name
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file, write_json
@@ -184,7 +185,8 @@ def lock_run_directory(run: RunDirectory) -> IO[str]:
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
     """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
-    for path, content in ((run.data, _describe(train_set)), (run.config, config_to_dict(config))):
+    contents = ((run.root / ORIGIN, describe_origin()), (run.data, _describe(train_set)))
+    for path, content in (*contents, (run.config, config_to_dict(config))):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import optax
 
-from yolox_jax.config import STRIDE, Config
+from yolox_jax.config import STRIDE, Config, peak_learning_rate
 from yolox_jax.training.step.multiscale import input_size_at
 from yolox_jax.training.step.optimizer import warmup_cosine
 
@@ -29,8 +29,7 @@ class RunSchedule:
     @property
     def learning_rate(self) -> optax.Schedule:
         """Learning rate as a function of the step."""
-        peak = self.config.optimizer.lr_per_image * self.config.train.batch_size
-        return warmup_cosine(peak, self.config.schedule, self.steps_per_epoch)
+        return warmup_cosine(peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
 
     def size_at(self, step: int) -> tuple[int, int]:
         """Height and width of the network input at `step`, in px."""

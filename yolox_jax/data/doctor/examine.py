@@ -68,26 +68,33 @@ class Report:
         )
 
 
-def examine(config: DataConfig, *, quick: bool, on_progress: Callable[[int, int], None]) -> Report:
+def examine(
+    config: DataConfig,
+    *,
+    quick: bool,
+    on_progress: Callable[[int, int], None],
+    splits: tuple[Split, ...] = BOTH,
+) -> Report:
     """Check all annotations and images of a config.
 
     Args:
         config: the datasets, and the training settings that affect them.
         quick: read only the headers of images, and do not compare their content.
+        splits: what to check; `train` alone where there is no validation set.
         on_progress: called with the number of images done and the number of all images.
 
     Raises:
         ConfigError: a setting is empty, or names a file, folder, split or class that does not exist.
     """
-    handlers: dict[Split, ErrorHandler] = {split: ErrorHandler(collect=True) for split in BOTH}
+    handlers: dict[Split, ErrorHandler] = {split: ErrorHandler(collect=True) for split in splits}
     opened: dict[Split, Dataset] = {}
-    for split in BOTH:
+    for split in splits:
         with handlers[split]:
             opened[split] = open_datasets(config, split, errors=handlers[split])
     findings = _errors(handlers)
     for split, dataset in opened.items():
         findings += [*_repairs(handlers[split].repairs, dataset, split), *findings_of_split(dataset, split, config)]
-    if len(opened) == len(BOTH):
+    if opened.keys() == set(BOTH):
         findings += [*_different_classes(opened), *findings_between(opened["train"], opened["val"])]
     images = [(split, record) for split, dataset in opened.items() for record in dataset.records]
     checks = check_images(images, quick=quick, num_threads=config.num_threads, on_progress=on_progress)
@@ -100,7 +107,7 @@ def examine(config: DataConfig, *, quick: bool, on_progress: Callable[[int, int]
 def _errors(handlers: dict[Split, ErrorHandler]) -> list[Finding]:
     """Return the findings of errors. Entries that both splits read, such as the XML files of VOC, count once."""
     splits_of: dict[tuple[str, str], list[Split]] = {}
-    for split in BOTH:
+    for split in handlers:
         for error in handlers[split].collected:
             for text in error.each:
                 splits_of.setdefault((error.kind, text), []).append(split)

@@ -4,7 +4,7 @@ import logging
 
 import jax
 
-from yolox_jax.config import Config
+from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.models.summary import Summary
@@ -30,11 +30,11 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
             logger.warning("%s: %s", split, warning)
     if config.train.batch_size > len(train_set.records):
         logger.warning(
-            "--train.batch-size %d is larger than the training set of %d images: each batch repeats images, and the "
-            "peak learning rate scales with the batch size, to %.3g. Use a batch size of at most the number of images",
+            "--train.batch-size %d is larger than the training set of %d images: each batch repeats images. The peak "
+            "learning rate is %.3g. Use a batch size of at most the number of images",
             config.train.batch_size,
             len(train_set.records),
-            config.optimizer.lr_per_image * config.train.batch_size,
+            peak_learning_rate(config),
         )
     for finding in cheap_findings(train_set, val_set, config.data):
         if finding.level != "note":

@@ -1,0 +1,40 @@
+"""Values that follow from the schedule and the optimizer of a config: the peak learning rate, and shorter schedules."""
+
+import dataclasses
+import math
+
+from yolox_jax.config.settings import Config, ScheduleConfig
+
+
+def peak_learning_rate(config: Config) -> float:
+    """The learning rate at the end of warm-up: `optimizer.lr`, or else `optimizer.lr_per_image` times the batch size.
+
+    >>> peak_learning_rate(Config())
+    0.01
+    """
+    optimizer = config.optimizer
+    return optimizer.lr_per_image * config.train.batch_size if optimizer.lr is None else optimizer.lr
+
+
+def scale_schedule(recipe: ScheduleConfig, epochs: int, *, warmup_epochs: float | None = None) -> ScheduleConfig:
+    """Changes the number of epochs, and the phases of the schedule in proportion.
+
+    The warm-up becomes `warmup_epochs` of the recipe times the ratio of the epochs, to three digits. The last epochs
+    without mosaic become `no_aug_epochs` times the ratio, rounded, but at least one if the recipe has any, and few
+    enough that both phases together stay shorter than the run.
+
+    >>> scale_schedule(ScheduleConfig(epochs=300, warmup_epochs=5.0, no_aug_epochs=15), 60)
+    ScheduleConfig(epochs=60, warmup_epochs=1.0, no_aug_epochs=3, min_lr_ratio=0.05)
+
+    Args:
+        recipe: The schedule to scale.
+        epochs: The new number of epochs.
+        warmup_epochs: The warm-up to use in place of the scaled one.
+    """
+    ratio = epochs / recipe.epochs
+    warmup = float(f"{recipe.warmup_epochs * ratio:.3g}") if warmup_epochs is None else warmup_epochs
+    no_aug = math.floor(recipe.no_aug_epochs * ratio + 0.5)
+    if recipe.no_aug_epochs:
+        no_aug = max(1, no_aug)
+    no_aug = min(no_aug, max(0, math.ceil(epochs - warmup) - 1))
+    return dataclasses.replace(recipe, epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug)
