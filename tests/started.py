@@ -8,6 +8,7 @@ from flax import nnx
 
 from yolox_jax.config import Config
 from yolox_jax.models import YOLOX
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh, replicated
 from yolox_jax.training.step.optimizer import sgd
 from yolox_jax.training.step.state import TrainState, create_train_state
@@ -22,4 +23,6 @@ def started(
     mesh = create_mesh(config.train)
     optimizer = sgd(config.optimizer, learning_rate)
     graphdef, state = create_train_state(model, optimizer, config.train)
-    return graphdef, jax.device_put(state, replicated(mesh)), make_train_step(graphdef, optimizer, config, mesh)
+    ema_decay = RunSchedule(config, steps_per_epoch=1).ema_decay
+    step = make_train_step(graphdef, optimizer, ema_decay, config, mesh)
+    return graphdef, jax.device_put(state, replicated(mesh)), step

@@ -17,6 +17,7 @@ from yolox_jax.config.serialization import config_from_dict, config_to_dict, fla
 
 SHIPPED = [
     "bccd_nano",
+    "finetune",
     "quickstart",
     "yolox_darknet53",
     "yolox_l",
@@ -62,7 +63,7 @@ def write_config(folder: Path, text: str) -> Path:
     return path
 
 
-def test_nine_configs_are_shipped() -> None:
+def test_ten_configs_are_shipped() -> None:
     assert list(shipped_configs()) == SHIPPED
 
 
@@ -71,7 +72,7 @@ def test_shipped_config_loads_by_name_and_by_path_and_documents_itself(name: str
     path = shipped_configs()[name]
     config = load_config(name)
     assert config == load_config(path)
-    assert config.model.variant == name or name in ("bccd_nano", "quickstart")
+    assert config.model.variant == name or name in ("bccd_nano", "finetune", "quickstart")
     for part in ("Reproduces:", "Expected:", "Cost:", f"configs/{name}.py"):
         assert part in path.read_text()
 

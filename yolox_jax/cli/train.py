@@ -8,6 +8,7 @@ from yolox_jax.cli.dataset_path import DataPath, with_announced_data
 from yolox_jax.cli.settings import parse_with_config, requested_config
 from yolox_jax.config import ScheduleConfig
 from yolox_jax.config.files import RUN_SETTINGS, find_config
+from yolox_jax.config.names import initial_weights_name
 from yolox_jax.config.serialization import config_from_dict
 
 
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> None:
 
     keep_compiled()
     if config.model.weights and not arguments.resume:  # the trainer would download them without a progress bar
-        fetch_if_published(config.model.weights)
+        fetch_if_published(initial_weights_name(config.model))
     start_distributed(
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+from yolox_jax.config.settings import ModelConfig
+
 logger = logging.getLogger("yolox_jax")
 
 
@@ -25,3 +27,8 @@ def warn_if_shadowed(name: str, meaning: str) -> None:
     """
     if Path(name).exists():
         logger.warning("%s means %s; pass ./%s for the local file or folder", name, meaning, name)
+
+
+def initial_weights_name(model: ModelConfig) -> str:
+    """The name or path of the weights to start from: the name of the variant in place of `published`."""
+    return model.variant if model.weights == "published" else model.weights

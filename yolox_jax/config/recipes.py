@@ -4,6 +4,8 @@ A recipe sets every value and relies on no default of the schema, so that changi
 experiments recorded in `configs/`.
 """
 
+from dataclasses import replace
+
 from yolox_jax.config.settings import (
     AssignmentConfig,
     AugmentConfig,
@@ -58,7 +60,7 @@ def yolox_coco(
         mixup_probability: Fraction of mosaics with MixUp.
     """
     return Config(
-        model=ModelConfig(variant=variant, weights="", freeze=()),
+        model=ModelConfig(variant=variant, weights="", rescale_filters=False, freeze=()),
         data=DataConfig(
             train=coco_dataset("train2017"),
             val=coco_dataset("val2017"),
@@ -125,4 +127,25 @@ def yolox_coco(
             losses=True,
         ),
         seed=0,
+    )
+
+
+def finetune(base: Config, *, epochs: int = 30) -> Config:
+    """Changes a recipe into one that fine-tunes published weights on a small dataset, in few steps.
+
+    Differs from training from scratch in what keeps the pretrained features: filters rescaled to one norm
+    (docs/yolox.md, 8.4), mild augmentation, an average over the last tenth of the run, and small batches.
+
+    Args:
+        base: The recipe to change. Its network, datasets, input size and losses are kept.
+        epochs: Number of epochs.
+    """
+    augment = replace(base.data.augment, mosaic_probability=0.5, mosaic_scale=(0.5, 1.5), mixup_probability=0.0)
+    return replace(
+        base,
+        model=replace(base.model, weights="published", rescale_filters=True),
+        data=replace(base.data, augment=augment),
+        schedule=replace(base.schedule, epochs=epochs, warmup_epochs=1.0, no_aug_epochs=max(1, epochs // 6)),
+        train=replace(base.train, batch_size=16, ema_decay=0.9998, ema_ramp_steps=None, multiscale_px=None),
+        evaluation=replace(base.evaluation, interval=2),
     )

@@ -1,4 +1,4 @@
-"""Values that follow from the schedule and the optimizer of a config: the peak learning rate, and shorter schedules."""
+"""Values that follow from the length of a run: the peak learning rate, the EMA ramp, and shorter schedules."""
 
 import dataclasses
 import math
@@ -14,6 +14,17 @@ def peak_learning_rate(config: Config) -> float:
     """
     optimizer = config.optimizer
     return optimizer.lr_per_image * config.train.batch_size if optimizer.lr is None else optimizer.lr
+
+
+def ema_ramp_steps(config: Config, total_steps: int) -> float:
+    """The time constant of the EMA ramp in steps: `train.ema_ramp_steps`, or else one that suits the run.
+
+    With the ramp r, the average spans about exp(n / r) steps after n steps. It is a tenth of a run of N steps at its
+    end if r = N / ln(N / 10). The ramp is at most the 2000 steps of the original.
+    """
+    if config.train.ema_ramp_steps is not None:
+        return config.train.ema_ramp_steps
+    return min(2000.0, total_steps / math.log(max(total_steps / 10, math.e)))
 
 
 def scale_schedule(recipe: ScheduleConfig, epochs: int, *, warmup_epochs: float | None = None) -> ScheduleConfig:

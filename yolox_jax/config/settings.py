@@ -38,9 +38,13 @@ class ModelConfig:
     variant: Variant = "yolox_s"
     """Network: one of the seven published variants."""
     weights: str = ""
-    """Weights to start from: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such
-    as `yolox_s`. Empty: train from scratch. Published weights are downloaded on first use. Tensors whose shapes do not
-    match, such as the class predictions of another dataset, keep their random initialization and are listed."""
+    """Weights to start from: a .pth, .safetensors or .npz file, a run directory, the name of published weights, such as
+    `yolox_s`, or `published` for those of `model.variant`. Empty: train from scratch. Published weights are downloaded
+    on first use. Tensors whose shapes do not match, such as the class predictions of another dataset, keep their random
+    initialization and are listed."""
+    rescale_filters: bool = False  # docs/yolox.md, 8.4
+    """Rescale the filters of `model.weights` to the same norm, and their batch norm to match, so that the network
+    computes the same but one learning rate suits all layers. The original does not do this."""
     freeze: tuple[str, ...] = ()
     """Layers to freeze, such as `backbone.backbone` or `head.stems.*`. They are named as in the original's state dict,
     with `*` as a wildcard. Their batch norm keeps its running statistics."""
@@ -250,8 +254,9 @@ class TrainConfig:
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
     at batch size 64."""
-    ema_ramp_steps: Positive = 2000.0  # docs/yolox.md, 8.3
-    """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this))."""
+    ema_ramp_steps: Positive | None = 2000.0  # docs/yolox.md, 8.3
+    """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this)). None: 2000, and
+    less in short runs, so that at the end the average spans about a tenth of the run."""
     multiscale_px: Annotated[tuple[int, int], MultiplesOf(STRIDE), Ascending()] | None = (480, 800)
     """Smallest and largest input height for multi-scale training, in px, multiples of 32. None: train at one size."""
     multiscale_interval: Count = 10

@@ -71,4 +71,5 @@ def build_training(
     graphdef, state = create_train_state(model, optimizer, config.train)
     # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
     state = jax.device_put(jax.device_get(state), replicated(mesh))
-    return Training(schedule, mesh, graphdef, summary, state, make_train_step(graphdef, optimizer, config, mesh))
+    step = make_train_step(graphdef, optimizer, schedule.ema_decay, config, mesh)
+    return Training(schedule, mesh, graphdef, summary, state, step)

@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.checks import check_config, check_multiscale_range
+from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.pipeline import steps_per_epoch
 from yolox_jax.data.sources import open_datasets
@@ -27,6 +28,7 @@ from yolox_jax.training.run_directory import (
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh
 from yolox_jax.weights import describe, read_weights, resolve
+from yolox_jax.weights.rescale import rescale_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +107,11 @@ def initial_weights(config: Config) -> Mapping[str, Shaped[np.ndarray, "..."]] |
     """
     if not config.model.weights:
         return None
-    state_dict = read_weights(resolve(config.model.weights)).state_dict
+    state_dict = read_weights(resolve(initial_weights_name(config.model))).state_dict
     variant, _ = describe(state_dict)
     if variant != config.model.variant:
         raise ConfigError(
             f"--model.weights {config.model.weights} contains weights of {variant}, but --model.variant is "
             f"{config.model.variant}. Change one of them"
         )
-    return state_dict
+    return rescale_filters(state_dict) if config.model.rescale_filters else state_dict

@@ -1,12 +1,14 @@
 """The schedule of a run: what happens at each step and after each epoch, as a pure function of the config."""
 
 import dataclasses
+import functools
 
 import optax
 
 from yolox_jax.config import STRIDE, Config, peak_learning_rate
+from yolox_jax.config.schedule import ema_ramp_steps
 from yolox_jax.training.step.multiscale import input_size_at
-from yolox_jax.training.step.optimizer import warmup_cosine
+from yolox_jax.training.step.optimizer import ema_decay, warmup_cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,12 @@ class RunSchedule:
     def learning_rate(self) -> optax.Schedule:
         """Learning rate as a function of the step."""
         return warmup_cosine(peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
+
+    @property
+    def ema_decay(self) -> optax.Schedule:
+        """Decay of the averaged weights as a function of the number of updates, counted from 1."""
+        ramp_steps = ema_ramp_steps(self.config, self.total_steps)
+        return functools.partial(ema_decay, decay=self.config.train.ema_decay, ramp_steps=ramp_steps)
 
     def size_at(self, step: int) -> tuple[int, int]:
         """Height and width of the network input at `step`, in px."""

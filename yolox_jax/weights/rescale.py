@@ -7,12 +7,12 @@ from jaxtyping import Shaped
 
 from yolox_jax.models.normalization import BatchNorm
 
-FILTER_NORM = 1.0
-"""Norm of a filter after rescaling; freshly initialized filters have 0.58."""
+FILTER_NORM = 3**-0.5
+"""Norm of a filter after rescaling, about that of a filter as PyTorch and this package initialize it."""
 
 
 def rescale_filters(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Scale every convolution filter that batch norm follows to the same norm, and the batch norm to match.
+    """Scale every filter that batch norm follows to the same norm, and the batch norm to match (docs/yolox.md, 8.4).
 
     Batch norm makes the output independent of a filter's norm, so the network computes the same. Training does not
     stay the same: the gradient of a filter w is proportional to 1 / |w|, so one SGD step of a given learning rate turns
@@ -27,7 +27,8 @@ def rescale_filters(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict
         state_dict: arrays with the original's names and layouts; not modified.
 
     Returns:
-        A new state dict, with float32 for what has changed. Filters that are zero, and layers without batch norm, are unchanged.
+        A new state dict, with float32 for what has changed. Filters that are zero, and layers without batch norm, stay
+        as they are.
     """
     rescaled = dict(state_dict)
     for key, var in state_dict.items():

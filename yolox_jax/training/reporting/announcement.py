@@ -7,9 +7,13 @@ import jax
 from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.annotations import cheap_findings
+from yolox_jax.data.pipeline import steps_per_epoch
 from yolox_jax.models.summary import Summary
 
 logger = logging.getLogger("yolox_jax.training")
+
+FEW_STEPS = 200
+"""Runs with fewer steps are warned of if they fine-tune all layers as if training from scratch."""
 
 
 def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset) -> None:
@@ -39,3 +43,16 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
     for finding in cheap_findings(train_set, val_set, config.data):
         if finding.level != "note":
             logger.warning("%s", finding.sentence())
+    _warn_of_lost_features(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
+
+
+def _warn_of_lost_features(config: Config, steps_per_epoch: int) -> None:
+    """Warns if the first steps may lose what pretrained weights have learned, and the run is too short to recover."""
+    steps, model = config.schedule.epochs * steps_per_epoch, config.model
+    if model.weights and steps < FEW_STEPS and not (model.freeze or model.rescale_filters):
+        logger.warning(
+            "fine-tuning all layers in only %d steps: pretrained features may be lost. Use the fine-tuning recipe "
+            "(--config finetune, or --model.rescale-filters True), freeze layers (--model.freeze backbone), or train "
+            "for more epochs",
+            steps,
+        )

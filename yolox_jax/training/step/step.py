@@ -14,14 +14,17 @@ from yolox_jax.config import Config
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.training.step.gradients import Batch, StepMetrics, make_gradients
 from yolox_jax.training.step.loss_scale import adjusted
-from yolox_jax.training.step.optimizer import ema_decay
 from yolox_jax.training.step.state import TrainState
 
 TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef, optimizer: optax.GradientTransformationExtraArgs, config: Config, mesh: Mesh
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformationExtraArgs,
+    ema_decay: optax.Schedule,
+    config: Config,
+    mesh: Mesh,
 ) -> TrainStep:
     """Builds `step(state, batch, l1_weight, size) -> (state, metrics)`.
 
@@ -32,7 +35,8 @@ def make_train_step(
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
         optimizer: from `sgd`.
-        config: losses, assignment, precision and the decay of the averaged weights.
+        ema_decay: decay of the averaged weights as a function of the number of updates, counted from 1.
+        config: losses, assignment and precision.
         mesh: the devices.
 
     Returns:
@@ -55,7 +59,7 @@ def make_train_step(
 
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, step=state.step)
         params = optax.apply_updates(state.params, updates)
-        decay = ema_decay(state.step + 1, config.train.ema_decay, config.train.ema_ramp_steps)
+        decay = ema_decay(state.step + 1)
         average = functools.partial(jax.tree.map, lambda old, new: decay * old + (1 - decay) * new)
         after = state._replace(
             params=params,
