@@ -107,7 +107,7 @@ def _errors(handlers: dict[Split, ErrorHandler]) -> list[Finding]:
         for error in handlers[split].collected:
             for text in error.each:
                 splits_of.setdefault((error.kind, text), []).append(split)
-    advice = "Training stops at the first of them. Correct or remove the named entries."
+    advice = "Training cannot start before they are corrected or removed."
     return [
         finding
         for (kind, splits), cases in _by_splits(splits_of).items()

@@ -12,7 +12,6 @@ from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.data.sources.voc import read_voc
 from yolox_jax.files import user_cache
-from yolox_jax.text import counted
 
 UNDEFINED_AP = RemarkKind(
     "validation images without any box", "warning", "AP is undefined. Add boxes, or pass other annotations."
@@ -166,7 +165,9 @@ def _check_not_empty(
         raise DataError(f"no {kind} images: {dataset.name} lists none ({sources}).", kind="no images")
     if any(len(record.boxes) for record in dataset.records):
         return dataset
-    problem = f"none of the {counted(len(dataset.records), f'{kind} image')} has a box ({sources})"
+    number = len(dataset.records)
+    none = f"the only {kind} image has no box" if number == 1 else f"none of the {number} {kind} images has a box"
+    problem = f"{none} ({sources})"
     left_out = _left_out(dataset, configs)
     if which == "train":
         repairs = "".join(f"; {warning}" for warning in dataset.warnings)
@@ -182,17 +183,16 @@ def _left_out(dataset: Dataset, configs: dict[str, DatasetConfig]) -> str:
     annotations = dataset.ground_truth["annotations"]
     crowds = sum(bool(entry["iscrowd"]) for entry in annotations)
     ignored = sum("ignore" in entry and not entry["iscrowd"] for entry in annotations)
-    total = counted(len(annotations), "annotation")
+    some = f"{crowds + ignored} of {len(annotations)} annotations are"
+    if crowds + ignored == len(annotations):
+        some = "The only annotation is" if len(annotations) == 1 else f"All {len(annotations)} annotations are"
     difficult = [setting for setting, config in configs.items() if _leaves_out_difficult(config)]
     if crowds and difficult:
-        return f"{crowds} of {total} are difficult or crowds, which {difficult[0]}.difficult ignore leaves out"
-    marks = [mark for count, mark in ((crowds, "crowds (iscrowd: 1)"), (ignored, "ignored (ignore: 1)")) if count]
+        return f"{some} marked as difficult or as crowd, which {difficult[0]}.difficult ignore leaves out"
+    marks = [mark for count, mark in ((crowds, "iscrowd: 1 (crowd)"), (ignored, "ignore: 1")) if count]
     if not marks:
         return ""
-    return (
-        f"{crowds + ignored} of {total} are {' or '.join(marks)}, which are not trained on. Set this to 0 if they are "
-        "objects"
-    )
+    return f"{some} marked {' or '.join(marks)}, which is not trained on. Set this to 0 for objects"
 
 
 def _leaves_out_difficult(config: DatasetConfig) -> bool:
