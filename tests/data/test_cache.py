@@ -51,6 +51,15 @@ def test_cache_holds_every_image_fitted_to_the_input(records: tuple[Record, ...]
             cache[0][:] = 0
 
 
+def test_cache_on_disk_takes_file_names_that_are_not_utf8(records: tuple[Record, ...], disk: DataConfig) -> None:
+    odd = replace(records[0], path=records[0].path.with_name(os.fsdecode(b"caf\xe9.jpg")))
+    records[0].path.rename(odd.path)
+    for _ in ("written", "read again"):
+        with open_cache((odd,), disk) as cache:
+            assert cache is not None
+            np.testing.assert_array_equal(cache[0], resize_to_fit(load_image(odd), (96, 96))[0])
+
+
 def test_no_cache_is_made_unless_asked_for(records: tuple[Record, ...]) -> None:
     with open_cache(records, DataConfig()) as cache:
         assert cache is None

@@ -69,8 +69,8 @@ def test_quick_check_finds_sizes_but_opens_no_image(bad: tuple[DataConfig, Repor
     config, thorough = bad
     quick = check(config, quick=True)
     assert kinds(thorough) - kinds(quick) == {
-        "images with identical content",
-        "images that train and val share, by content",
+        "duplicate images",
+        "leakage: identical images in train and val",
     }
     sizes = texts(quick.findings, "warning", "images of another size than annotated")
     assert "resized.jpg" in sizes
@@ -98,7 +98,7 @@ def test_fixture_of_the_other_tests_has_nothing_worse_than_notes(
 ) -> None:
     dataset = write_coco(coco_content)
     report = check(DataConfig(train=dataset, val=dataset))
-    assert [f.kind for f in report.findings if f.level != "note"] == ["images that train and val share"]
+    assert [f.kind for f in report.findings if f.level != "note"] == ["leakage: same image files in train and val"]
 
 
 def test_generated_shapes_have_nothing_worse_than_notes(tmp_path: Path) -> None:
@@ -174,9 +174,78 @@ def test_cheap_findings_are_those_of_the_full_check(tmp_path: Path) -> None:
     assert {f.kind: f.count for f in found} == {
         "boxes too small to train on": 2,
         "classes without any box": 2,
-        "images that train and val share": 2,
+        "leakage: same image files in train and val": 2,
     }
-    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (for example /")
+    assert (
+        found[-1].sentence().startswith("train and val: leakage: same image files in train and val: 2 (for example /")
+    )
+
+
+@pytest.mark.parametrize(("num_marked", "level"), [(1, "note"), (2, "warning")])
+@pytest.mark.parametrize(
+    ("mark", "kind"), [("iscrowd", "crowds (iscrowd: 1)"), ("ignore", "annotations to be ignored (ignore: 1)")]
+)
+def test_annotations_that_are_not_trained_on_are_counted(
+    tmp_path: Path, num_marked: int, level: str, mark: str, kind: str
+) -> None:
+    config = write_good_coco(tmp_path, num_images=12)
+    writer = CocoWriter(tmp_path, "train", {1: "cat"})
+    for key in range(1, 13):
+        writer.image(key, f"{key}.jpg", None, GOOD)
+    for entry in writer.content["annotations"][:num_marked]:
+        entry[mark] = 1
+    config = dataclasses.replace(config, train=writer.write())
+    (finding,) = (finding for finding in check(config).findings if finding.kind == kind)
+    assert (finding.level, finding.splits, finding.count) == (level, ("train",), num_marked)
+    assert finding.cases[0].text.endswith("1.jpg: cat from (40, 30) to (70, 70)")
+    assert finding.cases[0].boxes_xyxy == ((40, 30, 70, 70),)
+
+
+def test_class_all_of_whose_objects_are_crowds_is_told_so(tmp_path: Path) -> None:
+    splits = []
+    for name in ("train", "val"):
+        writer = CocoWriter(tmp_path, name, {1: "cat", 2: "dog"})
+        writer.image(1, f"{name}.jpg", encoded(len(name)), GOOD)
+        writer.annotation(5, 1, GOOD, category_id=2, iscrowd=1)
+        splits.append(writer.write())
+    findings = check(DataConfig(train=splits[0], val=splits[1])).findings
+    assert texts(findings, "warning", "classes without any box") == "dog (1 annotation left out as crowds or ignored)"
+
+
+def test_training_split_of_crowds_alone_is_an_error_that_says_so(tmp_path: Path) -> None:
+    config = write_good_coco(tmp_path / "good")
+    writer = CocoWriter(tmp_path, "train", {1: "cat"})
+    writer.image(1, "a.jpg", encoded(1))
+    writer.annotation(5, 1, GOOD, iscrowd=1)
+    report = check(dataclasses.replace(config, train=writer.write()))
+    assert report.reasons_to_fail == ("no boxes (train)",)
+    text = texts(report.findings, "error", "no boxes")
+    assert text.startswith("the only training image has no box (--data.train.annotations /")
+    assert "The only annotation is marked iscrowd: 1 (crowd)" in text
+
+
+def test_what_is_read_as_meant_is_a_finding_of_the_splits_that_hold_it(tmp_path: Path) -> None:
+    config = write_good_coco(tmp_path)
+    writer = CocoWriter(tmp_path, "train", {1: "cat"})
+    writer.image(1, "1.jpg", None, GOOD, height=str(HEIGHT))
+    writer.image(2, "2.jpg", None, GOOD)
+    writer.annotation(5, 2, [0, 0, 20, 20], iscrowd="0")
+    writer.content["images"][1]["file_name"] = "images\\2.jpg"
+    train = writer.write()
+    found = {f.kind: (f.level, f.splits, f.count) for f in check(dataclasses.replace(config, train=train)).findings}
+    kinds_found = ("numbers written as text", "flags written as text", "paths that do not exist")
+    assert found == dict.fromkeys(kinds_found, ("warning", ("train",), 1))
+    both = {f.kind: f.splits for f in check(DataConfig(train=train, val=train)).findings}
+    assert both["numbers written as text"] == ("train", "val")
+
+
+def test_validation_split_without_boxes_is_a_warning(tmp_path: Path) -> None:
+    config = write_good_coco(tmp_path)
+    writer = CocoWriter(tmp_path, "val", {1: "cat"})
+    writer.image(1, "101.jpg", None)
+    findings = check(dataclasses.replace(config, val=writer.write())).findings
+    text = texts(findings, "warning", "validation images without any box")
+    assert text.startswith("the only validation image has no box (--data.val.annotations /")
 
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
@@ -194,7 +263,7 @@ VOC_EXPECTED = [
     ("warning", "boxes partly outside their image", "object 6 of a.xml"),
     ("warning", "duplicate boxes", "a.jpg: cat from (10, 10) to (40, 40)"),
     ("warning", "images that cannot be read", "damaged.jpg is not an image"),
-    ("warning", "images that train and val share", "good.jpg"),
+    ("warning", "leakage: same image files in train and val", "good.jpg"),
 ]
 
 
@@ -247,5 +316,5 @@ def test_photographs_of_coco_have_no_faults_of_their_own(shared: Path) -> None:
     report = check(DataConfig(train=dataset, val=dataset))
     assert {f.kind for f in report.findings if f.level != "note"} == {
         "classes without any box",
-        "images that train and val share",
+        "leakage: same image files in train and val",
     }

@@ -94,7 +94,8 @@ def test_data_is_known_by_what_it_holds_and_not_by_where_it_lies():
 
     assert fingerprint(dataset()) == fingerprint(dataset(path="b/1.jpg"))
     others = [dataset(path="a/2.jpg"), dataset(x=1.5), dataset(names=("dog",))]
-    assert len({fingerprint(data) for data in (dataset(), *others)}) == 4
+    others += [dataset(path="a/caf\udce9.jpg"), dataset(path="a/\ud800.jpg")]  # file names that are not UTF-8
+    assert len({fingerprint(data) for data in (dataset(), *others)}) == 6
 
 
 def test_one_process_agrees_with_itself_and_is_the_first():

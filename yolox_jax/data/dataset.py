@@ -94,7 +94,8 @@ def fingerprint(dataset: Dataset) -> str:
     """Return a digest of the classes, images and boxes of a dataset. It does not depend on the folder."""
     digest = hashlib.sha256(repr(dataset.class_names).encode())
     for record in dataset.records:
-        digest.update(f"{record.path.name} {record.height} {record.width}".encode())
+        # File names need not be valid Unicode.
+        digest.update(f"{record.path.name} {record.height} {record.width}".encode(errors="surrogatepass"))
         digest.update(record.boxes.tobytes())
         digest.update(record.classes.tobytes())
     return f"{len(dataset.records)} images, {digest.hexdigest()[:12]}"

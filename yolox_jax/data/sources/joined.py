@@ -10,6 +10,7 @@ import numpy as np
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.sources.ground_truth import coco_layout
+from yolox_jax.text import counted
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
@@ -101,7 +102,8 @@ def select_classes(dataset: Dataset, names: Sequence[str], *, all_required: bool
     to_class = np.array([names.index(name) if name in categories else -1 for name in known], np.int32)
     records = tuple(_with_classes(record, to_class) for record in dataset.records)
     left_out = sum(len(record.boxes) for record in dataset.records) - sum(len(record.boxes) for record in records)
-    warnings = [f"ignored {left_out} boxes of classes that --data.classes does not name"] if left_out else []
+    boxes = counted(left_out, "box", "boxes")
+    warnings = [f"ignored {boxes} of classes that --data.classes does not name"] if left_out else []
     absent = [name for name in names if name not in known]
     if absent:
         warnings.append(f"{dataset.name} has no class {', '.join(absent)}, which --data.classes names")

@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
             kind="invalid JSON",
         ) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}", kind="invalid JSON") from error
+        raise DataError(f"{path} is not JSON in UTF-8: {error}. Save the file in UTF-8", kind="invalid JSON") from error
     except (ValueError, RecursionError) as error:  # numbers with thousands of digits, or brackets nested as deeply
         raise DataError(f"{path} holds JSON that cannot be read: {error}", kind="invalid JSON") from error
 

@@ -62,7 +62,7 @@ def read_index(builder: Any, split: str) -> Index:
         DataError: the data files cannot be read.
     """
     name = f"{builder.info.full_name}-{split}"
-    place = hashlib.sha256(f"{Path(builder.data_dir).resolve()} {split}".encode()).hexdigest()[:8]
+    place = hashlib.sha256(f"{Path(builder.data_dir).resolve()} {split}".encode(errors="surrogatepass")).hexdigest()[:8]
     path = user_cache() / "tfds" / f"{re.sub(r'[^A-Za-z0-9._]+', '-', name)}-{place}.npz"
     source = f"{VERSION} {describe_files(builder, split)}"
     index = _load(path, source)

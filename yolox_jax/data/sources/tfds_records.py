@@ -18,6 +18,7 @@ from yolox_jax.data.sources.tfds_files import (
     open_builder,
 )
 from yolox_jax.data.sources.tfds_index import Index, read_index
+from yolox_jax.text import counted
 
 
 def read_tfds(
@@ -145,4 +146,5 @@ def _rotation_warning(index: Index) -> tuple[str, ...]:
     rotated = np.flatnonzero(index.orientations != 1)
     if not len(rotated):
         return ()
-    return (f"rotated the boxes of {len(rotated)} images by their EXIF orientation (first: {index.names[rotated[0]]})",)
+    images = counted(len(rotated), "image by its", "images by their")
+    return (f"rotated the boxes of {images} EXIF orientation (first: {index.names[rotated[0]]})",)

@@ -23,7 +23,7 @@ class TrainingConsole:
         console = Console(quiet=self._quiet)
         self._to_file: logging.Handler = logging.NullHandler()
         if process == 0:
-            self._to_file = logging.FileHandler(log_file)
+            self._to_file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
             self._to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._to_screen: logging.Handler
         if process > 0:
