@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from yolox_jax.data.dataset import DataError
+from yolox_jax.data.sources.remarks import RemarkKind, Remarks
+from yolox_jax.text import counted
 
 CLIP_TOLERANCE_PX = 0.05
 """Boxes that extend beyond their image by less than this are clipped silently, because COCO rounds to two decimals."""
@@ -45,6 +47,8 @@ class ErrorHandler:
     """All errors; filled with `collect` only."""
     repairs: list[Repair] = dataclasses.field(default_factory=list)
     """All repairs; filled with `collect` only."""
+    remarks: dict[RemarkKind, list[str]] = dataclasses.field(default_factory=dict)
+    """All remarks by kind; filled with `collect` only."""
 
     def __enter__(self) -> "ErrorHandler":
         return self
@@ -56,6 +60,10 @@ class ErrorHandler:
             return False
         self.collected.append(error.with_traceback(None))  # a traceback would keep the reader's data alive
         return True
+
+    def start_remarks(self) -> Remarks:
+        """Return an empty collection of remarks for one dataset."""
+        return Remarks(self.remarks if self.collect else None)
 
     def note_repair(self, kind: str, where: str, path: Path, box_xyxy: Sequence[float]) -> None:
         """Record a repair; the arguments are the fields of `Repair`."""
@@ -116,10 +124,11 @@ class BoxCleaner:
         sentences = []
         if self.clipped:
             sentences.append(
-                f"clipped {self.clipped} boxes that extend beyond their image (first: {self.first_clipped})"
+                f"clipped {counted(self.clipped, 'box', 'boxes')} to their image (first: {self.first_clipped})"
             )
         if self.dropped:
-            sentences.append(f"ignored {self.dropped} boxes without area in their image (first: {self.first_dropped})")
+            boxes = counted(self.dropped, "box", "boxes")
+            sentences.append(f"ignored {boxes} without area in their image (first: {self.first_dropped})")
         return tuple(sentences)
 
 
