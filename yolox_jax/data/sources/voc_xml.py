@@ -108,7 +108,7 @@ def _decode(content: bytes, path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         says = f"declares {declared}" if declared else "declares no encoding, which means UTF-8"
         raise DataError(
-            f"{path} {says}, but line {line} is not {encoding}. {_SAVE_AS_UTF8} and without the declaration, or declare "
+            f"{path} {says}, but line {line} is not {encoding}. {_SAVE_AS_UTF8} without the declaration, or declare "
             'its encoding in the first line, such as <?xml version="1.0" encoding="gbk"?>.',
             kind=kind,
         ) from error
