@@ -21,8 +21,8 @@ IMAGE_SUFFIXES = (
     ".pgm",
     ".pnm",
 )
-"""Suffixes, in lower case, of the formats that OpenCV reads. Its build decides; a file that it cannot decode is
-reported when it is loaded."""
+"""Suffixes, in lower case, of the formats that OpenCV reads. Its build decides in the end: a file that it cannot decode
+is reported when it is loaded."""
 
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf")
 """Suffixes, in lower case, of images that OpenCV does not read."""
