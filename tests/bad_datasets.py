@@ -71,7 +71,7 @@ EXPECTED = [
     ("error", "duplicate image ids", "image id 10 appears twice"),
     ("error", "images without a size", "image id 17"),
     ("error", "malformed entries", "image id 18 has no file_name"),
-    ("error", "categories of the same name", "categories[4]"),
+    ("error", "categories of the same name", "category ids 1 and 5 are both named 'cat'"),
     ("error", "duplicate category ids", "categories[5]"),
     ("error", "different class lists", "have different classes: only train has cat."),
     ("warning", "images that cannot be read", "truncated.jpg is truncated"),
@@ -79,7 +79,7 @@ EXPECTED = [
     ("warning", "images that cannot be read", "text.jpg is not an image"),
     ("warning", "images of another size than annotated", "resized.jpg is 64x48 px"),
     ("warning", "images of another size than annotated", "turned.jpg is 96x128 px"),
-    ("warning", "images with identical content", "copy.jpg has the content of"),
+    ("warning", "duplicate images", "copy.jpg has the content of"),
     ("warning", "images listed more than once", "odd.jpg"),
     ("warning", "boxes without area", "annotation id 1100, odd.jpg"),
     ("warning", "boxes outside their image", "annotation id 1101, odd.jpg"),
@@ -92,8 +92,8 @@ EXPECTED = [
     ("note", "annotations without an area", "annotation id 1106, odd.jpg"),
     ("warning", "images with more objects than --data.max-boxes 12", "crowded.jpg: 13 objects"),
     ("note", "images without objects", "background.jpg"),
-    ("warning", "images that train and val share", "shared.jpg"),
-    ("warning", "images that train and val share, by content", "val.jpg (val) has the content of"),
+    ("warning", "leakage: same image files in train and val", "shared.jpg"),
+    ("warning", "leakage: identical images in train and val", "val.jpg (val) has the content of"),
     ("warning", "classes without any box", "eel"),
     ("warning", "classes with boxes only in val", "fox"),
     ("note", "classes with boxes only in train", "dog"),
@@ -120,7 +120,7 @@ def write_bad_coco(folder: Path) -> DataConfig:
     train.annotation(1004, 10, GOOD, category_id=77)
     train.annotation(1005, 10, GOOD, area=math.nan)
     train.annotation(1006, 999, GOOD)
-    train.image(10, "invalid.jpg", encoded(10))
+    train.image(10, "other.jpg", None)
     odd = [[5, 5, 0, 10], [300, 300, 10, 10], [100, 30, 60, 40], GOOD, GOOD, [10, 10, 0.4, 20], [20, 50, 5, 8]]
     train.image(11, "odd.jpg", encoded(11), *odd)
     train.content["annotations"][-1]["area"] = 0
@@ -133,6 +133,7 @@ def write_bad_coco(folder: Path) -> DataConfig:
     train.image(18, "nameless.jpg", encoded(18), GOOD, file_name=None)
     train.image(19, "shared.jpg", encoded(19), GOOD)
     train.image(20, "again.jpg", encoded(20), GOOD)
+    train.annotation(2001, 20, [2, 2, 20, 20], category_id=5)
     val.image(1, "shared.jpg", encoded(19), GOOD)
     val.image(2, "val.jpg", encoded(20), GOOD, category=4)
     return DataConfig(train=train.write(), val=val.write(), input_size=(HEIGHT, WIDTH), max_boxes=12)

@@ -34,7 +34,7 @@ def test_faults_are_printed_and_written_and_the_exit_code_is_1(tmp_path: Path, c
     assert check(write_bad_coco(tmp_path), output) == 1
     printed = capfd.readouterr().out
     assert all(f"{kind}: " in printed and text in printed for level, kind, text in EXPECTED if level == "error")
-    assert "Training would fail with these settings: categories of the same name (train); " in printed
+    assert "Training would fail with these settings: duplicate category ids (train); " in printed
     report = read(output)
     assert report["training_would_fail"]
     assert "missing image files (train)" in report["reasons"]
@@ -56,14 +56,14 @@ def test_each_finding_that_can_be_seen_has_a_picture(tmp_path: Path) -> None:
         "boxes without area",
         "boxes outside their image",
         "images of another size than annotated",
-        "images with identical content",
+        "duplicate images",
     }
 
 
 def test_warnings_alone_and_sound_data_exit_with_0(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     data = write_good_coco(tmp_path)
     assert check(data, tmp_path / "report") == 0
-    assert "No errors: training can start" in capfd.readouterr().out
+    assert "Training can start: 0 errors, 0 warnings" in capfd.readouterr().out
     assert read(tmp_path / "report")["findings"] == []
     (tmp_path / "images" / "2.jpg").write_bytes(b"")
     assert check(data, tmp_path / "report") == 0

@@ -69,8 +69,8 @@ def test_quick_check_finds_sizes_but_opens_no_image(bad: tuple[DataConfig, Repor
     config, thorough = bad
     quick = check(config, quick=True)
     assert kinds(thorough) - kinds(quick) == {
-        "images with identical content",
-        "images that train and val share, by content",
+        "duplicate images",
+        "leakage: identical images in train and val",
     }
     sizes = texts(quick.findings, "warning", "images of another size than annotated")
     assert "resized.jpg" in sizes
@@ -98,7 +98,7 @@ def test_fixture_of_the_other_tests_has_nothing_worse_than_notes(
 ) -> None:
     dataset = write_coco(coco_content)
     report = check(DataConfig(train=dataset, val=dataset))
-    assert [f.kind for f in report.findings if f.level != "note"] == ["images that train and val share"]
+    assert [f.kind for f in report.findings if f.level != "note"] == ["leakage: same image files in train and val"]
 
 
 def test_generated_shapes_have_nothing_worse_than_notes(tmp_path: Path) -> None:
@@ -174,9 +174,11 @@ def test_cheap_findings_are_those_of_the_full_check(tmp_path: Path) -> None:
     assert {f.kind: f.count for f in found} == {
         "boxes too small to train on": 2,
         "classes without any box": 2,
-        "images that train and val share": 2,
+        "leakage: same image files in train and val": 2,
     }
-    assert found[-1].sentence().startswith("train and val: images that train and val share: 2 (for example /")
+    assert (
+        found[-1].sentence().startswith("train and val: leakage: same image files in train and val: 2 (for example /")
+    )
 
 
 OBJECT = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
@@ -194,7 +196,7 @@ VOC_EXPECTED = [
     ("warning", "boxes partly outside their image", "object 6 of a.xml"),
     ("warning", "duplicate boxes", "a.jpg: cat from (10, 10) to (40, 40)"),
     ("warning", "images that cannot be read", "damaged.jpg is not an image"),
-    ("warning", "images that train and val share", "good.jpg"),
+    ("warning", "leakage: same image files in train and val", "good.jpg"),
 ]
 
 
@@ -247,5 +249,5 @@ def test_photographs_of_coco_have_no_faults_of_their_own(shared: Path) -> None:
     report = check(DataConfig(train=dataset, val=dataset))
     assert {f.kind for f in report.findings if f.level != "note"} == {
         "classes without any box",
-        "images that train and val share",
+        "leakage: same image files in train and val",
     }

@@ -128,7 +128,7 @@ def test_crowds_and_difficult_objects_count_for_nothing(store) -> None:
     assert [entry["iscrowd"] for entry in used.ground_truth["annotations"]] == [1, 0, 0]
     assert [entry["iscrowd"] for entry in ignored.ground_truth["annotations"]] == [1, 0, 1]
     assert used.ground_truth["annotations"][0]["area"] == pytest.approx(32 * 24), "of the box where none is given"
-    assert "ignored 1 boxes without area in their image (first: object 3 of 0.jpg)" in used.warnings[0]
+    assert "ignored 1 box without area in the image (first: object 3 of 0.jpg)" in used.warnings[0]
 
 
 def test_parts_of_a_split_hold_their_own_images(noise: Path) -> None:

@@ -88,8 +88,8 @@ def test_boxes_without_area_and_over_the_border_are_repaired_and_counted(voc: Pa
     _write(voc, "b", ("cat", 5, 5, 5, 9), ("cat", 5, 5, 70, 9))
     dataset = _open(voc)
     np.testing.assert_array_equal(dataset.records[0].boxes, [[5, 5, 64, 9]])
-    assert "clipped 1 box to their image (first: object 1 of b.xml)" in dataset.warnings[0]
-    assert "ignored 1 box without area in their image (first: object 0 of b.xml)" in dataset.warnings[1]
+    assert "clipped 1 box to its image (first: object 1 of b.xml)" in dataset.warnings[0]
+    assert "ignored 1 box without area in the image (first: object 0 of b.xml)" in dataset.warnings[1]
     assert len(dataset.ground_truth["annotations"]) == 2
 
 
@@ -141,5 +141,5 @@ def test_blood_cells_are_read(shared: Path) -> None:
     train, val = (_open(shared / "data" / "bccd", split) for split in ("train", "val"))
     assert (len(train.records), len(val.records)) == (205, 87)
     assert train.class_names == val.class_names == ("Platelets", "RBC", "WBC")
-    assert "ignored 1 box without area in their image (first: object 3 of BloodImage_00343.xml)" in train.warnings[0]
+    assert "ignored 1 box without area in the image (first: object 3 of BloodImage_00343.xml)" in train.warnings[0]
     assert len(val.warnings) == 1

@@ -68,7 +68,7 @@ def test_boxes_are_turned_into_px_and_images_without_labels_stay(yolo: DatasetCo
     np.testing.assert_array_equal(dataset.records[3].boxes, [[0, 0, 64, 48]])
     assert [record.classes.tolist() for record in dataset.records] == [[0, 1], [], [], [1]]
     (warning,) = dataset.warnings
-    assert "1 images have no label file and are background (the first file would be /" in warning
+    assert "1 image has no label file and counts as background (first: /" in warning
     assert warning.endswith("labels/train/d.txt)")
     assert _names(open_dataset(yolo, "val")) == ["e.jpg"]
 
@@ -113,11 +113,10 @@ def test_boxes_over_the_border_and_without_area_are_repaired_and_counted(yolo: D
     dataset = open_dataset(yolo, "train")
     np.testing.assert_allclose(dataset.records[0].boxes, [[0, 12, 22.4, 36], [0, 12, 64, 36]], rtol=1e-6)
     assert (
-        "clipped 1 boxes that extend beyond their image (first: /" in dataset.warnings[1]
-        and "train/b.txt, line 1)" in dataset.warnings[1]
+        "clipped 1 box to its image (first: /" in dataset.warnings[1] and "train/b.txt, line 1)" in dataset.warnings[1]
     )
     assert (
-        "ignored 1 boxes without area in their image (first: /" in dataset.warnings[2]
+        "ignored 1 box without area in the image (first: /" in dataset.warnings[2]
         and "train/b.txt, line 2)" in dataset.warnings[2]
     )
 
@@ -128,7 +127,7 @@ def test_boxes_over_the_border_and_without_area_are_repaired_and_counted(yolo: D
         ("0 0.5 0.5 0.5", r"b\.txt, line 2 holds 4 numbers. A line holds class, centre x"),
         ("0 0.5 0.5 0.5 0.5 0.9", r"b\.txt, line 2 holds 6 numbers; remove the score"),
         ("0 .1 .1 .2 .2 .3 .3 .4", r"b\.txt, line 2 holds 8 numbers"),
-        ("0", r"b\.txt, line 2 holds 1 numbers"),
+        ("0", r"b\.txt, line 2 holds 1 number\."),
         ("0,0.5,0.5,0.5,0.5", r"b\.txt, line 2 is '0,0.5,0.5,0.5,0.5'. A line holds"),
         ("cat 0.5 0.5 0.5 0.5", r"b\.txt, line 2 is 'cat 0.5"),
         ("0.5 0.5 0.5 0.5 0.5", r"b\.txt, line 2: class must be an integer; got 0.5"),
@@ -200,7 +199,8 @@ def test_images_are_found_in_lists_and_in_several_folders(yolo: DatasetConfig, t
     assert _names(dataset) == ["b.jpg", "c.jpg", "a.png"]
     overlap = open_dataset(_write_yaml(tmp_path, train=["images/train", "images/train/sub"]), "train")
     assert len(overlap.records) == 4
-    assert "ignored 1 repeated entries of images" in overlap.warnings
+    (warning,) = (text for text in overlap.warnings if "more than once" in text)
+    assert warning.startswith("images named more than once: 1 (first: /")
 
 
 def test_paths_start_from_path_or_from_the_folder_of_images(yolo: DatasetConfig, tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
     broken.write_bytes(b"no image")
     dataset = open_dataset(yolo, "train")
     assert _names(dataset)[0] == "b.jpg" and len(dataset.records[0].boxes) == 0
-    assert f"ignored the boxes of 1 images that cannot be read (first: {broken})" in dataset.warnings
+    assert f"ignored the boxes of 1 image that cannot be read (first: {broken})" in dataset.warnings
     with pytest.raises(BrokenImage, match=r"b\.jpg: is not an image that OpenCV can decode"):
         load_image(dataset.records[0])
     assert all(entry["image_id"] != 1 for entry in dataset.ground_truth["annotations"])
@@ -356,4 +356,4 @@ def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: Dataset
     told = r"NONE of the 4 images has a label file, so all are background; the first file would be /.*train/b\.txt"
     with pytest.raises(DataError, match=rf"none of the 4 training images has a box .*data\.yaml\).*{told}"):
         open_dataset(yolo, "train")
-    assert any("NONE of the 1 images has a label file" in warning for warning in open_dataset(yolo, "val").warnings)
+    assert any("NONE of the 1 image has a label file" in warning for warning in open_dataset(yolo, "val").warnings)

@@ -89,7 +89,7 @@ def test_what_is_odd_about_the_data_is_logged_before_the_training(small_config, 
     data = dataclasses.replace(small_config.data, val=small_config.data.train)
     train_set = open_datasets(data, "train")
     announce(dataclasses.replace(small_config, data=data), Summary(1, 1.0, 1), train_set, train_set)
-    assert "train and val: images that train and val share: 16 (for example " in caplog.text
+    assert "train and val: leakage: same image files in train and val: 16 (for example " in caplog.text
 
 
 def test_tensorboard_reads_the_losses_the_figures_and_the_pictures(finished):

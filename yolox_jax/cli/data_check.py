@@ -97,7 +97,8 @@ def _print_verdict(report: Report) -> None:
         reasons = "; ".join(report.reasons_to_fail)
         console.print(f"Training would fail with these settings: {reasons}", markup=False, style="bold red")
     else:
-        console.print("No errors: training can start.", style="bold green")
+        num_warnings = sum(finding.level == "warning" for finding in report.findings)
+        console.print(f"Training can start: 0 errors, {counted(num_warnings, 'warning')}", style="bold green")
 
 
 def _console() -> Console:
@@ -125,9 +126,7 @@ def _print_statistics(console: Console, report: Report) -> None:
         for split, figures in report.statistics.items()
     }
     if console.is_terminal and rows:
-        table = Table(
-            "", *rows, title="Images and boxes; sizes of boxes are those at --data.input-size", title_justify="left"
-        )
+        table = Table("", *rows, title="Data set summary (boxes by matching stride)", title_justify="left")
         for name in next(iter(rows.values())):
             table.add_row(name, *(str(row[name]) for row in rows.values()))
         console.print(table)

@@ -1,7 +1,8 @@
 """Checks of annotations that read no image; they take a second or two for 100,000 images."""
 
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from yolox_jax.config import DataConfig
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.doctor.finding import BOTH, MAX_CASES, Case, Finding, Level, Split, finding_if_any
+from yolox_jax.text import counted
 
 FINEST_STRIDE_PX = 8
 """Cell size of the finest grid."""
@@ -19,7 +21,9 @@ MANY_NARROW = 0.01
 MANY_BACKGROUND = 0.5
 """Share of images without objects above which they are a warning: the original's training collapses there."""
 LISTED_TWICE = "images listed more than once"
-SHARED = "images that train and val share"
+MANY_LEFT_OUT = 0.1
+"""Share of annotations marked as crowds or to be ignored above which they are a warning; COCO has one in a hundred."""
+SHARED = "leakage: same image files in train and val"
 SHARED_ADVICE = "Scores on images seen in training are too high. Remove them from one of the two splits."
 
 
@@ -76,6 +80,7 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
         *_small(dataset, table, split, config),
         *_narrow(dataset, table, split, config),
         *_background(dataset, split),
+        *_left_out(dataset, split),
     ]
 
 
@@ -186,14 +191,54 @@ def _background(dataset: Dataset, split: Split) -> list[Finding]:
     return finding_if_any("images without objects", (split,), level, advice, cases)
 
 
+def _left_out(dataset: Dataset, split: Split) -> list[Finding]:
+    """Count the annotations that are in the ground truth, but are not trained on because of a mark."""
+    annotations = dataset.ground_truth["annotations"]
+    crowds = [entry for entry in annotations if entry["iscrowd"]]
+    ignored = [entry for entry in annotations if "ignore" in entry and not entry["iscrowd"]]
+    effect = "They are not trained on. If they are objects, "
+    crowd_advice = f"{effect}set iscrowd to 0 (or, for difficult objects, --data.{split}.difficult to use)."
+    findings = []
+    for kind, entries, advice in (
+        ("crowds (iscrowd: 1)", crowds, crowd_advice),
+        ("annotations to be ignored (ignore: 1)", ignored, f"{effect}set ignore to 0."),
+    ):
+        level: Level = "warning" if len(entries) > MANY_LEFT_OUT * len(annotations) else "note"
+        cases = _cases_of_annotations(dataset, entries[:MAX_CASES])
+        findings += finding_if_any(kind, (split,), level, advice, cases, count=len(entries))
+    return findings
+
+
+def _cases_of_annotations(dataset: Dataset, entries: list[dict[str, Any]]) -> list[Case]:
+    records = {record.image_id: record for record in dataset.records}
+    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    cases = []
+    for entry in entries:
+        record, (x, y, width, height) = records[entry["image_id"]], map(float, entry["bbox"])
+        box = (x, y, x + width, y + height)
+        text = f"{record.path}: {names[entry['category_id']]} from ({x:g}, {y:g}) to ({box[2]:g}, {box[3]:g})"
+        cases.append(Case(text, (record,), (box,)))
+    return cases
+
+
 def findings_between(train_set: Dataset, val_set: Dataset) -> list[Finding]:
     """Compare two datasets: classes that one of them lacks, and images that both have."""
     train, val = count_boxes(train_set), count_boxes(val_set)
-    never = [Case(name) for name in train if not train[name] and not val.get(name)]
+    left_out = _count_left_out(train_set)
+    never = [
+        Case(
+            f"{name} ({counted(left_out[name], 'annotation')} left out as crowds or ignored)"
+            if left_out[name]
+            else name
+        )
+        for name in train
+        if not train[name] and not val.get(name)
+    ]
     untrained = [Case(name) for name in val if val[name] and not train.get(name)]
     untested = [Case(name) for name in train if train[name] and not val.get(name)]
     advice_never = (
-        "The network has outputs for them that learn nothing. Annotate them, or remove them from the classes."
+        "The network has outputs for them that learn nothing. Annotate them, or list the other classes in "
+        "--data.classes."
     )
     advice_untrained = "They are evaluated but not trained, so their AP will be 0. Add training images of them."
     advice_untested = "They have no AP and do not count in the mean. Add validation images of them if they matter."
@@ -212,6 +257,13 @@ def count_boxes(dataset: Dataset) -> dict[str, int]:
     for index, count in enumerate(np.bincount(classes).tolist()):
         counts[dataset.class_names[index]] += count
     return counts
+
+
+def _count_left_out(dataset: Dataset) -> Counter[str]:
+    """Return the number of annotations that are not trained on because of a mark, by class name."""
+    names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    annotations = dataset.ground_truth["annotations"]
+    return Counter(names[entry["category_id"]] for entry in annotations if entry["iscrowd"] or "ignore" in entry)
 
 
 def _shared_images(train_set: Dataset, val_set: Dataset) -> list[Finding]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,10 +21,12 @@ from yolox_jax.data.doctor.images import check_images, image_findings
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.checks import NO_AREA, OUTSIDE, PARTLY_OUTSIDE, ErrorHandler, Repair
 from yolox_jax.data.sources.coco import AREA_OF_BOX, REPEATED_ID
+from yolox_jax.data.sources.remarks import RemarkKind
 
 SIZE_BOUNDS_PX = {"below 8 px": FINEST_STRIDE_PX, "stride 8": 64, "stride 16": 128, "stride 32": np.inf}
 """Upper bounds of box sizes, where the size is the square root of the area at the input size. They roughly tell the
 stride that detects an object: at most eight cells per side. SimOTA itself has no such bounds."""
+Kind = TypeVar("Kind", str, RemarkKind)
 HARMLESS_OVERHANG_PX = 1.0
 """Annotation programs differ by a pixel in where an image ends."""
 
@@ -91,7 +94,7 @@ def examine(
     for split in splits:
         with handlers[split]:
             opened[split] = open_datasets(config, split, errors=handlers[split])
-    findings = _errors(handlers)
+    findings = [*_errors(handlers), *_remarks(handlers)]
     for split, dataset in opened.items():
         findings += [*_repairs(handlers[split].repairs, dataset, split), *findings_of_split(dataset, split, config)]
     if opened.keys() == set(BOTH):
@@ -111,11 +114,34 @@ def _errors(handlers: dict[Split, ErrorHandler]) -> list[Finding]:
         for error in handlers[split].collected:
             for text in error.each:
                 splits_of.setdefault((error.kind, text), []).append(split)
-    cases: dict[tuple[str, tuple[Split, ...]], list[Case]] = {}
+    advice = "Training stops at the first of them. Correct or remove the named entries."
+    return [
+        finding
+        for (kind, splits), cases in _by_splits(splits_of).items()
+        for finding in finding_if_any(kind, splits, "error", advice, cases)
+    ]
+
+
+def _remarks(handlers: dict[Split, ErrorHandler]) -> list[Finding]:
+    """Return the findings of entries that are written oddly and read as meant."""
+    splits_of: dict[tuple[RemarkKind, str], list[Split]] = {}
+    for split, handler in handlers.items():
+        for kind, texts in handler.remarks.items():
+            for text in texts:
+                splits_of.setdefault((kind, text), []).append(split)
+    return [
+        finding
+        for (kind, splits), cases in _by_splits(splits_of).items()
+        for finding in finding_if_any(kind.name, splits, kind.level, kind.advice, cases)
+    ]
+
+
+def _by_splits(splits_of: dict[tuple[Kind, str], list[Split]]) -> dict[tuple[Kind, tuple[Split, ...]], list[Case]]:
+    """Collect the texts of each kind that concern the same splits."""
+    cases: dict[tuple[Kind, tuple[Split, ...]], list[Case]] = {}
     for (kind, text), splits in splits_of.items():
         cases.setdefault((kind, tuple(dict.fromkeys(splits))), []).append(Case(text))
-    advice = "Training stops at the first of them. Correct or remove the named entries."
-    return [finding for key, listed in cases.items() for finding in finding_if_any(*key, "error", advice, listed)]
+    return cases
 
 
 def _repairs(repairs: Sequence[Repair], dataset: Dataset, split: Split) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from yolox_jax.data.damage import complaint, decoder_messages
 from yolox_jax.data.dataset import Record
-from yolox_jax.data.doctor.annotations import SHARED, SHARED_ADVICE, same_image
+from yolox_jax.data.doctor.annotations import SHARED_ADVICE, same_image
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, finding_if_any
 from yolox_jax.data.header import no_header_warnings, read_header
 from yolox_jax.data.image import BrokenImage, decode_image
@@ -152,7 +152,7 @@ def _duplicates(identical: list[list[ImageCheck]], split: Split) -> list[Finding
             Case(f"{record.path} has the content of {records[0].path}", (records[0], record)) for record in records[1:]
         ]
     advice = "They count twice, and different boxes contradict each other. Remove all but one."
-    return finding_if_any("images with identical content", (split,), "warning", advice, cases)
+    return finding_if_any("duplicate images", (split,), "warning", advice, cases)
 
 
 def _shared(identical: list[list[ImageCheck]]) -> list[Finding]:
@@ -166,4 +166,4 @@ def _shared(identical: list[list[ImageCheck]]) -> list[Finding]:
             for check in group
             if check.split == "val" and train and same_image(check.record) not in known
         ]
-    return finding_if_any(f"{SHARED}, by content", BOTH, "warning", SHARED_ADVICE, cases)
+    return finding_if_any("leakage: identical images in train and val", BOTH, "warning", SHARED_ADVICE, cases)

@@ -9,8 +9,14 @@ from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
+from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.data.sources.voc import read_voc
 from yolox_jax.files import user_cache
+from yolox_jax.text import counted
+
+UNDEFINED_AP = RemarkKind(
+    "validation images without any box", "warning", "AP is undefined. Add boxes, or pass other annotations."
+)
 
 _COCO_IMAGES = "Pass the folder of the images, such as mine/images."
 _COCO_ANNOTATIONS = "Pass the JSON file of the annotations, such as mine/annotations.json."
@@ -51,7 +57,9 @@ def open_datasets(
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_required=which == "train")
     with errors:
-        dataset = _check_not_empty(dataset, which, configs)
+        _check_class_names(dataset)
+    with errors:
+        dataset = _check_not_empty(dataset, which, configs, errors)
     return dataset
 
 
@@ -143,7 +151,9 @@ def _check_folder(path: Path, setting: str, advice: str) -> None:
         raise ConfigError(f"{setting}: the folder {path} does not exist. {advice}")
 
 
-def _check_not_empty(dataset: Dataset, which: Literal["train", "val"], configs: dict[str, DatasetConfig]) -> Dataset:
+def _check_not_empty(
+    dataset: Dataset, which: Literal["train", "val"], configs: dict[str, DatasetConfig], errors: ErrorHandler
+) -> Dataset:
     """Check that there is something to train on; add a warning if there is nothing to evaluate on."""
     kind = "training" if which == "train" else "validation"
     sources = ", ".join(
@@ -156,11 +166,47 @@ def _check_not_empty(dataset: Dataset, which: Literal["train", "val"], configs: 
         raise DataError(f"no {kind} images: {dataset.name} lists none ({sources}).", kind="no images")
     if any(len(record.boxes) for record in dataset.records):
         return dataset
-    problem = f"none of the {len(dataset.records)} {kind} images has a box ({sources})"
+    problem = f"none of the {counted(len(dataset.records), f'{kind} image')} has a box ({sources})"
+    left_out = _left_out(dataset, configs)
     if which == "train":
         repairs = "".join(f"; {warning}" for warning in dataset.warnings)
-        raise DataError(
-            f"{problem}, so there is nothing to learn from. Add boxes, or pass other annotations{repairs}.",
-            kind="no boxes",
-        )
-    return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{problem}, so AP is undefined"))
+        way_out = left_out or "Add boxes, or pass other annotations"
+        raise DataError(f"{problem}, so there is nothing to learn from. {way_out}{repairs}.", kind="no boxes")
+    reason = f". {left_out}" if left_out else ""
+    errors.start_remarks().add(UNDEFINED_AP, f"{problem}{reason}")
+    return dataclasses.replace(dataset, warnings=(*dataset.warnings, f"{problem}, so AP is undefined{reason}"))
+
+
+def _left_out(dataset: Dataset, configs: dict[str, DatasetConfig]) -> str:
+    """Say which annotations of a dataset without boxes were left out, and what to do; empty if none were."""
+    annotations = dataset.ground_truth["annotations"]
+    crowds = sum(bool(entry["iscrowd"]) for entry in annotations)
+    ignored = sum("ignore" in entry and not entry["iscrowd"] for entry in annotations)
+    total = counted(len(annotations), "annotation")
+    difficult = [setting for setting, config in configs.items() if _leaves_out_difficult(config)]
+    if crowds and difficult:
+        return f"{crowds} of {total} are difficult or crowds, which {difficult[0]}.difficult ignore leaves out"
+    marks = [mark for count, mark in ((crowds, "crowds (iscrowd: 1)"), (ignored, "ignored (ignore: 1)")) if count]
+    if not marks:
+        return ""
+    return (
+        f"{crowds + ignored} of {total} are {' or '.join(marks)}, which are not trained on. Set this to 0 if they are "
+        "objects"
+    )
+
+
+def _leaves_out_difficult(config: DatasetConfig) -> bool:
+    """Return whether a dataset is read without its difficult objects; COCO has no such mark."""
+    return config.difficult == "ignore" and config.format in ("voc", "tfds")
+
+
+def _check_class_names(dataset: Dataset) -> None:
+    """Check that class names can be written to files; text with escapes in JSON may hold half a character."""
+    for name in dataset.class_names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{dataset.name}: the class name {name!r} is not valid Unicode. Rename the class.",
+                kind="malformed entries",
+            ) from error

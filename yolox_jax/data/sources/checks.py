@@ -1,7 +1,6 @@
 """Checks and repairs that the readers of all formats share."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from yolox_jax.data.dataset import DataError
+from yolox_jax.data.sources.foreign_paths import file_names
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
 from yolox_jax.text import counted
 
@@ -124,11 +124,12 @@ class BoxCleaner:
         sentences = []
         if self.clipped:
             sentences.append(
-                f"clipped {counted(self.clipped, 'box', 'boxes')} to their image (first: {self.first_clipped})"
+                f"clipped {counted(self.clipped, 'box to its image', 'boxes to their images')} (first: "
+                f"{self.first_clipped})"
             )
         if self.dropped:
             boxes = counted(self.dropped, "box", "boxes")
-            sentences.append(f"ignored {boxes} without area in their image (first: {self.first_dropped})")
+            sentences.append(f"ignored {boxes} without area in the image (first: {self.first_dropped})")
         return tuple(sentences)
 
 
@@ -145,7 +146,7 @@ def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str
     Raises:
         DataError: naming the first missing files.
     """
-    present = {folder: _file_names(folder) for folder in {path.parent for path in entries}}
+    present = {folder: file_names(folder) for folder in {path.parent for path in entries}}
     missing = [path for path in entries if path.name not in present[path.parent]]
     if not missing:
         return
@@ -156,13 +157,3 @@ def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str
         kind="missing image files",
         each=[f"{listed_in}: {entries[path]}: the file {path} does not exist; check {setting}" for path in missing],
     )
-
-
-def _file_names(folder: Path) -> set[str]:
-    try:
-        if not folder.is_dir():
-            return set()
-    except OSError:  # the name is too long for the file system
-        return set()
-    with os.scandir(folder) as entries:
-        return {entry.name for entry in entries}

@@ -1,7 +1,7 @@
 """Reads datasets in YOLO layout: a data.yaml, and a text file of boxes for each image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,10 +11,26 @@ from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.header import image_sizes
 from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler
 from yolox_jax.data.sources.ground_truth import ground_truth_of
+from yolox_jax.data.sources.remarks import RemarkKind
+from yolox_jax.data.sources.yolo_keypoints import find_keypoints
 from yolox_jax.data.sources.yolo_yaml import Layout, read_layout
+from yolox_jax.text import counted
 
 ROUNDING = 0.01
 """A coordinate outside 0..1 by at most this is clipped: it is rounding, or an object at the border."""
+
+UNLABELLED = RemarkKind(
+    "images without a label file",
+    "note",
+    "They count as background. If they have objects, put their label files where the last folder images of the path "
+    "is replaced by labels.",
+)
+POSSIBLE_KEYPOINTS = RemarkKind(
+    "labels that may be keypoints",
+    "warning",
+    "They are read as polygons. If they are keypoints, add kpt_shape: [number of keypoints, 2] to the data.yaml. If "
+    "not, add kpt_shape: null.",
+)
 
 _LINE = "A line holds class, centre x, centre y, width, height, as fractions of the image"
 
@@ -54,6 +70,7 @@ def read_yolo(
     labels = [label_path(image) for image in layout.images]
     with ThreadPoolExecutor() as pool:
         contents = list(pool.map(_content, labels))
+    layout = _with_keypoints(layout, zip(labels, contents, strict=True), data_yaml, errors)
     cleaner = BoxCleaner(errors)
     classes = {label: index for index, label in enumerate(layout.names)}
     records = tuple(
@@ -62,6 +79,9 @@ def read_yolo(
             zip(layout.images, sizes, labels, contents, strict=True), start=1
         )
     )
+    for image, label, content in zip(layout.images, labels, contents, strict=True):
+        if content is None:
+            layout.remarks.add(UNLABELLED, f"{image}: the file {label} does not exist")
     unlabelled = [label for label, content in zip(labels, contents, strict=True) if content is None]
     unreadable = [image for image, size in zip(layout.images, sizes, strict=True) if size is None]
     return Dataset(
@@ -70,7 +90,7 @@ def read_yolo(
         category_ids=tuple(layout.names),
         records=records,
         ground_truth=ground_truth_of(records, layout.names),
-        warnings=(*layout.warnings, *_gaps(len(records), unlabelled, unreadable), *cleaner.warnings()),
+        warnings=(*layout.remarks.warnings(), *_gaps(len(records), unlabelled, unreadable), *cleaner.warnings()),
     )
 
 
@@ -80,6 +100,29 @@ def label_path(image: Path) -> Path:
     if "images" in parts[:-1]:
         parts[max(place for place, part in enumerate(parts[:-1]) if part == "images")] = "labels"
     return Path(*parts).with_suffix(".txt")
+
+
+def _with_keypoints(
+    layout: Layout, files: Iterable[tuple[Path, bytes | DataError | None]], data_yaml: Path, errors: ErrorHandler
+) -> Layout:
+    """Decide whether labels hold keypoints, where the data.yaml does not say so."""
+    if layout.keypoints is not None:
+        return layout
+    found = find_keypoints((path, content) for path, content in files if isinstance(content, bytes))
+    if found is None:
+        return layout
+    points = counted(found.shape[0], "keypoint")
+    text = f"{found.where}, and all lines like it, hold {found.num_numbers} numbers: a class, a box and {points}"
+    if not found.certain:
+        layout.remarks.add(POSSIBLE_KEYPOINTS, text)
+        return layout
+    with errors:
+        raise DataError(
+            f"{text}, but {data_yaml} has no kpt_shape. Add kpt_shape: {list(found.shape)} to it, and the boxes are "
+            "used. If the numbers are polygons, add kpt_shape: null",
+            kind="keypoints without kpt_shape",
+        )
+    return layout._replace(keypoints=True)  # reached only if errors are collected
 
 
 def _content(path: Path) -> bytes | DataError | None:
@@ -96,15 +139,15 @@ def _gaps(num_images: int, unlabelled: list[Path], unreadable: list[Path]) -> li
     warnings = []
     if len(unlabelled) == num_images:
         warnings.append(
-            f"NONE of the {num_images} images has a label file, so all are background; the first file would be "
-            f"{unlabelled[0]}"
+            f"NONE of the {counted(num_images, 'image')} has a label file, so all are background; the first file would "
+            f"be {unlabelled[0]}"
         )
     elif unlabelled:
-        warnings.append(
-            f"{len(unlabelled)} images have no label file and are background (the first file would be {unlabelled[0]})"
-        )
+        some = "image has no label file and counts" if len(unlabelled) == 1 else "images have no label file and count"
+        warnings.append(f"{len(unlabelled)} {some} as background (first: {unlabelled[0]})")
     if unreadable:
-        warnings.append(f"ignored the boxes of {len(unreadable)} images that cannot be read (first: {unreadable[0]})")
+        images = counted(len(unreadable), "image")
+        warnings.append(f"ignored the boxes of {images} that cannot be read (first: {unreadable[0]})")
     return warnings
 
 
@@ -131,7 +174,7 @@ def _objects(content: bytes | DataError, path: Path, layout: Layout, errors: Err
 
 def _object(line: str, layout: Layout, where: str) -> tuple[int, list[float]]:
     """Return the class, and x1, y1, x2, y2 as fractions of the image."""
-    label, coordinates = _numbers(line, layout.keypoints, where)
+    label, coordinates = _numbers(line, bool(layout.keypoints), where)
     if not label.is_integer():
         raise DataError(f"{where}: class must be an integer; got {label:g}. {_LINE}", kind="malformed labels")
     if label not in layout.names:
@@ -161,7 +204,8 @@ def _numbers(line: str, keypoints: bool, where: str) -> tuple[float, list[float]
         return label, coordinates
     hint = "; remove the score at the end" if len(coordinates) == 5 else ""
     raise DataError(
-        f"{where} holds {len(coordinates) + 1} numbers{hint}. {_LINE}, or class and x, y of at least three points",
+        f"{where} holds {counted(len(coordinates) + 1, 'number')}{hint}. {_LINE}, or class and x, y of at least three "
+        "points",
         kind="malformed labels",
     )
 

@@ -1,6 +1,7 @@
 """Reads a data.yaml in the format of Ultralytics: the classes, and the image files of a split."""
 
-import os
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,10 +9,16 @@ import yaml
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
-from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
+from yolox_jax.data.sources.checks import ErrorHandler
+from yolox_jax.data.sources.remarks import NUMBERS_AS_TEXT, RemarkKind, Remarks
+from yolox_jax.data.sources.values import as_integer
+from yolox_jax.data.sources.yolo_paths import YoloPaths
+from yolox_jax.text import counted
 
-IMAGE_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
-"""Suffixes of image files in a folder; a file that cannot be decoded is reported when it is loaded."""
+NAMES_AS_TEXT = RemarkKind(
+    "class names written as one text", "warning", "It is split at commas. Write a list, such as names: [cat, dog]."
+)
+REPEATED_IMAGES = RemarkKind("images named more than once", "warning", "They are used once.")
 
 _MALFORMED = "malformed names"
 
@@ -23,9 +30,12 @@ class Layout(NamedTuple):
     """Class names by the id used in label files, ids ascending."""
     images: list[Path]
     """The image files, sorted and without repetitions."""
-    keypoints: bool
-    """Whether the numbers of a line after the first five are keypoints, not a polygon."""
-    warnings: tuple[str, ...]
+    keypoints: bool | None
+    """Whether the numbers of a line after the first five are keypoints, not a polygon; None if the file does not say.
+
+    `kpt_shape: null` says that they are polygons."""
+    remarks: Remarks
+    """What was read otherwise than it is written."""
 
 
 def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, errors: ErrorHandler) -> Layout:
@@ -51,22 +61,22 @@ def read_layout(data_yaml: Path, split: str, root: Path | None, setting: str, er
             f"{setting}.split is {split!r}, but {data_yaml} names no images under this key. It takes a folder, a .txt "
             f"list of images, or several of these. Available splits: {available}."
         )
-    if root is None:
-        root = data_yaml.parent / os.path.expanduser(str(content.get("path") or ""))  # noqa: PTH111
-    root = root.absolute()
-    images: list[str] = []
-    for source in sources:
-        images += _images_of(source, root, f"{data_yaml} says {split}: {source}", setting, errors)
+    remarks = errors.start_remarks()
+    paths = YoloPaths(data_yaml, content, root, setting, remarks)
+    images = [image for source in sources for image in paths.images(split, source, errors)]
     once = sorted(set(images))
     if not once:
         raise DataError(
-            f"no images: {data_yaml} says {split}: {', '.join(sources)}, but there are none in {root}. Name a folder "
-            f"or a list with images, or check {setting}.images and {setting}.split",
+            f"no images: {data_yaml} says {split}: {', '.join(sources)}, but there are none in {paths.root}. Name a "
+            f"folder or a list with images, or check {setting}.images and {setting}.split",
             kind="no images",
         )
-    repeated = len(images) - len(once)
-    warnings = (f"ignored {repeated} repeated entries of images",) if repeated else ()
-    return Layout(_names(content, data_yaml, errors), [Path(path) for path in once], "kpt_shape" in content, warnings)
+    for image, count in Counter(images).items():
+        if count > 1:
+            remarks.add(REPEATED_IMAGES, f"{data_yaml}: {split}: {image}")
+    names = _names(content, data_yaml, errors, remarks)
+    keypoints = content["kpt_shape"] is not None if "kpt_shape" in content else None
+    return Layout(names, [Path(path) for path in once], keypoints, remarks)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -82,81 +92,69 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _names(content: dict[str, Any], path: Path, errors: ErrorHandler) -> dict[int, str]:
+def _names(content: dict[str, Any], path: Path, errors: ErrorHandler, remarks: Remarks) -> dict[int, str]:
     """Return the class names by id, ids ascending."""
-    names = content.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
-        raise DataError(f"{path} has no names. Add the class names, such as names: [cat, dog]", kind="no names")
+    names = _listed_names(content, path, remarks)
+    class_names: dict[int, str] = {}
     for key, name in names.items():
-        if isinstance(key, bool) or not isinstance(key, int) or key < 0:
+        number = as_integer(key)
+        if number is None or number < 0 or number in class_names:
             raise DataError(f"{path}: names has the class id {key!r}; ids must be integers from 0", kind=_MALFORMED)
+        if isinstance(key, str):
+            remarks.add(NUMBERS_AS_TEXT, f"{path}: names: class id {key!r}")
         if isinstance(name, bool) or not isinstance(name, str | int | float):
             raise DataError(f"{path}: the name of class {key} is {name!r}; put it in quotes", kind=_MALFORMED)
-    class_names = {key: str(name) for key, name in sorted(names.items())}
+        class_names[number] = str(name)
     ids: dict[str, int] = {}
     with errors:
-        for key, name in class_names.items():
+        for key, name in sorted(class_names.items()):
             if ids.setdefault(name, key) != key:
                 raise DataError(
                     f"{path}: classes {ids[name]} and {key} are both named {name!r}. Give them different names",
                     kind="categories of the same name",
                 )
-        if content.get("nc", len(class_names)) != len(class_names):
-            raise DataError(
-                f"{path}: nc is {content['nc']}, but names has {len(class_names)} classes. Correct one, or remove nc",
-                kind="mismatched number of classes",
-            )
-    return class_names
+        _check_number(content.get("nc"), len(class_names), path, remarks)
+    return dict(sorted(class_names.items()))
 
 
-def _images_of(source: str, root: Path, says: str, setting: str, errors: ErrorHandler) -> list[str]:
-    # Unlike Path, os.path accepts unknown users and overlong names.
-    path = root / os.path.expanduser(source)  # noqa: PTH111
-    # Roboflow writes ../train/images for a folder next to the data.yaml.
-    if not os.path.exists(path) and source.startswith("../"):  # noqa: PTH110
-        path = root / source[3:]
-    if os.path.isdir(path):  # noqa: PTH112
-        return _images_in(path)
-    exists = os.path.exists(path)  # noqa: PTH110
-    if exists and path.suffix == ".txt":
-        return _images_listed(path, root, setting, errors)
-    problem = "that is neither a folder nor a .txt list" if exists else f"{path} does not exist"
-    raise ConfigError(
-        f"{setting}.annotations: {says}, but {problem}. Paths are relative to {root}. Correct the key "
-        f"path of the file, or pass {setting}.images."
-    )
+def _listed_names(content: dict[str, Any], path: Path, remarks: Remarks) -> dict[Any, Any]:
+    """Return the names by id as written."""
+    names = content.get("names")
+    if isinstance(names, str) and names.strip():
+        names = _split_names(names, content.get("nc"), path)
+        remarks.add(NAMES_AS_TEXT, f"{path}: names: {', '.join(names)}")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise DataError(f"{path} has no names. Add the class names, such as names: [cat, dog]", kind="no names")
+    return names
 
 
-def _images_in(folder: Path) -> list[str]:
-    """Return the images in a folder and its subfolders, without hidden ones, which systems and editors leave."""
-    images: list[str] = []
-    visited: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        # A link may point to a parent folder.
-        if os.path.realpath(parent) in visited:
-            folders.clear()
-            continue
-        visited.add(os.path.realpath(parent))
-        images += [
-            os.path.join(parent, name)  # noqa: PTH118 - a Path for each of 100,000 files takes a second
-            for name in files
-            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
-        ]
-    return images
+def _split_names(text: str, number: Any, path: Path) -> list[str]:
+    """Return the names in a text, separated by commas."""
+    names = [name.strip() for name in text.strip().strip(",").split(",")]
+    is_file = len(names) == 1 and re.search(r"[/\\]|\.(names|txt|ya?ml|json)$", names[0])
+    # One name with spaces may as well be several names.
+    unclear = len(names) == 1 and len(names[0].split()) > 1 and as_integer(number) != 1
+    if is_file or unclear or not all(names) or re.search(r"[\[\]{}\n:]", text.strip()):
+        raise DataError(
+            f"{path}: names is the text {text[:60]!r}. Write the class names as a list, such as names: [cat, dog]",
+            kind=_MALFORMED,
+        )
+    return names
 
 
-def _images_listed(path: Path, root: Path, setting: str, errors: ErrorHandler) -> list[str]:
-    """Return the images of a list. Its paths are relative to its folder; if none exists there, to the root."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file: {error}", kind="invalid list of images") from error
-    entries = {line.strip(): f"line {number}" for number, line in enumerate(lines, start=1) if line.strip()}
-    start = path.parent if any((path.parent / entry).is_file() for entry in entries) else root
-    images = {start / entry: line for entry, line in entries.items()}
-    with errors:
-        check_images_exist(images, str(path), f"{setting}.images")
-    return [str(image) for image in images]
+def _check_number(given: Any, num_names: int, path: Path, remarks: Remarks) -> None:
+    number = num_names if given is None else as_integer(given)
+    if number is None:
+        raise DataError(
+            f"{path}: nc must be the number of classes; got {given!r}. Correct it, or remove nc", kind=_MALFORMED
+        )
+    if isinstance(given, str):
+        remarks.add(NUMBERS_AS_TEXT, f"{path}: nc {given!r}")
+    if number != num_names:
+        raise DataError(
+            f"{path}: nc is {number}, but names has {counted(num_names, 'class', 'classes')}. Correct one, or remove "
+            "nc",
+            kind="mismatched number of classes",
+        )
