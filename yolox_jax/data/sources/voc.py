@@ -47,7 +47,7 @@ def read_voc(
         if not (root / folder).is_dir():
             raise ConfigError(
                 f"{setting}.images: {root} has no folder {folder}. For VOC, pass the folder that holds Annotations, "
-                "ImageSets and JPEGImages."
+                f"JPEGImages and ImageSets/Main, where {split}.txt lists the names of the images, one per line."
             )
     remarks = errors.start_remarks()
     files = _annotation_files(root / "Annotations")
