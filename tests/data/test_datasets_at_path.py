@@ -100,6 +100,8 @@ def test_coco_as_published_is_found(tmp_path: Path) -> None:
         ("annotations/instances_train.json", "train2017/1.jpg", "train2017/1.jpg", "."),
         ("annotations/instances_default.json", "images/default/1.jpg", "1.jpg", "images/default"),
         ("annotations/train.json", "train/images/1.jpg", "1.jpg", "train/images"),
+        ("a.json", "images/1.jpg", r"C:\Users\me\photos\1.jpg", "images"),
+        ("a.json", "images/1.jpg", "/home/me/photos/1.jpg", "images"),
         ("a.json", "images/ü 猫.jpg", "ü 猫.jpg", "images"),
     ],
 )

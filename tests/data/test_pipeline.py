@@ -102,6 +102,22 @@ def test_worker_processes_give_the_same_stream(dataset: Dataset, num_workers: in
         _assert_equal(threads, list(batches))
 
 
+def test_batches_that_do_not_fit_into_shared_memory_pass_through_pipes(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def nothing_fits(batch_bytes: int, num_workers: int) -> bool:
+        asked.append((batch_bytes, num_workers))
+        return False
+
+    monkeypatch.setattr("yolox_jax.data.pipeline.fits_shared_memory", nothing_fits)
+    batches = _run(dataset, _with(CONFIG, num_workers=1))
+    assert asked == [(2 * (64 * 64 * 3 + 6 * (4 * 4 + 4 + 1)), 1)]
+    assert all(type(batch["images"]) is np.ndarray for batch in batches)  # not a view of shared memory
+    _assert_equal(batches, _run(dataset, CONFIG))
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_rows_of_two_hosts_put_together_are_the_batches_of_one(dataset: Dataset, num_workers: int) -> None:
     config = _with(replace(CONFIG, train=TrainConfig(batch_size=4)), num_workers=num_workers)

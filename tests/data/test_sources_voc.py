@@ -108,7 +108,7 @@ def test_invalid_objects_are_refused_by_name(voc: Path, entry: tuple, message: s
         _open(voc)
 
 
-@pytest.mark.parametrize("content", ["<annotation><size>", "<?xml version='1.0' encoding='foo'?><annotation/>"])
+@pytest.mark.parametrize("content", ["<annotation><size>", "", "<?xml version='1.0' encoding='gbk'?><annotation>"])
 def test_broken_xml_is_named(voc: Path, content: str) -> None:
     (voc / "Annotations/b.xml").write_text(content)
     with pytest.raises(DataError, match=r"b\.xml is not valid XML"):
@@ -117,7 +117,7 @@ def test_broken_xml_is_named(voc: Path, content: str) -> None:
 
 def test_missing_image_and_missing_annotation_are_named(voc: Path) -> None:
     (voc / "JPEGImages/b.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 of 2 image files that do not exist: .*b\.jpg \(b\.xml\)"):
+    with pytest.raises(DataError, match=r"1 of 2 image files that do not exist: .*b\.\* \(b\.xml\)"):
         _open(voc)
     (voc / "Annotations/b.xml").unlink()
     with pytest.raises(DataError, match=r"train\.txt lists 1 images that have no annotation file in .*Annotations: b"):

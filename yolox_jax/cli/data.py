@@ -4,7 +4,7 @@ import argparse
 import importlib
 
 COMMANDS = {
-    "check": "find errors and oddities in the images and annotations of a config",
+    "check": "find errors and oddities in the images and annotations of a dataset",
     "preview": "draw training images exactly as the network sees them",
 }
 
@@ -14,7 +14,7 @@ def main(argv: list[str]) -> int | None:
     listed = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="yolox-jax data",
-        description="Inspect the datasets of a config.",
+        description="Inspect a dataset, or the datasets of a config.",
         epilog=f"commands:\n{listed}\n\nyolox-jax data COMMAND --help shows the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

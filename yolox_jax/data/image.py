@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from yolox_jax.data.damage import complaint_of_suspect, known_damage
 from yolox_jax.data.dataset import Record
 
 JPEG_START = b"\xff\xd8"
@@ -88,6 +89,9 @@ def decode_image(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Decode an image as 8-bit BGR, turned upright as its EXIF orientation says.
 
+    A JPEG that holds a block of zeros, or lacks data so that its end is grey, counts as broken. `yolox-jax data check`
+    finds further damage.
+
     Args:
         content: of an image file.
         path: of the image, for errors.
@@ -102,15 +106,23 @@ def decode_image(
     # OpenCV only warns about a truncated JPEG, and fills the missing part with grey.
     if _is_truncated(content):
         raise BrokenImage(path, "is truncated: the end of the file is missing")
+    if why := known_damage(content, str(path)):
+        raise BrokenImage(path, _damaged(why))
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), _READ_FLAGS[reduction])
     except cv2.error:
         image = None
     if image is None:
         raise BrokenImage(path, "is not an image that OpenCV can decode")
+    if content.startswith(JPEG_START) and (why := complaint_of_suspect(content, image, reduction, str(path))):
+        raise BrokenImage(path, _damaged(why))
     if size is not None and image.shape[:2] != tuple(-(-side // reduction) for side in size):
         raise BrokenImage(path, _size_mismatch(content, decode_image(content, path).shape[:2], size))
     return image
+
+
+def _damaged(why: str) -> str:
+    return f"is damaged inside ({why})"
 
 
 def _size_mismatch(content: bytes, actual: tuple[int, int], size: tuple[int, int]) -> str:

@@ -8,11 +8,7 @@ import contextlib
 import functools
 import gc
 import logging
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-import cv2
 import grain
 import numpy as np
 from jaxtyping import Int64
@@ -33,6 +28,7 @@ from yolox_jax.data.letterbox import PADDING, evaluation_image
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.process_settings import LOADING_SETTINGS
 from yolox_jax.data.sample import make_sample, new_canvases
+from yolox_jax.data.worker_processes import explained, fits_shared_memory, start_worker
 
 HostBatch = dict[str, np.ndarray]
 """A batch in host memory; see `training_batches` and `evaluation_batches` for its keys."""
@@ -64,7 +60,13 @@ class TrainingBatches(Iterator[HostBatch]):
         """Objects beyond `data.max_boxes` of their image so far, which were not trained on."""
 
     def __next__(self) -> HostBatch:
-        batch = dict(next(self._batches))
+        try:
+            batch = dict(next(self._batches))
+        except (RuntimeError, OSError) as error:
+            explanation = explained(error)
+            if explanation is error:
+                raise
+            raise explanation from None
         self.num_dropped += batch.pop("dropped")
         for path, reason in batch.pop("broken"):
             _report_broken(BrokenImage(Path(path), reason), self._broken_images, self.broken)
@@ -116,7 +118,7 @@ def training_batches(
 
     Raises:
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
-        DataError: while iterating, if no image can be read.
+        DataError: while iterating, if no image can be read, or a worker process dies.
     """
     rows = range(config.train.batch_size) if rows is None else rows
     source = _TrainingSource(dataset.records, config, rows, cache)
@@ -126,8 +128,13 @@ def training_batches(
     threads = 0 if workers and config.data.num_threads == 1 else config.data.num_threads
     stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if workers:
+        batch_bytes = sum(array.nbytes for array in _empty_batch(config, len(rows)).values())
+        if not fits_shared_memory(batch_bytes, workers):
+            # An array below this size, which is any, is passed through a pipe.
+            options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+            stream = grain.experimental.WithOptionsIterDataset(stream, options)
         # Each item is a batch, so each worker loads whole batches.
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_start_worker)
+        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=start_worker)
     with contextlib.ExitStack() as settings:
         settings.enter_context(LOADING_SETTINGS)
         return TrainingBatches(iter(stream), config.data.broken_images, settings.pop_all())
@@ -218,27 +225,6 @@ def load_training_batch(
     for error in (error for loader in loaders for error in loader.broken.values()):
         _report_broken(error, config.data.broken_images, reported)
     return batch, [path for loader in loaders for path in loader.loaded]
-
-
-def _start_worker(index: int, count: int) -> None:
-    """Set up a worker: it ignores signals, ends with the run, uses one OpenCV thread and no accelerator."""
-    # Terminals and Slurm signal all processes, but the main process decides when to stop.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_main_process, daemon=True).start()
-    cv2.setNumThreads(0)
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    # grain has imported jax, which has already read the environment.
-    if "jax" in sys.modules:
-        sys.modules["jax"].config.update("jax_platforms", "cpu")
-
-
-def _exit_with_main_process() -> None:
-    """Exit when the main process ends. If it is killed, it cannot close its workers, which would wait forever."""
-    run = multiprocessing.parent_process()
-    if run is not None:
-        run.join()
-        os._exit(1)
 
 
 def evaluation_batches(

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
+from yolox_jax.data.damage import complaint, decoder_messages
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.annotations import SHARED_ADVICE, same_image
 from yolox_jax.data.doctor.finding import BOTH, Case, Finding, Level, Split, finding_if_any
 from yolox_jax.data.header import no_header_warnings, read_header
 from yolox_jax.data.image import BrokenImage, decode_image
 
-CHUNK = 512
-"""Images submitted at a time, which limits memory."""
+CHUNK = 64
+"""Images checked at a time. If decoders complain about one of them, all are decoded again to learn which."""
 BROKEN, RESIZED = "images that cannot be read", "images of another size than annotated"
+DAMAGED = "images that are damaged inside"
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -27,7 +29,7 @@ class ImageCheck(NamedTuple):
     digest: bytes = b""
     """SHA-256 of the file; empty if it was not read completely."""
     fault: str = ""
-    """`BROKEN`, `RESIZED`, or empty."""
+    """`BROKEN`, `RESIZED`, `DAMAGED`, or empty."""
     why: str = ""
 
 
@@ -48,8 +50,10 @@ def check_images(
     done = 0
     with no_header_warnings(), ThreadPoolExecutor(num_threads) as pool:
         for start in range(0, len(images), CHUNK):
-            for check in pool.map(lambda item: check_image(*item, quick=quick), images[start : start + CHUNK]):
-                yield check
+            with decoder_messages() as messages:
+                checks = list(pool.map(lambda item: check_image(*item, quick=quick), images[start : start + CHUNK]))
+            for check in checks:
+                yield _with_damage(check) if messages and check.digest and not check.fault else check
                 done += 1
                 on_progress(done, len(images))
 
@@ -76,6 +80,15 @@ def check_image(split: Split, record: Record, *, quick: bool) -> ImageCheck:
     except BrokenImage as error:
         fault, why = fault or BROKEN, error.why
     return ImageCheck(split, record, digest, fault, why)
+
+
+def _with_damage(check: ImageCheck) -> ImageCheck:
+    """Decode an image again, and add what the decoder says about it."""
+    try:
+        why = complaint(check.record.encoded())
+    except OSError:  # read before
+        return check
+    return check._replace(fault=DAMAGED, why=f"is decoded with errors ({why})") if why else check
 
 
 def _size_in_header(record: Record) -> tuple[int, int] | None:
@@ -116,6 +129,9 @@ def _case_of_fault(check: ImageCheck) -> Case:
 def _faulty_image_findings(
     split: Split, fault: str, cases: list[Case], num_images: int, broken_images: Literal["skip", "stop"]
 ) -> list[Finding]:
+    if fault == DAMAGED:
+        advice = "Training uses them as decoded, possibly with wrong colours or shifted parts. Replace the files."
+        return finding_if_any(fault, (split,), "warning", advice, cases)
     level: Level = "error" if broken_images == "stop" or (split == "train" and len(cases) == num_images) else "warning"
     advice = {
         BROKEN: "Replace the files, or remove them from the annotations.",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from yolox_jax.config import ConfigError
+from yolox_jax.data.sources.foreign_paths import locate_files
 
 NUM_NAMES = 50
 """Names that are looked for; enough to recognise a folder of images."""
@@ -45,6 +46,8 @@ def image_folder(annotations: Path, setting: str) -> Path:
         raise ConfigError(f"{annotations} is not in COCO layout: it names no image file ('file_name').")
     folders = list(_image_folders(annotations))
     hits = {folder: _num_files(folder, names) for tier in folders for folder in tier}
+    if not any(hits.values()):  # the names may be paths of another machine, which the reader resolves likewise
+        hits = {folder: _num_located(folder, names) for folder in hits}
     most = max(hits.values())
     if not most:
         raise ConfigError(
@@ -80,6 +83,10 @@ def _image_folders(annotations: Path) -> Iterator[list[Path]]:
 def _num_files(folder: Path, names: list[str]) -> int:
     # Unlike Path, os.path accepts overlong names.
     return sum(os.path.isfile(folder / name) for name in names)  # noqa: PTH113
+
+
+def _num_located(folder: Path, names: list[str]) -> int:
+    return sum(located.kind is not None for located in locate_files(folder, names).values())
 
 
 def _listed(paths: Iterable[Path]) -> str:
