@@ -16,7 +16,8 @@ def shortened(names: Sequence[str], most: int) -> str:
 def counted(count: int, noun: str) -> str:
     """A count with its noun in the singular or plural.
 
-    >>> counted(1, "image"), counted(0, "image")
-    ('1 image', '0 images')
+    >>> counted(1, "image"), counted(0, "image"), counted(2, "class")
+    ('1 image', '0 images', '2 classes')
     """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"

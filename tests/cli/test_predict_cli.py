@@ -13,7 +13,7 @@ from videos import SIZE, Camera, frame, left_edge, write_video
 from yolox_jax.cli.main import main
 from yolox_jax.config import ConfigError
 from yolox_jax.inference import predict as prediction
-from yolox_jax.inference.input.frames import open_frames
+from yolox_jax.inference.input.sources import open_frames
 from yolox_jax.inference.output_files import Video, json_entry, save_image
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights

@@ -18,7 +18,7 @@ def _draw(image: np.ndarray, boxes: list[list[float]], scores: list[float] | Non
         np.array(boxes, np.float32).reshape(-1, 4),
         None if scores is None else np.array(scores, np.float32),
         np.array(classes, np.int32),
-        [NAMES[index] for index in classes],
+        all_class_names=NAMES,
     )
 
 

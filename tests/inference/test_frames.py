@@ -15,7 +15,8 @@ import pytest
 
 from videos import RATE, Camera, left_edge, write_video
 from yolox_jax.config import ConfigError
-from yolox_jax.inference.input.frames import DEFAULT_RATE, is_endless, open_frames
+from yolox_jax.inference.input.sources import is_endless, open_frames
+from yolox_jax.inference.input.videos import DEFAULT_RATE
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from yolox_jax.inference.image_detections import ImageDetections, no_detections
+from yolox_jax.inference.image_detections import ImageDetections
+from yolox_jax.inference.unpacking import no_detections
 
 FOUND = ImageDetections(
     boxes=np.array([[10.0, 20.0, 110.5, 70.0], [-3.0, 0.0, 5.0, 8.0]], np.float32),

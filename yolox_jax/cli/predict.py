@@ -1,6 +1,7 @@
 """`yolox-jax predict`: detects objects in images, videos and camera streams."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,9 +13,15 @@ from yolox_jax.cli.published import WeightsPath, fetch_if_published
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_input_size, check_scales, check_thresholds
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.text import counted
+from yolox_jax.text import counted, shortened
+
+MOST_SOURCES_LISTED = 20
+MOST_CLASSES_LISTED = 10
 
 if TYPE_CHECKING:
+    import collections
+
+    from yolox_jax.inference.input.frames import Frames
     from yolox_jax.inference.predict import Outcome
 
 
@@ -27,8 +34,8 @@ class PredictArguments:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="IMAGE|FOLDER|PATTERN|VIDEO|CAMERA", help_behavior_hint="(one or more)"),
     ]
-    """Images, folders of images, patterns such as 'photos/*.jpg', videos, camera numbers, or stream URLs (rtsp://...).
-    Press Ctrl-C to stop a camera or stream."""
+    """Images, folders of images or videos, patterns such as 'photos/*.jpg', videos, camera numbers, or URLs of images,
+    videos and streams (rtsp://...). Press Ctrl-C to stop a camera or stream."""
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     output: Path
@@ -70,10 +77,10 @@ def main(argv: list[str]) -> None:
     )
     _check(arguments)
     # Imported here, so that --help and errors in flags do not wait for OpenCV and jax.
-    from yolox_jax.inference.input.frames import is_endless, open_frames
+    from yolox_jax.inference.input.sources import open_all
     from yolox_jax.inference.output_checks import check_output_files
 
-    sources = [open_frames(source) for source in arguments.sources]
+    sources = [opened for source in arguments.sources for opened in open_all(source)]
     check_output_files(arguments.output, sources, arguments.save)
     ensure_writable_folder(arguments.output, "--output")
     from yolox_jax.cli.compilation import keep_compiled
@@ -101,15 +108,26 @@ def main(argv: list[str]) -> None:
         with show_rate("images") as on_progress:
             predict(detector, sources, arguments.output, save=arguments.save, on_progress=on_progress, outcome=outcome)
     except KeyboardInterrupt:
-        if not any(is_endless(source) for source in arguments.sources):
-            _report(outcome, arguments)
+        if not any(source.is_live for source in sources):
+            _report(outcome, sources, arguments)
             raise
         is_ended = True
-    _report(outcome, arguments)
+    _report(outcome, sources, arguments)
     if not outcome.images and outcome.unreadable:
         raise ConfigError(f"none of the {outcome.unreadable} images could be read; see the warnings above")
     if not outcome.images and not is_ended:
         raise ConfigError(f"{', '.join(arguments.sources)}: no frames to read")
+
+
+def _counts(classes: "collections.Counter[str]") -> str:
+    """Numbers by class, the most frequent first: `3 person, 1 bus`."""
+    return shortened([f"{count} {name}" for name, count in classes.most_common()], MOST_CLASSES_LISTED)
+
+
+def _name_of(source: "Frames") -> str:
+    if len(source.paths) > 1:
+        return f"{counted(len(source.paths), 'image')} in {source.paths[0].parent}"
+    return str(source.paths[0]) if source.paths else source.name
 
 
 def _check(arguments: PredictArguments) -> None:
@@ -123,10 +141,15 @@ def _check(arguments: PredictArguments) -> None:
         check_input_size(arguments.input_size)
 
 
-def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
+def _report(outcome: "Outcome", sources: Sequence["Frames"], arguments: PredictArguments) -> None:
+    if 1 < len(sources) <= MOST_SOURCES_LISTED:
+        for source, classes in zip(sources, outcome.classes_by_source, strict=False):  # not all after Ctrl-C
+            print(f"{_name_of(source)}: {_counts(classes) or 'no detections'}")
     rate = outcome.images / outcome.seconds if outcome.seconds else 0.0
     detections, images = counted(outcome.detections, "detection"), counted(outcome.images, "image")
-    print(f"{detections} in {images}, {rate:.1f} images/s; saved {', '.join(arguments.save)} to {arguments.output}")
+    by_class = f" ({_counts(outcome.classes)})" if outcome.detections else ""
+    print(f"{detections} in {images}{by_class}, {rate:.1f} images/s")
+    print(f"saved {', '.join(arguments.save)} to {arguments.output}")
     if outcome.unreadable:
         total = outcome.images + outcome.unreadable
         print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read and were skipped")
