@@ -1,7 +1,6 @@
 """Images at http:// and https:// URLs, and which URLs are streams instead."""
 
 import http.client
-import os
 import time
 import urllib.error
 import urllib.request
@@ -28,7 +27,7 @@ _NOT_IMAGES = ("multipart", "video", "audio")
 _CHUNK = 2**18
 
 
-def is_url(source: str | os.PathLike[str] | int) -> bool:
+def is_url(source: object) -> bool:
     """Whether a source is the URL of an image, video or stream."""
     return isinstance(source, str) and source.lower().startswith(STREAM_SCHEMES)
 
