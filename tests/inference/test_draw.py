@@ -92,6 +92,15 @@ def test_an_image_smaller_than_a_label_is_drawn_on():
     assert _draw(image, [[1, 1, 6, 6]], [0.9], [1]).shape == (8, 8, 3)
 
 
+def test_names_per_box_in_place_of_names_per_class_are_refused():
+    image, box = np.zeros((40, 60, 3), np.uint8), np.array([[1, 1, 20, 20]], np.float32)
+    arguments = image, box, np.ones(1, np.float32), np.array([7], np.int32)
+    with pytest.raises(TypeError):
+        draw_detections(*arguments, ["dog"])
+    with pytest.raises(ValueError, match=r"classes from 7 to 7, but all_class_names has 1.*Detector\.class_names"):
+        draw_detections(*arguments, all_class_names=["dog"])
+
+
 def test_colours_of_the_first_twenty_classes_differ():
     colours = np.array([class_colour(index) for index in range(20)], float)
     distances = [np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)]

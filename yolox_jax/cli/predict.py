@@ -1,6 +1,7 @@
 """`yolox-jax predict`: detects objects in images, videos and camera streams."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
     from yolox_jax.inference.input.frames import Frames
     from yolox_jax.inference.predict import Outcome
+
+
+# The type alone would take any number of words, and so the sources that follow.
+_TWO_NUMBERS = tyro.constructors.PrimitiveConstructorSpec[tuple[int, int] | None](
+    nargs=2,
+    metavar="H W",
+    instance_from_str=lambda words: (int(words[0]), int(words[1])),
+    is_instance=lambda value: value is None or isinstance(value, tuple),
+    str_from_instance=lambda value: ["None"] if value is None else [str(side) for side in value],
+)
+SEVERAL_WORDS = ("--save", "--classes", "--scales")
+"""Flags that take any number of words, and so those of the sources after them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,19 +75,26 @@ class PredictArguments:
     """Test-time augmentation: also detect in the mirrored image. Takes twice as long."""
     scales: tuple[float, ...] = (1.0,)
     """Test-time augmentation: detect at these factors of the input size."""
-    input_size: tuple[int, int] | None = None
+    input_size: Annotated[tuple[int, int] | None, _TWO_NUMBERS] = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
 
 
 def main(argv: list[str]) -> None:
     """Predicts; `argv` is the command line after `predict`."""
-    arguments = parse(
-        PredictArguments,
-        argv,
-        prog="yolox-jax predict",
-        description="Detect objects in images, videos and camera streams; save drawings and a list of the detections.",
-    )
+    try:
+        arguments = parse(
+            PredictArguments,
+            argv,
+            prog="yolox-jax predict",
+            description="Detect objects in images, videos and camera streams; save drawings and a list of detections.",
+        )
+    except SystemExit as stop:
+        if stop.code and (hint := _hint_at_order(argv)):
+            print(hint, file=sys.stderr)
+        raise
+    if not arguments.sources:
+        raise ConfigError(f"pass at least one image, folder, video or camera. {_hint_at_order(argv)}".rstrip())
     _check(arguments)
     # Imported here, so that --help and errors in flags do not wait for OpenCV and jax.
     from yolox_jax.inference.input.sources import open_all
@@ -130,10 +150,19 @@ def _name_of(source: "Frames") -> str:
     return str(source.paths[0]) if source.paths else source.name
 
 
+def _hint_at_order(argv: Sequence[str]) -> str:
+    """What to do if a flag took the sources; empty if no flag could."""
+    flag = next((word for word in argv if word in SEVERAL_WORDS), None)
+    if flag is None:
+        return ""
+    return (
+        f"{flag} takes all words up to the next flag. Put images, folders and videos first: "
+        f"yolox-jax predict photo.jpg {flag} ..."
+    )
+
+
 def _check(arguments: PredictArguments) -> None:
     """Checks the arguments that can be checked before anything is loaded."""
-    if not arguments.sources:
-        raise ConfigError("pass at least one image, folder, video or camera")
     check_thresholds(arguments.score_threshold, arguments.iou_threshold)
     check_counts(arguments.batch_size, arguments.max_detections)
     check_scales(arguments.scales)

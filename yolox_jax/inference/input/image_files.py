@@ -153,7 +153,8 @@ def _num_frames(path: Path) -> int:
 
 def _is_image(path: Path) -> bool:
     """Whether OpenCV recognises the content of a file."""
-    return path.suffix.lower() not in VIDEO_SUFFIXES and cv2.haveImageReader(str(path))
+    # Its AVIF reader claims HEIC, and fails.
+    return path.suffix.lower() not in (*VIDEO_SUFFIXES, *UNREADABLE_SUFFIXES) and cv2.haveImageReader(str(path))
 
 
 def _by_suffix(counts: dict[str, int]) -> str:
