@@ -67,11 +67,8 @@ def test_detections_are_counted_by_class_for_each_source_and_in_total(weights, f
     film = write_video(tmp_path / "film.mp4", 2)
     assert predict(folder, film, "--weights", weights, "--output", tmp_path / "out", "--save", "json") == 0
     lines = capfd.readouterr().out.splitlines()
-    found = [
-        one["class"]
-        for entry in json.loads((tmp_path / "out/detections.json").read_text())
-        for one in entry["detections"]
-    ]
+    entries = json.loads((tmp_path / "out/detections.json").read_text())
+    found = [one["class"] for entry in entries for one in entry["detections"]]
     counts = ", ".join(f"{count} {name}" for name, count in collections.Counter(found).most_common())
     assert f"25 detections in 5 images ({counts})" in lines[-2]
     assert lines[-4].startswith(f"3 images in {folder}: ") and lines[-3].startswith(f"{film}: ")
@@ -82,7 +79,7 @@ def test_a_folder_of_images_and_videos_is_predicted_whole(weights, folder, tmp_p
     assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--save", "jsonl") == 0
     files = [json.loads(line)["file"] for line in (tmp_path / "out/detections.jsonl").read_text().splitlines()]
     assert [Path(file).name for file in files] == ["a.jpg", "b.PNG", "c.webp", "film.mp4", "film.mp4"]
-    assert "1 .txt: not an image" in caplog.text
+    assert "1 .txt (not images)" in caplog.text
 
 
 def test_a_size_may_stand_before_the_source(weights, folder, tmp_path):

@@ -169,7 +169,7 @@ def test_opening_a_video_leaves_the_environment_and_the_log_level(tmp_path, monk
         ("missing.jpg", "no such file or folder"),
         ("missing/*.jpg", "no image matches"),
         ("empty", "contains no images"),
-        ("notes.txt", "unsupported format.*not an image"),
+        ("notes.txt", "unsupported format.*stream"),
         ("broken.mp4", "cannot be opened as a video"),
         ("99", "camera 99 cannot be opened.*connected"),
         ("rtsp://127.0.0.1:1/x", "rtsp://127.0.0.1:1/x cannot be opened.*server"),

@@ -13,8 +13,10 @@ LONGEST_LABEL = 30
 """Characters of a label; longer ones would leave no room for the plot."""
 _PREFERRED = ("Noto Sans", "CJK", "WenQuanYi", "Hiragino Sans", "YaHei", "Yu Gothic", "Malgun", "Arial Unicode")
 """Parts of the names of fonts for many languages, tried first."""
-_UNUSABLE = ("Emoji", "LastResort", "Blank")
-"""Parts of the names of fonts that matplotlib cannot draw, or whose glyphs are all the same box."""
+_UNUSABLE = ("Emoji",)
+"""Parts of the names of fonts that matplotlib cannot draw."""
+_MOST_SHARED = 20
+"""Fonts of last resort have one glyph for many letters, a box. A glyph with more letters than this is such a box."""
 
 
 class ClassLabels(NamedTuple):
@@ -77,17 +79,23 @@ def _fonts_for(letters: set[str], families: Sequence[str]) -> tuple[list[str], s
 
 
 def _installed() -> Iterator[str]:
-    """The families of all fonts that matplotlib knows, those for many languages first."""
-    families = {entry.name for entry in font_manager.fontManager.ttflist}
-    usable = [family for family in families if not any(part in family for part in _UNUSABLE)]
+    """The families of all fonts that matplotlib can draw, those for many languages first."""
+    usable = [family for family in _files() if not any(part in family for part in _UNUSABLE)]
     yield from sorted(usable, key=lambda family: (not any(part in family for part in _PREFERRED), family))
+
+
+def _files() -> dict[str, str]:
+    """The font files by family; of families without a regular face, `findfont` would log that another one is taken."""
+    entries = font_manager.fontManager.ttflist
+    return {entry.name: entry.fname for entry in entries if entry.weight in (400, "normal") and entry.style == "normal"}
 
 
 def _letters_of(family: str) -> set[str]:
     try:
         is_generic = family in font_manager.font_family_aliases  # such as sans-serif
-        properties = font_manager.FontProperties(family=[family])
-        path = font_manager.findfont(properties, fallback_to_default=is_generic)
-        return {chr(code) for code in font_manager.get_font(path).get_charmap()}
-    except (OSError, RuntimeError, ValueError):  # a font that cannot be read is of no use
+        path = font_manager.findfont(family) if is_generic else _files()[family]
+        glyphs = font_manager.get_font(path).get_charmap()
+    except (KeyError, OSError, RuntimeError, ValueError):  # a font that cannot be read is of no use
         return set()
+    uses = collections.Counter(glyphs.values())
+    return {chr(code) for code, glyph in glyphs.items() if uses[glyph] <= _MOST_SHARED}

@@ -119,8 +119,8 @@ def _figures(document: dict[str, Any]) -> str:
         values = [value for value in document.get(f"voc{style}", {}).values() if value is not None]
         if values:
             rows.append([f"AP as in VOC20{style}", sum(values) / len(values)])
-    rows += [["AP50 gain without false positives", document["errors"]["false_positives"]]]
-    rows += [["AP50 gain without unmatched objects", document["errors"]["false_negatives"]]]
+    rows += [["AP50 gain if false positives were removed", document["errors"]["false_positives"]]]
+    rows += [["AP50 gain if missed objects were found", document["errors"]["false_negatives"]]]
     return f"<div class=columns>{whole}{_table(['', ''], rows)}</div>"
 
 

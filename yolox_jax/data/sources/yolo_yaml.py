@@ -8,10 +8,10 @@ import yaml
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
-from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from yolox_jax.data.image_formats import IMAGE_SUFFIXES
 from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
 
-IMAGE_ENDINGS = (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
+IMAGE_ENDINGS = (*IMAGE_SUFFIXES, ".heic")
 """Suffixes of image files in a folder; a file that cannot be decoded is reported when it is loaded."""
 
 _MALFORMED = "malformed names"

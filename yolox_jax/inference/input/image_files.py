@@ -42,6 +42,7 @@ NUM_READERS = 4
 """Threads that decode image files."""
 READ_AHEAD = 16
 """Image files that are decoded before they are needed."""
+CONVERT = "OpenCV cannot read this format; convert to JPEG or PNG"
 _ANIMATED_SUFFIXES = (".gif", ".webp", ".tif", ".tiff", ".apng")
 """Formats that may hold several frames or pages."""
 _OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
@@ -58,22 +59,24 @@ class Files(NamedTuple):
     """Files that are not read."""
     folders: list[Path]
 
-    def advice(self) -> str:
-        """What is not read, why, and what to do about it; empty if there is nothing."""
+    def left_out(self) -> str:
+        """What is not read, and in parentheses why or what to do about it; empty if there is nothing."""
         kinds = collections.Counter(path.suffix.lower() for path in self.others)
         unreadable = {suffix: count for suffix, count in kinds.items() if suffix in UNREADABLE_SUFFIXES}
         videos = sum(count for suffix, count in kinds.items() if suffix in VIDEO_SUFFIXES)
         rest = {k: n for k, n in kinds.items() if k not in UNREADABLE_SUFFIXES and k not in VIDEO_SUFFIXES}
         parts = []
         if unreadable:
-            parts.append(f"{_by_suffix(unreadable)}: OpenCV cannot read this format; convert to JPEG or PNG")
+            parts.append(f"{_by_suffix(unreadable)} ({CONVERT})")
         if videos:
-            parts.append(f"{counted(videos, 'video')}: pass each by itself")
+            parts.append(f"{counted(videos, 'video')} (pass each by itself)")
         if rest:
-            parts.append(f"{_by_suffix(rest)}: not an image")
+            parts.append(f"{_by_suffix(rest)} (not images)")
         if self.folders and not self.images:
-            parts.append(f"{counted(len(self.folders), 'subfolder')}: pass the pattern '{self.folders[0].parent}/**/*'")
-        return f"Left out: {'; '.join(parts)}" if parts else ""
+            parts.append(
+                f"{counted(len(self.folders), 'subfolder')} (pass the pattern '{self.folders[0].parent}/**/*')"
+            )
+        return ", ".join(parts)
 
 
 def list_files(source: Path) -> Files:
@@ -107,7 +110,7 @@ def list_files(source: Path) -> Files:
 def warn_of_others(source: Path, files: Files) -> None:
     """Log which files of a folder or pattern are left out, and why, if any images or videos are read."""
     if files.others and (files.images or files.videos):
-        logger.warning("%s: %s", source, files.advice())
+        logger.warning("%s: left out %s", source, files.left_out())
 
 
 def image_frames(paths: list[Path]) -> Generator[Frame, None, None]:

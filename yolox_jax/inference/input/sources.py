@@ -10,10 +10,17 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.image_formats import IMAGE_SUFFIXES
+from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
 from yolox_jax.inference.input.captures import frame_rate, open_capture, read_frames
 from yolox_jax.inference.input.frames import Frame, Frames
-from yolox_jax.inference.input.image_files import VIDEO_SUFFIXES, Files, image_frames, list_files, warn_of_others
+from yolox_jax.inference.input.image_files import (
+    CONVERT,
+    VIDEO_SUFFIXES,
+    Files,
+    image_frames,
+    list_files,
+    warn_of_others,
+)
 from yolox_jax.inference.input.urls import STREAM_SCHEMES, fetch_image, is_url, url_suffix
 from yolox_jax.inference.input.videos import DEFAULT_RATE, open_video
 from yolox_jax.inference.picture_files import can_write
@@ -105,7 +112,8 @@ def _list_images(path: Path) -> Files:
         raise ConfigError(f"{path}: no such file or folder. Pass {SUPPORTED_SOURCES}")
     files = list_files(path)
     if path.is_file() and files.others:
-        raise ConfigError(f"{path} has an unsupported format. {files.advice() or f'Pass {SUPPORTED_SOURCES}'}")
+        is_image = path.suffix.lower() in UNREADABLE_SUFFIXES
+        raise ConfigError(f"{path}: {CONVERT if is_image else f'unsupported format. Pass {SUPPORTED_SOURCES}'}")
     return files
 
 
@@ -115,7 +123,8 @@ def _images(paths: list[Path]) -> Frames:
 
 def _no_images(path: Path, files: Files) -> Frames:
     found = f"no image matches {path}" if _is_pattern(path) else f"the folder {path} contains no images"
-    raise ConfigError(f"{found} ({', '.join(IMAGE_SUFFIXES)}). {files.advice()}".rstrip(" "))
+    left_out = f". Left out: {files.left_out()}" if files.left_out() else ""
+    raise ConfigError(f"{found} ({', '.join(IMAGE_SUFFIXES)}){left_out}")
 
 
 def _open_url(url: str) -> Frames:
