@@ -93,7 +93,7 @@ def _files() -> dict[str, str]:
 def _letters_of(family: str) -> set[str]:
     try:
         is_generic = family in font_manager.font_family_aliases  # such as sans-serif
-        path = font_manager.findfont(family) if is_generic else _files()[family]
+        path = font_manager.findfont(font_manager.FontProperties(family=[family])) if is_generic else _files()[family]
         glyphs = font_manager.get_font(path).get_charmap()
     except (KeyError, OSError, RuntimeError, ValueError):  # a font that cannot be read is of no use
         return set()
