@@ -8,13 +8,11 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-import cv2
 from matplotlib.figure import Figure
 
 import yolox_jax
 from yolox_jax.data import open_datasets
 from yolox_jax.data.image import load_image
-from yolox_jax.inference.draw import draw_detections
 
 
 def print_event(event: yolox_jax.TrainingEvent) -> None:
@@ -56,8 +54,7 @@ def main(output: Path, epochs: int) -> None:
     # Detect objects in a validation image, and draw them.
     image = load_image(open_datasets(config.data, "val").records[0])
     found = yolox_jax.Detector(weights=result.workdir)(image)
-    drawn = draw_detections(image, found.boxes, found.scores, found.classes, found.class_names)
-    cv2.imwrite(str(output / "prediction.png"), drawn)
+    found.save(output / "prediction.png")
     print(f"results in {output}")
 
 

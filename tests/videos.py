@@ -60,5 +60,34 @@ class Camera:
         self.number += 1
         return True, frame(self.number % 30)
 
+    def grab(self) -> bool:
+        return True
+
     def release(self) -> None:
         self.is_open = False
+
+
+class Film(Camera):
+    """In place of `cv2.VideoCapture`: a file whose frames are shown at `times_s`, such as one of a phone."""
+
+    times_s: tuple[float, ...] = ()
+    reported_rate = 25.0
+    reported_count = 0
+    knows_times = True
+    tag = "h264"
+
+    def get(self, what: int) -> float:
+        if what == cv2.CAP_PROP_POS_MSEC:
+            return 1000 * self.times_s[self.number - 1] if self.knows_times and self.number else 0.0
+        if what == cv2.CAP_PROP_FOURCC:
+            return int.from_bytes(self.tag.encode(), "little")
+        return {cv2.CAP_PROP_FPS: self.reported_rate, cv2.CAP_PROP_FRAME_COUNT: self.reported_count}[what]
+
+    def grab(self) -> bool:
+        if self.number == len(self.times_s):
+            return False
+        self.number += 1
+        return True
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, frame(self.number - 1)) if self.grab() else (False, None)

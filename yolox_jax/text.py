@@ -14,9 +14,10 @@ def shortened(names: Sequence[str], most: int) -> str:
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun in the singular or plural; `plural` is needed where it is not the noun with an s.
+    """A count with its noun in the singular or plural; `plural` is needed where it is not the noun with s or es.
 
-    >>> counted(1, "image"), counted(0, "image"), counted(2, "box", "boxes")
-    ('1 image', '0 images', '2 boxes')
+    >>> counted(1, "image"), counted(0, "image"), counted(2, "box"), counted(2, "entry", "entries")
+    ('1 image', '0 images', '2 boxes', '2 entries')
     """
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+    regular = f"{noun}es" if noun.endswith(("s", "x")) else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural or regular}"

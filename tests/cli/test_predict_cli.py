@@ -1,3 +1,4 @@
+import collections
 import errno
 import json
 import os
@@ -13,7 +14,7 @@ from videos import SIZE, Camera, frame, left_edge, write_video
 from yolox_jax.cli.main import main
 from yolox_jax.config import ConfigError
 from yolox_jax.inference import predict as prediction
-from yolox_jax.inference.input.frames import open_frames
+from yolox_jax.inference.input.sources import open_frames
 from yolox_jax.inference.output_files import Video, json_entry, save_image
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
@@ -60,6 +61,44 @@ def test_a_folder_gives_drawings_of_the_same_names_and_a_list(weights, folder, t
     assert set(first) == {"class", "class_index", "score", "box_xyxy"}
     assert first["class"] == ("red", "blue")[first["class_index"]]
     assert len(first["box_xyxy"]) == 4
+
+
+def test_detections_are_counted_by_class_for_each_source_and_in_total(weights, folder, tmp_path, capfd):
+    film = write_video(tmp_path / "film.mp4", 2)
+    assert predict(folder, film, "--weights", weights, "--output", tmp_path / "out", "--save", "json") == 0
+    lines = capfd.readouterr().out.splitlines()
+    entries = json.loads((tmp_path / "out/detections.json").read_text())
+    found = [one["class"] for entry in entries for one in entry["detections"]]
+    counts = ", ".join(f"{count} {name}" for name, count in collections.Counter(found).most_common())
+    assert f"25 detections in 5 images ({counts})" in lines[-2]
+    assert lines[-4].startswith(f"3 images in {folder}: ") and lines[-3].startswith(f"{film}: ")
+
+
+def test_a_folder_of_images_and_videos_is_predicted_whole(weights, folder, tmp_path, caplog):
+    write_video(folder / "film.mp4", 2)
+    assert predict(folder, "--weights", weights, "--output", tmp_path / "out", "--save", "jsonl") == 0
+    files = [json.loads(line)["file"] for line in (tmp_path / "out/detections.jsonl").read_text().splitlines()]
+    assert [Path(file).name for file in files] == ["a.jpg", "b.PNG", "c.webp", "film.mp4", "film.mp4"]
+    assert "1 .txt (not images)" in caplog.text
+
+
+def test_a_size_may_stand_before_the_source(weights, folder, tmp_path):
+    words = ("--input-size", "64", "64", folder / "a.jpg", "--weights", weights, "--output", tmp_path / "out")
+    assert predict(*words, "--save", "json") == 0
+    assert json.loads((tmp_path / "out/detections.json").read_text())
+
+
+@pytest.mark.parametrize("words", [["--save", "json"], ["--classes", "red"], ["--scales", "1"]])
+def test_flags_that_take_the_sources_for_their_own_say_so(folder, tmp_path, capfd, words):
+    try:
+        code = main(["predict", "--weights", "none.pth", "--output", str(tmp_path), *words, str(folder / "a.jpg")])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert (
+        f"{words[0]} takes all words up to the next flag. Put images, folders and videos first"
+        in capfd.readouterr().err
+    )
 
 
 def test_a_broken_image_is_named_and_the_others_are_done(weights, folder, tmp_path, capfd, caplog):
@@ -302,7 +341,7 @@ def test_a_frame_stays_for_those_that_were_left_out(tmp_path):
 def test_a_video_that_cannot_be_written_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False)
     video = Video(tmp_path / "film.mp4", 25.0)
-    with pytest.raises(ConfigError, match="cannot encode mp4v with 96x64 px and 25 frames/s"):
+    with pytest.raises(ConfigError, match="cannot encode H.264 or MPEG-4 Part 2 with 96x64 px and 25 frames/s"):
         video.add(frame(0), 0)
     video.close()
 

@@ -209,6 +209,44 @@ def test_folders_patterns_and_videos_give_a_list_and_stream_gives_each_with_its_
         _assert_same(one, detector(frame.image))
 
 
+def test_detections_know_their_image_but_keep_no_frames_of_videos(detector, images, tmp_path):
+    path = tmp_path / "street.png"
+    cv2.imwrite(str(path), images[0])
+    pil = PIL.Image.fromarray(images[0][..., ::-1].copy())
+    for given in (images[0], path, str(path), pil, jnp.asarray(images[0])):
+        for found in (detector(given), detector([given])[0]):
+            assert found.source is given
+            assert found.all_class_names == ("a", "b", "c")
+            np.testing.assert_array_equal(found.plot(), detector(images[0]).plot())
+    (of_folder,) = detector(tmp_path)
+    assert of_folder.source == path
+    for frame, found in detector.stream(write_video(tmp_path / "film.mp4", 2)):
+        assert found.source is None and found.plot(frame.image).shape == frame.image.shape
+
+
+def test_arrays_of_jax_generators_and_arrays_of_paths_are_taken(detector, images, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        cv2.imwrite(str(path), image)
+    expected = detector(images)
+    _assert_same(detector(jnp.asarray(images[0])), expected[0])
+    for several in (iter(images), tuple(paths), np.array([str(path) for path in paths]), tmp_path.glob("?.png")):
+        found = detector(several)
+        assert len(found) == 3
+    with pytest.raises(ValueError, match=r"image 2 of the list: .*got None, which cv2\.imread returns"):
+        detector([*images[:2], None])
+    with pytest.raises(ValueError, match="got None"):
+        detector(None)
+
+
+def test_its_repr_names_variant_size_classes_weights_and_precision(model, detector, tmp_path):
+    assert repr(detector) == "Detector(yolox_nano, input 64x96 (height x width), 3 classes, a live model, float32)"
+    path = tmp_path / "mine.npz"
+    save_weights(path, export_state_dict(model), {})
+    loaded = Detector(weights=path, input_size=SIZE, precision="bfloat16")
+    assert f"weights {path}, bfloat16)" in repr(loaded)
+
+
 def test_a_camera_has_no_list(detector):
     for source in (0, "0", "rtsp://there"):
         with pytest.raises(ConfigError, match=r"endless.*detector\.stream"):

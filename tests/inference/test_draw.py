@@ -18,7 +18,7 @@ def _draw(image: np.ndarray, boxes: list[list[float]], scores: list[float] | Non
         np.array(boxes, np.float32).reshape(-1, 4),
         None if scores is None else np.array(scores, np.float32),
         np.array(classes, np.int32),
-        [NAMES[index] for index in classes],
+        all_class_names=NAMES,
     )
 
 
@@ -90,6 +90,15 @@ def test_annotated_objects_have_no_score():
 def test_an_image_smaller_than_a_label_is_drawn_on():
     image = np.full((8, 8, 3), 90, np.uint8)
     assert _draw(image, [[1, 1, 6, 6]], [0.9], [1]).shape == (8, 8, 3)
+
+
+def test_names_per_box_in_place_of_names_per_class_are_refused():
+    image, box = np.zeros((40, 60, 3), np.uint8), np.array([[1, 1, 20, 20]], np.float32)
+    arguments = image, box, np.ones(1, np.float32), np.array([7], np.int32)
+    with pytest.raises(TypeError):
+        draw_detections(*arguments, ["dog"])
+    with pytest.raises(ValueError, match=r"classes from 7 to 7, but all_class_names has 1.*Detector\.class_names"):
+        draw_detections(*arguments, all_class_names=["dog"])
 
 
 def test_colours_of_the_first_twenty_classes_differ():

@@ -1,6 +1,8 @@
 """The reader of .pth files, on files made here as torch.save makes them."""
 
+import argparse
 import collections
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,55 @@ def test_a_truncated_file_is_named(tmp_path: Path, save: Any, share: float):
 def test_a_file_without_tensors_is_refused(tmp_path: Path, content: object):
     with pytest.raises(WeightsError, match=r"w\.pth contains .*state dict"):
         read_pth(save_zip(tmp_path / "w.pth", content))
+
+
+class Config:
+    """Of a package that is not known."""
+
+
+@pytest.mark.parametrize("save", [save_zip, save_legacy])
+def test_harmless_values_beside_the_weights_are_left_out(tmp_path: Path, save: Any):
+    tensors, arrays = _state_dict()
+    nested = collections.defaultdict(list)
+    nested["x"] += [1]
+    checkpoint = {
+        "start_epoch": 3,
+        "counter": collections.Counter("aab"),
+        "default": nested,
+        "set": {1, 2},
+        "frozen": frozenset("ab"),
+        "deque": collections.deque([1, 2], maxlen=3),
+        "date": datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+        "took": datetime.timedelta(seconds=3),
+        "arguments": argparse.Namespace(path=Path("a"), size=slice(1, 2)),
+        "array": np.arange(3.0),
+        "scalar": np.float32(0.5),
+        "model": collections.OrderedDict(tensors),
+    }
+    assert read_pth(save(tmp_path / "w.pth", checkpoint)).keys() == arrays.keys()
+
+
+def test_values_of_unknown_classes_are_still_refused_by_name(tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"asks for .*test_pth\.Config, .*Save the state dict alone"):
+        read_pth(save_zip(tmp_path / "w.pth", {"model": _state_dict()[0], "config": Config()}))
+
+
+@pytest.mark.parametrize("wrap", [["state_dict"], ["model_state_dict"], ["ema"], ["model", "module"], ["ema", "model"]])
+def test_the_usual_keys_of_checkpoints_are_known(tmp_path: Path, wrap: list[str]):
+    tensors, arrays = _state_dict()
+    content: Any = tensors
+    for key in reversed(wrap):
+        content = {key: content, "epoch": 1}
+    assert read_pth(save_zip(tmp_path / "w.pth", content)).keys() == arrays.keys()
+
+
+def test_of_several_state_dicts_the_one_taken_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    tensors, _ = _state_dict()
+    read = read_pth(save_zip(tmp_path / "w.pth", {"ema": {"b": tensors["half"]}, "model": {"a": tensors["whole"]}}))
+    assert read.keys() == {"a"}
+    assert "w.pth: read the weights under 'model'; it also holds some under ema" in caplog.text
+
+
+def test_a_file_without_weights_names_its_keys(tmp_path: Path):
+    with pytest.raises(WeightsError, match=r"Its keys are epoch, optimizer"):
+        read_pth(save_zip(tmp_path / "w.pth", {"epoch": 1, "optimizer": {"lr": 0.1}}))

@@ -113,3 +113,20 @@ def test_tolerant_loading_takes_what_fits_and_says_what_it_left():
         np.testing.assert_array_equal(after[key], before[key])
     for key in report.loaded:
         np.testing.assert_array_equal(after[key], given[key])
+
+
+def test_the_summary_says_what_became_of_the_class_head_and_of_the_others():
+    report = load_state_dict(create_model("yolox_nano", 1), _shapes("nano"), strict=False)
+    assert report.summary() == "loaded 532 tensors; 6 tensors of the class head reinitialised (80 → 1 class)"
+    given = dict(_shapes("nano"))
+    given["extra.weight"] = np.zeros(2, np.float32)
+    del given["backbone.lateral_conv0.bn.bias"]
+    assert load_state_dict(create_model("yolox_nano"), given, strict=False).summary() == (
+        "loaded 537 tensors; 1 tensor not in the file and reinitialised: backbone.lateral_conv0.bn.bias; "
+        "1 tensor of the file not used, because the model does not have them: extra.weight"
+    )
+
+
+def test_tolerant_loading_of_nothing_is_refused():
+    with pytest.raises(WeightsError, match=r"does not match the model(.|\n)*1 unexpected: layer1\.weight"):
+        load_state_dict(create_model("yolox_nano"), {"layer1.weight": np.zeros((3, 3))}, strict=False)

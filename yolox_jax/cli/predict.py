@@ -1,6 +1,8 @@
 """`yolox-jax predict`: detects objects in images, videos and camera streams."""
 
 import dataclasses
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,10 +14,28 @@ from yolox_jax.cli.published import WeightsPath, fetch_if_published
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_input_size, check_scales, check_thresholds
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.text import counted
+from yolox_jax.text import counted, shortened
+
+MOST_SOURCES_LISTED = 20
+MOST_CLASSES_LISTED = 10
 
 if TYPE_CHECKING:
+    import collections
+
+    from yolox_jax.inference.input.frames import Frames
     from yolox_jax.inference.predict import Outcome
+
+
+# The type alone would take any number of words, and so the sources that follow.
+_TWO_NUMBERS = tyro.constructors.PrimitiveConstructorSpec[tuple[int, int] | None](
+    nargs=2,
+    metavar="H W",
+    instance_from_str=lambda words: (int(words[0]), int(words[1])),
+    is_instance=lambda value: value is None or isinstance(value, tuple),
+    str_from_instance=lambda value: ["None"] if value is None else [str(side) for side in value],
+)
+SEVERAL_WORDS = ("--save", "--classes", "--scales")
+"""Flags that take any number of words, and so those of the sources after them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +47,8 @@ class PredictArguments:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="IMAGE|FOLDER|PATTERN|VIDEO|CAMERA", help_behavior_hint="(one or more)"),
     ]
-    """Images, folders of images, patterns such as 'photos/*.jpg', videos, camera numbers, or stream URLs (rtsp://...).
-    Press Ctrl-C to stop a camera or stream."""
+    """Images, folders of images or videos, patterns such as 'photos/*.jpg', videos, camera numbers, or URLs of images,
+    videos and streams (rtsp://...). Press Ctrl-C to stop a camera or stream."""
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     output: Path
@@ -55,25 +75,32 @@ class PredictArguments:
     """Test-time augmentation: also detect in the mirrored image. Takes twice as long."""
     scales: tuple[float, ...] = (1.0,)
     """Test-time augmentation: detect at these factors of the input size."""
-    input_size: tuple[int, int] | None = None
+    input_size: Annotated[tuple[int, int] | None, _TWO_NUMBERS] = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
 
 
 def main(argv: list[str]) -> None:
     """Predicts; `argv` is the command line after `predict`."""
-    arguments = parse(
-        PredictArguments,
-        argv,
-        prog="yolox-jax predict",
-        description="Detect objects in images, videos and camera streams; save drawings and a list of the detections.",
-    )
+    try:
+        arguments = parse(
+            PredictArguments,
+            argv,
+            prog="yolox-jax predict",
+            description="Detect objects in images, videos and camera streams; save drawings and a list of detections.",
+        )
+    except SystemExit as stop:
+        if stop.code and (hint := _hint_at_order(argv)):
+            print(hint, file=sys.stderr)
+        raise
+    if not arguments.sources:
+        raise ConfigError(f"pass at least one image, folder, video or camera. {_hint_at_order(argv)}".rstrip())
     _check(arguments)
     # Imported here, so that --help and errors in flags do not wait for OpenCV and jax.
-    from yolox_jax.inference.input.frames import is_endless, open_frames
+    from yolox_jax.inference.input.sources import open_all
     from yolox_jax.inference.output_checks import check_output_files
 
-    sources = [open_frames(source) for source in arguments.sources]
+    sources = [opened for source in arguments.sources for opened in open_all(source)]
     check_output_files(arguments.output, sources, arguments.save)
     ensure_writable_folder(arguments.output, "--output")
     from yolox_jax.cli.compilation import keep_compiled
@@ -101,21 +128,41 @@ def main(argv: list[str]) -> None:
         with show_rate("images") as on_progress:
             predict(detector, sources, arguments.output, save=arguments.save, on_progress=on_progress, outcome=outcome)
     except KeyboardInterrupt:
-        if not any(is_endless(source) for source in arguments.sources):
-            _report(outcome, arguments)
+        if not any(source.is_live for source in sources):
+            _report(outcome, sources, arguments)
             raise
         is_ended = True
-    _report(outcome, arguments)
+    _report(outcome, sources, arguments)
     if not outcome.images and outcome.unreadable:
         raise ConfigError(f"none of the {outcome.unreadable} images could be read; see the warnings above")
     if not outcome.images and not is_ended:
         raise ConfigError(f"{', '.join(arguments.sources)}: no frames to read")
 
 
+def _counts(classes: "collections.Counter[str]") -> str:
+    """Numbers by class, the most frequent first: `3 person, 1 bus`."""
+    return shortened([f"{count} {name}" for name, count in classes.most_common()], MOST_CLASSES_LISTED)
+
+
+def _name_of(source: "Frames") -> str:
+    if len(source.paths) > 1:
+        return f"{counted(len(source.paths), 'image')} in {source.paths[0].parent}"
+    return str(source.paths[0]) if source.paths else source.name
+
+
+def _hint_at_order(argv: Sequence[str]) -> str:
+    """What to do if a flag took the sources; empty if no flag could."""
+    flag = next((word for word in argv if word in SEVERAL_WORDS), None)
+    if flag is None:
+        return ""
+    return (
+        f"{flag} takes all words up to the next flag. Put images, folders and videos first: "
+        f"yolox-jax predict photo.jpg {flag} ..."
+    )
+
+
 def _check(arguments: PredictArguments) -> None:
     """Checks the arguments that can be checked before anything is loaded."""
-    if not arguments.sources:
-        raise ConfigError("pass at least one image, folder, video or camera")
     check_thresholds(arguments.score_threshold, arguments.iou_threshold)
     check_counts(arguments.batch_size, arguments.max_detections)
     check_scales(arguments.scales)
@@ -123,10 +170,15 @@ def _check(arguments: PredictArguments) -> None:
         check_input_size(arguments.input_size)
 
 
-def _report(outcome: "Outcome", arguments: PredictArguments) -> None:
+def _report(outcome: "Outcome", sources: Sequence["Frames"], arguments: PredictArguments) -> None:
+    if 1 < len(sources) <= MOST_SOURCES_LISTED:
+        for source, classes in zip(sources, outcome.classes_by_source, strict=False):  # not all after Ctrl-C
+            print(f"{_name_of(source)}: {_counts(classes) or 'no detections'}")
     rate = outcome.images / outcome.seconds if outcome.seconds else 0.0
     detections, images = counted(outcome.detections, "detection"), counted(outcome.images, "image")
-    print(f"{detections} in {images}, {rate:.1f} images/s; saved {', '.join(arguments.save)} to {arguments.output}")
+    by_class = f" ({_counts(outcome.classes)})" if outcome.detections else ""
+    print(f"{detections} in {images}{by_class}, {rate:.1f} images/s")
+    print(f"saved {', '.join(arguments.save)} to {arguments.output}")
     if outcome.unreadable:
         total = outcome.images + outcome.unreadable
         print(f"{outcome.unreadable} of {counted(total, 'image')} could not be read and were skipped")

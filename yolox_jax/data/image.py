@@ -33,7 +33,7 @@ class Pixels(NamedTuple):
 class BrokenImage(ValueError):
     """An image file that cannot be used; the message names the file and the reason, and where possible the fix."""
 
-    def __init__(self, path: Path, why: str, *, advice: str = "") -> None:
+    def __init__(self, path: Path | str, why: str, *, advice: str = "") -> None:
         super().__init__(f"{path}: {why}. {advice}".rstrip())
         self.path = path
         self.why = why

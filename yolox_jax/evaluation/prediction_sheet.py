@@ -58,10 +58,10 @@ def _draw_image(dataset: Dataset, record: Record, evaluation: Evaluation) -> UIn
 
     # Scaled before drawing, so that labels are readable whatever the size of the image.
     small, ratio = letterbox(image, (SIDE_PX, SIDE_PX))
-    names = [[dataset.class_names[index] for index in indices] for indices in (record.classes, classes)]
-    truth = draw_detections(small, record.boxes * ratio, None, record.classes, names[0])
-    predicted = draw_detections(small, boxes * ratio, scores, classes, names[1])
-    caption = f"{'predictions' if results else 'no predictions'} with a score of at least {SCORE_THRESHOLD:g}"
+    names = dataset.class_names
+    truth = draw_detections(small, record.boxes * ratio, None, record.classes, all_class_names=names)
+    predicted = draw_detections(small, boxes * ratio, scores, classes, all_class_names=names)
+    caption = f"{'predictions' if results else 'no predictions'} (score ≥ {SCORE_THRESHOLD:g})"
     pair = np.concatenate([_with_caption(truth, "annotated"), _with_caption(predicted, caption)])
     return cv2.copyMakeBorder(pair, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 

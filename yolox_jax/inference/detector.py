@@ -2,15 +2,14 @@
 
 import contextlib
 import itertools
-import logging
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import jax
 import numpy as np
-import PIL.Image
 from jaxtyping import Array, Float, UInt8
 
 from yolox_jax.config import ConfigError
@@ -18,15 +17,17 @@ from yolox_jax.config.inference_checks import check_counts, check_precision, che
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, test_time_views
-from yolox_jax.inference.image_detections import ImageDetections, no_detections, unpack_detections
-from yolox_jax.inference.input.frames import Frame, Frames, holds_several, is_endless, open_frames
-from yolox_jax.inference.input.images import Image, to_bgr_array
+from yolox_jax.inference.image_detections import ImageDetections
+from yolox_jax.inference.input.frames import Frame, Frames, next_frames
+from yolox_jax.inference.input.images import Image, as_list, is_path, read_all, to_bgr_array
+from yolox_jax.inference.input.sources import holds_several, is_endless, open_frames
+from yolox_jax.inference.input.urls import fetch_image, is_url
 from yolox_jax.inference.network import InferenceNetwork
 from yolox_jax.inference.options import class_indices, resolve_class_names, resolve_input_size, resolve_network
+from yolox_jax.inference.unpacking import frame_detections, no_detections, unpack_detections
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
-
-logger = logging.getLogger(__name__)
+from yolox_jax.text import counted
 
 
 class Detector:
@@ -87,6 +88,7 @@ class Detector:
         check_counts(batch_size, max_detections)
         check_precision(precision)
         check_scales(scales)
+        self._origin = f"weights {weights or variant}" if model is None else "a live model"
         model, metadata = resolve_network(variant, weights, model)
         self.variant = model.variant
         self.class_names = resolve_class_names(class_names, metadata, model.num_classes)
@@ -110,6 +112,13 @@ class Detector:
         )
         """The prepared network on its devices."""
         self._keep_classes = self.network.replicate(keep)
+
+    def __repr__(self) -> str:
+        height, width = self.input_size
+        return (
+            f"Detector({self.variant}, input {height}x{width} (height x width), "
+            f"{counted(len(self.class_names), 'class')}, {self._origin}, {self.precision})"
+        )
 
     def update(self, model: YOLOX) -> None:
         """Copy the current weights of a model of the same architecture, for example one in training.
@@ -181,43 +190,52 @@ class Detector:
     @overload
     def __call__(self, images: Image) -> ImageDetections: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, images: Sequence[Image]) -> list[ImageDetections]: ...
-    def __call__(self, images: Image | int | Sequence[Image]) -> ImageDetections | list[ImageDetections]:
+    def __call__(self, images: Iterable[Image]) -> list[ImageDetections]: ...
+    def __call__(self, images: Any) -> Any:
         """Detect objects in one image or in several.
 
         Args:
-            images: a uint8 [H, W, 3] array in BGR order, a PIL image, the path of an image file, or a list of these; or
-                a folder, a pattern such as `photos/*.jpg`, or a video. `stream` reads the latter without keeping all
-                detections in memory.
+            images: a uint8 [H, W, 3] array in BGR order (of NumPy, jax or torch), a PIL image, the path or URL of an
+                image, or a list of these; or a folder, a pattern such as `photos/*.jpg`, or a video. `stream` reads the
+                latter without keeping all detections in memory.
 
         Returns:
             The detections of the image, or a list with those of each image or frame. In a list, an image that cannot
-            be read has no detections, and its `error` says why.
+            be read has no detections, and its `error` says why. They keep a reference to the image as it was passed,
+            to draw on it; those of a frame of a video do not.
 
         Raises:
-            ValueError: an array is not a uint8 BGR image.
-            yolox_jax.data.image.BrokenImage: a single file cannot be read.
+            ValueError: an array is not a uint8 BGR image, or something else is given, such as None or bytes.
+            yolox_jax.data.image.BrokenImage: a single file or URL cannot be read.
             ConfigError: a folder holds no images, a pattern matches none, a video cannot be opened, or the source is
                 endless, such as a camera.
         """
-        if isinstance(images, int) or (isinstance(images, str | Path) and is_endless(images)):
-            raise ConfigError(f"{images} is an endless source; iterate over detector.stream({images!r}) instead.")
-        if isinstance(images, str | Path) and holds_several(images):
-            return [detections for _, detections in self.stream(images)]
-        if isinstance(images, np.ndarray | PIL.Image.Image | str | Path):
-            return self._detect_padded([to_bgr_array(images)], 1)[0]
-        detections: list[ImageDetections] = []
-        for start in range(0, len(images), self.batch_size):
-            detections += self._detect_readable(images[start : start + self.batch_size])
+        if is_path(images) or isinstance(images, int):
+            return self._detect_source(images)
+        several = as_list(images)
+        if several is None:
+            return self._detect_padded([to_bgr_array(images)], 1, [images])[0]
+        numbered, detections = enumerate(several), list[ImageDetections]()
+        while batch := list(itertools.islice(numbered, self.batch_size)):
+            detections += self._detect_readable(batch)
         return detections
 
-    def stream(self, source: str | Path | int | Frames) -> Iterator[tuple[Frame, ImageDetections]]:
+    def _detect_source(self, source: str | os.PathLike[str] | int) -> ImageDetections | list[ImageDetections]:
+        if is_url(source) and (image := fetch_image(str(source))) is not None:
+            return self._detect_padded([image], 1, [image])[0]
+        if isinstance(source, int) or is_endless(source):
+            raise ConfigError(f"{source} is an endless source; iterate over detector.stream({source!r}) instead.")
+        if holds_several(source):
+            return [detections for _, detections in self.stream(source)]
+        return self._detect_padded([to_bgr_array(source)], 1, [source])[0]
+
+    def stream(self, source: str | os.PathLike[str] | int | Frames) -> Iterator[tuple[Frame, ImageDetections]]:
         """Detect objects frame by frame, while the next frames are read.
 
         Args:
-            source: a folder, a pattern, a video, the number of a camera, the address of a stream, or `Frames` that
-                `yolox_jax.inference.input.frames.open_frames` returned. From cameras and streams, only the newest frame
-                is processed each time.
+            source: a folder, a pattern, a video, the number of a camera, the URL of a stream, or `Frames` that
+                `yolox_jax.inference.input.sources.open_frames` returned. From cameras and streams, only the newest
+                frame is processed each time.
 
         Yields:
             Each frame with its detections, in order. Those of an image that cannot be read have an `error`.
@@ -231,52 +249,45 @@ class Detector:
             pending: tuple[list[Frame], Detections | None] | None = None
             failure: ConfigError | None = None
             while failure is None:
-                batch, failure = _read_batch(opened.frames, batch_size)
+                batch, failure = next_frames(opened.frames, batch_size)
                 if not batch:
                     break
                 images = [frame.image for frame in batch if frame.image is not None]
                 dispatched = batch, self._dispatch(images, batch_size) if images else None
                 if opened.is_live:
-                    yield from self._frame_detections(*dispatched)
+                    yield from frame_detections(*dispatched, self.class_names)
                     continue
                 # Yield one batch late, so that the device works while the caller uses the previous batch.
                 if pending is not None:
-                    yield from self._frame_detections(*pending)
+                    yield from frame_detections(*pending, self.class_names)
                 pending = dispatched
             if pending is not None:
-                yield from self._frame_detections(*pending)
+                yield from frame_detections(*pending, self.class_names)
             if failure is not None:
                 raise failure
 
-    def _frame_detections(
-        self, frames: list[Frame], detections: Detections | None
-    ) -> Iterator[tuple[Frame, ImageDetections]]:
-        """Pair frames with their detections; `detections` is None if no frame could be read."""
-        images = [frame.image for frame in frames if frame.image is not None]
-        of_readable = iter(unpack_detections(images, detections, self.class_names) if detections is not None else [])
-        for frame in frames:
-            if frame.image is None:
-                logger.warning("skipped: %s %s", frame.path, frame.error)
-                yield frame, no_detections(f"{frame.path} {frame.error}")
-            else:
-                yield frame, next(of_readable)
-
-    def _detect_readable(self, images: Sequence[Image]) -> list[ImageDetections]:
-        """As `_detect_padded`, but images that cannot be read are logged and get no detections."""
-        read: list[np.ndarray | BrokenImage] = []
-        for image in images:
-            try:
-                read.append(to_bgr_array(image))
-            except BrokenImage as error:
-                logger.warning("%s %s", error.path, error.why)
-                read.append(error)
+    def _detect_readable(self, images: Sequence[tuple[int, Any]]) -> list[ImageDetections]:
+        """As `_detect_padded` for numbered images, but those that cannot be read are logged and get no detections."""
+        read = read_all(images)
         readable = [image for image in read if isinstance(image, np.ndarray)]
-        detections = iter(self._detect_padded(readable, self.batch_size))
-        return [no_detections(f"{x.path} {x.why}") if isinstance(x, BrokenImage) else next(detections) for x in read]
+        sources = [
+            image if is_url(source) else source
+            for (_, source), image in zip(images, read, strict=True)
+            if isinstance(image, np.ndarray)
+        ]
+        detections = iter(self._detect_padded(readable, self.batch_size, sources))
+        return [
+            no_detections(f"{x.path} {x.why}", self.class_names) if isinstance(x, BrokenImage) else next(detections)
+            for x in read
+        ]
 
-    def _detect_padded(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> list[ImageDetections]:
+    def _detect_padded(
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int, sources: Sequence[Any]
+    ) -> list[ImageDetections]:
         """Detect in a batch padded with empty images, so that its shape is always the same."""
-        return unpack_detections(images, self._dispatch(images, batch_size), self.class_names)
+        if not images:
+            return []
+        return unpack_detections(images, self._dispatch(images, batch_size), self.class_names, sources)
 
     def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
         """Start detecting in a batch padded with empty images."""
@@ -286,14 +297,3 @@ class Detector:
         for index, image in enumerate(images):
             batch[index], ratios[index] = letterbox(image, self.image_size)
         return self.detect_batch(batch, ratios)
-
-
-def _read_batch(frames: Iterator[Frame], count: int) -> tuple[list[Frame], ConfigError | None]:
-    """Up to `count` frames, and the error that ended the source, so that frames read before it are not lost."""
-    batch: list[Frame] = []
-    try:
-        for frame in itertools.islice(frames, count):
-            batch.append(frame)
-    except ConfigError as error:
-        return batch, error
-    return batch, None

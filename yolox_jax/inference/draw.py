@@ -31,7 +31,8 @@ def draw_detections(
     boxes: Float[np.ndarray, "N 4"],
     scores: Float[np.ndarray, " N"] | None,
     classes: Int[np.ndarray, " N"],
-    class_names: Sequence[str],
+    *,
+    all_class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw boxes with class name and score on a copy of an image; line and font size scale with its resolution.
 
@@ -40,10 +41,19 @@ def draw_detections(
         boxes: x1, y1, x2, y2 in pixels of the image; may reach beyond it.
         scores: between 0 and 1; None for annotated objects, which are labelled with the class name only.
         classes: class index of each box, which determines its colour.
-        class_names: class name of each box.
+        all_class_names: name of each class by its index, such as `Detector.class_names`.
+
+    Raises:
+        ValueError: a class has no name. The names of `ImageDetections.class_names`, one for each box, do not fit here.
     """
+    if len(classes) and not 0 <= classes.min() <= classes.max() < len(all_class_names):
+        raise ValueError(
+            f"the boxes have classes from {classes.min()} to {classes.max()}, but all_class_names has "
+            f"{len(all_class_names)} names. Pass the names of all classes, such as Detector.class_names"
+        )
     order = np.argsort(-scores, kind="stable").tolist() if scores is not None else list(range(len(boxes)))
-    labels = [class_names[index] if scores is None else f"{class_names[index]} {scores[index]:.2f}" for index in order]
+    names = [all_class_names[int(label)] for label in classes]
+    labels = [names[index] if scores is None else f"{names[index]} {scores[index]:.2f}" for index in order]
     return draw_boxes(image, boxes[order], labels, [class_colour(int(classes[index])) for index in order])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.yolo_txt import label_path
 from yolox_jax.inference.input.frames import Frames
+from yolox_jax.inference.output_files import drawing_name
 
 
 def check_output_files(folder: Path, sources: Sequence[Frames], save: Sequence[str]) -> None:
@@ -21,9 +22,11 @@ def check_output_files(folder: Path, sources: Sequence[Frames], save: Sequence[s
         ConfigError: Two sources would share an output file, or a source or its annotations would be overwritten.
     """
     images = [path for source in sources if source.rate is None for path in source.paths]
+    images += [Path(source.name) for source in sources if source.rate is None and not source.paths]
     videos = [source.name for source in sources if source.rate is not None]
     # Labels and crops are named after their images, without the suffix.
-    drawings = [path.name for path in images] + [f"{name}.mp4" for name in videos] if "drawings" in save else []
+    drawings = [drawing_name(path.name) for path in images] + [f"{name}.mp4" for name in videos]
+    drawings = drawings if "drawings" in save else []
     stems = [path.stem for path in images] + videos if "yolo" in save or "crops" in save else []
     _check_unique(drawings)
     _check_unique(stems)

@@ -12,18 +12,20 @@ from jaxtyping import UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.inference.image_detections import ImageDetections
+from yolox_jax.inference.input.captures import silent_opencv
 from yolox_jax.inference.input.frames import Frame
+from yolox_jax.inference.picture_files import PictureError, can_write, write_picture
 
 logger = logging.getLogger(__name__)
 
-VIDEO_CODEC = "mp4v"
-"""MPEG-4 Part 2, which every OpenCV package can write; H.264 needs a library of the system."""
+VIDEO_CODECS = {"avc1": "H.264", "mp4v": "MPEG-4 Part 2"}
+"""Codecs of drawn videos, the best first. Browsers play H.264 only, but OpenCV's packages for Linux cannot write it."""
 
 
 def json_entry(frame: Frame, detections: ImageDetections) -> dict[str, Any]:
     """Return an image and its detections as plain JSON values."""
     assert frame.image is not None
-    place: dict[str, Any] = {"file": str(frame.path) if frame.path is not None else frame.name}
+    place: dict[str, Any] = {"file": frame.location}
     if frame.number is not None:
         place |= {"frame": frame.number, "time_s": None if frame.time_s is None else round(frame.time_s, 4)}
     size = {"width": frame.image.shape[1], "height": frame.image.shape[0]}
@@ -63,6 +65,12 @@ class Video:
     """A video of frames with boxes. It is called NAME.partial.mp4 until it is closed, then NAME.mp4."""
 
     def __init__(self, path: Path, rate: float) -> None:
+        """Prepare a video with a constant frame rate.
+
+        Args:
+            path: the .mp4 file.
+            rate: frames per second.
+        """
         self._path, self._rate = path, rate
         self._partial = path.with_name(f"{path.stem}.partial.mp4")
         self._writer: Any = None
@@ -75,28 +83,36 @@ class Video:
 
         Args:
             image: the frame.
-            number: its number in the source. The last frame is repeated for frames that were dropped since, as those of
-                a camera, so that the video keeps its speed.
+            number: its number in a video of this rate. The last frame is repeated for numbers that were left out, as
+                those of a camera, and of two frames with one number the first stays, so that the video keeps its speed.
 
         Raises:
             ConfigError: this build of OpenCV cannot write the video.
         """
         if self._writer is None:
             self._size = image.shape[1], image.shape[0]
-            code = cv2.VideoWriter_fourcc(*VIDEO_CODEC)  # type: ignore[attr-defined]
-            writer = cv2.VideoWriter(str(self._partial), code, self._rate, self._size)
-            if not writer.isOpened():
-                raise ConfigError(
-                    f"{self._path} cannot be written: this OpenCV cannot encode {VIDEO_CODEC} with "
-                    f"{self._size[0]}x{self._size[1]} px and {self._rate:g} frames/s. Save no drawings: --save json"
-                )
-            self._writer = writer
+            self._writer = self._open()
         if (image.shape[1], image.shape[0]) != self._size:  # that of a stream may change
             image = cv2.resize(image, self._size)
         for _ in range(number - self._next_number if self._last is not None else 0):
             self._writer.write(self._last)
-        self._writer.write(image)
-        self._last, self._next_number = image, number + 1
+        if self._last is None or number >= self._next_number:
+            self._writer.write(image)
+            self._next_number = number + 1
+        self._last = image
+
+    def _open(self) -> Any:
+        for codec, name in VIDEO_CODECS.items():
+            code = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
+            with silent_opencv():
+                writer = cv2.VideoWriter(str(self._partial), code, self._rate, self._size)
+            if writer.isOpened():
+                logger.info("%s: encoded as %s", self._path, name)
+                return writer
+        raise ConfigError(
+            f"{self._path} cannot be written: this OpenCV cannot encode {' or '.join(VIDEO_CODECS.values())} with "
+            f"{self._size[0]}x{self._size[1]} px and {self._rate:g} frames/s. Save no drawings: --save json"
+        )
 
     def close(self) -> None:
         """Complete the file."""
@@ -105,14 +121,17 @@ class Video:
             self._partial.replace(self._path)
 
 
+def drawing_name(name: str) -> str:
+    """File name for the drawing of an image: its own, with `.png` added if OpenCV cannot write its format."""
+    return name if can_write(Path(name).suffix) else f"{name}.png"
+
+
 def save_image(path: Path, image: UInt8[np.ndarray, "H W 3"]) -> None:
     """Write an image in the format of its suffix. One that is too large for the format is logged and skipped."""
-    done, encoded = cv2.imencode(path.suffix.lower(), image)
-    if not done:
-        height, width = image.shape[:2]
-        logger.warning("%s is not written: its format cannot hold %dx%d px", path, width, height)
-        return
-    path.write_bytes(encoded.tobytes())
+    try:
+        write_picture(path, image)
+    except PictureError as error:
+        logger.warning("%s", error)
 
 
 def save_yolo(path: Path, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections) -> None:

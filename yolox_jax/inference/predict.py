@@ -14,10 +14,9 @@ from jaxtyping import UInt8
 
 from yolox_jax.config import ConfigError
 from yolox_jax.inference.detector import Detector
-from yolox_jax.inference.draw import draw_detections
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
-from yolox_jax.inference.output_files import Listing, Video, json_entry, save_crops, save_image, save_yolo
+from yolox_jax.inference.output_files import Listing, Video, drawing_name, json_entry, save_crops, save_image, save_yolo
 
 Save = Literal["drawings", "json", "jsonl", "yolo", "crops"]
 """`drawings`: images, or a video, with boxes; `json`: detections.json; `jsonl`: detections.jsonl, one line per image,
@@ -33,10 +32,18 @@ class Outcome:
     """Counts of a prediction."""
 
     images: int = 0
-    detections: int = 0
+    classes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Number of detections by class."""
+    classes_by_source: list[collections.Counter[str]] = dataclasses.field(default_factory=list)
+    """The same for each source that was started."""
     unreadable: int = 0
     """Images that could not be read."""
     seconds: float = 0.0
+
+    @property
+    def detections(self) -> int:
+        """Number of detections."""
+        return self.classes.total()
 
 
 def predict(
@@ -76,13 +83,15 @@ def predict(
         writer = opened.enter_context(_Writer(output, save))
         for source in sources:
             writer.begin(source)
+            outcome.classes_by_source.append(collections.Counter())
             for frame, detections in detector.stream(source):
                 if frame.image is None:
                     outcome.unreadable += 1
                 else:
                     writer.add(frame, detections)
                     outcome.images += 1
-                    outcome.detections += len(detections)
+                    outcome.classes.update(detections.class_names)
+                    outcome.classes_by_source[-1].update(detections.class_names)
                 outcome.seconds = time.perf_counter() - start
                 if on_progress is not None:
                     on_progress(outcome.images + outcome.unreadable, total)
@@ -101,14 +110,16 @@ class _Writer(contextlib.ExitStack):
             self.enter_context(Listing(output / f"detections.{name}")) for name in ("json", "jsonl") if name in save
         ]
         self._video: Video | None = None
+        self._rate = 0.0
         self._pending: collections.deque[tuple[int | None, Future[np.ndarray | None]]] = collections.deque()
-        """Number of a frame of a video, and its drawing."""
+        """Number of a frame in the drawn video, and its drawing."""
         self.callback(self._finish)
 
     def begin(self, source: Frames) -> None:
         """Start a source: the images added from now on are its own."""
         self._finish()
         if "drawings" in self._save and source.rate is not None:
+            self._rate = source.rate
             self._video = Video(self._output / f"{source.name}.mp4", source.rate)
 
     def add(self, frame: Frame, detections: ImageDetections) -> None:
@@ -118,7 +129,9 @@ class _Writer(contextlib.ExitStack):
         for listing in self._listings:
             listing.add(entry)
         task = self._pool.submit(self._work, frame, frame.image, detections)
-        self._pending.append((frame.number, task))
+        # By its time, because the frame rate of a video may vary.
+        number = frame.number if frame.time_s is None else round(frame.time_s * self._rate)
+        self._pending.append((number, task))
         while len(self._pending) > MAX_PENDING or (self._pending and self._pending[0][1].done()):
             self._finish_first()
 
@@ -133,12 +146,10 @@ class _Writer(contextlib.ExitStack):
                 save_crops(self._output / "crops", _stem(frame), image, detections)
             if "drawings" not in self._save:
                 return None
-            drawn = draw_detections(
-                image, detections.boxes, detections.scores, detections.classes, detections.class_names
-            )
+            drawn = detections.plot(image)
             if frame.number is not None:
                 return drawn
-            save_image(self._output / frame.name, drawn)
+            save_image(self._output / drawing_name(frame.name), drawn)
         except OSError as error:  # that of a full disk does not name the file
             raise ConfigError(f"the detections in {frame.name} cannot be written to {self._output}: {error}") from error
         return None

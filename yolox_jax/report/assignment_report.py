@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from yolox_jax.config import AssignmentConfig
 from yolox_jax.data.training_images import TrainingImage
 from yolox_jax.files import null_if_not_finite, write_json
+from yolox_jax.inference.picture_files import write_picture
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.report.assigned_anchors import AssignedObject, assigned_anchors, change_of, summary_of
 from yolox_jax.report.assignment_pictures import dots_of, draw_assignment, draw_legend, scale_of
@@ -106,7 +106,7 @@ def _write_picture(
         panels.append(draw_assignment(image, objects, dots, class_names, assignment.weights))
     picture = np.concatenate(panels, axis=1)
     legend = draw_legend(picture.shape[1], scale_of(image), compared=len(assignments) > 1)
-    path.write_bytes(cv2.imencode(".png", np.concatenate([picture, legend]))[1].tobytes())
+    write_picture(path, np.concatenate([picture, legend]))
 
 
 def _images_as_json(

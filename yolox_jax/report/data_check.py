@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from yolox_jax.data.doctor.examine import Report
 from yolox_jax.data.doctor.finding import Finding
 from yolox_jax.files import null_if_not_finite, write_json
+from yolox_jax.inference.picture_files import write_picture
 from yolox_jax.report.contact_sheets import draw_contact_sheet
 
 
@@ -58,8 +57,7 @@ def _write_sheet(finding: Finding, folder: Path) -> str | None:
         return None
     kind = re.sub(r"[^a-z0-9]+", "-", finding.kind.lower()).strip("-")
     name = f"{finding.level}-{'-'.join(finding.splits)}-{kind}.png"
-    # Python reports why a file cannot be written; cv2.imwrite does not.
-    (folder / name).write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
+    write_picture(folder / name, sheet)
     return name
 
 

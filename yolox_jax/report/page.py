@@ -15,9 +15,10 @@ from yolox_jax.data.image import BrokenImage
 from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.evaluation.errors import BACKGROUND_IOU, FOREGROUND_IOU, ErrorKind
 from yolox_jax.report import tables
+from yolox_jax.report.class_labels import class_labels
 from yolox_jax.report.data import ReportData
 from yolox_jax.report.pictures import as_data_url, picture_of
-from yolox_jax.report.plots import PLOT_STYLE, plots
+from yolox_jax.report.plots import plot_style, plots
 from yolox_jax.text import counted
 
 TEXT_COLOUR = "#0a0b0c"
@@ -66,9 +67,21 @@ def render(data: ReportData) -> tuple[str, list[str]]:
 
 def _plots(data: ReportData) -> list[str]:
     colours = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    settings: Any = {**PLOT_STYLE, **dict.fromkeys(colours, TEXT_COLOUR), "svg.fonttype": "none"}  # text stays text
+    settings: Any = {
+        **plot_style(data.document),
+        **dict.fromkeys(colours, TEXT_COLOUR),
+        "svg.fonttype": "none",
+    }  # text stays text
     with matplotlib.rc_context(settings):
-        return [_section(heading, _svg(figure, name)) for name, heading, figure in plots(data.document, data.records)]
+        sections = [
+            _section(heading, _svg(figure, name)) for name, heading, figure in plots(data.document, data.records)
+        ]
+    labels = class_labels(data.document["data"]["class_names"])
+    if labels.numbered:
+        note = "<p class=note>No installed font has the letters of these names.</p>"
+        key = _table(["in the plots", "class"], [[labels.labels[name], name] for name in labels.numbered])
+        sections.append(_section("Classes shown by number", note + key))
+    return sections
 
 
 def _svg(figure: Figure, name: str) -> str:
@@ -106,13 +119,13 @@ def _figures(document: dict[str, Any]) -> str:
         values = [value for value in document.get(f"voc{style}", {}).values() if value is not None]
         if values:
             rows.append([f"AP as in VOC20{style}", sum(values) / len(values)])
-    rows += [["AP50 gain without false positives", document["errors"]["false_positives"]]]
-    rows += [["AP50 gain without unmatched objects", document["errors"]["false_negatives"]]]
+    rows += [["AP50 gain if false positives were removed", document["errors"]["false_positives"]]]
+    rows += [["AP50 gain if missed objects were found", document["errors"]["false_negatives"]]]
     return f"<div class=columns>{whole}{_table(['', ''], rows)}</div>"
 
 
 def _confusions(document: dict[str, Any]) -> str:
-    names = [*document["data"]["class_names"], "nothing"]
+    names = [*document["data"]["class_names"], "background"]
     counts = document["confusion"]["matrix"]
     pairs = [
         (counts[row][column], names[row], names[column], sum(counts[row]))

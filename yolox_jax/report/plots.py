@@ -1,26 +1,35 @@
 """The plots of a report as matplotlib figures, for the page and for PNG files.
 
 The figures use no backend and change no matplotlib settings, so plots in the caller's notebook are unaffected.
-matplotlib reads some settings when it draws, so build and save the figures within `matplotlib.rc_context(PLOT_STYLE)`.
+matplotlib reads some settings when it draws, so build and save the figures within
+`matplotlib.rc_context(plot_style(document))`.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from yolox_jax.report.class_labels import class_labels
 from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
-
-PLOT_STYLE: Any = {"text.parse_math": False}
-"""Class names may contain dollar signs, which would start a formula."""
 
 MOST_BARS = 40
 """Maximum number of classes in a bar plot; more would be unreadable."""
 
 MOST_NAMED = 100
 """Maximum number of classes for which the confusion matrix has labels."""
+
+
+def plot_style(document: dict[str, Any]) -> Any:
+    """Settings of matplotlib for the plots of a document from `analyse`.
+
+    Class names may contain dollar signs, which would start a formula, and letters that the usual font does not have.
+    """
+    fonts = class_labels(document["data"]["class_names"]).fonts
+    return {"text.parse_math": False, "font.family": [*matplotlib.rcParams["font.family"], *fonts]}
 
 
 def plots(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[tuple[str, str, Figure]]:
@@ -71,7 +80,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
 
 def precision_recall(document: dict[str, Any]) -> Figure:
     """Precision at 101 recalls: the mean over classes at IoU 0.5, 0.75 and 0.5:0.95, and each class at 0.5."""
-    curves = document["curves"]
+    curves, labels = document["curves"], class_labels(document["data"]["class_names"]).labels
     recall = np.linspace(0, 1, 101)
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     mean, classes = figure.subplots(1, 2, sharey=True)
@@ -83,11 +92,11 @@ def precision_recall(document: dict[str, Any]) -> Figure:
         mean.legend(frameon=False)
     known = {name: values for name, values in curves["per_class"].items() if values is not None}
     few = len(known) <= 10
-    for name, values in known.items():
-        style = {"label": name} if few else {"color": "C0", "alpha": 0.25, "linewidth": 0.8}
-        classes.plot(recall, values, **style)
+    for values in known.values():
+        classes.plot(recall, values, **({} if few else {"color": "C0", "alpha": 0.25, "linewidth": 0.8}))
     if few and known:
-        classes.legend(frameon=False)
+        # As arguments: a label that a line has is left out of the legend if it starts with an underscore.
+        classes.legend(classes.lines, [labels[name] for name in known], frameon=False)
     classes.set_title(f"each of {len(known)} classes at IoU 0.50")
     for axis in (mean, classes):
         axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
@@ -125,7 +134,8 @@ def ap_by_class(document: dict[str, Any]) -> Figure:
         known = known[: MOST_BARS // 2] + known[-MOST_BARS // 2 :]
     figure = Figure(figsize=(10, max(1.6, 0.8 + 0.2 * len(known))), layout="constrained")
     axis = figure.subplots()
-    names = [name for _, name in reversed(known)]
+    labels = class_labels(document["data"]["class_names"]).labels
+    names = [labels[name] for _, name in reversed(known)]
     axis.barh(range(len(known)), [value for value, _ in reversed(known)])
     axis.set_yticks(range(len(known)), names)
     axis.set(xlabel="AP", xlim=(0, 1), title=title)
@@ -151,9 +161,10 @@ def error_costs(document: dict[str, Any]) -> Figure:
 
 
 def confusion(document: dict[str, Any]) -> Figure:
-    """For the objects of each class (a row), the share detected as each class; the last row is for no object."""
+    """For the objects of each class (a row), the share detected as each class; the last row is the background."""
     counts = np.array(document["confusion"]["matrix"], np.float64)
-    names = [*document["data"]["class_names"], "nothing"]
+    class_names = document["data"]["class_names"]
+    names = [*(class_labels(class_names).labels[name] for name in class_names), "background"]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(10.0, 3.0 + 0.32 * len(names))
     figure = Figure(figsize=(side + 1, side), layout="constrained")

@@ -26,7 +26,7 @@ def tables(document: dict[str, Any], records: list[dict[str, Any]]) -> Iterator[
     columns |= {name: values for name, values in curves["per_class"].items() if values is not None}
     rows = zip(*columns.values(), strict=True)
     yield "precision_recall", (["recall", *columns], [[recall / 100, *row] for recall, row in enumerate(rows)])
-    names = [*document["data"]["class_names"], "nothing"]
+    names = [*document["data"]["class_names"], "background"]
     matrix = document["confusion"]["matrix"]
     rows_of_confusion = [[name, *counts] for name, counts in zip(names, matrix, strict=True)]
     yield "confusion", (["object, detected as", *names], rows_of_confusion)

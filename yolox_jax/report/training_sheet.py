@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from yolox_jax.config import Config
 from yolox_jax.data.training_images import TrainingImage
 from yolox_jax.inference.draw import FONT, draw_detections
+from yolox_jax.inference.picture_files import write_picture
 
 SHEET_WIDTH_PX = 1600
 TILE_SIDES_PX = (160, 640)
@@ -35,8 +36,7 @@ def write_training_sheet(
     sections = [
         draw_section(epoch_caption(config, epoch), images, class_names) for epoch, images in images_of_epoch.items()
     ]
-    # Python reports why a file cannot be written; cv2.imwrite does not.
-    path.write_bytes(cv2.imencode(path.suffix, np.concatenate(sections))[1].tobytes())
+    write_picture(path, np.concatenate(sections))
 
 
 def epoch_caption(config: Config, epoch: int) -> str:
@@ -80,7 +80,6 @@ def _draw_tile(one: TrainingImage, side: int, class_names: Sequence[str]) -> UIn
         scale = math.floor(scale)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     image = cv2.resize(one.image, size, interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
-    names = [class_names[index] for index in one.classes]
-    drawn = draw_detections(image, one.boxes * np.float32(scale), None, one.classes, names)
+    drawn = draw_detections(image, one.boxes * np.float32(scale), None, one.classes, all_class_names=class_names)
     gap = GAP_PX // 2
     return cv2.copyMakeBorder(drawn, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=WHITE)

@@ -7,7 +7,7 @@ import matplotlib
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.report.data import ReportData
 from yolox_jax.report.page import render
-from yolox_jax.report.plots import PLOT_STYLE, plots
+from yolox_jax.report.plots import plot_style, plots
 from yolox_jax.report.tables import tables, write_csv
 
 
@@ -27,7 +27,7 @@ def write_report(data: ReportData, folder: Path) -> list[str]:
     ensure_writable_folder(folder, "the report's folder")
     page, missing = render(data)
     (folder / "report.html").write_text(page, encoding="utf-8", errors="backslashreplace")
-    with matplotlib.rc_context(PLOT_STYLE):
+    with matplotlib.rc_context(plot_style(data.document)):
         for name, _, figure in plots(data.document, data.records):
             figure.savefig(folder / f"{name}.png", dpi=130)
     for name, table in tables(data.document, data.records):

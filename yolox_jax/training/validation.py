@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,7 @@ from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import validation_loss
 from yolox_jax.files import write_json
 from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.picture_files import write_picture
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.distributed import agree
@@ -131,9 +131,7 @@ class Validator:
         if sheet is not None:
             path = self._run.predictions(epoch)
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(
-                cv2.imencode(path.suffix, sheet)[1].tobytes()
-            )  # unlike cv2.imwrite, raises when the disk is full
+            write_picture(path, sheet)
             log.write_image(step, "predictions", np.ascontiguousarray(sheet[..., ::-1]))
 
 

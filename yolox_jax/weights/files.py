@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from jaxtyping import Shaped
 
 from yolox_jax.files import atomic_write
 from yolox_jax.weights.errors import WeightsError
+from yolox_jax.weights.names import without_prefix
 from yolox_jax.weights.pth import read_pth
+
+logger = logging.getLogger("yolox_jax.weights")
 
 _METADATA_KEY = "__metadata__"
 _RUN_WEIGHTS = ("best/weights.safetensors", "last/weights.safetensors")
@@ -31,6 +35,8 @@ class WeightsFile:
 def read_weights(path: str | Path) -> WeightsFile:
     """Read weights, without executing anything that the file contains.
 
+    Prefixes such as `module.`, which training on several GPUs adds to names, are removed with a warning.
+
     Args:
         path: .pth or .pt, .safetensors, .npz, or a run directory (its best weights, else its last).
 
@@ -43,6 +49,17 @@ def read_weights(path: str | Path) -> WeightsFile:
         path = _weights_of_run(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no weights file {path}")
+    file = _read(path)
+    try:
+        state_dict, remark = without_prefix(file.state_dict)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if remark is not None:
+        logger.warning("%s: %s", path, remark)
+    return dataclasses.replace(file, state_dict=state_dict)
+
+
+def _read(path: Path) -> WeightsFile:
     if path.suffix in (".pth", ".pt"):
         return WeightsFile(read_pth(path), {})
     if path.suffix == ".safetensors":

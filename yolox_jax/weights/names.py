@@ -14,8 +14,17 @@ from flax import nnx
 from jaxtyping import Shaped
 
 from yolox_jax.models import VARIANTS, YOLOX
+from yolox_jax.text import counted, shortened
 from yolox_jax.weights.errors import WeightsError
 
+_ANCHORS = (
+    "head.cls_preds.0.weight",
+    "backbone.backbone.stem.conv.conv.weight",
+    "backbone.out1_cbl.conv.weight",
+)
+"""Names of which weights have at least one, also those of a backbone alone."""
+_WRAPPERS = ("module", "_orig_mod")
+"""Parts that `DataParallel` and `torch.compile` add to names, at the start or inside."""
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
@@ -42,6 +51,48 @@ def from_original_layout(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray,
 def original_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape in the original of a variable of this shape."""
     return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
+
+
+def without_prefix(
+    state_dict: Mapping[str, Shaped[np.ndarray, "..."]],
+) -> tuple[dict[str, Shaped[np.ndarray, "..."]], str | None]:
+    """Remove what other programs put in front of the original's names, such as `module.` or `model.`.
+
+    Returns:
+        The weights under the original's names, and a sentence about what was removed; None if nothing was. Arrays
+        without the prefix do not belong to the network and are left out.
+
+    Raises:
+        WeightsError: the weights hold several networks with different prefixes.
+    """
+    names = {key: ".".join(part for part in key.split(".") if part not in _WRAPPERS) for key in state_dict}
+    if len(set(names.values())) < len(names):  # with and without: not for us to decide
+        names = {key: key for key in state_dict}
+    prefix = _common_prefix(list(names.values()))
+    renamed = {key: name.removeprefix(prefix) for key, name in names.items() if name.startswith(prefix)}
+    if all(key == name for key, name in renamed.items()):
+        return dict(state_dict), None
+    example, clean = next((key, name) for key, name in renamed.items() if key != name)
+    remark = f"read {counted(sum(key != name for key, name in renamed.items()), 'name')} like {example} as {clean}"
+    others = [key for key in names if key not in renamed]
+    if others:
+        remark += f"; left out {counted(len(others), 'other array')}: {shortened(others, 4)}"
+    return {name: state_dict[key] for key, name in renamed.items()}, remark
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    for anchor in _ANCHORS:
+        prefixes = sorted({name.removesuffix(anchor) for name in names if f".{name}".endswith(f".{anchor}")})
+        if "" in prefixes:
+            return ""
+        if len(prefixes) > 1:
+            raise WeightsError(
+                f"there are {len(prefixes)} networks, with the prefixes {', '.join(prefixes)}. Save the state dict of "
+                "one of them alone"
+            )
+        if prefixes:
+            return prefixes[0]
+    return ""
 
 
 def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, int]:
@@ -76,5 +127,6 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, 
                 return name, int(classes.shape[0])
     raise WeightsError(
         f"these are not weights of a YOLOX variant ({', '.join(VARIANTS)}): the names and shapes of the "
-        f"{len(state_dict)} arrays match none of them"
+        f"{counted(len(state_dict), 'array')} match none of them. Names found: {shortened(list(state_dict), 4)}. "
+        f"Expected are names such as {_ANCHORS[0]}"
     )

@@ -1,12 +1,13 @@
 """Reads PyTorch's .pth files, without torch and without executing what they contain.
 
 A .pth is a pickle whose tensors refer to storages: raw numbers stored separately. A pickle can call any Python
-function by its name. This reader allows only the names that make up tensors, plain containers and NumPy scalars, and
-replaces them by its own functions.
+function by its name. This reader allows only the names that make up tensors, plain containers, NumPy scalars and some
+harmless values, and replaces them by its own functions.
 """
 
 import collections
 import io
+import logging
 import math
 import pickle
 import zipfile
@@ -17,7 +18,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Shaped
 
+from yolox_jax.text import shortened
 from yolox_jax.weights.errors import WeightsError
+from yolox_jax.weights.harmless_globals import HARMLESS_GLOBALS
+
+logger = logging.getLogger("yolox_jax.weights")
 
 _STORAGES = {
     "DoubleStorage": "f8",
@@ -31,15 +36,28 @@ _STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+_STATE_DICTS = (
+    "model",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "ema_state_dict",
+    "state_dict_ema",
+    "net",
+    "module",
+)
+"""Keys of checkpoints that hold the state dict, the preferred first. The original's "model" holds averaged weights."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
 def read_pth(path: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a state dict, or of the state dict under "model" in a training checkpoint.
+    """Read the tensors of a state dict, or of the one in a training checkpoint.
 
-    Supports both formats of torch.save, the zip archive and the older sequence of pickles. bfloat16, which NumPy does
-    not have, becomes float32; other types are kept.
+    In a checkpoint they are looked for under "model", or else "ema", "state_dict" and similar keys. Supports both
+    formats of torch.save, the zip archive and the older sequence of pickles. bfloat16, which NumPy does not have,
+    becomes float32; other types are kept.
 
     Raises:
         WeightsError: the file is damaged, has no state dict, or refers to anything but data (named in the message).
@@ -56,14 +74,30 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
             f"{path} is damaged or was not written by torch.save ({type(error).__name__}: {error}). Download or copy "
             "it again"
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        content = content["model"]
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} contains a {type(content).__name__}, not a state dict")
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, np.ndarray)}
+    key, tensors = _find_tensors(content)
+    others = (
+        [name for name in _STATE_DICTS if name != key and _find_tensors({name: content.get(name)})[1]] if key else []
+    )
+    if others:
+        logger.warning("%s: read the weights under %r; it also holds some under %s", path, key, ", ".join(others))
     if not tensors:
-        raise WeightsError(f'{path} contains no state dict: there are no tensors at the top level or under "model"')
+        keys = shortened([str(key) for key in content], 6)
+        raise WeightsError(
+            f"{path} contains no state dict: there are no tensors at the top level or under {', '.join(_STATE_DICTS)}. "
+            f"Its keys are {keys}"
+        )
     return tensors
+
+
+def _find_tensors(content: Mapping[Any, Any], depth: int = 3) -> tuple[str | None, dict[str, np.ndarray]]:
+    """The tensors of a state dict, which may lie under one of the usual keys, and that key."""
+    for key in _STATE_DICTS if depth else ():
+        if isinstance(content.get(key), Mapping) and (found := _find_tensors(content[key], depth - 1)[1]):
+            return key, found
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, np.ndarray)}
+    return None, tensors
 
 
 class _Storage:
@@ -139,6 +173,7 @@ def _rebuild_parameter(tensor: _Tensor, *_: object) -> _Tensor:
 
 
 _GLOBALS: dict[str, Any] = {
+    **HARMLESS_GLOBALS,
     "collections.OrderedDict": collections.OrderedDict,
     "torch._utils._rebuild_tensor_v2": _Tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,

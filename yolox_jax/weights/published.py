@@ -240,7 +240,7 @@ def _obtain(files: _Files, scratch: Path, on_progress: OnProgress | None) -> tup
             f"{OFFLINE_VARIABLE} is set. {files.ways_out}"
         )
     # A warning, so that it is seen without any logging setup: this takes a while, and 4 to 400 MB of disk space.
-    logger.warning("downloading %s to %s", url, files.folder)
+    logger.warning("Downloading %s (once) from %s to %s", files.published_name, url, files.folder)
     path = scratch / files.published_name
     try:
         return url, path, download(url, path, on_progress=on_progress)

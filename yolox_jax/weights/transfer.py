@@ -16,6 +16,7 @@ from yolox_jax.weights.names import describe, from_original_layout, named_variab
 from yolox_jax.weights.published import resolve
 
 _MAX_KEYS_SHOWN = 4
+_CLASS_HEAD = "head.cls_preds."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,25 @@ class LoadReport:
     """In the file but not used: the model does not have them, or with another shape."""
     missing: tuple[str, ...]
     """In the model but unchanged: the file does not have them, or with another shape."""
+    num_classes: tuple[int, int] | None = None
+    """Number of classes of the weights and of the model, where they differ."""
 
     def summary(self) -> str:
         """What was loaded and what was not, in a sentence for a log."""
-        parts = [f"{counted(len(self.loaded), 'tensor')} loaded"]
-        if self.skipped:
-            parts.append(f"skipped, with another name or shape: {shortened(self.skipped, 6)}")
-        if self.missing:
-            parts.append(f"kept at their initial values: {shortened(self.missing, 6)}")
+        parts = [f"loaded {counted(len(self.loaded), 'tensor')}"]
+        misshaped = [key for key in self.skipped if key in self.missing]
+        head = [key for key in misshaped if key.startswith(_CLASS_HEAD)] if self.num_classes else []
+        if self.num_classes and head:
+            theirs, ours = self.num_classes
+            classes = f"{theirs} → {counted(ours, 'class')}"
+            parts.append(f"{counted(len(head), 'tensor')} of the class head reinitialised ({classes})")
+        for what, keys in (
+            ("reinitialised, because their shape differs", [key for key in misshaped if key not in head]),
+            ("not in the file and reinitialised", [key for key in self.missing if key not in misshaped]),
+            ("of the file not used, because the model does not have them", set(self.skipped) - set(misshaped)),
+        ):
+            if keys:
+                parts.append(f"{counted(len(keys), 'tensor')} {what}: {shortened(sorted(keys), _MAX_KEYS_SHOWN)}")
         return "; ".join(parts)
 
 
@@ -53,7 +65,8 @@ def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> Load
 
     Raises:
         FileNotFoundError: the file does not exist.
-        WeightsError: the file cannot be read, or its weights do not match; the model is unchanged.
+        WeightsError: the file cannot be read, or its weights do not match (without `strict`, not one of them); the
+            model is unchanged.
     """
     return _load(model, read_weights(resolve(path)).state_dict, strict=strict, source=str(path))
 
@@ -94,10 +107,20 @@ def _load(
         lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
         raise WeightsError(_mismatch(model, weights, lists, source))
     loaded = [key for key in common if weights[key].shape == expected_shapes[key]]
+    if not loaded:
+        lists = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+        raise WeightsError(_mismatch(model, weights, lists, source))
     for key in loaded:
         array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
-    return LoadReport(tuple(loaded), (*unexpected, *misshaped), (*missing, *misshaped))
+    class_bias = weights.get(f"{_CLASS_HEAD}0.bias")
+    num_classes = (len(class_bias), model.num_classes) if class_bias is not None and class_bias.ndim else None
+    return LoadReport(
+        tuple(loaded),
+        (*unexpected, *misshaped),
+        (*missing, *misshaped),
+        num_classes if num_classes and num_classes[0] != num_classes[1] else None,
+    )
 
 
 def _mismatch(
@@ -113,8 +136,9 @@ def _mismatch(
         lines = [f"{source} does not match the model: {error}."]
     else:
         if (variant, num_classes) != (model.variant, model.num_classes):
-            ours = f"{model.variant} with {_classes(model.num_classes)}"
-            lines.append(f"These are weights of {variant} with {_classes(num_classes)}; the model is {ours}.")
+            ours = f"{model.variant} with {counted(model.num_classes, 'class')}"
+            theirs = f"{variant} with {counted(num_classes, 'class')}"
+            lines.append(f"These are weights of {theirs}; the model is {ours}.")
     for what, entries in lists.items():
         if entries:
             more = f", ... (and {len(entries) - _MAX_KEYS_SHOWN} more)" if len(entries) > _MAX_KEYS_SHOWN else ""
@@ -124,7 +148,3 @@ def _mismatch(
         "training config, strict=False in Python."
     )
     return "\n".join(lines)
-
-
-def _classes(number: int) -> str:
-    return "1 class" if number == 1 else f"{number} classes"

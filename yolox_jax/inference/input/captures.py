@@ -14,6 +14,8 @@ from jaxtyping import UInt8
 
 from yolox_jax.config import ConfigError
 
+HIGHEST_RATE = 1000.0
+"""Anything above is not a frame rate: some streams report the ticks of their clock, often 90,000."""
 READ_AHEAD = 16
 """Frames of a video that are decoded before they are needed."""
 FFMPEG_LOG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
@@ -28,10 +30,22 @@ def open_capture(source: str | int) -> Any:
     Returns:
         A `cv2.VideoCapture`, or None if it cannot be opened.
     """
-    # One at a time, because these settings belong to the process.
-    with _OPEN_LOCK, _silent():
+    with silent_opencv():
         capture = cv2.VideoCapture(source)
         return capture if capture.isOpened() else None
+
+
+def frame_rate(capture: Any) -> float | None:
+    """Frames per second that a capture reports, if it is a rate."""
+    rate: float = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate <= HIGHEST_RATE else None
+
+
+@contextlib.contextmanager
+def silent_opencv() -> Iterator[None]:
+    """Open captures and writers in this context without the messages of OpenCV and FFmpeg."""
+    with _OPEN_LOCK, _silent():  # one at a time, because these settings belong to the process
+        yield
 
 
 @contextlib.contextmanager
@@ -50,7 +64,7 @@ def _silent() -> Iterator[None]:
 
 def read_frames(
     capture: Any, name: str, *, newest_only: bool = False
-) -> Generator[tuple[int, UInt8[np.ndarray, "H W 3"]], None, None]:
+) -> Generator[tuple[int, UInt8[np.ndarray, "H W 3"], float], None, None]:
     """Read frames in a thread until the capture has no more. Releases the capture at the end, and when closed.
 
     Args:
@@ -60,12 +74,13 @@ def read_frames(
             `READ_AHEAD` frames ahead.
 
     Yields:
-        The number of each frame, from 0, and the frame in BGR order.
+        The number of each frame, from 0, the frame in BGR order, and the time in seconds at which OpenCV says that it
+        is shown. Where OpenCV does not know the time, it is 0 or any other number.
 
     Raises:
         ConfigError: reading a frame failed. The frames before it are yielded first.
     """
-    frames: collections.deque[tuple[int, np.ndarray]] = collections.deque(maxlen=1 if newest_only else None)
+    frames: collections.deque[tuple[int, np.ndarray, float]] = collections.deque(maxlen=1 if newest_only else None)
     changed = threading.Condition()
     is_closed = is_finished = False
     failure: BaseException | None = None
@@ -78,12 +93,13 @@ def read_frames(
                 is_read, image = capture.read()
                 if not is_read:
                     break
+                time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 with changed:
                     if not newest_only:
                         changed.wait_for(lambda: is_closed or len(frames) < READ_AHEAD)
                     if is_closed:
                         break
-                    frames.append((number, image))
+                    frames.append((number, image, time_s))
                     changed.notify_all()
         except BaseException as error:  # whatever it is, the consumer must not wait for this thread any longer
             failure = error

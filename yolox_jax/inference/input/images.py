@@ -1,35 +1,138 @@
 """Images that a program passes: arrays, PIL images, paths of files."""
 
+import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
 from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.inference.input.urls import fetch_image, is_url
 
-Image = np.ndarray | PIL.Image.Image | str | Path
-"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path of an image file."""
+Image = np.ndarray | Array | PIL.Image.Image | str | os.PathLike[str]
+"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path or URL of an image file."""
+
+logger = logging.getLogger(__name__)
+
+_EXPECTED = "an image must be a uint8 array [height, width, 3] in BGR order, as cv2.imread returns it"
 
 
-def to_bgr_array(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """Return the pixels of an image in BGR order.
+def is_path(image: object) -> bool:
+    """Whether an image is given as the path of a file."""
+    return isinstance(image, str | os.PathLike)
+
+
+def as_list(images: Any) -> Iterable[Any] | None:
+    """Return the images of a list, tuple, generator or an array of paths; None if `images` is a single image.
 
     Raises:
-        ValueError: an array is not an image, or a PIL image has a mode without a fixed range of values.
+        ValueError: it is a mapping or a set, whose images have no order.
+    """
+    if isinstance(images, dict | set | frozenset):
+        raise ValueError(f"pass several images as a list, not as a {type(images).__name__}")
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 1 and images.dtype.kind in "OU" else None
+    if is_path(images) or _is_array(images) or isinstance(images, PIL.Image.Image | bytes | bytearray | memoryview):
+        return None
+    return images if isinstance(images, Iterable) and not hasattr(images, "read") else None
+
+
+def to_bgr_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the pixels of an image, see `Image`, in BGR order.
+
+    Raises:
+        ValueError: this is not an image, or a PIL image has a mode without a fixed range of values.
         BrokenImage: a file cannot be read.
     """
     if isinstance(image, PIL.Image.Image):
         return _from_pil(image)
-    if not isinstance(image, np.ndarray):
+    if is_url(image):
+        fetched = fetch_image(image)
+        if fetched is None:
+            raise BrokenImage(image, "is not the URL of an image")
+        return fetched
+    if is_path(image):
         return read_image(Path(image))
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
-            "an image must be a uint8 array [height, width, 3] in BGR order, as cv2.imread returns it; got "
-            f"{image.dtype} {list(image.shape)}. Pass several images as a list"
+    if not _is_array(image):
+        raise ValueError(_not_an_image(image))
+    try:
+        array = np.asarray(image)
+    except Exception as error:  # such as a torch tensor on a GPU
+        raise ValueError(f"{_EXPECTED}; a {_name_of(image)} cannot be converted: {error}") from error
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        got = f"{array.dtype} {list(array.shape)}"
+        raise ValueError(f"{_EXPECTED}; got {got}{_advice(array, _name_of(image))}")
+    return array
+
+
+def read_all(images: Iterable[tuple[int, Any]]) -> list[UInt8[np.ndarray, "_ _ 3"] | BrokenImage]:
+    """Return the pixels of numbered images, and in place of those that cannot be read, which are logged, the error.
+
+    Raises:
+        ValueError: as `to_bgr_array`; the message has the number of the image.
+    """
+    read: list[np.ndarray | BrokenImage] = []
+    for number, image in images:
+        try:
+            read.append(to_bgr_array(image))
+        except BrokenImage as error:
+            logger.warning("%s %s", error.path, error.why)
+            read.append(error)
+        except ValueError as error:
+            raise ValueError(f"image {number} of the list: {error}") from error
+    return read
+
+
+def _is_array(image: object) -> bool:
+    return hasattr(image, "__array__") and hasattr(image, "shape") and hasattr(image, "dtype")
+
+
+def _name_of(image: object) -> str:
+    return f"{type(image).__module__.split('.')[0]} {type(image).__name__}"
+
+
+def _not_an_image(image: object) -> str:
+    if image is None:
+        return f"{_EXPECTED}; got None, which cv2.imread returns for a file that it cannot read. Check the path"
+    if isinstance(image, bytes | bytearray | memoryview):
+        return (
+            "got bytes; decode them with cv2.imdecode first: "
+            "cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)"
         )
-    return image
+    if hasattr(image, "read"):
+        return f"got an open file ({type(image).__name__}); pass its path, or PIL.Image.open(file)"
+    return f"{_EXPECTED}, a PIL image or a path; got {type(image).__name__} ({str(image)[:60]})"
+
+
+def _advice(array: np.ndarray, kind: str) -> str:
+    """What to do about an array of another type or shape."""
+    shape = array.shape
+    if array.size == 0:
+        return ", which has no pixels"
+    if array.ndim == 1:
+        return ". Pass the pixels of an image, or its path"
+    if array.ndim == 4:
+        return ". Pass several images as a list: list(images)"
+    steps = []
+    if array.ndim == 3 and shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
+        steps.append("move the channels to the end: " + (".permute" if "torch" in kind else ".transpose") + "(1, 2, 0)")
+        shape = (*shape[1:], shape[0])
+    if array.dtype.kind == "f":
+        steps.append("scale the values to 0..255 and convert them to uint8")
+    elif array.dtype != np.uint8:
+        steps.append("convert the values to uint8, from 0 to 255")
+    if array.ndim == 2 or shape[-1] == 1:
+        steps.append("copy grey to three channels: cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)")
+    elif shape[-1] == 4:
+        steps.append("drop the alpha channel: image[..., :3]")
+    if shape[-1] in (3, 4) and array.ndim == 3 and steps:
+        steps.append("reverse the channels if they are RGB: image[..., ::-1]")
+    return f". To convert it, {'; '.join(steps)}" if steps else ""
 
 
 def _from_pil(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:

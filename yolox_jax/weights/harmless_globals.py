@@ -1,0 +1,55 @@
+"""What checkpoints hold beside weights, such as dates and counters, and what replaces it when a .pth file is read.
+
+Nothing here calls what a file asks for: most values are left out, and containers become plain ones.
+"""
+
+from typing import Any
+
+
+class Ignored:
+    """Replaces a value that is no weight: it takes whatever the pickle gives it, and does nothing."""
+
+    def __init__(self, *_: object, **__: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, value: object) -> None:
+        """Take an entry of a list or deque."""
+
+    def extend(self, values: object) -> None:
+        """Take entries of a list or deque."""
+
+    def add(self, value: object) -> None:
+        """Take an entry of a set."""
+
+
+class PlainDict(dict[Any, Any]):
+    """Replaces a defaultdict, which would call a function for missing keys."""
+
+    def __init__(self, *_: object):
+        super().__init__()
+
+
+_BUILTINS = (
+    *("set", "frozenset", "slice", "range", "list", "dict", "tuple", "object"),
+    *("int", "float", "str", "bool", "complex", "bytes", "bytearray"),
+)
+_PATHS = ["Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"]
+_DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+_IGNORED = (
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _BUILTINS),
+    *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    *(f"torch.{name}" for name in (*_DTYPES, "device")),
+    *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    *(f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")),
+    *("numpy.ndarray", "collections.Counter", "collections.deque"),
+    *("argparse.Namespace", "types.SimpleNamespace", "decimal.Decimal", "fractions.Fraction", "uuid.UUID"),
+)
+
+HARMLESS_GLOBALS: dict[str, Any] = {**dict.fromkeys(_IGNORED, Ignored), "collections.defaultdict": PlainDict}
+"""The replacement of each global by its name in the pickle."""
