@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import sys
@@ -35,6 +36,7 @@ def program(command: str | None = None) -> NoReturn:
         command: The command to run; None to take it from the command line.
     """
     restart_with_huge_pages()
+    _print_any_text()
     try:
         code = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
     except Exception:
@@ -87,6 +89,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return code or 0
+
+
+def _print_any_text() -> None:
+    """Replaces letters that the terminal or a file cannot show, such as those of class names, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.voc import read_voc
-from yolox_jax.files import user_cache
+from yolox_jax.files import expand_home, user_cache
 
 _COCO_IMAGES = "Pass the folder of the images, such as mine/images."
 _COCO_ANNOTATIONS = "Pass the JSON file of the annotations, such as mine/annotations.json."
@@ -130,7 +130,7 @@ def _shapes(config: DatasetConfig, split: str, setting: str, errors: ErrorHandle
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    return expand_home(text)
 
 
 def _check_file(path: Path, setting: str, advice: str) -> None:
