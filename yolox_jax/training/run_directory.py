@@ -1,18 +1,14 @@
 """The run directory: its files, and checks that a run can start or resume in it."""
 
-import contextlib
 import dataclasses
 import json
-import os
-import socket
 from pathlib import Path
-from typing import IO
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.files import RUN_SETTINGS
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, flatten, primary_name
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file, write_json
+from yolox_jax.files import atomic_write, ensure_writable_folder, write_json
 from yolox_jax.text import shortened
 
 LOCAL_SETTINGS = (
@@ -153,33 +149,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
                 f"--resume: the run in {root} has weights but no checkpoints to resume from, and starting over would "
                 f"replace the weights. Choose another --workdir; --model.weights {root} starts from the weights"
             )
-    ensure_writable_folder(run.checkpoints, "--workdir: the checkpoint folder")
     return run
-
-
-def lock_run_directory(run: RunDirectory) -> IO[str]:
-    """Prevents other processes from training in the directory until the returned file is closed.
-
-    Raises:
-        ConfigError: another process is training there.
-    """
-    with contextlib.ExitStack() as opened:
-        file = opened.enter_context(run.lock.open("a+"))
-        try:
-            lock_file(file, wait=False)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError(
-                f"--workdir {run.root}: another process is training there ({file.read().strip()}). Wait until it "
-                "ends, or choose another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        else:
-            file.truncate(0)
-            print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
-        opened.pop_all()
-    return file
 
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
