@@ -13,10 +13,10 @@ def shortened(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun in the singular or plural.
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun in the singular or plural, which adds an s unless given.
 
-    >>> counted(1, "image"), counted(0, "image")
-    ('1 image', '0 images')
+    >>> counted(1, "image"), counted(0, "image"), counted(2, "box", "boxes")
+    ('1 image', '0 images', '2 boxes')
     """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"

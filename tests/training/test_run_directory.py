@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig
+from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ModelConfig, ScheduleConfig
+from yolox_jax.config.files import load_config
+from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import (
@@ -43,6 +45,26 @@ def test_resuming_with_other_settings_names_them(tmp_path):
     changed = Config(schedule=ScheduleConfig(warmup_epochs=7.0), seed=3)
     with pytest.raises(ConfigError, match=r"(?s)--schedule.warmup-epochs was 5.0, is 7.0.*--seed was 0, is 3"):
         open_run_directory(tmp_path, changed, resume=True)
+
+
+def test_an_older_run_that_froze_the_backbone_resumes_with_the_neck_frozen_as_it_was(tmp_path):
+    def frozen(*parts: str) -> Config:
+        return Config(model=ModelConfig(freeze=parts))
+
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    (tmp_path / "config.json").write_text(json.dumps(config_to_dict(frozen("backbone"))))  # without a version
+    assert load_config(tmp_path) == frozen("backbone", "neck")
+    open_run_directory(tmp_path, load_config(tmp_path), resume=True)
+    with pytest.raises(ConfigError, match=r"--model.freeze was \['backbone', 'neck'\], is \['backbone'\]"):
+        open_run_directory(tmp_path, frozen("backbone"), resume=True)
+
+
+def test_a_run_of_this_version_that_froze_the_backbone_resumes_with_it_alone(tmp_path):
+    config = Config(model=ModelConfig(freeze=("backbone",)))
+    start_run(tmp_path, config)
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    assert load_config(tmp_path) == config
+    open_run_directory(tmp_path, config, resume=True)
 
 
 def test_a_run_that_never_reached_a_checkpoint_may_start_over_with_other_settings(tmp_path):

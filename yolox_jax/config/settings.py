@@ -42,8 +42,9 @@ class ModelConfig:
     weights, such as `yolox_s`, which are downloaded on first use. Tensors whose shapes do not match, such as the class
     predictions of another dataset, keep their random initialization and are listed. Empty: train from scratch."""
     freeze: tuple[str, ...] = ()
-    """Parts of the network to freeze, named as in the original's state dict, with `*` as a wildcard:
-    `backbone.backbone` or `head.stems.*`, for example. Their batch norm keeps its running statistics."""
+    """Parts of the network to freeze: `backbone`, `neck`, `head`, or names of weights as in the original's state dict,
+    with `*` as a wildcard, such as `backbone.backbone.stem` or `head.stems.*`. Their batch norm keeps its running
+    statistics."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config.files import RUN_SETTINGS
-from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, flatten, primary_name
+from yolox_jax.config.files import RUN_SETTINGS, config_of_run, run_settings
+from yolox_jax.config.serialization import config_to_dict, flag, flatten, primary_name
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.files import atomic_write, ensure_writable_folder, write_json
-from yolox_jax.text import shortened
+from yolox_jax.text import counted, shortened
 
 LOCAL_SETTINGS = (
     "data.train.images",
@@ -154,7 +154,7 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
     """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
-    for path, content in ((run.data, _describe(train_set)), (run.config, config_to_dict(config))):
+    for path, content in ((run.data, _describe(train_set)), (run.config, run_settings(config))):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)
 
@@ -171,12 +171,13 @@ def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
     if before != now:
 
         def described(data: dict) -> str:
-            return f"{data['num_images']} training images with the classes {shortened(data['class_names'], 8)}"
+            images, names = counted(data["num_images"], "training image"), data["class_names"]
+            return f"{images} with the {'class' if len(names) == 1 else 'classes'} {shortened(names, 8)}"
 
         raise ConfigError(
-            f"--resume: the run in {run.root} was started with {described(before)}; --data.train now gives "
-            f"{described(now)}. Use the same data, or start a new run in another --workdir; --model.weights "
-            f"{run.root} starts it from the trained weights"
+            f"--resume: the training data cannot change on resume: the run in {run.root} was started with "
+            f"{described(before)}; --data.train now gives {described(now)}. Restore the data, or start a new run in "
+            f"another --workdir; --model.weights {run.root} starts it from the trained weights"
         )
 
 
@@ -186,7 +187,7 @@ def _describe(train_set: Dataset) -> dict[str, object]:
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
     # Read through Config, so that settings that an older version did not have get their defaults.
-    before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
+    before = flatten(config_to_dict(config_of_run(json.loads(run.config.read_text()))))
     now = flatten(config_to_dict(config))
     changed = [
         f"  {flag(name)} was {before.get(name)!r}, is {now.get(name)!r}"
@@ -195,9 +196,10 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"--resume: the run in {run.root} was started with other settings:\n"
+            f"--resume: these settings of the run in {run.root} cannot change on resume:\n"
             + "\n".join(changed)
-            + "\nRestore them to resume, or start a new run in another --workdir"
+            + "\nRestore them, or start a new run in another --workdir. "
+            f"--config {run.root} --resume takes all settings from the run"
         )
 
 
