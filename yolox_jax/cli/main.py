@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from yolox_jax.cli.compiler_messages import hide_slow_compilation_reminders
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.files import package_version
 from yolox_jax.training.interruption import Interrupted
@@ -37,6 +38,7 @@ def program(command: str | None = None) -> NoReturn:
     """
     restart_with_huge_pages()
     _print_any_text()
+    hide_slow_compilation_reminders()
     try:
         code = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
     except Exception:
