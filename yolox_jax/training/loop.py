@@ -207,6 +207,7 @@ class Loop:
                     self._stop_requested, self._callback_error = True, self._callback_error or error
 
     def _save(self) -> None:
+        self.console.show("saving a checkpoint")
         with out_of_memory_explained(self.config):
             pending = self.meter.steps()
         with self.meter.waiting("pause"):

@@ -81,6 +81,7 @@ class Validator:
             loss=validation_loss(self._config, self._dataset),
             on_progress=show,
         )
+        self._console.show("saving the evaluation")
         metrics = evaluation.metrics.to_json() | (evaluation.losses or {})
         ap = metrics["AP"] or 0.0
         seconds = time.perf_counter() - start

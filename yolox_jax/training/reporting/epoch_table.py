@@ -1,4 +1,4 @@
-"""The table of a run: one line for each epoch, at most 79 columns wide."""
+"""The table of a run: one line for each epoch, at most 80 columns wide."""
 
 import math
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class EpochTable:
                 value = evaluation.get(name)
                 cells[name] = ("-" if value is None else f"{value:.4f}").rjust(6)
         cells["lr"] = f"{self._learning_rate:.2g}".rjust(7)
-        cells["time"] = format_duration(seconds).rjust(7)
+        cells["time"] = format_duration(seconds).rjust(8)
         self._restart()
         return self._aligned(cells)
 
@@ -80,4 +80,6 @@ def _three_digits(value: float | None) -> str:
     """A loss in at most six characters."""
     if value is None or not math.isfinite(value):
         return "-"
-    return f"{value:.3g}" if 0.001 <= abs(value) < 1000 else f"{value:.0f}" if abs(value) >= 1 else f"{value:.0e}"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if 0.001 <= abs(value) < 1000 or value == 0 else f"{value:.0e}"
