@@ -5,6 +5,7 @@ from pathlib import Path
 
 from yolox_jax.cli.settings import parse_with_config, requested_config
 from yolox_jax.config.files import RUN_SETTINGS, find_config
+from yolox_jax.files import expand_home
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=workdir, resume=arguments.resume)
+        train(config, workdir=expand_home(workdir), resume=arguments.resume)
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise

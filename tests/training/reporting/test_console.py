@@ -157,7 +157,7 @@ def test_a_long_compilation_is_told_of_in_few_lines_and_the_cache_where_there_is
             console.show_compiling((416, 416), seconds, 1, "/cache")
         console.show_compiling((448, 448), 500, 11, None)
     lines = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
-    kept = ". The next start is quick: compiled programs are kept in /cache"
+    kept = ". The next start is faster: compiled programs are kept in /cache"
     assert lines == [
         *(
             f"compiling the training step at 416x416, for {t} so far; 1 size left{kept}"
