@@ -1,14 +1,16 @@
 """Atomic writes, locks between processes, and checks of output folders before any work."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 from yolox_jax.config import ConfigError
-from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file
+from yolox_jax.files import atomic_write, ensure_writable_folder, expand_home, has_lasting_cache, lock_file, user_cache
 
 IMITATED_WINDOWS = """
 import sys, threading, types
@@ -129,3 +131,50 @@ def test_a_write_protected_folder_is_refused(tmp_path: Path) -> None:
         pytest.skip("root may write anywhere")
     with pytest.raises(ConfigError, match="cannot be written to: Permission denied"):
         ensure_writable_folder(tmp_path, "--output")
+
+
+@pytest.fixture
+def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user without a home folder; the temporary folder of the system."""
+
+    def raise_error(*_: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("home", "expanduser"):
+        monkeypatch.setattr(Path, name, raise_error)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_without_a_home_folder_the_cache_is_temporary_and_one_warning_says_so(no_home: Path, caplog) -> None:
+    folder = user_cache()
+    assert user_cache() == folder and folder.parent == no_home and not has_lasting_cache()
+    assert folder.stat().st_mode & 0o077 == 0, "others must not be able to replace what is kept"
+    assert caplog.text.count("there is no home folder") == 1 and "Set XDG_CACHE_HOME" in caplog.text
+
+
+def test_a_home_folder_in_which_nothing_can_be_written_is_as_none(tmp_path: Path, monkeypatch, caplog) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert user_cache().parent == tmp_path
+    assert f"{tmp_path / 'file' / 'cache' / 'yolox_jax'} cannot be written" in caplog.text
+
+
+def test_a_temporary_cache_of_another_user_is_not_trusted(no_home: Path, monkeypatch) -> None:
+    theirs = no_home / "theirs"
+    theirs.mkdir()
+    (no_home / f"yolox_jax-{os.getuid()}").symlink_to(theirs)
+    with pytest.raises(ConfigError, match="belongs to another user. Set XDG_CACHE_HOME"):
+        user_cache()
+
+
+def test_xdg_cache_home_stands_in_for_a_home_folder(no_home: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(no_home / "cache"))
+    assert user_cache() == no_home / "cache" / "yolox_jax" and not caplog.text
+
+
+def test_a_path_below_a_home_folder_that_does_not_exist_is_refused(no_home: Path) -> None:
+    with pytest.raises(ConfigError, match="~/runs: there is no home folder to replace ~ with"):
+        expand_home("~/runs")

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import secrets
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from yolox_jax.config import ConfigError
+
+logger = logging.getLogger("yolox_jax")
+
+_WARNED_ABOUT: set[Path] = set()
 
 LOCKED_BYTE = 2**30
 """Offset of the byte that stands for a whole file in a lock on Windows."""
@@ -125,9 +130,73 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
+def expand_home(path: str | Path) -> Path:
+    """Replace a leading `~` by the home folder.
+
+    Raises:
+        ConfigError: the path begins with `~`, and there is no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no home folder to replace ~ with; pass the whole path") from error
+
+
 def user_cache() -> Path:
-    """Return the user's cache folder, for files that can be created again, such as downloaded weights."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
+    """Return the user's cache folder, for files that can be created again, such as downloaded weights.
+
+    Without a home folder, or if nothing can be written there, as in containers that run under a user number, it is a
+    temporary folder; a warning says so, once.
+    """
+    usual = _usual_cache()
+    if usual is not None and _can_be_made(usual):
+        return usual
+    folder = _temporary_cache()
+    if folder not in _WARNED_ABOUT:
+        _WARNED_ABOUT.add(folder)
+        why = "there is no home folder" if usual is None else f"{usual} cannot be written"
+        logger.warning(
+            "%s: downloads and compiled programs are kept in %s, which may not last. Set XDG_CACHE_HOME to a folder "
+            "that does",
+            why,
+            folder,
+        )
+    return folder
+
+
+def has_lasting_cache() -> bool:
+    """Whether `user_cache` is the usual folder, and not a temporary one."""
+    usual = _usual_cache()
+    return usual is not None and _can_be_made(usual)
+
+
+def _usual_cache() -> Path | None:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolox_jax"
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        return None
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether a folder exists, or can be created. An existing one may be read-only and still hold what is needed."""
+    if folder.is_dir():
+        return True
+    try:
+        existing = next(parent for parent in folder.absolute().parents if os.path.lexists(parent))
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    except OSError:  # a folder above must not even be looked at
+        return False
+
+
+def _temporary_cache() -> Path:
+    """A folder in the system's temporary folder that only this user can write."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"yolox_jax-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != user):
+        # Somebody else made it, and could replace what is kept there.
+        raise ConfigError(f"{folder} belongs to another user. Set XDG_CACHE_HOME to a folder that can be written")
+    return folder
 
 
 def package_version() -> str:

@@ -166,7 +166,11 @@ def test_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("words", "workdir", "resume"),
-    [("", "runs/yolox_nano", False), ("--workdir elsewhere --resume", "elsewhere", True)],
+    [
+        ("", "runs/yolox_nano", False),
+        ("--workdir elsewhere --resume", "elsewhere", True),
+        ("--workdir=~/runs/1", str(Path.home() / "runs" / "1"), False),
+    ],
 )
 def test_train_runs_in_the_folder_asked_for_or_one_named_after_the_config(
     monkeypatch: pytest.MonkeyPatch, words: str, workdir: str, resume: bool

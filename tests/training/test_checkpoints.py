@@ -11,10 +11,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
 from saved_runs import differing_parts
+from yolox_jax.config import ConfigError
 from yolox_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
 from yolox_jax.training.step.loss_scale import LossScale
 from yolox_jax.training.step.state import TrainState
@@ -188,3 +190,50 @@ def test_a_disk_that_fills_up_keeps_the_checkpoint_before_and_the_run_goes_on(tm
 
 if __name__ == "__main__":
     on_a_disk_that_fills_up(Path(sys.argv[1]))
+
+
+@pytest.mark.parametrize("name", ["try [1]", "a*b", "a?b", "[", "{x} 50% #1", "人 ~", "new\nline", "l" * 250])
+def test_a_checkpoint_is_read_back_whatever_its_folder_is_called(tmp_path, caplog, name):
+    save(tmp_path / name, 7)
+    with Checkpoints(tmp_path / name, 1) as checkpoints:
+        state, _ = checkpoints.restore(make_state(0), HERE)
+    assert differing_parts(make_state(7), state) == set()
+    assert {path.name for path in (tmp_path / name).iterdir()} == {"7", "7.sizes.json"}
+    assert "merge" not in caplog.text
+
+
+def test_a_run_directory_may_be_renamed_to_and_from_a_name_with_brackets(tmp_path):
+    save(tmp_path / "run", 7)
+    (tmp_path / "run").rename(tmp_path / "run [1]")
+    save(tmp_path / "run [1]", 9)
+    (tmp_path / "run [1]").rename(tmp_path / "run")
+    for step in (9, 7):
+        with Checkpoints(tmp_path / "run", 1) as checkpoints:
+            state, _ = checkpoints.restore(make_state(0), HERE)
+        assert differing_parts(make_state(step), state) == set()
+        shutil.rmtree(tmp_path / "run" / str(step))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a**b", r"contains \*\*"),
+        ("a\\b", "contains a backslash"),
+        (os.fsdecode(b"caf\xe9"), "not valid UTF-8"),
+        ("gs:/bucket", "remote storage, which is not supported"),
+    ],
+)
+def test_a_folder_whose_name_the_storage_misreads_is_refused(tmp_path, name, reason):
+    with pytest.raises(ConfigError, match=rf"--workdir: checkpoints cannot be saved in .*{reason}. Choose another"):
+        Checkpoints(tmp_path / name, 1)
+    assert not any((tmp_path / name).iterdir()) and not (tmp_path / "a").exists()
+
+
+def test_a_folder_from_which_checkpoints_cannot_be_read_back_is_refused(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    with pytest.raises(ConfigError, match=r"a small one could not be written and read back \(no such luck\)"):
+        Checkpoints(tmp_path, 1)
+    assert not any(tmp_path.iterdir())

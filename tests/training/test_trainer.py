@@ -85,6 +85,13 @@ def test_a_run_leaves_weights_metrics_and_pictures(finished):
     assert metadata["variant"] == "yolox_nano" and json.loads(metadata["input_size"]) == [64, 64]
 
 
+def test_a_start_that_is_refused_leaves_nothing_behind(small_config, tmp_path):
+    model = dataclasses.replace(small_config.model, freeze=("bakbone",))
+    with pytest.raises(ConfigError, match="--model.freeze bakbone"):
+        train(dataclasses.replace(small_config, model=model), workdir=tmp_path / "runs" / "a")
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_is_odd_about_the_data_is_logged_before_the_training(small_config, caplog):
     data = dataclasses.replace(small_config.data, val=small_config.data.train)
     train_set = open_datasets(data, "train")

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from yolox_jax.cli.compiler_messages import hide_slow_compilation_reminders
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.files import package_version
 from yolox_jax.training.interruption import Interrupted
@@ -35,6 +37,8 @@ def program(command: str | None = None) -> NoReturn:
         command: The command to run; None to take it from the command line.
     """
     restart_with_huge_pages()
+    _print_any_text()
+    hide_slow_compilation_reminders()
     try:
         code = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
     except Exception:
@@ -87,6 +91,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return code or 0
+
+
+def _print_any_text() -> None:
+    """Replaces letters that the terminal or a file cannot show, such as those of class names, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,9 +7,9 @@ from pathlib import Path
 from yolox_jax.cli.dataset_path import DataPath, with_announced_data
 from yolox_jax.cli.settings import parse_with_config, requested_config
 from yolox_jax.config import ScheduleConfig
-from yolox_jax.config.files import RUN_SETTINGS, find_config
+from yolox_jax.config.files import RUN_SETTINGS, config_of_run, find_config
 from yolox_jax.config.names import initial_weights_name
-from yolox_jax.config.serialization import config_from_dict
+from yolox_jax.files import expand_home
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume)
+        train(config, workdir=expand_home(_workdir(arguments, argv)), resume=arguments.resume)
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
@@ -75,6 +75,6 @@ def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
 def _recorded_schedule(workdir: Path) -> ScheduleConfig | None:
     """The schedule of the run in a run directory; None if there is none, or none that the trainer could resume."""
     try:
-        return config_from_dict(json.loads((workdir / RUN_SETTINGS).read_text())).schedule
+        return config_of_run(json.loads((workdir / RUN_SETTINGS).read_text())).schedule
     except (OSError, ValueError):
         return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,17 @@ from yolox_jax.config.recipes import coco_dataset
 from yolox_jax.config.run_paths import find_data_of_run
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, nearest
 
+logger = logging.getLogger("yolox_jax")
+
 RUN_SETTINGS = "config.json"
 """File in a run directory that holds the config of the run."""
+
+VERSION = "config_version"
+"""Key in that file beside the settings. Absent before version 2, where `model.freeze backbone` froze the neck too."""
+
+WORKING_DIRECTORY = "working_directory"
+"""Key in that file: the folder that the run was started in, which its relative paths start from. Absent before version
+2."""
 
 _CHOICES = "Pass the path of a config file or run directory, or the name of a shipped config: "
 
@@ -49,11 +59,32 @@ def load_config(path_or_name: str | Path) -> Config:
     values = _read(path) if is_run else config_to_dict(run_config_file(path))
     try:
         # Lists become tuples, integers become floats where needed, and settings newer than a run get their defaults.
-        config = config_from_dict(values)
+        config = config_of_run(values) if is_run else config_from_dict(values)
         check_config(config)
     except ConfigError as error:
         raise ConfigError(f"config file {path}: {error}") from None
-    return find_data_of_run(_without_unused_coco_paths(config), path.parent) if is_run else config
+    if not is_run:
+        return config
+    return find_data_of_run(_without_unused_coco_paths(config), path.parent, origin=values.get(WORKING_DIRECTORY))
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """The content of a run's `config.json`; `config_of_run` is the inverse."""
+    return {VERSION: 2, WORKING_DIRECTORY: str(Path.cwd()), **config_to_dict(config)}
+
+
+def config_of_run(values: dict[str, Any]) -> Config:
+    """The config of a run from the content of its `config.json`, of this version or an older one.
+
+    Raises:
+        ConfigError: A setting does not exist, or a value has the wrong type.
+    """
+    config = config_from_dict({name: value for name, value in values.items() if name not in (VERSION, WORKING_DIRECTORY)})
+    frozen = config.model.freeze
+    if VERSION not in values and "backbone" in frozen and "neck" not in frozen:
+        logger.info("read --model.freeze backbone as backbone and neck, as the version that wrote it did")
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, freeze=(*frozen, "neck")))
+    return config
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,19 +1,15 @@
 """Finds the data of a run from another folder than the one it was started in."""
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 
 from yolox_jax.config.settings import Config, DatasetConfig
 
-ORIGIN = "origin.json"
-"""File in a run directory that holds the working directory of the run, which its relative paths start from."""
-
 logger = logging.getLogger("yolox_jax")
 
 
-def find_data_of_run(config: Config, run: Path) -> Config:
+def find_data_of_run(config: Config, run: Path, *, origin: str | None) -> Config:
     """Completes the relative paths of a run's datasets that exist only in the working directory of the run.
 
     Logs a warning that names them. Paths that exist here are kept, with a warning if they lead to other files there.
@@ -21,15 +17,16 @@ def find_data_of_run(config: Config, run: Path) -> Config:
     Args:
         config: The config of the run.
         run: The run directory.
+        origin: The working directory of the run; None if it is not recorded.
     """
-    origin, data = _working_directory(run), config.data
-    if origin is None or origin == Path.cwd():
+    data = config.data
+    if origin is None or origin == str(Path.cwd()):
         return config
     moved: list[str] = []
     ambiguous: list[str] = []
 
     def found(text: str) -> str:
-        here, there = Path(text).expanduser(), origin / Path(text).expanduser()
+        here, there = Path(text).expanduser(), Path(origin, text).expanduser()
         if not text or here.is_absolute() or not there.exists():
             return text
         if not here.exists():
@@ -56,16 +53,3 @@ def find_data_of_run(config: Config, run: Path) -> Config:
         paths = ", ".join(dict.fromkeys(ambiguous))
         logger.warning("data of %s: %s taken from here; the run was started in %s with other files", run, paths, origin)
     return dataclasses.replace(config, data=data)
-
-
-def _working_directory(run: Path) -> Path | None:
-    """The folder that a run was started in, if it is recorded."""
-    try:
-        return Path(json.loads((run / ORIGIN).read_text())["working_directory"])
-    except (OSError, ValueError, KeyError, TypeError):  # a run of an earlier version, or not a run of this program
-        return None
-
-
-def describe_origin() -> dict[str, str]:
-    """The content of `ORIGIN` for a run that starts now."""
-    return {"working_directory": str(Path.cwd())}

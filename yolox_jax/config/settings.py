@@ -46,8 +46,9 @@ class ModelConfig:
     """Rescale the filters of `model.weights` to the same norm, and their batch norm to match, so that the network
     computes the same but one learning rate suits all layers. The original does not do this."""
     freeze: tuple[str, ...] = ()
-    """Layers to freeze, such as `backbone.backbone` or `head.stems.*`. They are named as in the original's state dict,
-    with `*` as a wildcard. Their batch norm keeps its running statistics."""
+    """Parts of the network to freeze: `backbone`, `neck`, `head`, or names of weights as in the original's state dict,
+    with `*` as a wildcard, such as `backbone.backbone.stem` or `head.stems.*`. Their batch norm keeps its running
+    statistics."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,7 @@ def print_voc(per_class: dict[str, float], style: str) -> None:
 
 
 def _per_class_table(per_class: dict[str, float], title: str, columns: int = 3) -> Table:
+    columns = min(columns, max(len(per_class), 1))
     table = Table(*("class", "AP") * columns, title=title, title_justify="left")
     cells = [cell for name, value in per_class.items() for cell in (escape(name), _format(value))]
     for start in range(0, len(cells), 2 * columns):

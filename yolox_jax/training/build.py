@@ -66,7 +66,7 @@ def build_training(
     if config.model.freeze:
         from yolox_jax.training.freezing import freeze
 
-        logger.info("froze %d weights and statistics", freeze(model, config.model.freeze))
+        logger.info("frozen: %s", freeze(model, config.model.freeze))
     optimizer = sgd(config.optimizer, schedule.learning_rate)
     graphdef, state = create_train_state(model, optimizer, config.train)
     # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.

@@ -1,24 +1,28 @@
 """Saves and restores runs. No other module uses Orbax."""
 
 import contextlib
+import glob
 import json
 import logging
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Sharding
-from jaxtyping import PyTree
 
+from yolox_jax.config import ConfigError
 from yolox_jax.files import atomic_write, write_json
 from yolox_jax.text import shortened
 from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.run_directory import saved_steps
+from yolox_jax.training.state_differences import state_differences
 from yolox_jax.training.step.state import TrainState
 
 logger = logging.getLogger("yolox_jax.training")
@@ -64,7 +68,11 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
-        """Keeps the `keep` newest checkpoints; removes incomplete ones that a killed run left in `folder`."""
+        """Keeps the `keep` newest checkpoints; removes incomplete ones that a killed run left in `folder`.
+
+        Raises:
+            ConfigError: checkpoints that are saved in `folder` cannot be read back.
+        """
         self._folder, self._keep = folder.absolute(), keep
         self._best: int | None = None
         self._saving: int | None = None
@@ -73,8 +81,46 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
         _wait_for_the_first_process("incomplete checkpoints are removed")
+        # With OCDBT, Orbax finds what to merge by a glob pattern that begins with the path of the checkpoint.
+        self._use_ocdbt = glob.escape(str(self._folder)) == str(self._folder)
+        with contextlib.ExitStack() as opened:
+            logging.getLogger("absl").addFilter(self._is_worth_logging)
+            opened.callback(logging.getLogger("absl").removeFilter, self._is_worth_logging)
+            on_every_process(self._try_saving)
+            self._opened = opened.pop_all()
+        handler = ocp.CompositeCheckpointHandler(
+            state=ocp.StandardCheckpointHandler(use_ocdbt=self._use_ocdbt), progress=ocp.JsonCheckpointHandler()
+        )
         noting_sizes = ocp.AsyncOptions(post_finalization_callback=self._note_sizes)
-        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=noting_sizes)
+        self._checkpointer = ocp.AsyncCheckpointer(handler, async_options=noting_sizes)
+
+    def _try_saving(self) -> None:
+        """Saves a small checkpoint on the first process and reads it back, because Orbax misreads some paths."""
+        if jax.process_index() > 0:
+            return
+        cannot = f"--workdir: checkpoints cannot be saved in {ascii(str(self._folder))[1:-1]}"
+        if reason := _misread_because(self._folder):
+            raise ConfigError(f"{cannot}: {reason}. Choose another folder")
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="trial"
+        )
+        handler = ocp.StandardCheckpointHandler(use_ocdbt=self._use_ocdbt, multiprocessing_options=alone)
+        path, trial = self._folder / f"trial-{os.getpid()}", {"numbers": np.arange(3)}
+        try:
+            with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+                checkpointer.save(path, args=ocp.args.StandardSave(trial))
+                checkpointer.restore(path, args=ocp.args.StandardRestore(trial))
+        except Exception as error:
+            raise ConfigError(
+                f"{cannot}: a small one could not be written and read back ({str(error)[:200]}). Choose another folder"
+            ) from error
+        finally:
+            for left in self._folder.glob(f"{path.name}*"):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def _is_worth_logging(self, record: logging.LogRecord) -> bool:
+        # Without OCDBT there is nothing to merge.
+        return self._use_ocdbt or "Skipping merge of OCDBT checkpoints" not in str(record.msg)
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, in ascending order."""
@@ -176,7 +222,7 @@ class Checkpoints:
 
     def _read(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
         saved = ocp.StandardCheckpointHandler().metadata(path / "state").tree
-        different = _differences(saved, like._asdict())
+        different = state_differences(saved, like._asdict())
         if different:
             raise CheckpointError(
                 f"the checkpoint {path} belongs to another network, optimizer or version of yolox_jax. "
@@ -240,6 +286,7 @@ class Checkpoints:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._finish()
         self._checkpointer.close()
+        self._opened.close()
 
 
 def _sizes_of(path: Path) -> Path:
@@ -256,6 +303,25 @@ def _check_sizes(path: Path) -> None:
             raise ValueError(f"{name} has {found} bytes instead of {size}" if found is not None else f"{name} is gone")
 
 
+def _misread_because(folder: Path) -> str | None:
+    """Why Orbax or its storage would take the path of a folder for another one; None if they would not."""
+    remote = ("gs", "s3", "az", "hf")
+    name = str(folder)
+    if any(part in {f"{scheme}:" for scheme in remote} for part in folder.parts) or folder.parts[1:2] in {
+        (scheme,) for scheme in remote
+    }:
+        return "the path reads as remote storage, which is not supported"
+    if "\\" in name and os.sep != "\\":
+        return "the path contains a backslash"
+    if "**" in name:
+        return "the path contains **"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the path is not valid UTF-8"
+    return None
+
+
 def _wait_for_the_first_process(what: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
@@ -265,23 +331,3 @@ def _unused(path: Path) -> Path:
     """`path`, with a number appended if it exists."""
     candidates = [path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 100))]
     return next(candidate for candidate in candidates if not candidate.exists())
-
-
-def _differences(saved: PyTree, expected: PyTree) -> list[str]:
-    """Describes the arrays that differ in name, shape or type."""
-    before, now = _described(saved), _described(expected)
-    differences = [f"{name} is missing from the checkpoint" for name in now if name not in before]
-    differences += [f"{name} is missing from the run" for name in before if name not in now]
-    return differences + [
-        f"{name} is {before[name]} in the checkpoint, {now[name]} in the run"
-        for name in now
-        if name in before and before[name] != now[name]
-    ]
-
-
-def _described(tree: PyTree) -> dict[str, str]:
-    def name(path: tuple[Any, ...]) -> str:
-        return ".".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
-
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {name(path): f"{leaf.dtype.name}{list(leaf.shape)}" for path, leaf in leaves}

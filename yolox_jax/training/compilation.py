@@ -1,11 +1,14 @@
 """Compiling the training step for every input size before it is needed."""
 
 import logging
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from pathlib import Path
 from types import TracebackType
 
 import jax
@@ -14,8 +17,10 @@ from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
 from yolox_jax.config import Config
+from yolox_jax.text import counted
 from yolox_jax.training.build import Training
 from yolox_jax.training.profiling.memory import check_fits, lasting_bytes
+from yolox_jax.training.reporting.console import FILE_ONLY
 from yolox_jax.training.step.gradients import Batch, StepMetrics
 from yolox_jax.training.step.mesh import split_over_devices
 from yolox_jax.training.step.state import TrainState
@@ -77,11 +82,14 @@ class CompiledSteps:
 
     def _compile_all(self) -> None:
         # Tracing runs in Python and is serial anyway; XLA compiles several sizes in parallel.
+        if self._compiled:
+            first, *others = self._compiled
+            more = f", then at {counted(len(others), 'more size', 'more sizes')} in the background" if others else ""
+            logger.info("compiling the training step at %dx%d%s", *first, more)
         with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="compile") as pool:
             for size in self._compiled:
                 if self._closed.is_set():
                     break
-                logger.info("compiling the training step for %dx%d px; this can take minutes", *size)
                 pool.submit(self._compile, size, time.perf_counter(), self._trace(size))
 
     def _trace(self, size: Size) -> jax.stages.Lowered | Exception:
@@ -103,8 +111,10 @@ class CompiledSteps:
             return
         if self._closed.is_set():  # the run has ended, and its log may be closed
             return
-        logger.info("compiled the training step for %dx%d px in %.0f s", *size, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
         self._compiled[size].set_result(compiled)
+        left = counted(self.num_left, "size")
+        logger.info("compiled the training step at %dx%d in %.0f s; %s left", *size, seconds, left, extra=FILE_ONLY)
 
     def __enter__(self) -> "CompiledSteps":
         self._tracer.start()
@@ -127,6 +137,16 @@ def compile_steps(training: Training) -> CompiledSteps:
         training.schedule.sizes_to_compile(int(state.step)),
         check=lambda compiled, size: check_fits(compiled, lasting, config, size),
     )
+
+
+def compilation_cache() -> str | None:
+    """The folder from which the next start loads what this one compiles; None if it has to compile again."""
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    if not folder or not jax.config.values["jax_enable_compilation_cache"]:
+        return None
+    is_temporary = Path(folder).is_relative_to(tempfile.gettempdir())
+    existing = next(parent for parent in (Path(folder), *Path(folder).absolute().parents) if parent.exists())
+    return None if is_temporary or not os.access(existing, os.W_OK) else str(folder)
 
 
 def batch_like(config: Config, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:

@@ -18,7 +18,7 @@ from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.pipeline import HostBatch, TrainingBatches
 from yolox_jax.training.callbacks import Callback, StopTraining, TrainingEvent
 from yolox_jax.training.checkpoints import Checkpoints, Progress
-from yolox_jax.training.compilation import CompiledStep, CompiledSteps
+from yolox_jax.training.compilation import CompiledStep, CompiledSteps, compilation_cache
 from yolox_jax.training.distributed import agree_on_all
 from yolox_jax.training.interruption import Interrupted, StopSignals
 from yolox_jax.training.profiling.memory import out_of_memory_explained
@@ -132,13 +132,15 @@ class Loop:
             # No reference to `local_batch` is kept: it may be in memory that a loading process reuses.
             self.state, metrics = take(self.state, batch, np.float32(self.schedule.l1_weight_at(step)))
             self.meter.add(metrics)
+        self.console.took(step + 1)
 
     def _compiled_step(self, step: int) -> CompiledStep:
         """Waits for the compiled step for the input size at `step`, while still responding to signals."""
-        size = self.schedule.size_at(step)
+        size, start = self.schedule.size_at(step), time.monotonic()
         try:
             while (take := self.compiled.wait(size, timeout_s=0.5)) is None:
-                self.console.show(f"compiling for {size[0]}x{size[1]} px, {self.compiled.num_left} sizes to go")
+                waited_s = time.monotonic() - start
+                self.console.show_compiling(size, waited_s, self.compiled.num_left, compilation_cache())
                 if self.stop.received and jax.process_count() == 1:
                     self._save()
                     raise self._interrupted(step, self.stop.received)
@@ -166,8 +168,9 @@ class Loop:
             self._save()
         if signal_number:
             raise self._interrupted(step + 1, signal_number)
-        if self.schedule.evaluates_after(step):
-            self._evaluate()
+        evaluation = self._evaluate() if self.schedule.evaluates_after(step) else None
+        if self.schedule.ends_epoch(step):
+            self.console.show_epoch((step + 1) // self.schedule.steps_per_epoch, evaluation)
 
     def _requests(self, step: int) -> tuple[int, bool]:
         """The signal to stop for, 0 for none, and whether a checkpoint is due by the clock.
@@ -204,6 +207,7 @@ class Loop:
                     self._stop_requested, self._callback_error = True, self._callback_error or error
 
     def _save(self) -> None:
+        self.console.show("saving a checkpoint")
         with out_of_memory_explained(self.config):
             pending = self.meter.steps()
         with self.meter.waiting("pause"):
@@ -219,8 +223,8 @@ class Loop:
             self.checkpoints.wait()
             logger.info("saved after step %d: --resume continues from there", self.state.step)
 
-    def _evaluate(self) -> None:
-        """Evaluates the averaged weights of the epoch that has just ended and been saved."""
+    def _evaluate(self) -> dict[str, Any]:
+        """Evaluates the averaged weights of the epoch that has just ended and been saved; returns the metrics."""
         step = int(self.state.step)
 
         def stop_on_signal() -> None:
@@ -235,6 +239,8 @@ class Loop:
         self.checkpoints.keep_best(self.progress.best_step)
         self.meter.restart()
         self._notify("evaluation", metrics)
+        self.console.show(None)
+        return metrics
 
     def _warn_about_unused_data(self) -> None:
         """Logs how many images and objects have been left out of training since this process started."""

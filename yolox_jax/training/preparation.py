@@ -15,16 +15,17 @@ from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.pipeline import steps_per_epoch
 from yolox_jax.data.sources import open_datasets
+from yolox_jax.files import ensure_writable_folder
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
 from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,
-    lock_run_directory,
     open_run_directory,
     saved_steps,
     shared_settings,
 )
+from yolox_jax.training.run_lock import RunLock
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh
 from yolox_jax.weights import describe, read_weights, resolve
@@ -87,9 +88,11 @@ def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.Exi
     is_first = jax.process_index() == 0
     if is_first:
         check_metric_writers(config.train.loggers)
+        lock = stack.enter_context(RunLock(directory))
         open_run_directory(directory.root, config, resume=resume)
         # Before looking for checkpoints: a run that ends just now may still write one.
-        stack.enter_context(lock_run_directory(directory))
+        lock.acquire()
+        ensure_writable_folder(directory.checkpoints, "--workdir: the checkpoint folder")
     train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
     check_same_classes(train_set, val_set)
     if is_first:

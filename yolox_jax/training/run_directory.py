@@ -1,20 +1,15 @@
 """The run directory: its files, and checks that a run can start or resume in it."""
 
-import contextlib
 import dataclasses
 import json
-import os
-import socket
 from pathlib import Path
-from typing import IO
 
 from yolox_jax.config import Config, ConfigError
-from yolox_jax.config.files import RUN_SETTINGS
-from yolox_jax.config.run_paths import ORIGIN, describe_origin
-from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, flatten, primary_name
+from yolox_jax.config.files import RUN_SETTINGS, config_of_run, run_settings
+from yolox_jax.config.serialization import config_to_dict, flag, flatten, primary_name
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.files import atomic_write, ensure_writable_folder, lock_file, write_json
-from yolox_jax.text import shortened
+from yolox_jax.files import atomic_write, ensure_writable_folder, write_json
+from yolox_jax.text import counted, shortened
 
 LOCAL_SETTINGS = (
     "data.train.images",
@@ -154,39 +149,12 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
                 f"--resume: the run in {root} has weights but no checkpoints to resume from, and starting over would "
                 f"replace the weights. Choose another --workdir; --model.weights {root} starts from the weights"
             )
-    ensure_writable_folder(run.checkpoints, "--workdir: the checkpoint folder")
     return run
-
-
-def lock_run_directory(run: RunDirectory) -> IO[str]:
-    """Prevents other processes from training in the directory until the returned file is closed.
-
-    Raises:
-        ConfigError: another process is training there.
-    """
-    with contextlib.ExitStack() as opened:
-        file = opened.enter_context(run.lock.open("a+"))
-        try:
-            lock_file(file, wait=False)
-        except BlockingIOError:
-            file.seek(0)
-            raise ConfigError(
-                f"--workdir {run.root}: another process is training there ({file.read().strip()}). Wait until it "
-                "ends, or choose another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        else:
-            file.truncate(0)
-            print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
-        opened.pop_all()
-    return file
 
 
 def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
     """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
-    contents = ((run.root / ORIGIN, describe_origin()), (run.data, _describe(train_set)))
-    for path, content in (*contents, (run.config, config_to_dict(config))):
+    for path, content in ((run.data, _describe(train_set)), (run.config, run_settings(config))):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)
 
@@ -203,12 +171,13 @@ def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
     if before != now:
 
         def described(data: dict) -> str:
-            return f"{data['num_images']} training images with the classes {shortened(data['class_names'], 8)}"
+            images, names = counted(data["num_images"], "training image"), data["class_names"]
+            return f"{images} with the {'class' if len(names) == 1 else 'classes'} {shortened(names, 8)}"
 
         raise ConfigError(
-            f"--resume: the run in {run.root} was started with {described(before)}; --data.train now gives "
-            f"{described(now)}. Use the same data, or start a new run in another --workdir; --model.weights "
-            f"{run.root} starts it from the trained weights"
+            f"--resume: the training data cannot change on resume: the run in {run.root} was started with "
+            f"{described(before)}; --data.train now gives {described(now)}. Restore the data, or start a new run in "
+            f"another --workdir; --model.weights {run.root} starts it from the trained weights"
         )
 
 
@@ -218,7 +187,7 @@ def _describe(train_set: Dataset) -> dict[str, object]:
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
     # Read through Config, so that settings that an older version did not have get their defaults.
-    before = flatten(config_to_dict(config_from_dict(json.loads(run.config.read_text()))))
+    before = flatten(config_to_dict(config_of_run(json.loads(run.config.read_text()))))
     now = flatten(config_to_dict(config))
     changed = [
         f"  {flag(name)} was {before.get(name)!r}, is {now.get(name)!r}"
@@ -227,9 +196,10 @@ def _check_same_settings(run: RunDirectory, config: Config) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"--resume: the run in {run.root} was started with other settings:\n"
+            f"--resume: these settings of the run in {run.root} cannot change on resume:\n"
             + "\n".join(changed)
-            + "\nRestore them to resume, or start a new run in another --workdir"
+            + "\nRestore them, or start a new run in another --workdir. "
+            f"--config {run.root} --resume takes all settings from the run"
         )
 
 

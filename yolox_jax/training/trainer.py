@@ -88,7 +88,7 @@ def train(
     with (
         prepare(config, Path(workdir), resume=resume) as run,
         StopSignals() as stop,
-        TrainingConsole(run.directory.log, run.schedule.total_steps, process=jax.process_index()) as console,
+        TrainingConsole(run.directory.log, run.schedule, process=jax.process_index()) as console,
         Checkpoints(run.directory.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
         if resume and not run.resuming:
@@ -103,6 +103,7 @@ def train(
         if run.resuming:
             training, progress = _restore(training, checkpoints)
         start = int(training.state.step)
+        console.start_at(start)
         rows = rows_of_this_process(training.mesh, config.train.batch_size)
         with (
             _open_outputs(run, start, progress, stop) as (log, cache),

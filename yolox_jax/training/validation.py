@@ -24,7 +24,7 @@ from yolox_jax.inference.picture_files import write_picture
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.training.checkpoints import Progress
 from yolox_jax.training.distributed import agree
-from yolox_jax.training.reporting.console import TrainingConsole
+from yolox_jax.training.reporting.console import FILE_ONLY, TrainingConsole
 from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, read_metrics
 from yolox_jax.training.run_directory import RunDirectory
 from yolox_jax.training.step.state import TrainState
@@ -68,7 +68,8 @@ class Validator:
 
         start, step = time.perf_counter(), int(state.step)
         if self._detector is None:
-            logger.info("epoch %d: compiling for the first evaluation; this can take minutes", epoch)
+            logger.info("epoch %d: compiling the evaluation", epoch, extra=FILE_ONLY)
+            self._console.show("compiling the evaluation")
         model = averaged_model(self._graphdef, state)
         detector = self._detector_of(model)
         evaluation = evaluate_detector(
@@ -80,11 +81,20 @@ class Validator:
             loss=validation_loss(self._config, self._dataset),
             on_progress=show,
         )
+        self._console.show("saving the evaluation")
         metrics = evaluation.metrics.to_json() | (evaluation.losses or {})
         ap = metrics["AP"] or 0.0
         seconds = time.perf_counter() - start
         loss = "" if evaluation.losses is None else f"loss {evaluation.losses['loss']:.3g}, "
-        logger.info("epoch %d: AP %.4f, AP50 %.4f, %sin %.1f s", epoch, ap, metrics["AP50"] or 0.0, loss, seconds)
+        logger.info(
+            "epoch %d: AP %.4f, AP50 %.4f, %sin %.1f s",
+            epoch,
+            ap,
+            metrics["AP50"] or 0.0,
+            loss,
+            seconds,
+            extra=FILE_ONLY,
+        )
 
         better = progress.best_ap is None or ap > progress.best_ap
         is_kept = True

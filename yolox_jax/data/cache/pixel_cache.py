@@ -23,7 +23,7 @@ from yolox_jax.data.cache.free_space import check_free_space, format_bytes
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
-from yolox_jax.files import user_cache
+from yolox_jax.files import expand_home, user_cache
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -94,7 +94,7 @@ def open_cache(
             broken = fill(descriptor)
             yield PixelCache(_path_for_others(descriptor, path), sizes, broken)
         return
-    folder = Path(config.cache_dir).expanduser() if config.cache_dir else user_cache() / "images"
+    folder = expand_home(config.cache_dir) if config.cache_dir else user_cache() / "images"
     with open_cache_file(folder, records, config.input_size, num_bytes, fill) as (descriptor, path, broken):
         yield PixelCache(_path_for_others(descriptor, path), sizes, broken)
 

@@ -11,7 +11,7 @@ from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.data.sources.voc import read_voc
-from yolox_jax.files import user_cache
+from yolox_jax.files import expand_home, user_cache
 
 UNDEFINED_AP = RemarkKind(
     "validation images without any box", "warning", "AP is undefined. Add boxes, or pass other annotations."
@@ -137,7 +137,7 @@ def _shapes(config: DatasetConfig, split: str, setting: str, errors: ErrorHandle
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    return expand_home(text)
 
 
 def _check_file(path: Path, setting: str, advice: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
+from yolox_jax.files import expand_home
 
 FORMAT = "array_record"
 ExampleParser = Callable[[bytes], Mapping[str, Any]]
@@ -58,7 +59,7 @@ def open_builder(name: str, data_dir: Path | None, setting: str) -> Any:
         raise ConfigError(
             f"{setting}.images: the folder {data_dir} does not exist. Pass the folder of the prepared datasets."
         )
-    root = data_dir or Path(tfds.core.constants.DATA_DIR).expanduser()
+    root = data_dir or expand_home(tfds.core.constants.DATA_DIR)
     folder = _find_folder(name, root, setting)
     try:
         builder = tfds.builder_from_directory(os.fspath(folder))

@@ -9,6 +9,7 @@ from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.annotations import cheap_findings
 from yolox_jax.data.pipeline import steps_per_epoch
 from yolox_jax.models.summary import Summary
+from yolox_jax.text import counted
 
 logger = logging.getLogger("yolox_jax.training")
 
@@ -27,17 +28,28 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
         jax.device_count(),
         jax.devices()[0].device_kind,
     )
+    logger.info(
+        "peak learning rate %.3g (batch size %d)",
+        peak_learning_rate(config),
+        config.train.batch_size,
+    )
     for split, dataset in (("train", train_set), ("val", val_set)):
         boxes = sum(len(record.boxes) for record in dataset.records)
-        logger.info("%s: %d images, %d boxes, %d classes", split, len(dataset.records), boxes, len(dataset.class_names))
+        logger.info(
+            "%s: %s, %s, %s",
+            split,
+            counted(len(dataset.records), "image"),
+            counted(boxes, "box", "boxes"),
+            counted(len(dataset.class_names), "class", "classes"),
+        )
         for warning in dataset.warnings:
             logger.warning("%s: %s", split, warning)
     if config.train.batch_size > len(train_set.records):
         logger.warning(
-            "--train.batch-size %d is larger than the training set of %d images: each batch repeats images. The peak "
-            "learning rate is %.3g. Use a batch size of at most the number of images",
+            "--train.batch-size %d is larger than the training set of %s: each batch repeats images. The peak learning "
+            "rate is %.3g. Use a batch size of at most the number of images",
             config.train.batch_size,
-            len(train_set.records),
+            counted(len(train_set.records), "image"),
             peak_learning_rate(config),
         )
     for finding in cheap_findings(train_set, val_set, config.data):

@@ -52,7 +52,7 @@ class StepReporter:
         if self.log is not None:
             epoch = round(done / self.schedule.steps_per_epoch, 4)
             self.log.write("train", step=done, epoch=epoch, metrics=metrics)
-        self.console.show_step(done, self._line(step, metrics))
+        self.console.show_step(done, self._line(step, metrics), metrics)
         return metrics
 
     def _line(self, step: int, metrics: dict[str, float]) -> str:
