@@ -107,9 +107,7 @@ def _warn(names: tuple[str, ...], dataset: Dataset, match_of: dict[str, str]) ->
         notes.append(shortened(respelt, 3))
     absent = [name for name in names if name not in matched]
     if absent:
-        notes.append(
-            f"the weights have {len(absent)} more {'class' if len(absent) == 1 else 'classes'}, which are not detected"
-        )
+        notes.append(f"not in the dataset, so not detected: {shortened(absent, MOST_NAMES)}")
     logger.warning("classes of the dataset %s are matched by name: %s", dataset.name, "; ".join(notes))
 
 
