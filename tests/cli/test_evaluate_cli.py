@@ -212,12 +212,43 @@ def test_weights_of_another_class_count_are_refused_with_both_lists(data, weight
     assert "3 (red, blue, green)" in error
 
 
-def test_classes_of_other_names_are_warned_of(data, weights, capfd):
+def rename(data: Path, *names: str) -> None:
     content = json.loads((data / "instances.json").read_text())
-    content["categories"][1]["name"] = "green"
+    for category, name in zip(content["categories"], names, strict=True):
+        category["name"] = name
     (data / "instances.json").write_text(json.dumps(content))
-    assert evaluate(data, weights) == 0
-    assert "warning: class 1 is 'blue' in the weights and 'green' in the dataset" in capfd.readouterr().err
+
+
+def test_classes_of_other_names_are_refused(data, weights, capfd):
+    rename(data, "red", "green")
+    assert evaluate(data, weights) == 2
+    error = capfd.readouterr().err
+    assert "The weights do not have green" in error and "--data.classes red" in error
+
+
+def test_classes_in_another_order_score_as_in_the_order_of_the_weights(data, weights, tmp_path, capfd):
+    """All objects are red: of category 1, then of category 2."""
+    documents, rows = [], []
+    for names, category in (("red", "blue"), 1), (("Blue", "Red"), 2):
+        rename(data, *names)
+        content = json.loads((data / "instances.json").read_text())
+        for entry in content["annotations"]:
+            entry["category_id"] = category
+        (data / "instances.json").write_text(json.dumps(content))
+        assert evaluate(data, weights, "--output", tmp_path / "m.json", "--detections", tmp_path / "d.json") == 0
+        documents.append(json.loads((tmp_path / "m.json").read_text()))
+        rows.append(json.loads((tmp_path / "d.json").read_text()))
+    assert capfd.readouterr().err.count("matched by name: their order differs") == 1
+    first, second = documents
+    assert second["AP"] == first["AP"] and second["losses"] == first["losses"]
+    assert second["per_class"] == {"Blue": None, "Red": first["per_class"]["red"]}
+    assert [row["category_id"] for row in rows[1]] == [3 - row["category_id"] for row in rows[0]]
+
+
+def test_other_classes_of_the_weights_are_not_detected(data, weights, tmp_path, capfd):
+    assert evaluate(data, weights, "--data.classes", "red", "--detections", tmp_path / "d.json") == 0
+    assert "not in the dataset, so not detected: blue" in capfd.readouterr().err
+    assert {row["category_id"] for row in json.loads((tmp_path / "d.json").read_text())} == {1}
 
 
 def test_weights_of_another_variant_are_refused(data, weights, capfd):

@@ -218,7 +218,7 @@ def test_schedule_that_leaves_no_main_phase_is_refused_with_one_that_works(
     epochs: int, warmup: float, no_aug: int
 ) -> None:
     schedule = ScheduleConfig(epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug)
-    with pytest.raises(ConfigError, match=f"must be less than --schedule.epochs {epochs}\\.") as caught:
+    with pytest.raises(ConfigError, match=f"must sum to less than --schedule.epochs {epochs}\\.") as caught:
         check_config(Config(schedule=schedule))
     words = str(caught.value).split(" try ")[1].split()
     better = dataclasses.replace(schedule, warmup_epochs=float(words[1]), no_aug_epochs=int(words[3]))

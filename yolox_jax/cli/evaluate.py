@@ -114,13 +114,15 @@ class _WarningPrinter(logging.Handler):
 
 @contextlib.contextmanager
 def _warnings_on_stderr() -> Iterator[None]:
-    """Print the warnings that the package logs."""
+    """Print the warnings that the package logs, and only once if the root logger has a handler too."""
     logger, printer = logging.getLogger("yolox_jax"), _WarningPrinter(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False
     logger.addHandler(printer)
     try:
         yield
     finally:
         logger.removeHandler(printer)
+        logger.propagate = propagates
 
 
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":

@@ -73,6 +73,11 @@ class Flag:
         return len(arguments) if is_fixed else None
 
     @property
+    def is_list(self) -> bool:
+        """Whether it takes any number of values."""
+        return typing.get_origin(self.kind) is tuple and self.num_values is None
+
+    @property
     def summary(self) -> str:
         """The first sentence of the description."""
         first, separator, _ = self.description.partition(". ")

@@ -15,6 +15,8 @@ WIDEST, TEXT_COLUMN = 110, 34
 """Longest line, and where the description of a flag starts, in characters."""
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+LONGEST_UNBROKEN = 24
+"""Defaults up to this length stay on one line."""
 
 
 def is_help_requested(argv: Sequence[str]) -> bool:
@@ -93,7 +95,7 @@ def _description(one: Flag, is_brief: bool) -> str:
     if typing.get_origin(one.kind) is Literal and one.metavar == "NAME":
         parts.append(f"One of {', '.join(map(str, typing.get_args(one.kind)))}.")
     if default := one.described_default():
-        parts.append(f"({default})".replace(" ", NO_BREAK))
+        parts.append(f"({default})" if len(default) > LONGEST_UNBROKEN else f"({default})".replace(" ", NO_BREAK))
     return " ".join(parts)
 
 

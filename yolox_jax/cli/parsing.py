@@ -3,14 +3,14 @@
 import dataclasses
 import functools
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
 from yolox_jax.cli.flags import Flag, default_of, docstrings, flags_of, metavar_of, unwrapped
 from yolox_jax.cli.help import is_help_requested, print_help
-from yolox_jax.config.serialization import typed
+from yolox_jax.config.serialization import flag, typed
 
 Arguments = TypeVar("Arguments")
 
@@ -49,7 +49,7 @@ def parse_flags(
     """Like `parse`, without the help; `flags` are those of `arguments_type`."""
     return tyro.cli(
         arguments_type,
-        args=list(_with_joined_values(argv, flags)),
+        args=_in_order(argv, flags),
         prog=prog,
         config=() if flag_pairs else (tyro.conf.FlagCreatePairsOff,),
         registry=_registry,
@@ -66,30 +66,42 @@ def _spelt(word: str) -> str:
     return word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
 
 
-def _with_joined_values(argv: Sequence[str], flags: Sequence[Flag]) -> Iterator[str]:
-    """Joins the values of flags that take a fixed number of them, so that what follows is left to other arguments.
+def _in_order(argv: Sequence[str], flags: Sequence[Flag]) -> list[str]:
+    """Reorders a command line so that tyro reads it as meant: flags, each with its values, then positional arguments.
 
-    tyro would hand all following words to a flag whose value may also be None.
+    tyro would hand all following words to a flag whose value is a tuple or None, and reads positional arguments only
+    if nothing stands between them. The values of tuples of fixed length are joined.
     """
-    counts = {one.text: one for one in flags if one.num_values is not None and not one.is_positional}
-    words = list(argv)
+    by_text = {flag(one.name): one for one in flags if not one.is_positional}
+    has_positional = any(one.is_positional for one in flags)
+    words, ordered, positional = list(argv), [], []
     while words:
         word = words.pop(0)
         if word == "--":
-            yield from [word, *words]
-            return
-        taker = counts.get(_spelt(word))
-        if taker is None:
-            yield word
-            continue
-        values = [word.partition("=")[2]] if "=" in word else []
-        wanted = taker.num_values or 0
-        while words and len(values) < wanted and not _is_flag(words[0]):
-            if taker.is_optional and [*values, words[0]][0].lower() == "none":
-                wanted = 1
-            if len(values) < wanted:
-                values.append(words.pop(0))
-        yield f"{taker.text}={' '.join(values)}"
+            positional += words
+            break
+        one = by_text.get(_spelt(word))
+        if one is not None and one.num_values is not None:
+            values = [word.partition("=")[2]] if "=" in word else []
+            values += _taken(words, one.num_values - len(values), one)
+            ordered.append(f"{flag(one.name)}={' '.join(values)}")
+        elif one is not None and not one.is_switch and "=" not in word:
+            ordered += [word, *_taken(words, len(words) if one.is_list else 1, one)]
+        elif has_positional and not _is_flag(word):
+            positional.append(word)
+        else:
+            ordered.append(word)
+    return [*ordered, *(["--", *positional] if positional else [])]
+
+
+def _taken(words: list[str], count: int, one: Flag) -> list[str]:
+    """Removes up to `count` values of a flag from the words that follow it."""
+    taken: list[str] = []
+    while words and len(taken) < count and not _is_flag(words[0]):
+        taken.append(words.pop(0))
+        if one.is_optional and one.num_values is not None and taken[0].lower() == "none":
+            break
+    return taken
 
 
 def _is_flag(word: str) -> bool:

@@ -18,7 +18,6 @@ COMMON = {
         "data.classes",
         "data.input_size",
         "data.num_workers",
-        "data.cache",
     ),
     "Model": ("model.variant", "model.weights", "model.freeze"),
     "Training": (

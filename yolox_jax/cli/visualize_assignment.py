@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.dataset import Dataset
-    from yolox_jax.data.training_images import TrainingImage
-    from yolox_jax.report.assignment_report import AssignmentReport, WeightsAssignment
+    from yolox_jax.models import YOLOX
+    from yolox_jax.report.assignment_report import AssignmentReport
 
 USED_SETTINGS = (
     "model.variant",
@@ -76,36 +77,43 @@ def main(argv: list[str]) -> None:
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.data.sources import open_datasets
     from yolox_jax.data.training_images import augmented_images, letterboxed_images
-    from yolox_jax.report.assignment_report import write_assignment_report
+    from yolox_jax.report.assignment_report import assign_images, write_assignment_report
 
     keep_compiled()
     dataset = open_datasets(config.data, "train")
     for warning in dataset.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    weights = [arguments.weights, *([arguments.compare] if arguments.compare else [])]
+    models, dataset = _read_models(weights, dataset, config)
     if arguments.augmented:
         images = augmented_images(dataset, config, 1, arguments.count)
     else:
         images = letterboxed_images(dataset, config.data.input_size, arguments.count)
-    weights = [arguments.weights, *([arguments.compare] if arguments.compare else [])]
-    assignments = [_assignment(one, images, dataset, config) for one in weights]
+    assignments = [
+        assign_images(model, one, images, config.assignment) for model, one in zip(models, weights, strict=True)
+    ]
     report = write_assignment_report(arguments.output, images, assignments, dataset.class_names)
     _print_figures(report)
     print(f"wrote {counted(len(images), 'picture')} and assignment.json to {arguments.output}")
 
 
-def _assignment(weights: str, images: "list[TrainingImage]", dataset: "Dataset", config: Config) -> "WeightsAssignment":
+def _read_models(weights: Sequence[str], dataset: "Dataset", config: Config) -> "tuple[list[YOLOX], Dataset]":
+    """Reads the networks, and gives the dataset their classes."""
     from yolox_jax.cli.published import fetch_if_published
-    from yolox_jax.report.assignment_report import assign_images
+    from yolox_jax.evaluation.classes import match_classes
+    from yolox_jax.inference.options import resolve_class_names
     from yolox_jax.weights import read_model
 
-    model, _ = read_model(fetch_if_published(weights), config.model.variant)
-    if model.num_classes != len(dataset.class_names):
-        raise ConfigError(
-            f"{weights} has {model.num_classes} classes, but the training set {dataset.name} has "
-            f"{len(dataset.class_names)}. Pass weights that were trained on this dataset"
-        )
-    model.eval()
-    return assign_images(model, weights, images, config.assignment)
+    models, datasets = [], []
+    for one in weights:
+        model, metadata = read_model(fetch_if_published(one), config.model.variant)
+        model.eval()
+        names = resolve_class_names(None, metadata, model.num_classes)
+        models.append(model)
+        datasets.append(match_classes(names, dataset, are_stored="class_names" in metadata))
+    if any(other.class_names != datasets[0].class_names for other in datasets):
+        raise ConfigError(f"{weights[0]} and --compare {weights[1]} have different classes, or in a different order")
+    return models, datasets[0]
 
 
 def _print_figures(report: "AssignmentReport") -> None:

@@ -65,7 +65,9 @@ def load_config(path_or_name: str | Path) -> Config:
         raise ConfigError(f"config file {path}: {error}") from None
     if not is_run:
         return config
-    return find_data_of_run(_without_unused_coco_paths(config), path.parent, origin=values.get(WORKING_DIRECTORY))
+    origin = values.get(WORKING_DIRECTORY)
+    origin = origin if isinstance(origin, str) else None
+    return find_data_of_run(_without_unused_coco_paths(config), path.parent, origin=origin)
 
 
 def run_settings(config: Config) -> dict[str, Any]:

@@ -183,8 +183,8 @@ class OptimizerConfig:  # docs/yolox.md, 8.1
     """Peak learning rate per image of the batch. It is multiplied by `train.batch_size`, unless `optimizer.lr` is
     set."""
     lr: Positive | None = None
-    """Peak learning rate for the whole batch, in place of `optimizer.lr_per_image` times the batch size. None: use
-    that."""
+    """Peak learning rate of the whole batch. It takes the place of `optimizer.lr_per_image` times the batch size. None:
+    use that."""
     momentum: Annotated[float, AtLeast(0), Below(1)] = 0.9
     """Nesterov momentum."""
     weight_decay: NonNegative = 5e-4

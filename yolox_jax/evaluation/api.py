@@ -9,9 +9,12 @@ import jax
 from yolox_jax.config import Config, DataConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources import open_datasets
+from yolox_jax.evaluation.classes import match_classes
 from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import validation_loss
 from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.options import resolve_class_names
+from yolox_jax.weights import read_model
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +33,8 @@ def evaluate(
     >>> evaluation.metrics.figures["AP"]  # doctest: +SKIP
     0.4051
 
-    The logger `yolox_jax` warns about oddities in the dataset, and about classes whose names differ between the dataset
-    and the weights.
+    The classes of weights and dataset are matched by name. The logger `yolox_jax` warns about oddities in the dataset,
+    and about classes that are not the same in the same order.
 
     Args:
         config: provides the dataset, the variant, the input size, and the settings of the evaluation.
@@ -47,7 +50,8 @@ def evaluate(
         figures are NaN.
 
     Raises:
-        ConfigError: a setting is invalid, or weights and dataset differ in their variant or number of classes.
+        ConfigError: a setting is invalid, the weights belong to another variant, or the dataset has classes that the
+            weights do not have.
         DataError: the annotations cannot be read or contain errors.
         FileNotFoundError: there are no such weights.
         WeightsError: the weights cannot be read or downloaded.
@@ -55,9 +59,13 @@ def evaluate(
     """
     if dataset is None:
         dataset = open_validation_data(config.data)
+    model, metadata = read_model(weights, config.model.variant)
+    class_names = resolve_class_names(None, metadata, model.num_classes)
+    matched = match_classes(class_names, dataset, are_stored="class_names" in metadata)
     detector = Detector(
-        config.model.variant,
-        weights=weights,
+        model=model,
+        class_names=class_names,
+        keep_classes=[index for index, category in enumerate(matched.category_ids) if category in dataset.category_ids],
         input_size=config.data.input_size,
         devices=jax.local_devices() if devices is None else devices,
     )
@@ -67,7 +75,8 @@ def evaluate(
         config.evaluation,
         broken_images=config.data.broken_images,
         num_threads=config.data.num_threads,
-        loss=validation_loss(config, dataset),
+        loss=validation_loss(config, matched),
+        category_ids=matched.category_ids,
         on_progress=on_progress,
     )
 

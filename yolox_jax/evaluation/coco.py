@@ -59,17 +59,24 @@ class CocoMetrics:
         return null_if_not_finite(values)
 
 
-def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dataset) -> list[Result]:
+def to_coco(
+    detections: Detections,
+    indices: Int[np.ndarray, " B"],
+    dataset: Dataset,
+    category_ids: Sequence[int] | None = None,
+) -> list[Result]:
     """Convert the detections of a batch to COCO results.
 
     Args:
         detections: boxes x1, y1, x2, y2 in pixels of the original images.
         indices: for each image of the batch its index in `dataset.records`; -1 for padding, which is skipped.
         dataset: provides the image and category ids.
+        category_ids: category of each class of the network; by default those of the dataset.
 
     Returns:
         One dict per detection: image_id, category_id, bbox (x, y, width, height in px), score.
     """
+    categories = dataset.category_ids if category_ids is None else category_ids
     all_boxes, all_scores, all_classes, all_valid = (np.asarray(array) for array in detections)
     # A diverged network can predict infinite boxes, which JSON cannot represent and no object matches.
     keep = all_valid & np.isfinite(all_boxes).all(axis=-1) & (indices >= 0)[:, None]
@@ -79,7 +86,7 @@ def to_coco(detections: Detections, indices: Int[np.ndarray, " B"], dataset: Dat
         results.append(
             {
                 "image_id": dataset.records[indices[image]].image_id,
-                "category_id": dataset.category_ids[all_classes[image, slot]],
+                "category_id": categories[all_classes[image, slot]],
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": float(all_scores[image, slot]),
             }

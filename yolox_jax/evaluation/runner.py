@@ -45,6 +45,7 @@ def evaluate_detector(
     broken_images: Literal["skip", "stop"] = "skip",
     num_threads: int = 4,
     loss: ValidationLoss | None = None,
+    category_ids: Sequence[int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Detect objects in all images of a dataset and compute the COCO metrics.
@@ -55,18 +56,21 @@ def evaluate_detector(
 
     Args:
         detector: provides the network, its input size and the class order; the thresholds are those of `config`.
-        dataset: images and ground truth, with as many classes as the detector.
+        dataset: images and ground truth, with the classes of the detector in the same order unless `category_ids` are
+            given.
         config: thresholds and batch size, which is rounded up to a multiple of the number of devices.
         broken_images: whether an unreadable image is left out of the metrics or stops the evaluation.
         num_threads: threads that load images.
         loss: also compute the losses, in the same pass of the network.
+        category_ids: category in the dataset of each class of the detector (see `match_classes`).
         on_progress: called after each batch with the number of images done and the total, both of this process.
 
     Raises:
-        ConfigError: the detector and the dataset differ in their number of classes.
+        ConfigError: the detector and the dataset differ in their classes, and no `category_ids` are given.
         yolox_jax.data.image.BrokenImage: an image cannot be read, and `broken_images` is "stop".
     """
-    check_classes(detector.class_names, dataset)
+    if category_ids is None:
+        check_classes(detector.class_names, dataset)
     share = range(jax.process_index(), len(dataset.records), jax.process_count())
     batch_size = detector.network.fitting_batch_size(config.batch_size)
     batches = evaluation_batches(
@@ -77,7 +81,7 @@ def evaluate_detector(
         broken_images=broken_images,
         num_threads=num_threads,
     )
-    collector = _Collector(dataset)
+    collector = _Collector(dataset, dataset.category_ids if category_ids is None else category_ids)
     single_process = jax.process_count() == 1
     parts, num_done = [_NO_OUTPUTS], 0
     with contextlib.closing(batches):
@@ -175,15 +179,16 @@ def _gather(parts: list[_Outputs], *, with_losses: bool) -> _Outputs:
 class _Collector:
     """Collects the outputs in the order of the images, and scores them."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, category_ids: Sequence[int]) -> None:
         self._dataset = dataset
+        self._category_ids = category_ids
         self._scorer = open_scorer(dataset.ground_truth)
         self._image_ids: list[int] = []
         self._results: list[Result] = []
         self._loss_sums: list[Float[np.ndarray, "B 5"]] = []
 
     def add(self, outputs: _Outputs) -> None:
-        results = to_coco(outputs.detections, outputs.detection_indices, self._dataset)
+        results = to_coco(outputs.detections, outputs.detection_indices, self._dataset, self._category_ids)
         image_ids = [self._dataset.records[index].image_id for index in outputs.image_indices.tolist()]
         self._scorer.add(image_ids, results)
         self._results += results
