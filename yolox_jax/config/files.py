@@ -81,7 +81,9 @@ def config_of_run(values: dict[str, Any]) -> Config:
     Raises:
         ConfigError: A setting does not exist, or a value has the wrong type.
     """
-    config = config_from_dict({name: value for name, value in values.items() if name not in (VERSION, WORKING_DIRECTORY)})
+    config = config_from_dict(
+        {name: value for name, value in values.items() if name not in (VERSION, WORKING_DIRECTORY)}
+    )
     frozen = config.model.freeze
     if VERSION not in values and "backbone" in frozen and "neck" not in frozen:
         logger.info("read --model.freeze backbone as backbone and neck, as the version that wrote it did")
