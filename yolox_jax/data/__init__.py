@@ -27,5 +27,6 @@ Example: read a dataset and look at its first image.
 
 from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.sources import open_dataset, open_datasets
+from yolox_jax.data.sources.at_path import DatasetsAt, datasets_at
 
-__all__ = ["DataError", "Dataset", "Record", "open_dataset", "open_datasets"]
+__all__ = ["DataError", "Dataset", "DatasetsAt", "Record", "datasets_at", "open_dataset", "open_datasets"]

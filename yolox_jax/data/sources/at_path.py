@@ -29,7 +29,7 @@ class DatasetsAt(NamedTuple):
     """None if there is no validation split."""
 
 
-def datasets_at(path: Path, *, train_images: str = "", val_images: str = "") -> DatasetsAt:
+def datasets_at(path: str | Path, *, train_images: str = "", val_images: str = "") -> DatasetsAt:
     """Find the training and the validation dataset at a path.
 
     The path is one of
@@ -52,7 +52,7 @@ def datasets_at(path: Path, *, train_images: str = "", val_images: str = "") -> 
     Raises:
         ConfigError: nothing known is at the path, it could be several datasets, or the images cannot be found.
     """
-    path = path.expanduser()
+    path = Path(path).expanduser()
     if path.is_dir():
         return _in_folder(path, train_images, val_images)
     if not path.is_file():
