@@ -223,7 +223,7 @@ def test_polygons_of_equal_length_are_polygons(tmp_path: Path, corners: int) -> 
     "line",
     [
         "0 0.40 0.40 0.45 0.40 0.45 0.45 0.40 0.45",  # as keypoints, the two points would span a corner of the box
-        "0 0.60 0.60 0.95 0.60 0.95 0.95 0.60 0.95",  # as keypoints, the box would extend beyond the image
+        "0 0.60 0.62 0.95 0.62 0.95 0.90 0.60 0.90",  # as keypoints, the box would extend beyond the image
     ],
 )
 def test_rectangles_drawn_as_polygons_are_polygons(tmp_path: Path, line: str) -> None:
