@@ -80,7 +80,7 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
         *_small(dataset, table, split, config),
         *_narrow(dataset, table, split, config),
         *_background(dataset, split),
-        *_left_out(dataset, split),
+        *_left_out(dataset, split, config),
     ]
 
 
@@ -191,16 +191,18 @@ def _background(dataset: Dataset, split: Split) -> list[Finding]:
     return finding_if_any("images without objects", (split,), level, advice, cases)
 
 
-def _left_out(dataset: Dataset, split: Split) -> list[Finding]:
+def _left_out(dataset: Dataset, split: Split, config: DataConfig) -> list[Finding]:
     """Count the annotations that are in the ground truth, but are not trained on because of a mark."""
     annotations = dataset.ground_truth["annotations"]
     crowds = [entry for entry in annotations if entry["iscrowd"]]
     ignored = [entry for entry in annotations if "ignore" in entry and not entry["iscrowd"]]
     effect = "They are not trained on. If they are objects, "
-    crowd_advice = f"{effect}set iscrowd to 0 (or, for difficult objects, --data.{split}.difficult to use)."
+    crowd_kind, crowd_advice = "crowds (iscrowd: 1)", f"{effect}set iscrowd to 0."
+    if getattr(config, split).difficult == "ignore" and getattr(config, split).format in ("voc", "tfds"):
+        crowd_kind, crowd_advice = "difficult objects and crowds", f"{effect}set --data.{split}.difficult to use."
     findings = []
     for kind, entries, advice in (
-        ("crowds (iscrowd: 1)", crowds, crowd_advice),
+        (crowd_kind, crowds, crowd_advice),
         ("annotations to be ignored (ignore: 1)", ignored, f"{effect}set ignore to 0."),
     ):
         level: Level = "warning" if len(entries) > MANY_LEFT_OUT * len(annotations) else "note"
