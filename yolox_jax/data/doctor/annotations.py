@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from yolox_jax.config import DataConfig
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.doctor.finding import BOTH, MAX_CASES, Case, Finding, Level, Split, finding_if_any
+from yolox_jax.data.sources.checks import leaves_out_difficult
 from yolox_jax.text import counted
 
 FINEST_STRIDE_PX = 8
@@ -198,7 +199,7 @@ def _left_out(dataset: Dataset, split: Split, config: DataConfig) -> list[Findin
     ignored = [entry for entry in annotations if "ignore" in entry and not entry["iscrowd"]]
     effect = "They are not trained on. If they are objects, "
     crowd_kind, crowd_advice = "crowds (iscrowd: 1)", f"{effect}set iscrowd to 0."
-    if getattr(config, split).difficult == "ignore" and getattr(config, split).format in ("voc", "tfds"):
+    if leaves_out_difficult(config.train if split == "train" else config.val):
         crowd_kind, crowd_advice = "difficult objects and crowds", f"{effect}set --data.{split}.difficult to use."
     findings = []
     for kind, entries, advice in (

@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from yolox_jax.config import DatasetConfig
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.foreign_paths import file_names
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
@@ -131,6 +132,11 @@ class BoxCleaner:
             boxes = counted(self.dropped, "box", "boxes")
             sentences.append(f"ignored {boxes} without area in the image (first: {self.first_dropped})")
         return tuple(sentences)
+
+
+def leaves_out_difficult(config: DatasetConfig) -> bool:
+    """Return whether a dataset is read without its difficult objects; COCO has no such mark."""
+    return config.difficult == "ignore" and config.format in ("voc", "tfds")
 
 
 def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str, *, hint: str = "") -> None:
