@@ -297,6 +297,16 @@ def test_errors_of_voc_are_found_named_and_nothing_else(tmp_path: Path) -> None:
     assert all(f.count == 1 for f in report.findings if f.level == "error")
 
 
+def test_difficult_objects_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    config = _write_voc(tmp_path)
+    path = tmp_path / "Annotations" / "good.xml"
+    path.write_text(path.read_text().replace("</object>", "<difficult>1</difficult></object>"))
+    config = dataclasses.replace(config, val=dataclasses.replace(config.val, difficult="ignore"))
+    (finding,) = (f for f in check(config).findings if f.kind == "difficult objects and crowds")
+    assert (finding.splits, finding.count) == (("val",), 1)
+    assert "--data.val.difficult" in finding.advice
+
+
 def test_blood_cells_have_two_boxes_without_area_and_no_other_fault(shared: Path) -> None:
     data = {
         split: DatasetConfig(format="voc", images=str(shared / "data" / "bccd"), split=split)

@@ -83,6 +83,7 @@ def test_paths_never_leave_the_folder(tmp_path: Path) -> None:
     touch(tmp_path, "secret.jpg", "images/1.jpg")
     name = "x\\..\\..\\secret.jpg"
     assert locate_files(tmp_path / "images", [name])[name].kind is None
+    assert locate_below(tmp_path / "images", "x\\..\\..\\secret.jpg") is None
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,13 @@ def test_invalid_annotations_are_refused_by_name(coco_content: dict[str, Any], w
         open_dataset(write_coco(content), "train")
 
 
+def test_subfolder_that_holds_the_images_is_named(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    config = write_coco(coco_content)
+    config = DatasetConfig(images=str(Path(config.images).parent), annotations=config.annotations)
+    with pytest.raises(DataError, match=r"Check --data\.train\.images \(/.*/images has such a file\), or remove"):
+        open_dataset(config, "train")
+
+
 def test_broken_json_is_refused_with_the_place(coco_content: dict[str, Any], write_coco: Writer) -> None:
     config = write_coco(coco_content)
     Path(config.annotations).write_text(json.dumps(coco_content, indent=1)[:-40])

@@ -219,6 +219,18 @@ def test_polygons_of_equal_length_are_polygons(tmp_path: Path, corners: int) -> 
     assert max(float((record.boxes[:, 2] - record.boxes[:, 0]).max()) for record in dataset.records) <= 0.4 * WIDTH + 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 0.40 0.40 0.45 0.40 0.45 0.45 0.40 0.45",  # as keypoints, the two points would span a corner of the box
+        "0 0.60 0.62 0.95 0.62 0.95 0.90 0.60 0.90",  # as keypoints, the box would extend beyond the image
+    ],
+)
+def test_rectangles_drawn_as_polygons_are_polygons(tmp_path: Path, line: str) -> None:
+    add(tmp_path, "images/train", line, line, line)
+    assert open_dataset(config(tmp_path)).records[0].boxes[0, 0] == pytest.approx(float(line[2:6]) * WIDTH)
+
+
 def test_boxes_among_polygons_tell_that_there_are_no_keypoints(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     add(tmp_path, "images/train", LINE, *(pose(rng, 5, 2) for _ in range(5)))

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from yolox_jax.config import DataConfig
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.doctor.finding import BOTH, MAX_CASES, Case, Finding, Level, Split, finding_if_any
+from yolox_jax.data.sources.checks import leaves_out_difficult
 from yolox_jax.text import counted
 
 FINEST_STRIDE_PX = 8
@@ -80,7 +81,7 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
         *_small(dataset, table, split, config),
         *_narrow(dataset, table, split, config),
         *_background(dataset, split),
-        *_left_out(dataset, split),
+        *_left_out(dataset, split, config),
     ]
 
 
@@ -191,16 +192,18 @@ def _background(dataset: Dataset, split: Split) -> list[Finding]:
     return finding_if_any("images without objects", (split,), level, advice, cases)
 
 
-def _left_out(dataset: Dataset, split: Split) -> list[Finding]:
+def _left_out(dataset: Dataset, split: Split, config: DataConfig) -> list[Finding]:
     """Count the annotations that are in the ground truth, but are not trained on because of a mark."""
     annotations = dataset.ground_truth["annotations"]
     crowds = [entry for entry in annotations if entry["iscrowd"]]
     ignored = [entry for entry in annotations if "ignore" in entry and not entry["iscrowd"]]
     effect = "They are not trained on. If they are objects, "
-    crowd_advice = f"{effect}set iscrowd to 0 (or, for difficult objects, --data.{split}.difficult to use)."
+    crowd_kind, crowd_advice = "crowds (iscrowd: 1)", f"{effect}set iscrowd to 0."
+    if leaves_out_difficult(config.train if split == "train" else config.val):
+        crowd_kind, crowd_advice = "difficult objects and crowds", f"{effect}set --data.{split}.difficult to use."
     findings = []
     for kind, entries, advice in (
-        ("crowds (iscrowd: 1)", crowds, crowd_advice),
+        (crowd_kind, crowds, crowd_advice),
         ("annotations to be ignored (ignore: 1)", ignored, f"{effect}set ignore to 0."),
     ):
         level: Level = "warning" if len(entries) > MANY_LEFT_OUT * len(annotations) else "note"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.dataset import DataError, Dataset
-from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler
+from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler, leaves_out_difficult
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.remarks import RemarkKind
@@ -186,18 +186,13 @@ def _left_out(dataset: Dataset, configs: dict[str, DatasetConfig]) -> str:
     some = f"{crowds + ignored} of {len(annotations)} annotations are"
     if crowds + ignored == len(annotations):
         some = "The only annotation is" if len(annotations) == 1 else f"All {len(annotations)} annotations are"
-    difficult = [setting for setting, config in configs.items() if _leaves_out_difficult(config)]
+    difficult = [setting for setting, config in configs.items() if leaves_out_difficult(config)]
     if crowds and difficult:
         return f"{some} marked as difficult or as crowd, which {difficult[0]}.difficult ignore leaves out"
     marks = [mark for count, mark in ((crowds, "iscrowd: 1 (crowd)"), (ignored, "ignore: 1")) if count]
     if not marks:
         return ""
     return f"{some} marked {' or '.join(marks)}, which is not trained on. Set this to 0 for objects"
-
-
-def _leaves_out_difficult(config: DatasetConfig) -> bool:
-    """Return whether a dataset is read without its difficult objects; COCO has no such mark."""
-    return config.difficult == "ignore" and config.format in ("voc", "tfds")
 
 
 def _check_class_names(dataset: Dataset) -> None:

@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from yolox_jax.config import DatasetConfig
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.foreign_paths import file_names
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
@@ -133,7 +134,12 @@ class BoxCleaner:
         return tuple(sentences)
 
 
-def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str) -> None:
+def leaves_out_difficult(config: DatasetConfig) -> bool:
+    """Return whether a dataset is read without its difficult objects; COCO has no such mark."""
+    return config.difficult == "ignore" and config.format in ("voc", "tfds")
+
+
+def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str, *, hint: str = "") -> None:
     """Check that all image files exist, before any work starts.
 
     Each folder is listed once: that takes a second for 100,000 files, where one query a file takes many.
@@ -142,6 +148,7 @@ def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str
         entries: for each image file, the entry of the annotations that names it.
         listed_in: the file or folder that holds those entries.
         setting: the setting that names the image folder, for the message.
+        hint: where the files may be, to put after the setting.
 
     Raises:
         DataError: naming the first missing files.
@@ -153,7 +160,9 @@ def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str
     first = ", ".join(f"{path} ({entries[path]})" for path in missing[:3])
     raise DataError(
         f"{listed_in} names {len(missing)} of {len(entries)} image files that do not exist: {first}"
-        f"{', ...' if len(missing) > 3 else ''}. Check {setting}, or remove these entries from the annotations.",
+        f"{', ...' if len(missing) > 3 else ''}. Check {setting}{hint}, or remove these entries from the annotations.",
         kind="missing image files",
-        each=[f"{listed_in}: {entries[path]}: the file {path} does not exist; check {setting}" for path in missing],
+        each=[
+            f"{listed_in}: {entries[path]}: the file {path} does not exist; check {setting}{hint}" for path in missing
+        ],
     )

@@ -1,5 +1,6 @@
 """Reads datasets in COCO layout: one JSON file of annotations, one folder of images."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,20 @@ def _locate_images(folder: Path, rows: dict[int, dict[str, Any]], setting: str, 
         if kind is not None:
             file.remarks.add(kind, f"{file.path}: image id {key}: {row['file_name']} is read as {path}")
     paths = {key: located[row["file_name"]].path for key, row in rows.items()}
+    entries = {path: f"image id {key}" for key, path in paths.items()}
+    hint = _subfolder_hint(folder, next((row["file_name"] for row in rows.values()), ""))
     with file.errors:
-        check_images_exist(
-            {path: f"image id {key}" for key, path in paths.items()}, str(file.path), f"{setting}.images"
-        )
+        check_images_exist(entries, str(file.path), f"{setting}.images", hint=hint)
     return paths
+
+
+def _subfolder_hint(folder: Path, file_name: str) -> str:
+    """Name the subfolder that holds an image, where the folder itself does not."""
+    if not file_name or os.path.exists(folder / file_name):  # noqa: PTH110 - accepts overlong names
+        return ""
+    subfolders = sorted(path for path in folder.iterdir() if path.is_dir())
+    holding = next((path for path in subfolders if os.path.exists(path / file_name)), None)  # noqa: PTH110
+    return f" ({holding} has such a file)" if holding else ""
 
 
 def _repair_areas(
