@@ -1,14 +1,15 @@
 """Finds the image of each annotation file of Pascal VOC."""
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
+from yolox_jax.data.sources.foreign_paths import OTHER_SPELLING
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
-from yolox_jax.data.sources.voc_lists import IMAGE_ENDINGS, is_left_by_system, name_key
+from yolox_jax.data.sources.voc_lists import IMAGE_ENDINGS, is_left_by_system, name_key, spellings
 from yolox_jax.data.sources.voc_xml import Annotation
 
 BY_FILE_NAME = RemarkKind(
@@ -35,7 +36,7 @@ def find_images(
     """Find the images of annotation files: those of the same name, whatever their suffix.
 
     Of several such images, the one that the file gives in <filename> is taken. If there is none, the image given there
-    is taken, unless it has an annotation file of its own.
+    is taken, unless it has an annotation file of its own or several files give it.
 
     Args:
         folder: holds the images.
@@ -55,24 +56,35 @@ def find_images(
     for entry in sorted(folder.iterdir()):
         if entry.suffix.lower() in IMAGE_ENDINGS and not is_left_by_system(entry.name):
             by_name[_without_suffix(entry.name)].append(entry.name)
-    paths: dict[str, Path] = {}
+    by_spelling = spellings(by_name)
+    found: dict[str, str | None] = {}
     for name in names:
         with errors:
-            file = _image(name, annotations, by_name, folder)
-            paths[name] = folder / (file or f"{name}.*")
-            if file and _without_suffix(file) != name:
-                remarks.add(BY_FILE_NAME, f"{name}.xml: {folder / file}")
+            other = by_spelling.get(name.casefold(), name)  # the same name with other upper and lower case
+            spelling = name if name in by_name or other in annotations else other
+            found[name] = _image(name, spelling, annotations, by_name, folder)
+    claims = Counter(found.values())
+    paths: dict[str, Path] = {}
+    for name, file in found.items():
+        stem = _without_suffix(file) if file else name
+        if file is None or (stem != name and claims[file] > 1):
+            paths[name] = folder / f"{name}.*"
+            continue
+        paths[name] = folder / file
+        if stem != name:
+            kind = OTHER_SPELLING if stem.casefold() == name.casefold() else BY_FILE_NAME
+            remarks.add(kind, f"{name}.xml: {folder / file}")
     with errors:
         check_images_exist({path: f"{name}.xml" for name, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
     return paths
 
 
 def _image(
-    name: str, annotations: Mapping[str, Annotation], by_name: Mapping[str, list[str]], folder: Path
+    name: str, spelling: str, annotations: Mapping[str, Annotation], by_name: Mapping[str, list[str]], folder: Path
 ) -> str | None:
-    """Return the file name of the image; None if it is missing."""
+    """Return the file name of the image of an XML file; None if it is missing. `spelling` is its name for images."""
     given = annotations[name].file_name
-    files = by_name.get(name, [])
+    files = by_name.get(spelling, [])
     if not files and _without_suffix(given) not in annotations:
         files = by_name.get(_without_suffix(given), by_name.get(name_key(given), []))
     if len(files) <= 1:

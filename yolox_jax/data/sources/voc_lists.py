@@ -4,7 +4,7 @@ import codecs
 import collections
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
 from yolox_jax.data.sources.checks import ErrorHandler
+from yolox_jax.data.sources.foreign_paths import OTHER_SPELLING
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
 
 IMAGE_ENDINGS = (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
@@ -41,14 +42,22 @@ def is_left_by_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
+def spellings(names: Iterable[str]) -> dict[str, str]:
+    """Return names by their spelling without upper case, as far as only one name has it."""
+    by_spelling: dict[str, list[str]] = {}
+    for name in names:
+        by_spelling.setdefault(name.casefold(), []).append(name)
+    return {spelling: same[0] for spelling, same in by_spelling.items() if len(same) == 1}
+
+
 class _Line(NamedTuple):
     number: int
     text: str
 
-    def names(self, annotated: Mapping[str, Any]) -> tuple[str, str]:
+    def names(self, annotated: Mapping[str, Any], by_spelling: Mapping[str, str]) -> tuple[str, str]:
         """Return the annotated names that the whole line and its first column mean; empty if they mean none."""
         match = _WITH_FLAG.fullmatch(self.text)
-        return _known(self.text, annotated), _known(match[1], annotated) if match else ""
+        return _known(self.text, annotated, by_spelling), (_known(match[1], annotated, by_spelling) if match else "")
 
 
 def read_list(
@@ -76,10 +85,11 @@ def read_list(
     lines = [line for line in lines if line.text]
     names: list[str] = []
     unknown: list[str] = []
+    by_spelling = spellings(annotated)
     of_a_class = all(_WITH_FLAG.fullmatch(line.text) for line in lines)
     for line in lines:
         with errors:
-            name = _name(line, annotated, of_a_class, path)
+            name = _name(line, line.names(annotated, by_spelling), of_a_class, path)
             if name:
                 names.append(name)
                 _remark(line, name, path, remarks)
@@ -113,10 +123,10 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: line {line} is not UTF-8 text. Save the file as UTF-8.", kind=_INVALID) from error
 
 
-def _name(line: _Line, annotated: Mapping[str, Any], of_a_class: bool, path: Path) -> str:
-    """Return the annotated name that a line means; empty if there is none."""
-    whole, first = line.names(annotated)
-    # Not every line has a second column, so there is none.
+def _name(line: _Line, names: tuple[str, str], of_a_class: bool, path: Path) -> str:
+    """Return the annotated name that a line means, of those of the whole line and its first column; empty if none."""
+    whole, first = names
+    # Where a line has no second column, no line has one.
     if whole and first and of_a_class:
         raise DataError(
             f"{path}: line {line.number} is {line.text!r}, which is the image {whole!r}, or the image {first!r} with "
@@ -126,8 +136,11 @@ def _name(line: _Line, annotated: Mapping[str, Any], of_a_class: bool, path: Pat
     return whole or first
 
 
-def _known(text: str, annotated: Mapping[str, Any]) -> str:
-    return next((name for name in _readings(text) if name in annotated), "")
+def _known(text: str, annotated: Mapping[str, Any], by_spelling: Mapping[str, str]) -> str:
+    readings = list(_readings(text))
+    exact = (name for name in readings if name in annotated)
+    others = (by_spelling[name.casefold()] for name in readings if name.casefold() in by_spelling)
+    return next(exact, next(others, ""))
 
 
 def _readings(text: str) -> Iterator[str]:
@@ -142,7 +155,10 @@ def _readings(text: str) -> Iterator[str]:
 
 def _remark(line: _Line, name: str, path: Path, remarks: Remarks) -> None:
     match = _WITH_FLAG.fullmatch(line.text)
-    if name not in (name_key(line.text), name_key(match[1]) if match else ""):
+    written = (line.text, match[1]) if match else (line.text,)
+    if not any(name in _readings(text) for text in written):
+        remarks.add(OTHER_SPELLING, f"{path}: line {line.number}: {line.text!r} is read as {name!r}")
+    elif name not in map(name_key, written):
         remarks.add(NOT_ONLY_NAMES, f"{path}: line {line.number}: {line.text!r} is read as {name!r}")
 
 
