@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from yolox_jax.config import ConfigError
-from yolox_jax.inference.draw import draw_detections
+from yolox_jax.inference.draw import class_colour, draw_detections
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.picture_files import PictureError
 from yolox_jax.inference.unpacking import no_detections
@@ -128,9 +128,14 @@ def test_the_plot_is_the_image_with_its_boxes_in_bgr(image, tmp_path, kind):
 
 
 def test_a_notebook_shows_large_images_reduced():
-    large = dataclasses.replace(found_in(np.zeros((3000, 1500, 3), np.uint8)), image_size=(3000, 1500))
+    large = dataclasses.replace(
+        found_in(np.zeros((3072, 1536, 3), np.uint8))[:1],
+        image_size=(3072, 1536),
+        boxes=np.array([[600, 900, 1200, 2400]], np.float32),
+    )
     shown = cv2.imdecode(np.frombuffer(large._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
     assert shown.shape == (1024, 512, 3)
+    assert tuple(shown[500, 200]) == tuple(shown[800, 300]) == class_colour(1), "the box is reduced like the image"
 
 
 def test_without_its_image_a_plot_says_what_to_pass(image, tmp_path):
