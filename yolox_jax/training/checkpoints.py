@@ -2,7 +2,6 @@
 
 import contextlib
 import glob
-import json
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from jax.sharding import Sharding
 from yolox_jax.config import ConfigError
 from yolox_jax.files import atomic_write, write_json
 from yolox_jax.text import shortened
+from yolox_jax.training.checkpoint_files import check_sizes, misread_because, sizes_of, unused
 from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.run_directory import saved_steps
 from yolox_jax.training.state_differences import state_differences
@@ -99,7 +99,7 @@ class Checkpoints:
         if jax.process_index() > 0:
             return
         cannot = f"--workdir: checkpoints cannot be saved in {ascii(str(self._folder))[1:-1]}"
-        if reason := _misread_because(self._folder):
+        if reason := misread_because(self._folder):
             raise ConfigError(f"{cannot}: {reason}. Choose another folder")
         alone = ocp.options.MultiprocessingOptions(
             primary_host=0, active_processes={0}, barrier_sync_key_prefix="trial"
@@ -209,15 +209,15 @@ class Checkpoints:
         _wait_for_the_first_process("a checkpoint is read")
         if jax.process_index() == 0:
             for path in paths:
-                aside = path.rename(_unused(path.with_name(f"{path.name}.unreadable")))
+                aside = path.rename(unused(path.with_name(f"{path.name}.unreadable")))
                 logger.warning("moved %s aside, to %s", path, aside.name)
-                _sizes_of(path).unlink(missing_ok=True)
+                sizes_of(path).unlink(missing_ok=True)
         _wait_for_the_first_process("others are moved aside")
 
     def _read_everywhere(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
         """Reads a checkpoint on all processes or on none, because they must resume from the same one."""
         # Checked beforehand, because reading waits for the other processes.
-        on_every_process(lambda: _check_sizes(path))
+        on_every_process(lambda: check_sizes(path))
         return on_every_process(lambda: self._read(path, like, sharding))
 
     def _read(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
@@ -257,11 +257,11 @@ class Checkpoints:
             for old in self.steps()[: -self._keep]:
                 if old != self._best:
                     shutil.rmtree(self._folder / str(old), ignore_errors=True)
-                    _sizes_of(self._folder / str(old)).unlink(missing_ok=True)
+                    sizes_of(self._folder / str(old)).unlink(missing_ok=True)
 
     def _note_sizes(self) -> None:
         """Called by Orbax in the background on process 0, just before it renames the complete folder."""
-        sizes_file = _sizes_of(self._folder / str(self._saving))
+        sizes_file = sizes_of(self._folder / str(self._saving))
         with contextlib.suppress(OSError):  # on a full disk; the checkpoint itself is complete
             for path in self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"):
                 # Only files inside the folders of the items: those next to the folders may still change.
@@ -289,45 +289,6 @@ class Checkpoints:
         self._opened.close()
 
 
-def _sizes_of(path: Path) -> Path:
-    """The file with the sizes of a checkpoint's files, which reveals truncated ones before they are read."""
-    return path.with_name(f"{path.name}.sizes.json")
-
-
-def _check_sizes(path: Path) -> None:
-    if not _sizes_of(path).exists():  # the disk was full when it should have been written
-        return
-    for name, size in json.loads(_sizes_of(path).read_text()).items():
-        found = (path / name).stat().st_size if (path / name).exists() else None
-        if found != size:
-            raise ValueError(f"{name} has {found} bytes instead of {size}" if found is not None else f"{name} is gone")
-
-
-def _misread_because(folder: Path) -> str | None:
-    """Why Orbax or its storage would take the path of a folder for another one; None if they would not."""
-    remote = ("gs", "s3", "az", "hf")
-    name = str(folder)
-    if any(part in {f"{scheme}:" for scheme in remote} for part in folder.parts) or folder.parts[1:2] in {
-        (scheme,) for scheme in remote
-    }:
-        return "the path reads as remote storage, which is not supported"
-    if "\\" in name and os.sep != "\\":
-        return "the path contains a backslash"
-    if "**" in name:
-        return "the path contains **"
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "the path is not valid UTF-8"
-    return None
-
-
 def _wait_for_the_first_process(what: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
-
-
-def _unused(path: Path) -> Path:
-    """`path`, with a number appended if it exists."""
-    candidates = [path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 100))]
-    return next(candidate for candidate in candidates if not candidate.exists())

@@ -16,6 +16,7 @@ from yolox_jax.config import Config, ConfigError
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.pipeline import HostBatch, TrainingBatches
+from yolox_jax.text import counted
 from yolox_jax.training.callbacks import Callback, StopTraining, TrainingEvent
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import CompiledStep, CompiledSteps, compilation_cache
@@ -84,7 +85,8 @@ class Loop:
         try:
             for step in range(start, total_steps):
                 if self.schedule.stops_early(self.progress.evaluations_since_best):
-                    logger.info("early stopping: no better AP in %d evaluations", self.progress.evaluations_since_best)
+                    evaluations = counted(self.progress.evaluations_since_best, "evaluation")
+                    logger.info("early stopping: no better AP in %s", evaluations)
                     break
                 if self._is_stopped(step):
                     logger.info("a callback stopped the run after step %d", step)
@@ -99,7 +101,8 @@ class Loop:
                 if self.config.train.precision == "float16"
                 else ""
             )
-            logger.info("%d steps were skipped because they were not finite%s", self.state.skipped_steps, expected)
+            skipped = counted(int(self.state.skipped_steps), "step was", "steps were")
+            logger.info("%s skipped because the loss or its gradient was not finite%s", skipped, expected)
         self.checkpoints.wait()
         if self._callback_error is not None:
             raise self._callback_error
@@ -246,13 +249,13 @@ class Loop:
         """Logs how many images and objects have been left out of training since this process started."""
         if self.batches.num_dropped:
             logger.warning(
-                "%d objects were not trained on: their images contain more than --data.max-boxes %d, which keeps the "
-                "largest",
-                self.batches.num_dropped,
+                "%s not trained on: their images contain more than --data.max-boxes %d, which keeps the largest",
+                counted(self.batches.num_dropped, "object was", "objects were"),
                 self.config.data.max_boxes,
             )
         if self.batches.broken:
-            logger.warning("%d training images could not be read and were skipped", len(self.batches.broken))
+            broken = counted(len(self.batches.broken), "training image")
+            logger.warning("skipped %s that could not be read", broken)
 
     def _interrupted(self, steps: int, signal_number: int) -> Interrupted:
         """Waits for the checkpoint to finish, then returns the error to raise for the signal."""
