@@ -1,13 +1,12 @@
 """`yolox-jax train`: trains a detector from a config."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from yolox_jax.cli.dataset_path import DataPath, with_announced_data
 from yolox_jax.cli.settings import parse_with_config, requested_config
-from yolox_jax.config import ScheduleConfig
-from yolox_jax.config.files import RUN_SETTINGS, config_of_run, find_config
+from yolox_jax.config import ConfigError, ScheduleConfig
+from yolox_jax.config.files import RUN_SETTINGS, find_config, load_config
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.files import expand_home
 
@@ -74,7 +73,8 @@ def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
 
 def _recorded_schedule(workdir: Path) -> ScheduleConfig | None:
     """The schedule of the run in a run directory; None if there is none, or none that the trainer could resume."""
+    path = workdir / RUN_SETTINGS
     try:
-        return config_of_run(json.loads((workdir / RUN_SETTINGS).read_text())).schedule
-    except (OSError, ValueError):
+        return load_config(path).schedule if path.is_file() else None
+    except ConfigError:
         return None
