@@ -81,7 +81,7 @@ class Loop:
             logger.info("all %d steps are done; repeating the last evaluation", start)
         # Repeat an evaluation that was interrupted.
         if self.schedule.evaluates_after(start - 1) and self.progress.evaluated_step < start:
-            self._evaluate()
+            self.console.show_epoch(start // self.schedule.steps_per_epoch, self._evaluate())
         try:
             for step in range(start, total_steps):
                 if self.schedule.stops_early(self.progress.evaluations_since_best):

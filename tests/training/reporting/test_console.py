@@ -86,6 +86,12 @@ def test_the_header_is_repeated_before_it_scrolls_away():
     assert num_lines == [2, *[1] * (HEADER_EVERY - 1), 2]
 
 
+def test_an_evaluation_repeated_on_resume_has_a_line_without_losses():
+    header, line = EpochTable(epochs=2).lines(1, {"AP": 0.1, "AP50": 0.2}, 1.0)
+    cells = dict(zip(header.split(), line.split(), strict=True))
+    assert cells["AP"] == "0.1000" and {cells["loss"], cells["lr"]} == {"-"}
+
+
 def test_steps_that_were_all_skipped_do_not_hide_the_losses_of_others():
     table = EpochTable(epochs=2)
     table.add(METRICS | {"loss": float("nan")}, 10)

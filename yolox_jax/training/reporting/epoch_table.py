@@ -59,7 +59,7 @@ class EpochTable:
             for name in ("AP", "AP50"):
                 value = evaluation.get(name)
                 cells[name] = ("-" if value is None else f"{value:.4f}").rjust(6)
-        cells["lr"] = f"{self._learning_rate:.2g}".rjust(7)
+        cells["lr"] = ("-" if math.isnan(self._learning_rate) else f"{self._learning_rate:.2g}").rjust(7)
         cells["time"] = format_duration(seconds).rjust(8)
         self._restart()
         return self._aligned(cells)
