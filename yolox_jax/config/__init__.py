@@ -1,6 +1,7 @@
 """The settings of a run: their meaning, their valid values, and config files."""
 
 from yolox_jax.config.schedule import peak_learning_rate as peak_learning_rate
+from yolox_jax.config.schedule import scale_schedule as scale_schedule
 from yolox_jax.config.settings import STRIDE as STRIDE
 from yolox_jax.config.settings import AssignmentConfig as AssignmentConfig
 from yolox_jax.config.settings import AugmentConfig as AugmentConfig
