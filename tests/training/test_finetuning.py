@@ -1,6 +1,7 @@
 """Fine-tuning: the weights that a run starts from, its average, and the warning about runs that are too short."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,28 @@ def test_filters_are_rescaled_only_if_the_config_says_so(tmp_path: Path) -> None
     weights = export_state_dict(create_model("yolox_nano", 2))
     save_weights(tmp_path / "w.safetensors", weights, {})
     model = ModelConfig(variant="yolox_nano", weights=str(tmp_path / "w.safetensors"))
-    as_stored = initial_weights(Config(model=model))
-    rescaled = initial_weights(Config(model=dataclasses.replace(model, rescale_filters=True)))
+    as_stored = initial_weights(Config(model=model), ["cat", "dog"])
+    rescaled = initial_weights(Config(model=dataclasses.replace(model, rescale_filters=True)), ["cat", "dog"])
     assert as_stored is not None and rescaled is not None
     np.testing.assert_array_equal(as_stored[STEM], weights[STEM])
     norms = np.linalg.norm(rescaled[STEM].reshape(len(rescaled[STEM]), -1), axis=1)
     np.testing.assert_allclose(norms, FILTER_NORM, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"), [(["dog", "cat"], [1, 0]), (["cat", "dog"], [0, 1]), (["cat", "bird"], [0, 1])]
+)
+def test_class_predictions_follow_their_names_if_the_order_differs(
+    stored: list[str], expected: list[int], tmp_path: Path
+) -> None:
+    weights = export_state_dict(create_model("yolox_nano", 2))
+    save_weights(tmp_path / "w.safetensors", weights, {"num_classes": "2", "class_names": json.dumps(stored)})
+    model = ModelConfig(variant="yolox_nano", weights=str(tmp_path / "w.safetensors"))
+    loaded = initial_weights(Config(model=model), ["cat", "dog"])
+    assert loaded is not None
+    for key in ("head.cls_preds.0.weight", "head.cls_preds.2.bias"):
+        np.testing.assert_array_equal(loaded[key], weights[key][expected])
+    np.testing.assert_array_equal(loaded["head.reg_preds.0.weight"], weights["head.reg_preds.0.weight"])
 
 
 def test_published_means_the_weights_of_the_variant() -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -29,6 +29,7 @@ from yolox_jax.training.run_lock import RunLock
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh
 from yolox_jax.weights import describe, read_weights, resolve
+from yolox_jax.weights.class_order import with_class_order
 from yolox_jax.weights.rescale import rescale_filters
 
 
@@ -101,8 +102,10 @@ def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.Exi
     return PreparedRun(config, directory, resuming, train_set, val_set)
 
 
-def initial_weights(config: Config) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:
+def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:
     """The state dict of `model.weights`, under the original's names; None to train from scratch.
+
+    Class predictions are in the order of `class_names`, if the weights are of these classes in another order.
 
     Raises:
         ConfigError: the weights belong to another variant.
@@ -110,7 +113,7 @@ def initial_weights(config: Config) -> Mapping[str, Shaped[np.ndarray, "..."]] |
     """
     if not config.model.weights:
         return None
-    state_dict = read_weights(resolve(initial_weights_name(config.model))).state_dict
+    state_dict = with_class_order(read_weights(resolve(initial_weights_name(config.model))), class_names)
     variant, _ = describe(state_dict)
     if variant != config.model.variant:
         raise ConfigError(

@@ -96,7 +96,9 @@ def train(
         training = build_training(
             run.schedule,
             run.num_classes,
-            weights=on_every_process(lambda: None if run.resuming else initial_weights(config)),
+            weights=on_every_process(
+                lambda: None if run.resuming else initial_weights(config, run.train_set.class_names)
+            ),
         )
         announce(config, training.summary, run.train_set, run.val_set)
         progress = Progress(**_platform(training.mesh))
