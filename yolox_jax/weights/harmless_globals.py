@@ -5,8 +5,17 @@ Nothing here calls what a file asks for: most values are left out, and container
 
 from typing import Any
 
+from yolox_jax.weights.errors import WeightsError
 
-class Ignored:
+
+class Sealed(type):
+    """Type of classes that a pickle cannot change: it can set attributes of whatever it gets, also of classes."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise WeightsError(f"it sets {name} of a class. It may contain code and was not loaded")
+
+
+class Ignored(metaclass=Sealed):
     """Replaces a value that is no weight: it takes whatever the pickle gives it, and does nothing."""
 
     def __init__(self, *_: object, **__: object):
@@ -28,7 +37,7 @@ class Ignored:
         """Take an entry of a set."""
 
 
-class PlainDict(dict[Any, Any]):
+class PlainDict(dict[Any, Any], metaclass=Sealed):
     """Replaces a defaultdict, which would call a function for missing keys."""
 
     def __init__(self, *_: object):
