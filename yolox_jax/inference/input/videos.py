@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 def open_video(source: Path | str) -> Frames:
     """Open a video file, or a video at a URL.
 
+    The frames of a file raise ConfigError if it was removed before they are read.
+
     Raises:
         ConfigError: it cannot be opened, or not one of its frames can be decoded; the message names its codec.
     """
@@ -63,10 +65,10 @@ def open_video(source: Path | str) -> Frames:
             capture.release()
             raise ConfigError(message)
         drawing_rate = _drawing_rate(reported, times)
+        # A seek to the start would not be exact for all formats. It is opened again when its frames are read, because
+        # there may be many videos.
         capture.release()
-        capture = open_capture(str(source))  # a seek to the start would not be exact for all formats
-        if capture is None:
-            raise ConfigError(f"{source} cannot be opened a second time; it was removed meanwhile")
+        capture = None
     frames = _video_frames(capture, source, count, reported)
     stem, paths = (source.stem, (source,)) if isinstance(source, Path) else (_stem_of_url(source), ())
     rate = drawing_rate or DEFAULT_RATE
@@ -100,6 +102,9 @@ def _drawing_rate(reported: float | None, times: list[float]) -> float | None:
 def _video_frames(capture: Any, source: Path | str, count: int, rate: float | None) -> Generator[Frame, None, None]:
     path, url = (source, None) if isinstance(source, Path) else (None, source)
     stem = source.stem if isinstance(source, Path) else _stem_of_url(source)
+    capture = open_capture(str(source)) if capture is None else capture
+    if capture is None:
+        raise ConfigError(f"{source} can no longer be opened; it was removed or changed meanwhile")
     num_read, longest_s = 0, 0.0
     time_s: float | None = None
     with contextlib.closing(read_frames(capture, str(source))) as frames:
