@@ -1,6 +1,7 @@
-"""What checkpoints hold beside weights, such as dates and counters, and what replaces it when a .pth file is read.
+"""Stand-ins for what checkpoints hold besides weights, such as dates and counters.
 
-Nothing here calls what a file asks for: most values are left out, and containers become plain ones.
+The real classes are never called when a .pth file is read: most values are dropped, and a defaultdict becomes a plain
+dict.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ class Sealed(type):
 
 
 class Ignored(metaclass=Sealed):
-    """Replaces a value that is no weight: it takes whatever the pickle gives it, and does nothing."""
+    """Replaces a value that is not a weight. It accepts whatever the pickle passes to it, and does nothing."""
 
     def __init__(self, *_: object, **__: object):
         pass

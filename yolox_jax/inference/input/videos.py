@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import shlex
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -78,7 +79,7 @@ def open_video(source: Path | str) -> Frames:
 def _first_times(capture: Any) -> list[float]:
     """The times of the first frames in seconds; empty if not one can be decoded."""
     times: list[float] = []
-    with contextlib.suppress(cv2.error):  # which comes again, with its message, when the frame is read
+    with contextlib.suppress(cv2.error):  # raised again, with its message, when the frame is read
         while len(times) < NUM_PROBED and capture.grab():
             times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
     return times
@@ -146,7 +147,8 @@ def _undecodable(capture: Any, source: Path) -> str:
     codec = f"its codec, {f'{name} ({tag})' if name else tag}," if tag.isprintable() and tag else "its codec"
     return (
         f"{source}: not one frame can be decoded. Either {codec} is not supported by this build of OpenCV, or the file "
-        f"is damaged. Convert it, for example to H.264: ffmpeg -i {source.name} -c:v libx264 {source.stem}_h264.mp4"
+        f"is damaged. Convert it, for example to H.264: "
+        + shlex.join(["ffmpeg", "-i", str(source), "-c:v", "libx264", str(source.with_name(f"{source.stem}_h264.mp4"))])
     )
 
 
