@@ -1,10 +1,12 @@
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import cv2
+import jax.export
 import jaxtyping
 import numpy as np
 import onnx
@@ -32,10 +34,13 @@ def test_an_onnx_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
     words = ["--score-threshold", "1e-9", "--max-detections", "4", "--runner"]
     assert export("--weights", weights, "--format", "onnx", "--output", output, *words) == 0
-    assert "yolox_nano, 3 classes, 64x96 px, float32, batch size any" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "yolox_nano, 3 classes, input 64x96 (height x width), float32, any batch size" in printed
+    python, *command = shlex.split(printed.splitlines()[-1].removeprefix("Run it: "))
+    assert python == "python"
     run = subprocess.run(
-        [sys.executable, "onnx_runner.py", "model.onnx", image, "--output", "drawn.png"],
-        cwd=output.parent,
+        [sys.executable, *(str(image) if word == "photo.jpg" else word for word in command)],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
@@ -43,7 +48,7 @@ def test_an_onnx_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     lines = run.stdout.splitlines()
     assert len(lines) == 4
     assert {line.split()[0] for line in lines} <= {"red", "green", "blue"}
-    assert cv2.imread(str(output.parent / "drawn.png")).shape == (60, 90, 3)
+    assert cv2.imread(str(tmp_path / "drawn.jpg")).shape == (60, 90, 3)
 
 
 def test_flags_reach_the_file(weights, tmp_path):
@@ -55,12 +60,15 @@ def test_flags_reach_the_file(weights, tmp_path):
     assert {entry.key: entry.value for entry in model.metadata_props}["precision"] == "float16"
 
 
-def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path):
+def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path, capfd):
     # The checker of shapes cannot broadcast a symbolic batch size.
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         words = ["--format", "stablehlo", "--output", tmp_path / "m.stablehlo", "--platforms", "cpu"]
         assert export("--weights", weights, *words) == 0
+        (call,) = re.findall(r"In Python: (jax\.export.*) is a function of images and ratios", capfd.readouterr().out)
+        images, ratios = np.zeros((1, 64, 96, 3), np.uint8), np.ones(1, np.float32)
+        assert eval(call, {"jax": jax, "zipfile": zipfile})(images, ratios)["boxes"].shape[0] == 1
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
     with zipfile.ZipFile(tmp_path / "m.stablehlo") as file:

@@ -218,6 +218,7 @@ def test_detections_know_their_image_but_keep_no_frames_of_videos(detector, imag
             assert found.source is given
             assert found.all_class_names == ("a", "b", "c")
             np.testing.assert_array_equal(found.plot(), detector(images[0]).plot())
+    assert [found.source for found in detector(given for given in (images[0], pil, path))] == [None, None, path]
     (of_folder,) = detector(tmp_path)
     assert of_folder.source == path
     for frame, found in detector.stream(write_video(tmp_path / "film.mp4", 2)):

@@ -83,3 +83,11 @@ def test_the_first_frame_of_an_animation_is_used_and_that_is_said_once(tmp_path,
     assert all(image.shape == (20, 30, 3) and image.max() < 10 for image in shown)
     (message,) = (record.getMessage() for record in caplog.records)
     assert "a.gif has 4 frames or pages; only the first is used" in message
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", PICTURE)[1].tobytes())
+    monkeypatch.chdir(tmp_path)
+    for opener in (open_frames, open_all):
+        with pytest.raises(ConfigError, match="the source is empty"):
+            opener("")

@@ -14,7 +14,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 
 
 class Tensor:
-    """As a torch tensor: an array of another library, which may be on a GPU."""
+    """An array of another library, as a torch tensor, which may be on a GPU."""
 
     def __init__(self, array: np.ndarray, *, is_on_gpu: bool = False) -> None:
         self._array, self._is_on_gpu = array, is_on_gpu
@@ -41,6 +41,8 @@ def test_arrays_of_other_libraries_are_taken(convert):
         (b"\xff\xd8", r"got bytes; decode them with cv2\.imdecode first"),
         (bytearray(2), "got bytes"),
         (io.BytesIO(b""), r"open file \(BytesIO\).*PIL\.Image\.open"),
+        (np.int64(3), r"got int64 \[\]\. Pass the pixels"),
+        (PIL.Image.new("RGB", (0, 5)), "0x5 px has no pixels"),
         (3.5, r"a path; got float \(3\.5\)"),
         (IMAGE / 255, r"uint8 array.*float64 \[40, 60, 3\].*0\.\.255"),
         (IMAGE[..., 0], r"got uint8 \[40, 60\].*COLOR_GRAY2BGR"),
@@ -66,7 +68,8 @@ def test_pil_images_of_any_mode_are_taken(mode):
 
 def test_lists_of_any_kind_are_lists():
     paths = ["a.jpg", "b.jpg"]
-    for several in (paths, tuple(paths), np.array(paths), np.array(paths, object), (path for path in paths)):
+    series = Tensor(np.array(paths, object))  # as in a data frame
+    for several in (paths, tuple(paths), np.array(paths), np.array(paths, object), series, (path for path in paths)):
         assert list(as_list(several)) == paths
     for single in (IMAGE, jnp.asarray(IMAGE), Tensor(IMAGE), PIL.Image.fromarray(IMAGE), "a", Path("a"), b"a", None, 3):
         assert as_list(single) is None

@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ ANSWERS = {
     "/snapshot.cgi": ("image/png", PNG),
     "/plain.png": ("application/octet-stream", PNG),
     "/page.jpg": ("text/html", b"<html>"),
+    "/watch": ("text/html; charset=utf-8", b"<html>"),
+    "/stra%C3%9Fe%201.png": ("image/png", PNG),
     "/broken.png": ("image/png", PNG[:40]),
     "/large.png": ("image/png", bytes(2000)),
     "/video.jpg": ("multipart/x-mixed-replace; boundary=x", b"--x"),
@@ -54,7 +57,13 @@ def server():
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("/street.png?size=2", "street.png"), ("/snapshot.cgi", "snapshot.cgi.jpg"), ("/plain.png", "plain.png")],
+    [
+        ("/street.png?size=2", "street.png"),
+        ("/snapshot.cgi", "snapshot.cgi.jpg"),
+        ("/plain.png", "plain.png"),
+        ("/straße 1.png", "straße 1.png"),
+        ("/stra%C3%9Fe%201.png?a=%2F", "straße 1.png"),
+    ],
 )
 def test_an_image_at_a_url_is_an_image(server, path, name):
     opened = open_frames(server + path)
@@ -69,7 +78,9 @@ def test_an_image_at_a_url_is_an_image(server, path, name):
     ("path", "message"),
     [
         ("/missing.jpg", "missing.jpg: cannot be fetched: the server answered 404"),
-        ("/page.jpg", "page.jpg: is a web page, not an image"),
+        ("/watch?v=x", r"watch\?v=x: is a web page"),
+        ("/missing", "missing: cannot be fetched: the server answered 404"),
+        ("/page.jpg", "page.jpg: is a web page"),
         ("/broken.png", "broken.png: is truncated"),
         ("/large.png", "large.png: has more than 0 MiB; download the file first"),
     ],
@@ -80,6 +91,29 @@ def test_an_image_that_cannot_be_fetched_is_named_by_its_url(server, monkeypatch
     for read in (open_frames, to_bgr_array):
         with pytest.raises(BrokenImage, match=f"http://127.0.0.1:.*{message}"):
             read(server + path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("s3://bucket/a.jpg", "not supported. Pass an http"),
+        ("s3://bucket/*.jpg", "not supported. Pass an http"),
+        ("file:///tmp/a.jpg", "not supported. Pass an http"),
+        ("data:image/png;base64,AAAA", "not supported. Pass an http"),
+        (Path("https://here/a.jpg"), "Pass it as a string"),
+    ],
+)
+def test_urls_of_other_kinds_are_refused(source, message):
+    for read in (open_frames, to_bgr_array):
+        with pytest.raises(ConfigError, match=message):
+            read(source)
+
+
+def test_the_name_of_a_url_is_safe_as_that_of_a_file(server, monkeypatch):
+    monkeypatch.setitem(ANSWERS, "/..%5Ca%00b%2F..%2Fc%3Fd%22.png", ("image/png", PNG))
+    assert open_frames(f"{server}/..%5Ca%00b%2F..%2Fc%3Fd%22.png").name == "c_d_.png"
+    monkeypatch.setitem(ANSWERS, "/..%5Ca%00.png", ("image/png", PNG))
+    assert open_frames(f"{server}/..%5Ca%00.png").name == ".._a_.png"
 
 
 def test_a_server_that_cannot_be_reached_is_named():

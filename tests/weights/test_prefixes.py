@@ -47,7 +47,7 @@ def test_what_is_not_of_the_network_is_left_out_and_named():
 
 def test_two_networks_in_one_file_are_refused():
     both = {f"{prefix}.{name}": array for prefix in ("student", "teacher") for name, array in ARRAYS.items()}
-    with pytest.raises(WeightsError, match=r"2 networks, with the prefixes student\., teacher\."):
+    with pytest.raises(WeightsError, match=r"2 networks, with the prefixes 'student\.' and 'teacher\.'\. Save"):
         without_prefix(both)
 
 

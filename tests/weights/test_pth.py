@@ -90,6 +90,26 @@ def test_a_tensor_outside_of_its_storage_is_refused(
         read_pth(save_zip(tmp_path / "w.pth", {"x": tensor}))
 
 
+def test_a_file_cannot_change_the_reader(tmp_path: Path):
+    """A pickle may set attributes of classes and functions that it gets: here `array` of the class of tensors."""
+    before = read_pth(save_zip(tmp_path / "w.pth", _state_dict()[0]))
+    path = tmp_path / "evil.pth"
+    for name, attribute in (("torch._utils\n_rebuild_tensor_v2", "array"), ("_codecs\nencode", "__defaults__")):
+        path.write_bytes(f"c{name}\n(N(dV{attribute}\nctorch\nSize\nstb.".encode())
+        with pytest.raises(WeightsError, match="evil.pth"):
+            read_pth(path)
+    after = read_pth(tmp_path / "w.pth")
+    assert all(np.array_equal(after[key], array) for key, array in before.items())
+
+
+def test_a_small_file_of_nested_lists_is_not_expanded(tmp_path: Path):
+    nested: list[Any] = []
+    for _ in range(60):
+        nested = [nested, nested]
+    checkpoint = {"model": _state_dict()[0], "nested": nested}
+    assert read_pth(save_zip(tmp_path / "w.pth", checkpoint)).keys() == _state_dict()[1].keys()
+
+
 def test_object_scalars_are_refused(tmp_path: Path):
     path = tmp_path / "w.pth"
     path.write_bytes(b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR.")
@@ -109,7 +129,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, save: Any, share: float):
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {"a": 1}}, {"epoch": 3}])
 def test_a_file_without_tensors_is_refused(tmp_path: Path, content: object):
-    with pytest.raises(WeightsError, match=r"w\.pth contains .*state dict"):
+    with pytest.raises(WeightsError, match=r"w\.pth: it contains .*state dict"):
         read_pth(save_zip(tmp_path / "w.pth", content))
 
 

@@ -201,9 +201,10 @@ def test_a_damaged_record_is_named(server, cache, nano, content):
 
 
 def test_a_cache_that_cannot_be_written_is_named_before_anything_is_fetched(server, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(WeightsError, match=rf"cannot be stored in {tmp_path}/file/yolox_jax/weights: .*XDG_CACHE_HOME"):
+    (tmp_path / "yolox_jax").mkdir()
+    (tmp_path / "yolox_jax/weights").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match=rf"cannot be stored in {tmp_path}/yolox_jax/weights: .*XDG_CACHE_HOME"):
         published_weights("yolox_nano")
     assert server.requests == []
 

@@ -48,14 +48,15 @@ def test_every_filter_before_batch_norm_has_the_same_norm(folded_like: dict[str,
         np.testing.assert_allclose(norms, FILTER_NORM, rtol=1e-5)
 
 
-def test_predictions_without_batch_norm_and_dead_filters_stay(folded_like: dict[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("dead", [0, 1e-30])
+def test_predictions_without_batch_norm_and_dead_filters_stay(folded_like: dict[str, np.ndarray], dead: float) -> None:
     weights = dict(folded_like)
     stem = "backbone.backbone.stem.conv"
     weights[f"{stem}.conv.weight"] = weights[f"{stem}.conv.weight"].copy()
-    weights[f"{stem}.conv.weight"][0] = 0
+    weights[f"{stem}.conv.weight"][0] = dead
     rescaled = rescale_filters(weights)
     assert np.array_equal(rescaled["head.cls_preds.0.weight"], weights["head.cls_preds.0.weight"])
-    assert not rescaled[f"{stem}.conv.weight"][0].any()
+    np.testing.assert_array_equal(rescaled[f"{stem}.conv.weight"][0], weights[f"{stem}.conv.weight"][0])
     assert rescaled[f"{stem}.bn.running_var"][0] == weights[f"{stem}.bn.running_var"][0]
     assert all(np.isfinite(array).all() for array in rescaled.values())
 

@@ -83,7 +83,7 @@ def test_another_class_count_is_explained_and_changes_nothing():
         load_state_dict(model, _shapes("nano"))
     message = str(caught.value)
     assert "weights of yolox_nano with 80 classes; the model is yolox_nano with 3 classes" in message
-    assert "6 of another shape: head.cls_preds.0" in message and "expected [3" in message
+    assert "6 with a different shape: head.cls_preds.0" in message and "expected [3" in message
     assert "model.weights" in message
     for key, array in export_state_dict(model).items():
         np.testing.assert_array_equal(array, before[key])

@@ -1,13 +1,15 @@
 """`yolox-jax export`: writes a network as one file that runs without this package."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
-from yolox_jax.export import export
+from yolox_jax.export import ExportedFile, export
+from yolox_jax.text import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +65,20 @@ def main(argv: list[str]) -> None:
         print(f"wrote {exported.runner}")
     settings = exported.settings
     height, width = settings.input_size
+    batch = f"batch size {settings.batch}" if settings.batch else "any batch size"
     print(
-        f"wrote {exported.path}: {exported.variant}, {len(settings.class_names)} classes, {height}x{width} px, "
-        f"{settings.precision}, batch size {settings.batch or 'any'}, {exported.path.stat().st_size / 2**20:.1f} MiB. "
-        "See docs/export.md for how to run it"
+        f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
+        f"{height}x{width} (height x width), {settings.precision}, {batch}, "
+        f"{exported.path.stat().st_size / 2**20:.1f} MiB"
     )
+    print(_how_to_run(exported, arguments.format))
+
+
+def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx"]) -> str:
+    if format == "stablehlo":
+        load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
+        return f"In Python: {load} is a function of {'images and ratios' if exported.settings.nms else 'images'}"
+    if exported.runner is None:
+        return "Add --runner to write a script that runs it"
+    words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]
+    return f"Run it: {shlex.join(map(str, words))}"

@@ -19,7 +19,7 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, test_time_views
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames, next_frames
-from yolox_jax.inference.input.images import Image, as_list, is_path, read_all, to_bgr_array
+from yolox_jax.inference.input.images import Image, as_list, is_path, kept_to_draw, read_all, to_bgr_array
 from yolox_jax.inference.input.sources import holds_several, is_endless, open_frames
 from yolox_jax.inference.input.urls import fetch_image, is_url
 from yolox_jax.inference.network import InferenceNetwork
@@ -202,13 +202,13 @@ class Detector:
         Returns:
             The detections of the image, or a list with those of each image or frame. In a list, an image that cannot
             be read has no detections, and its `error` says why. They keep a reference to the image as it was passed,
-            to draw on it; those of a frame of a video do not.
+            to draw on it; those of a frame of a video, or of an array or URL from a generator, do not.
 
         Raises:
             ValueError: an array is not a uint8 BGR image, or something else is given, such as None or bytes.
             yolox_jax.data.image.BrokenImage: a single file or URL cannot be read.
-            ConfigError: a folder holds no images, a pattern matches none, a video cannot be opened, or the source is
-                endless, such as a camera.
+            ConfigError: a folder holds no images, a pattern matches none, a video cannot be opened, a URL has a scheme
+                that is not supported, or the source is endless, such as a camera.
         """
         if is_path(images) or isinstance(images, int):
             return self._detect_source(images)
@@ -217,7 +217,7 @@ class Detector:
             return self._detect_padded([to_bgr_array(images)], 1, [images])[0]
         numbered, detections = enumerate(several), list[ImageDetections]()
         while batch := list(itertools.islice(numbered, self.batch_size)):
-            detections += self._detect_readable(batch)
+            detections += self._detect_readable(batch, is_held=isinstance(several, Sequence))
         return detections
 
     def _detect_source(self, source: str | os.PathLike[str] | int) -> ImageDetections | list[ImageDetections]:
@@ -266,12 +266,12 @@ class Detector:
             if failure is not None:
                 raise failure
 
-    def _detect_readable(self, images: Sequence[tuple[int, Any]]) -> list[ImageDetections]:
+    def _detect_readable(self, images: Sequence[tuple[int, Any]], *, is_held: bool) -> list[ImageDetections]:
         """As `_detect_padded` for numbered images, but those that cannot be read are logged and get no detections."""
         read = read_all(images)
         readable = [image for image in read if isinstance(image, np.ndarray)]
         sources = [
-            image if is_url(source) else source
+            kept_to_draw(source, image, is_held=is_held)
             for (_, source), image in zip(images, read, strict=True)
             if isinstance(image, np.ndarray)
         ]

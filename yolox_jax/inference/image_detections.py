@@ -55,8 +55,8 @@ class ImageDetections:
     all_class_names: tuple[str, ...] = ()
     """Names of all classes of the network, by index."""
     source: Any = None
-    """The image as it was passed: a path, an array or a PIL image. None for a frame of a video, camera or stream, whose
-    pixels are not kept."""
+    """The image as it was passed: a path, an array or a PIL image; the pixels of a URL. None for images that are not
+    kept: frames of a video, camera or stream, and arrays, PIL images and URLs from a generator."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -118,8 +118,8 @@ class ImageDetections:
         """
         keep = self.scores >= score
         if classes is not None and (len(self) or self.all_class_names):
-            wanted = [classes] if isinstance(classes, str | int) else classes
-            keep &= np.isin(self.classes, class_indices(wanted, self._names_by_index()))
+            listed = [classes] if isinstance(classes, str | int) else classes
+            keep &= np.isin(self.classes, class_indices(listed, self._names_by_index()))
         return self[keep]
 
     def counts(self) -> dict[str, int]:
@@ -143,8 +143,8 @@ class ImageDetections:
         if image is None:
             raise ValueError(
                 self.error
-                or "these detections do not hold their image, because they are of a frame of a video, camera or "
-                "stream. Pass it: found.plot(frame.image)"
+                or "these detections do not hold their image: those of videos, cameras, streams and generators are not "
+                "kept. Pass it: found.plot(image), or found.plot(frame.image)"
             )
         pixels = to_bgr_array(image)
         if pixels.shape[:2] != self.image_size:

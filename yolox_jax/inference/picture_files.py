@@ -32,7 +32,7 @@ def encode_picture(suffix: str, image: UInt8[np.ndarray, "H W 3"]) -> bytes:
         raise PictureError(f"pictures cannot be written as {suffix or 'a file without a suffix'}; use .jpg or .png")
     done, encoded = cv2.imencode(_ENCODED_AS.get(suffix, suffix), image)
     if not done:
-        raise PictureError(f"its format cannot hold {image.shape[1]}x{image.shape[0]} px")
+        raise PictureError(f"its format cannot hold {image.shape[1]}x{image.shape[0]} px; use .png")
     return encoded.tobytes()
 
 

@@ -1,13 +1,23 @@
-"""What checkpoints hold beside weights, such as dates and counters, and what replaces it when a .pth file is read.
+"""Stand-ins for what checkpoints hold besides weights, such as dates and counters.
 
-Nothing here calls what a file asks for: most values are left out, and containers become plain ones.
+The real classes are never called when a .pth file is read: most values are dropped, and a defaultdict becomes a plain
+dict.
 """
 
 from typing import Any
 
+from yolox_jax.weights.errors import WeightsError
 
-class Ignored:
-    """Replaces a value that is no weight: it takes whatever the pickle gives it, and does nothing."""
+
+class Sealed(type):
+    """Type of classes that a pickle cannot change: it can set attributes of whatever it gets, also of classes."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise WeightsError(f"it sets {name} of a class. It may contain code and was not loaded")
+
+
+class Ignored(metaclass=Sealed):
+    """Replaces a value that is not a weight. It accepts whatever the pickle passes to it, and does nothing."""
 
     def __init__(self, *_: object, **__: object):
         pass
@@ -28,7 +38,7 @@ class Ignored:
         """Take an entry of a set."""
 
 
-class PlainDict(dict[Any, Any]):
+class PlainDict(dict[Any, Any], metaclass=Sealed):
     """Replaces a defaultdict, which would call a function for missing keys."""
 
     def __init__(self, *_: object):

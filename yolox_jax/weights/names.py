@@ -22,7 +22,7 @@ _ANCHORS = (
     "backbone.backbone.stem.conv.conv.weight",
     "backbone.out1_cbl.conv.weight",
 )
-"""Names of which weights have at least one, also those of a backbone alone."""
+"""Weights contain at least one of these names, even those of a backbone alone."""
 _WRAPPERS = ("module", "_orig_mod")
 """Parts that `DataParallel` and `torch.compile` add to names, at the start or inside."""
 _LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -66,7 +66,7 @@ def without_prefix(
         WeightsError: the weights hold several networks with different prefixes.
     """
     names = {key: ".".join(part for part in key.split(".") if part not in _WRAPPERS) for key in state_dict}
-    if len(set(names.values())) < len(names):  # with and without: not for us to decide
+    if len(set(names.values())) < len(names):  # two arrays would get the same name
         names = {key: key for key in state_dict}
     prefix = _common_prefix(list(names.values()))
     renamed = {key: name.removeprefix(prefix) for key, name in names.items() if name.startswith(prefix)}
@@ -87,8 +87,8 @@ def _common_prefix(names: Sequence[str]) -> str:
             return ""
         if len(prefixes) > 1:
             raise WeightsError(
-                f"there are {len(prefixes)} networks, with the prefixes {', '.join(prefixes)}. Save the state dict of "
-                "one of them alone"
+                f"there are {len(prefixes)} networks, with the prefixes {' and '.join(map(repr, prefixes))}. Save the "
+                "state dict of one of them alone"
             )
         if prefixes:
             return prefixes[0]
@@ -109,7 +109,7 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, 
     """
     classes = state_dict.get("head.cls_preds.0.weight")
     stem = state_dict.get("backbone.backbone.stem.conv.conv.weight")
-    if classes is not None:
+    if classes is not None and classes.ndim == 4:
         for name, variant in VARIANTS.items():
             repeats = max(round(3 * variant.depth), 1)
             next_repeat = f"backbone.backbone.dark2.1.m.{repeats}.conv1.conv.weight"
@@ -118,6 +118,7 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, 
             else:
                 fits = (
                     stem is not None
+                    and stem.ndim == 4
                     and stem.shape[0] == int(64 * variant.width)
                     and ("head.cls_convs.0.0.dconv.conv.weight" in state_dict) == variant.depthwise
                     and f"backbone.backbone.dark2.1.m.{repeats - 1}.conv1.conv.weight" in state_dict

@@ -6,6 +6,8 @@ harmless values, and replaces them by its own functions.
 """
 
 import collections
+import functools
+import inspect
 import io
 import logging
 import math
@@ -20,7 +22,7 @@ from jaxtyping import Shaped
 
 from yolox_jax.text import shortened
 from yolox_jax.weights.errors import WeightsError
-from yolox_jax.weights.harmless_globals import HARMLESS_GLOBALS
+from yolox_jax.weights.harmless_globals import HARMLESS_GLOBALS, Sealed
 
 logger = logging.getLogger("yolox_jax.weights")
 
@@ -65,6 +67,18 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             content = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
+        if not isinstance(content, Mapping):
+            raise WeightsError(f"it contains a {type(content).__name__}, not a state dict")
+        key, tensors = _find_tensors(content)
+        if not tensors:
+            raise WeightsError(
+                f"it contains no state dict: there are no tensors at the top level or under {', '.join(_STATE_DICTS)}. "
+                f"Its keys are {shortened([str(key) for key in content], 6)}"
+            )
+        others = [name for name in _STATE_DICTS if name != key and _find_tensors({name: content.get(name)})[1]]
+        if key is not None and others:
+            logger.warning("%s: read the weights under %r; it also holds some under %s", path, key, ", ".join(others))
+        return {name: tensor.array() for name, tensor in tensors.items()}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     except OSError:  # such as missing permission: the file is not damaged
@@ -74,34 +88,20 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
             f"{path} is damaged or was not written by torch.save ({type(error).__name__}: {error}). Download or copy "
             "it again"
         ) from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} contains a {type(content).__name__}, not a state dict")
-    key, tensors = _find_tensors(content)
-    others = (
-        [name for name in _STATE_DICTS if name != key and _find_tensors({name: content.get(name)})[1]] if key else []
-    )
-    if others:
-        logger.warning("%s: read the weights under %r; it also holds some under %s", path, key, ", ".join(others))
-    if not tensors:
-        keys = shortened([str(key) for key in content], 6)
-        raise WeightsError(
-            f"{path} contains no state dict: there are no tensors at the top level or under {', '.join(_STATE_DICTS)}. "
-            f"Its keys are {keys}"
-        )
-    return tensors
 
 
-def _find_tensors(content: Mapping[Any, Any], depth: int = 3) -> tuple[str | None, dict[str, np.ndarray]]:
+def _find_tensors(content: Mapping[Any, Any], depth: int = 3) -> tuple[str | None, "dict[str, _Tensor]"]:
     """The tensors of a state dict, which may lie under one of the usual keys, and that key."""
     for key in _STATE_DICTS if depth else ():
         if isinstance(content.get(key), Mapping) and (found := _find_tensors(content[key], depth - 1)[1]):
             return key, found
-    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, np.ndarray)}
-    return None, tensors
+    return None, {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, _Tensor)}
 
 
 class _Storage:
     """A flat array that tensors are views of. In the older format, its numbers follow the pickle."""
+
+    __slots__ = ("kind", "length", "numbers")  # a pickle can set attributes, but replace no method
 
     def __init__(self, kind: str, length: int):
         self.kind = kind
@@ -124,8 +124,10 @@ class _Storage:
             self.numbers = stored.astype(self.kind)
 
 
-class _Tensor:
+class _Tensor(metaclass=Sealed):
     """A tensor as the pickle describes it, before its storage has been read."""
+
+    __slots__ = ("offset", "shape", "storage", "strides")
 
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object):
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
@@ -145,7 +147,7 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(numbers[self.offset :], shape, byte_strides).copy()
 
 
-class _ScalarType:
+class _ScalarType(metaclass=Sealed):
     """Replaces numpy.dtype, and allows only numbers."""
 
     def __init__(self, name: str, *_: object):
@@ -200,7 +202,9 @@ class _Unpickler(pickle.Unpickler):
                 f"the file asks for {full_name}, which is neither a tensor nor a plain container. It may contain code "
                 "and was not loaded. Save the state dict alone, or convert the file to .safetensors if you trust it"
             )
-        return _GLOBALS[full_name]
+        found = _GLOBALS[full_name]
+        # A pickle can set attributes of what it gets, also of functions.
+        return functools.partial(found) if inspect.isfunction(found) else found
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and pid and pid[0] == "storage" and pid[1] in _STORAGES.values()):
@@ -224,7 +228,7 @@ def _read_zip(file: io.BufferedIOBase) -> Any:
                 storages[key].fill(archive.read(f"{root}data/{key}"), ">" if big else "<")
             return storages[key]
 
-        return _resolve(_Unpickler(io.BytesIO(archive.read(pickles[0])), load_storage).load())
+        return _Unpickler(io.BytesIO(archive.read(pickles[0])), load_storage).load()
 
 
 def _read_legacy(file: io.BufferedIOBase) -> Any:
@@ -255,15 +259,4 @@ def _read_legacy(file: io.BufferedIOBase) -> Any:
         if int.from_bytes(file.read(8), "little") != storage.length:
             raise WeightsError("the file is damaged: a storage has the wrong length")
         storage.fill(file.read(storage.length * storage.itemsize))
-    return _resolve(content)
-
-
-def _resolve(value: Any) -> Any:
-    """Replace tensors with arrays, including those inside containers."""
-    if isinstance(value, _Tensor):
-        return value.array()
-    if isinstance(value, Mapping):
-        return {key: _resolve(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_resolve(entry) for entry in value]
-    return value
+    return content

@@ -9,6 +9,8 @@ from yolox_jax.models.normalization import BatchNorm
 
 FILTER_NORM = 3**-0.5
 """Norm of a filter after rescaling, about that of a filter as PyTorch and this package initialize it."""
+MIN_NORM = 1e-9
+"""Filters of a smaller norm are dead. Their variances would overflow, so they stay as they are."""
 
 
 def rescale_filters(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -27,25 +29,25 @@ def rescale_filters(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict
         state_dict: arrays with the original's names and layouts; not modified.
 
     Returns:
-        A new state dict, with float32 for what has changed. Filters that are zero, and layers without batch norm, stay
+        A new state dict, with float32 for what has changed. Dead filters, and layers without batch norm, stay
         as they are.
     """
     rescaled = dict(state_dict)
     for key, var in state_dict.items():
         module, _, leaf = key.rpartition(".")
-        kernel = module.removesuffix("bn") + "conv.weight"
-        if leaf != "running_var" or kernel not in state_dict:
+        kernel, mean, scale = f"{module.removesuffix('bn')}conv.weight", f"{module}.running_mean", f"{module}.weight"
+        if leaf != "running_var" or not state_dict.keys() >= {kernel, mean, scale}:
             continue
         weight, var = state_dict[kernel].astype(np.float64), var.astype(np.float64)
         norm = np.sqrt(np.sum(np.square(weight), axis=(1, 2, 3)))
-        factor = np.divide(FILTER_NORM, norm, out=np.ones_like(norm), where=norm > 0)
+        factor = np.divide(FILTER_NORM, norm, out=np.ones_like(norm), where=norm > MIN_NORM)
         new_var = np.square(factor) * var
         gain = np.sqrt((new_var + BatchNorm.EPSILON) / (var + BatchNorm.EPSILON)) / factor
         for name, value in {
             kernel: weight * factor[:, None, None, None],
-            f"{module}.running_mean": state_dict[f"{module}.running_mean"] * factor,
+            mean: state_dict[mean] * factor,
             key: new_var,
-            f"{module}.weight": state_dict[f"{module}.weight"] * gain,
+            scale: state_dict[scale] * gain,
         }.items():
             rescaled[name] = value.astype(np.float32)
     return rescaled

@@ -104,11 +104,11 @@ def _load(
     missing = [key for key in variables if key not in weights]
     if strict and (misshaped or unexpected or missing):
         shapes = [f"{key} is {list(weights[key].shape)}, expected {list(expected_shapes[key])}" for key in misshaped]
-        lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+        lists = {"missing": missing, "unexpected": unexpected, "with a different shape": shapes}
         raise WeightsError(_mismatch(model, weights, lists, source))
     loaded = [key for key in common if weights[key].shape == expected_shapes[key]]
     if not loaded:
-        lists = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+        lists = {"missing": missing, "unexpected": unexpected, "with a different shape": misshaped}
         raise WeightsError(_mismatch(model, weights, lists, source))
     for key in loaded:
         array = from_original_layout(np.asarray(weights[key]))

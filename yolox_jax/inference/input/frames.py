@@ -51,7 +51,7 @@ class Frames(NamedTuple):
     """Frames per second of a video, camera or stream; None for image files. A video with a variable frame rate needs
     this rate to be drawn: that of its fastest part, as far as its first frames tell."""
     capture: Any = None
-    """The `cv2.VideoCapture` of a video, camera or stream."""
+    """The `cv2.VideoCapture` of a camera, stream or video at a URL. Video files are opened when they are read."""
 
     def close(self) -> None:
         """End the threads and release the video or camera, also before the first frame."""

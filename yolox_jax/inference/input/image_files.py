@@ -45,7 +45,7 @@ READ_AHEAD = 16
 CONVERT = "OpenCV cannot read this format; convert to JPEG or PNG"
 _ANIMATED_SUFFIXES = (".gif", ".webp", ".tif", ".tiff", ".apng")
 """Formats that may hold several frames or pages."""
-_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,8 @@ class Files(NamedTuple):
 def list_files(source: Path) -> Files:
     """List the files of a folder, of a glob pattern, or a file itself, sorted by name and kind.
 
-    Images and videos are told by their suffix; a file given by its own name may have any. Files of the system, such as
-    `.DS_Store` and those that macOS calls `._NAME`, are ignored.
+    Images and videos are recognised by their suffix; a file given by its own name may have any. Files of the operating
+    system, such as `.DS_Store` and macOS's `._NAME`, are ignored.
     """
     if source.is_dir():
         paths = sorted(source.iterdir())
@@ -102,7 +102,7 @@ def list_files(source: Path) -> Files:
             files.images.append(path)
         elif suffix in VIDEO_SUFFIXES:
             files.videos.append(path)
-        elif not path.name.startswith(".") and path.name.lower() not in _OF_THE_SYSTEM:
+        elif not path.name.startswith(".") and path.name.lower() not in _SYSTEM_FILES:
             files.others.append(path)
     return files
 
@@ -150,7 +150,7 @@ def _num_frames(path: Path) -> int:
     try:
         with no_header_warnings(), PIL.Image.open(path) as image:
             return getattr(image, "n_frames", 1)
-    except Exception:  # OpenCV has read it; what Pillow thinks of it does not matter
+    except Exception:  # OpenCV has read it, so that an error of Pillow does not matter
         return 1
 
 

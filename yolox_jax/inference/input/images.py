@@ -12,7 +12,7 @@ import PIL.ImageOps
 from jaxtyping import Array, UInt8
 
 from yolox_jax.data.image import BrokenImage, read_image
-from yolox_jax.inference.input.urls import fetch_image, is_url
+from yolox_jax.inference.input.urls import check_scheme, fetch_image, is_url
 
 Image = np.ndarray | Array | PIL.Image.Image | str | os.PathLike[str]
 """A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path or URL of an image file."""
@@ -35,9 +35,10 @@ def as_list(images: Any) -> Iterable[Any] | None:
     """
     if isinstance(images, dict | set | frozenset):
         raise ValueError(f"pass several images as a list, not as a {type(images).__name__}")
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 1 and images.dtype.kind in "OU" else None
-    if is_path(images) or _is_array(images) or isinstance(images, PIL.Image.Image | bytes | bytearray | memoryview):
+    if _is_array(images):  # an array or a pandas.Series of paths
+        is_list = len(images.shape) == 1 and getattr(images.dtype, "kind", "") in ("O", "U", "T")
+        return list(np.asarray(images)) if is_list else None
+    if is_path(images) or isinstance(images, PIL.Image.Image | bytes | bytearray | memoryview):
         return None
     return images if isinstance(images, Iterable) and not hasattr(images, "read") else None
 
@@ -47,7 +48,8 @@ def to_bgr_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
 
     Raises:
         ValueError: this is not an image, or a PIL image has a mode without a fixed range of values.
-        BrokenImage: a file cannot be read.
+        BrokenImage: a file or URL cannot be read.
+        ConfigError: a URL has a scheme that is not supported.
     """
     if isinstance(image, PIL.Image.Image):
         return _from_pil(image)
@@ -57,6 +59,8 @@ def to_bgr_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
             raise BrokenImage(image, "is not the URL of an image")
         return fetched
     if is_path(image):
+        if not Path(image).exists():
+            check_scheme(image)
         return read_image(Path(image))
     if not _is_array(image):
         raise ValueError(_not_an_image(image))
@@ -68,6 +72,19 @@ def to_bgr_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
         got = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"{_EXPECTED}; got {got}{_advice(array, _name_of(image))}")
     return array
+
+
+def kept_to_draw(image: Any, pixels: UInt8[np.ndarray, "H W 3"], *, is_held: bool) -> Any:
+    """What detections keep of their image: a path, or else what the caller holds anyway; None if nothing.
+
+    Args:
+        image: as it was passed.
+        pixels: its pixels, which are kept for a URL, because they cannot be read again for sure.
+        is_held: whether the caller holds the images, as in a list. Those of a generator would fill the memory.
+    """
+    if is_path(image) and not is_url(image):
+        return image
+    return (pixels if is_url(image) else image) if is_held else None
 
 
 def read_all(images: Iterable[tuple[int, Any]]) -> list[UInt8[np.ndarray, "_ _ 3"] | BrokenImage]:
@@ -106,7 +123,7 @@ def _not_an_image(image: object) -> str:
         )
     if hasattr(image, "read"):
         return f"got an open file ({type(image).__name__}); pass its path, or PIL.Image.open(file)"
-    return f"{_EXPECTED}, a PIL image or a path; got {type(image).__name__} ({str(image)[:60]})"
+    return f"{_EXPECTED}, a PIL image or a path; got {type(image).__name__} ({' '.join(str(image).split())[:60]})"
 
 
 def _advice(array: np.ndarray, kind: str) -> str:
@@ -114,7 +131,7 @@ def _advice(array: np.ndarray, kind: str) -> str:
     shape = array.shape
     if array.size == 0:
         return ", which has no pixels"
-    if array.ndim == 1:
+    if array.ndim < 2:
         return ". Pass the pixels of an image, or its path"
     if array.ndim == 4:
         return ". Pass several images as a list: list(images)"
@@ -138,6 +155,8 @@ def _advice(array: np.ndarray, kind: str) -> str:
 def _from_pil(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     if image.mode in ("I", "F"):
         raise ValueError(f"a PIL image of mode {image.mode} has no fixed range of values; convert it to RGB first")
+    if 0 in image.size:
+        raise ValueError(f"a PIL image of {image.width}x{image.height} px has no pixels")
     try:
         upright = PIL.ImageOps.exif_transpose(image)
     except (OSError, SyntaxError) as error:  # PIL decodes pixels only now, and raises these for damaged files

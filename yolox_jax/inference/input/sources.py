@@ -21,7 +21,7 @@ from yolox_jax.inference.input.image_files import (
     list_files,
     warn_of_others,
 )
-from yolox_jax.inference.input.urls import STREAM_SCHEMES, fetch_image, is_url, url_suffix
+from yolox_jax.inference.input.urls import STREAM_SCHEMES, check_scheme, fetch_image, is_url, url_suffix
 from yolox_jax.inference.input.videos import DEFAULT_RATE, open_video
 from yolox_jax.inference.picture_files import can_write
 
@@ -29,6 +29,9 @@ SUPPORTED_SOURCES = (
     f"an image ({', '.join(IMAGE_SUFFIXES)}), a folder of images, a pattern such as 'photos/*.jpg', a video "
     f"({', '.join(VIDEO_SUFFIXES)}), the number of a camera, or the URL of an image, video or stream (rtsp://...)"
 )
+
+_NOT_IN_NAMES = '\\:*?"<>|'
+"""Characters that file names on Windows cannot contain."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +59,13 @@ def open_frames(source: str | os.PathLike[str] | int) -> Frames:
     path = Path(source)
     if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES:
         return open_video(path)
-    files = _list_images(path)
+    files = _list_images(source)
     if files.videos:
         files.others.extend(files.videos)
     warn_of_others(path, files)
-    return _images(files.images) if files.images else _no_images(path, files)
+    if not files.images:
+        raise _no_images(path, files)
+    return _images(files.images)
 
 
 def open_all(source: str) -> list[Frames]:
@@ -72,10 +77,10 @@ def open_all(source: str) -> list[Frames]:
     path = Path(source)
     if _is_camera(source) or is_url(source) or not (path.is_dir() or _is_pattern(path)):
         return [open_frames(source)]
-    files = _list_images(path)
+    files = _list_images(source)
     warn_of_others(path, files)
     if not files.images and not files.videos:
-        return [_no_images(path, files)]
+        raise _no_images(path, files)
     with contextlib.ExitStack() as opened:
         sources = [_images(files.images)] if files.images else []
         for video in files.videos:
@@ -107,7 +112,12 @@ def _is_pattern(path: Path) -> bool:
     return glob.has_magic(str(path)) and not path.exists()
 
 
-def _list_images(path: Path) -> Files:
+def _list_images(source: str | os.PathLike[str]) -> Files:
+    if not str(source):
+        raise ConfigError(f"the source is empty. Pass {SUPPORTED_SOURCES}")
+    path = Path(source)
+    if not path.exists():
+        check_scheme(source)
     if not path.exists() and not _is_pattern(path):
         raise ConfigError(f"{path}: no such file or folder. Pass {SUPPORTED_SOURCES}")
     files = list_files(path)
@@ -121,14 +131,15 @@ def _images(paths: list[Path]) -> Frames:
     return Frames(image_frames(paths), len(paths), paths=tuple(paths))
 
 
-def _no_images(path: Path, files: Files) -> Frames:
+def _no_images(path: Path, files: Files) -> ConfigError:
     found = f"no image matches {path}" if _is_pattern(path) else f"the folder {path} contains no images"
     left_out = f". Left out: {files.left_out()}" if files.left_out() else ""
-    raise ConfigError(f"{found} ({', '.join(IMAGE_SUFFIXES)}){left_out}")
+    return ConfigError(f"{found} ({', '.join(IMAGE_SUFFIXES)}){left_out}")
 
 
 def _open_url(url: str) -> Frames:
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "image"
+    name = "".join(letter if letter.isprintable() and letter not in _NOT_IN_NAMES else "_" for letter in name)
     image = fetch_image(url)
     if image is not None:
         if not can_write(Path(name).suffix):

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import shlex
 from collections.abc import Generator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 def open_video(source: Path | str) -> Frames:
     """Open a video file, or a video at a URL.
 
+    The frames of a file raise ConfigError if it was removed before they are read.
+
     Raises:
         ConfigError: it cannot be opened, or not one of its frames can be decoded; the message names its codec.
     """
@@ -63,10 +66,10 @@ def open_video(source: Path | str) -> Frames:
             capture.release()
             raise ConfigError(message)
         drawing_rate = _drawing_rate(reported, times)
+        # A seek to the start would not be exact for all formats. It is opened again when its frames are read, because
+        # there may be many videos.
         capture.release()
-        capture = open_capture(str(source))  # a seek to the start would not be exact for all formats
-        if capture is None:
-            raise ConfigError(f"{source} cannot be opened a second time; it was removed meanwhile")
+        capture = None
     frames = _video_frames(capture, source, count, reported)
     stem, paths = (source.stem, (source,)) if isinstance(source, Path) else (_stem_of_url(source), ())
     rate = drawing_rate or DEFAULT_RATE
@@ -76,7 +79,7 @@ def open_video(source: Path | str) -> Frames:
 def _first_times(capture: Any) -> list[float]:
     """The times of the first frames in seconds; empty if not one can be decoded."""
     times: list[float] = []
-    with contextlib.suppress(cv2.error):  # which comes again, with its message, when the frame is read
+    with contextlib.suppress(cv2.error):  # raised again, with its message, when the frame is read
         while len(times) < NUM_PROBED and capture.grab():
             times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
     return times
@@ -100,6 +103,9 @@ def _drawing_rate(reported: float | None, times: list[float]) -> float | None:
 def _video_frames(capture: Any, source: Path | str, count: int, rate: float | None) -> Generator[Frame, None, None]:
     path, url = (source, None) if isinstance(source, Path) else (None, source)
     stem = source.stem if isinstance(source, Path) else _stem_of_url(source)
+    capture = open_capture(str(source)) if capture is None else capture
+    if capture is None:
+        raise ConfigError(f"{source} can no longer be opened; it was removed or changed meanwhile")
     num_read, longest_s = 0, 0.0
     time_s: float | None = None
     with contextlib.closing(read_frames(capture, str(source))) as frames:
@@ -141,7 +147,8 @@ def _undecodable(capture: Any, source: Path) -> str:
     codec = f"its codec, {f'{name} ({tag})' if name else tag}," if tag.isprintable() and tag else "its codec"
     return (
         f"{source}: not one frame can be decoded. Either {codec} is not supported by this build of OpenCV, or the file "
-        f"is damaged. Convert it, for example to H.264: ffmpeg -i {source.name} -c:v libx264 {source.stem}_h264.mp4"
+        f"is damaged. Convert it, for example to H.264: "
+        + shlex.join(["ffmpeg", "-i", str(source), "-c:v", "libx264", str(source.with_name(f"{source.stem}_h264.mp4"))])
     )
 
 
