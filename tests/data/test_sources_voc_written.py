@@ -271,7 +271,7 @@ def test_an_unreadable_image_without_a_size_is_kept_without_boxes(tmp_path: Path
     (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no image")
     dataset = read(tmp_path)
     assert [len(record.boxes) for record in dataset.records] == [0, 1]
-    assert any("ignored the boxes of 1 images that cannot be read" in warning for warning in dataset.warnings)
+    assert any("ignored the boxes of 1 image that cannot be read" in warning for warning in dataset.warnings)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from yolox_jax.data.sources.foreign_paths import OTHER_SPELLING
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
 from yolox_jax.data.sources.voc_lists import is_left_by_system, name_key, spellings
 from yolox_jax.data.sources.voc_xml import Annotation
+from yolox_jax.text import counted
 
 BY_FILE_NAME = RemarkKind(
     "images found by <filename>",
@@ -136,4 +137,5 @@ def with_sizes_of_images(
             sized[name] = dataclasses.replace(annotations[name], size=size)
     if not unreadable:
         return sized, ()
-    return sized, (f"ignored the boxes of {len(unreadable)} images that cannot be read (first: {unreadable[0]})",)
+    images = counted(len(unreadable), "image")
+    return sized, (f"ignored the boxes of {images} that cannot be read (first: {unreadable[0]})",)
