@@ -100,7 +100,7 @@ def test_identical_categories_and_images_that_are_repeated_are_one(
 ) -> None:
     expected = open_dataset(write_coco(coco_content), "train")
     coco_content["categories"] += [dict(coco_content["categories"][0], supercategory="toy") for _ in range(3)]
-    coco_content["images"].append(dict(coco_content["images"][1]))
+    coco_content["images"].append(dict(coco_content["images"][1], date_captured="today", width=64.0))
     config = write_coco(coco_content)
     dataset = open_dataset(config, "train")
     assert boxes(dataset) == boxes(expected)

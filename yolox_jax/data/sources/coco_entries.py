@@ -13,7 +13,7 @@ REPEATED_CATEGORIES = RemarkKind(
     "categories listed more than once", "warning", "They have the same id and name, so they are one class."
 )
 REPEATED_IMAGES = RemarkKind(
-    "image entries listed more than once", "warning", "They are the same in all fields, so they are one image."
+    "image entries listed more than once", "warning", "They have the same id, file and size, so they are one image."
 )
 UNUSED_NAMESAKES = RemarkKind(
     "categories without annotations that share the name of another",
@@ -107,19 +107,19 @@ def _remark_on_parents(entries: list[Any], names: dict[int, str], used: set[int 
 def read_images(entries: list[Any], file: CocoFile) -> dict[int, dict[str, Any]]:
     """Return the image entries by id, in file order; invalid ones are empty, to recognise their annotations."""
     rows: dict[int, dict[str, Any]] = {}
-    first: dict[int, Any] = {}
     for number, entry in enumerate(entries):
         with file.errors:
             key = _integer(entry, "id", f"{file.path}: images[{number}]", file)
             if key not in rows:
-                rows[key], first[key] = {}, entry
+                rows[key] = {}
                 rows[key] = _image(key, entry, f"{file.path}: image id {key}", file)
-            elif entry == first[key]:
+            elif _image(key, entry, f"{file.path}: image id {key}", file) == rows[key]:
                 file.remarks.add(REPEATED_IMAGES, f"{file.path}: images[{number}]: image id {key}")
             else:
                 raise DataError(
                     f"{file.path}: image id {key} appears twice "
-                    f"({first[key].get('file_name')}, {entry.get('file_name')}). Give every image its own id.",
+                    f"({rows[key].get('file_name')}, {entry.get('file_name')}). Give every image its own id, or remove "
+                    "one of the entries.",
                     kind="duplicate image ids",
                 )
     return rows
