@@ -100,7 +100,7 @@ def test_identical_categories_and_images_that_are_repeated_are_one(
 ) -> None:
     expected = open_dataset(write_coco(coco_content), "train")
     coco_content["categories"] += [dict(coco_content["categories"][0], supercategory="toy") for _ in range(3)]
-    coco_content["images"].append(dict(coco_content["images"][1]))
+    coco_content["images"].append(dict(coco_content["images"][1], date_captured="today", width=64.0))
     config = write_coco(coco_content)
     dataset = open_dataset(config, "train")
     assert boxes(dataset) == boxes(expected)
@@ -185,12 +185,12 @@ def test_split_whose_annotations_are_all_marked_is_refused_with_the_mark(
 WRITTEN = {
     "images\\sub\\1.jpg": "paths with backslashes",
     "images//sub/./1.jpg": None,
-    "/content/data/images/sub/1.jpg": "paths that do not exist",
-    "C:\\Users\\me\\images\\sub\\1.jpg": "paths that do not exist",
-    "..\\..\\label-studio\\media\\images\\sub\\1.jpg": "paths that do not exist",
-    "https://host/bucket/images/sub/1.jpg?X-Amz-Date=3": "paths that do not exist",
-    "/data/local-files/?d=images/sub/1.jpg": "paths that do not exist",
-    "images/sub/0a1b2c3d-1.jpg": "paths that do not exist",
+    "/content/data/images/sub/1.jpg": "paths of another machine or folder",
+    "C:\\Users\\me\\images\\sub\\1.jpg": "paths of another machine or folder",
+    "..\\..\\label-studio\\media\\images\\sub\\1.jpg": "paths of another machine or folder",
+    "https://host/bucket/images/sub/1.jpg?X-Amz-Date=3": "paths of another machine or folder",
+    "/data/local-files/?d=images/sub/1.jpg": "paths of another machine or folder",
+    "images/sub/0a1b2c3d-1.jpg": "paths of another machine or folder",
     "images/sub/1.JPG": "file names in another spelling",
     "Images/Sub/1.jpg": "file names in another spelling",
 }

@@ -77,6 +77,12 @@ def test_a_roboflow_export_in_coco_format_is_found(tmp_path: Path) -> None:
     assert datasets_at(files[2]) == (coco(files[2].parent, files[2]), None)
 
 
+def test_file_and_folder_may_both_name_the_split(tmp_path: Path) -> None:
+    train, val = (write_coco(tmp_path / split / f"{split}.json", "1.jpg") for split in ("train", "val"))
+    touch(train.parent / "1.jpg", val.parent / "1.jpg")
+    assert datasets_at(train) == (coco(train.parent, train), coco(val.parent, val))
+
+
 def test_coco_as_published_is_found(tmp_path: Path) -> None:
     train, val = (
         write_coco(tmp_path / "annotations" / f"instances_{split}2017.json", "1.jpg") for split in ("train", "val")

@@ -233,7 +233,7 @@ def test_what_is_read_as_meant_is_a_finding_of_the_splits_that_hold_it(tmp_path:
     writer.content["images"][1]["file_name"] = "images\\2.jpg"
     train = writer.write()
     found = {f.kind: (f.level, f.splits, f.count) for f in check(dataclasses.replace(config, train=train)).findings}
-    kinds_found = ("numbers written as text", "flags written as text", "paths that do not exist")
+    kinds_found = ("numbers written as text", "flags written as text", "paths of another machine or folder")
     assert found == dict.fromkeys(kinds_found, ("warning", ("train",), 1))
     both = {f.kind: f.splits for f in check(DataConfig(train=train, val=train)).findings}
     assert both["numbers written as text"] == ("train", "val")
@@ -305,6 +305,9 @@ def test_difficult_objects_that_are_left_out_are_counted(tmp_path: Path) -> None
     (finding,) = (f for f in check(config).findings if f.kind == "difficult objects and crowds")
     assert (finding.splits, finding.count) == (("val",), 1)
     assert "--data.val.difficult" in finding.advice
+    both = dataclasses.replace(config, val=config.train, more_val=(config.val,), classes=("cat",))
+    (finding,) = (f for f in check(both).findings if f.kind == "difficult objects and crowds")
+    assert (finding.splits, finding.count) == (("val",), 1)
 
 
 def test_blood_cells_have_two_boxes_without_area_and_no_other_fault(shared: Path) -> None:

@@ -120,7 +120,7 @@ def test_missing_image_and_missing_annotation_are_named(voc: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 2 image files that do not exist: .*b\.\* \(b\.xml\)"):
         _open(voc)
     (voc / "Annotations/b.xml").unlink()
-    with pytest.raises(DataError, match=r"train\.txt lists 1 images that have no annotation file in .*Annotations: b"):
+    with pytest.raises(DataError, match=r"train\.txt lists 1 image without an annotation file in .*Annotations: b"):
         _open(voc)
 
 

@@ -1,6 +1,7 @@
 """Pascal VOC as programs and people write it: lists, names of images, encodings, sizes and flags."""
 
 import codecs
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,8 +101,16 @@ def test_a_number_after_a_name_is_a_column_or_part_of_it_only_if_that_is_certain
 def test_a_list_in_another_encoding_is_named(tmp_path: Path) -> None:
     write(tmp_path, "ü")
     write_list(tmp_path, "\nü".encode("latin-1"))
-    with pytest.raises(DataError, match=r"train\.txt: line 2 is not UTF-8 text\. Save the file as UTF-8"):
+    message = r"train\.txt: line 2 is not UTF-8 text, and no annotation file has its name\. Save the list as UTF-8"
+    with pytest.raises(DataError, match=message):
         read(tmp_path)
+
+
+def test_a_list_of_files_whose_names_are_not_utf8_is_read(tmp_path: Path) -> None:
+    stem = os.fsdecode("ü".encode("latin-1"))
+    write(tmp_path, stem, xml())
+    write_list(tmp_path, os.fsencode(stem))
+    assert stems(tmp_path) == [stem]
 
 
 def test_unknown_and_repeated_names_are_named_with_their_spaces(tmp_path: Path) -> None:
@@ -136,7 +145,7 @@ def test_names_that_differ_in_case_are_the_same_if_only_one_can_be_meant(tmp_pat
     assert dataset.records[0].path.name == "IMG_1.JPG"
     assert [warning for warning in dataset.warnings if "another spelling: 2" in warning]
     write(tmp_path, "IMG_1", images=[])
-    with pytest.raises(DataError, match="no annotation file in .*: img_1"):
+    with pytest.raises(DataError, match="without an annotation file in .*: img_1"):
         read(tmp_path)
     write_list(tmp_path, "Img_1\n")
     with pytest.raises(DataError, match=r"do not exist: .*Img_1\.\*"):  # the image belongs to IMG_1.xml
@@ -199,6 +208,7 @@ def test_an_image_that_two_files_give_belongs_to_neither(tmp_path: Path) -> None
         ("utf-8", "utf-8-sig", "猫"),
         ("utf-16", "utf-16", "猫"),
         ("utf-16", "utf-8", "猫"),  # as .NET writes
+        ("gb2312", "utf-8-sig", "猫狗"),  # two characters in UTF-8 are three in gb2312
     ],
 )
 def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path: Path, declared: str, codec: str, name: str) -> None:
@@ -224,6 +234,14 @@ def test_xml_in_another_encoding_than_declared_is_to_be_saved_as_utf8(
     write(tmp_path, "a", xml(name="é" if codec == "latin-1" else "狗", head=head).encode(codec))
     write_list(tmp_path, "a\n")
     with pytest.raises(DataError, match=rf"a\.xml {message}.*Save it as UTF-8"):
+        read(tmp_path)
+
+
+def test_utf8_that_is_declared_as_another_encoding_is_not_read_as_other_letters(tmp_path: Path) -> None:
+    head = '<?xml version="1.0" encoding="gb2312"?>\n'
+    write(tmp_path, "a", xml(name="猫狗", head=head))
+    write_list(tmp_path, "a\n")
+    with pytest.raises(DataError, match=r"a\.xml declares gb2312, but is UTF-8\. Correct or remove its first line"):
         read(tmp_path)
 
 
@@ -253,7 +271,7 @@ def test_an_unreadable_image_without_a_size_is_kept_without_boxes(tmp_path: Path
     (tmp_path / "JPEGImages/a.jpg").write_bytes(b"no image")
     dataset = read(tmp_path)
     assert [len(record.boxes) for record in dataset.records] == [0, 1]
-    assert any("ignored the boxes of 1 images that cannot be read" in warning for warning in dataset.warnings)
+    assert any("ignored the boxes of 1 image that cannot be read" in warning for warning in dataset.warnings)
 
 
 @pytest.mark.parametrize(

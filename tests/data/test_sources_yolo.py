@@ -329,7 +329,7 @@ def test_invalid_yaml_is_refused_with_the_fix(
     [
         (b"names: [cat\ntrain: x", r"data\.yaml is not valid YAML: line 2: "),
         (b"", r"data\.yaml is not a data\.yaml"),
-        (b"\xff\xfe", r"data\.yaml is not valid YAML"),
+        (b"\xff\xfe", r"data\.yaml is not UTF-8 text: .* Save the file as UTF-8"),
         (b"train\0: x", r"data\.yaml is not valid YAML"),
     ],
 )
@@ -353,7 +353,7 @@ def test_paths_that_do_not_exist_are_named(yolo: DatasetConfig) -> None:
 
 def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: DatasetConfig) -> None:
     (_root(yolo) / "labels").rename(_root(yolo) / "Labels")
-    told = r"NONE of the 4 images has a label file, so all are background; the first file would be /.*train/b\.txt"
+    told = r"NONE of the 4 images has a label file, so there are no objects; the first file would be /.*train/b\.txt"
     with pytest.raises(DataError, match=rf"none of the 4 training images has a box .*data\.yaml\).*{told}"):
         open_dataset(yolo, "train")
-    assert any("NONE of the 1 image has a label file" in warning for warning in open_dataset(yolo, "val").warnings)
+    assert any("the only image has no label file" in warning for warning in open_dataset(yolo, "val").warnings)

@@ -42,6 +42,10 @@ def test_names_without_letters_in_any_font_are_numbered(no_other_fonts):
     assert len(set(labels.labels.values())) == len(ODD), "classes can be told apart"
 
 
+def test_a_number_is_told_apart_from_a_class_of_that_name(no_other_fonts):
+    assert class_labels(("class 1", "猫")).labels == {"class 1": "class 1", "猫": "class #1"}
+
+
 def test_long_names_keep_their_start_and_end():
     name = "vehicles/heavy/" + "x" * 50 + "/excavator"
     label = class_labels([name]).labels[name]

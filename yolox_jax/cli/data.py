@@ -4,7 +4,7 @@ import argparse
 import importlib
 
 COMMANDS = {
-    "check": "find errors and oddities in the images and annotations of a dataset",
+    "check": "check the images and annotations of a dataset for problems",
     "preview": "draw training images exactly as the network sees them",
 }
 

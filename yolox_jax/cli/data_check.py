@@ -1,4 +1,4 @@
-"""`yolox-jax data check`: finds errors and oddities in the datasets of a config."""
+"""`yolox-jax data check`: checks a dataset, or the datasets of a config, for problems."""
 
 import dataclasses
 from pathlib import Path
@@ -58,17 +58,17 @@ def main(argv: list[str]) -> int:
         CheckArguments,
         argv,
         prog="yolox-jax data check",
-        description="Find errors and oddities in the images and annotations of a dataset or config. The exit code is 1 "
-        "if training would fail.",
+        description="Check the images and annotations of a dataset or config for problems. The exit code is 1 if "
+        "training would fail.",
         path_field="path",
         uses=USED_SETTINGS,
     )
+    config_name = requested_config(argv) or CONFIG_OF_PATH
     ensure_writable_folder(arguments.output, "--output")
     if arguments.path is not None:
         announce_datasets(arguments.path, config)
         height, width = config.data.input_size
-        name = requested_config(argv) or CONFIG_OF_PATH
-        print(f"settings: those of {name}, --data.input-size {height} {width}; pass --config for others")
+        print(f"settings: those of {config_name}, --data.input-size {height} {width}; pass --config for others")
     only_train = arguments.path is not None and config.data.val == DatasetConfig()
     with show_progress("images") as on_progress:
         report = examine(
@@ -77,7 +77,6 @@ def main(argv: list[str]) -> int:
             splits=("train",) if only_train else BOTH,
             on_progress=on_progress,
         )
-    config_name = requested_config(argv) or CONFIG_OF_PATH
     path, num_sheets = write_data_check(report, arguments.output, config=config_name, quick=arguments.quick)
     _print_report(report)
     print(f"wrote {path} with all findings, and {counted(num_sheets, 'contact sheet')}")
@@ -139,7 +138,7 @@ def _print_statistics(console: Console, report: Report) -> None:
         for split, figures in report.statistics.items()
     }
     if console.is_terminal and rows:
-        table = Table("", *rows, title="Data set summary (boxes by matching stride)", title_justify="left")
+        table = Table("", *rows, title="Dataset summary (boxes by matching stride)", title_justify="left")
         for name in next(iter(rows.values())):
             table.add_row(name, *(str(row[name]) for row in rows.values()))
         console.print(table)

@@ -10,6 +10,7 @@ import tyro
 from yolox_jax.cli.settings import announce_datasets, parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.text import counted
 
 USED_SETTINGS = (
     "data.train",
@@ -69,7 +70,8 @@ def main(argv: list[str]) -> None:
     write_training_sheet(arguments.output, images, config, dataset.class_names)
     for epoch, of_epoch in images.items():
         counts = [len(one.boxes) for one in of_epoch]
-        print(f"epoch {epoch}: {len(counts)} images, {sum(counts)} objects, {counts.count(0)} images without objects")
+        images_and_objects = f"{counted(len(counts), 'image')}, {counted(sum(counts), 'object')}"
+        print(f"epoch {epoch}: {images_and_objects}, {counted(counts.count(0), 'image')} without objects")
     print(f"wrote {arguments.output}")
 
 

@@ -26,3 +26,6 @@ is reported when it is loaded."""
 
 UNREADABLE_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf")
 """Suffixes, in lower case, of images that OpenCV does not read."""
+
+ALL_IMAGE_SUFFIXES = (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
+"""Suffixes of image files in a dataset; a file that cannot be decoded is reported when it is loaded."""

@@ -23,7 +23,7 @@ class ClassLabels(NamedTuple):
     """How plots name the classes."""
 
     labels: dict[str, str]
-    """The label of each class, by its name: the name itself, a shortened one, or `class N` with its index."""
+    """The label of each class, by its name: the name itself, a shortened one, or its index, as in `class 3`."""
     fonts: tuple[str, ...]
     """Families, besides the usual one, that have letters of the names."""
     numbered: tuple[str, ...]
@@ -46,7 +46,10 @@ def _class_labels(class_names: tuple[str, ...], families: tuple[str, ...]) -> Cl
         for name, label in cleaned.items()
         if not label or uses[shortened[name]] > 1 or not missing.isdisjoint(label)
     ]
-    labels = shortened | {name: f"class {class_names.index(name)}" for name in numbered}
+    prefix = "class "
+    while any(label.startswith(prefix) for label in shortened.values()):  # a class may be named `class 1`
+        prefix += "#"
+    labels = shortened | {name: f"{prefix}{class_names.index(name)}" for name in numbered}
     return ClassLabels(labels, tuple(fonts), tuple(numbered))
 
 

@@ -67,11 +67,8 @@ def render(data: ReportData) -> tuple[str, list[str]]:
 
 def _plots(data: ReportData) -> list[str]:
     colours = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    settings: Any = {
-        **plot_style(data.document),
-        **dict.fromkeys(colours, TEXT_COLOUR),
-        "svg.fonttype": "none",
-    }  # text stays text
+    as_text = {"svg.fonttype": "none"}  # not as shapes of letters
+    settings: Any = {**plot_style(data.document), **dict.fromkeys(colours, TEXT_COLOUR), **as_text}
     with matplotlib.rc_context(settings):
         sections = [
             _section(heading, _svg(figure, name)) for name, heading, figure in plots(data.document, data.records)

@@ -199,7 +199,8 @@ def _left_out(dataset: Dataset, split: Split, config: DataConfig) -> list[Findin
     ignored = [entry for entry in annotations if "ignore" in entry and not entry["iscrowd"]]
     effect = "They are not trained on. If they are objects, "
     crowd_kind, crowd_advice = "crowds (iscrowd: 1)", f"{effect}set iscrowd to 0."
-    if leaves_out_difficult(config.train if split == "train" else config.val):
+    configs = (config.train, *config.more_train) if split == "train" else (config.val, *config.more_val)
+    if any(map(leaves_out_difficult, configs)):
         crowd_kind, crowd_advice = "difficult objects and crowds", f"{effect}set --data.{split}.difficult to use."
     findings = []
     for kind, entries, advice in (

@@ -170,7 +170,7 @@ def _check_not_empty(
     problem = f"{none} ({sources})"
     left_out = _left_out(dataset, configs)
     if which == "train":
-        repairs = "".join(f"; {warning}" for warning in dataset.warnings)
+        repairs = f". Warnings: {'; '.join(dataset.warnings)}" if dataset.warnings else ""
         way_out = left_out or "Add boxes, or pass other annotations"
         raise DataError(f"{problem}, so there is nothing to learn from. {way_out}{repairs}.", kind="no boxes")
     reason = f". {left_out}" if left_out else ""
@@ -188,7 +188,7 @@ def _left_out(dataset: Dataset, configs: dict[str, DatasetConfig]) -> str:
         some = "The only annotation is" if len(annotations) == 1 else f"All {len(annotations)} annotations are"
     difficult = [setting for setting, config in configs.items() if leaves_out_difficult(config)]
     if crowds and difficult:
-        return f"{some} marked as difficult or as crowd, which {difficult[0]}.difficult ignore leaves out"
+        return f"{some} marked as difficult or as crowd, which {difficult[0]}.difficult ignore excludes"
     marks = [mark for count, mark in ((crowds, "iscrowd: 1 (crowd)"), (ignored, "ignore: 1")) if count]
     if not marks:
         return ""

@@ -171,14 +171,11 @@ def _coco_config(annotations: Path, images: str, setting: str) -> DatasetConfig:
 
 def _val_beside(train: Path) -> Path | None:
     """Return the file whose path has a name of the validation split where that of `train` has `train`."""
-    for name in _val_names_of(train.stem):
-        if train.with_name(f"{name}{train.suffix}").is_file():
-            return train.with_name(f"{name}{train.suffix}")
     folder = train.parent
-    for name in _val_names_of(folder.name):
-        if (folder.parent / name / train.name).is_file():
-            return folder.parent / name / train.name
-    return None
+    folders = [folder, *(folder.parent / name for name in _val_names_of(folder.name))]
+    files = [train.name, *(f"{name}{train.suffix}" for name in _val_names_of(train.stem))]
+    candidates = (folder / file for folder in folders for file in files)
+    return next((path for path in candidates if path != train and path.is_file()), None)
 
 
 def _val_names_of(name: str) -> list[str]:

@@ -13,7 +13,7 @@ REPEATED_CATEGORIES = RemarkKind(
     "categories listed more than once", "warning", "They have the same id and name, so they are one class."
 )
 REPEATED_IMAGES = RemarkKind(
-    "image entries listed more than once", "warning", "They are the same in all fields, so they are one image."
+    "image entries listed more than once", "warning", "They have the same id, file and size, so they are one image."
 )
 UNUSED_NAMESAKES = RemarkKind(
     "categories without annotations that share the name of another",
@@ -107,19 +107,19 @@ def _remark_on_parents(entries: list[Any], names: dict[int, str], used: set[int 
 def read_images(entries: list[Any], file: CocoFile) -> dict[int, dict[str, Any]]:
     """Return the image entries by id, in file order; invalid ones are empty, to recognise their annotations."""
     rows: dict[int, dict[str, Any]] = {}
-    first: dict[int, Any] = {}
     for number, entry in enumerate(entries):
         with file.errors:
             key = _integer(entry, "id", f"{file.path}: images[{number}]", file)
             if key not in rows:
-                rows[key], first[key] = {}, entry
+                rows[key] = {}
                 rows[key] = _image(key, entry, f"{file.path}: image id {key}", file)
-            elif entry == first[key]:
+            elif _image(key, entry, f"{file.path}: image id {key}", file) == rows[key]:
                 file.remarks.add(REPEATED_IMAGES, f"{file.path}: images[{number}]: image id {key}")
             else:
                 raise DataError(
                     f"{file.path}: image id {key} appears twice "
-                    f"({first[key].get('file_name')}, {entry.get('file_name')}). Give every image its own id.",
+                    f"({rows[key].get('file_name')}, {entry.get('file_name')}). Give every image its own id, or remove "
+                    "one of the entries.",
                     kind="duplicate image ids",
                 )
     return rows
@@ -145,9 +145,8 @@ def read_annotations(
     """Return the checked annotations by image id."""
     by_image: dict[int, list[dict[str, Any]]] = {key: [] for key in rows}
     for number, entry in enumerate(entries):
-        where = f"{file.path}: annotations[{number}]"
-        if isinstance(entry, dict) and "id" in entry:
-            where = f"{file.path}: annotation id {entry['id']}"
+        has_id = isinstance(entry, dict) and "id" in entry
+        where = f"{file.path}: " + (f"annotation id {entry['id']}" if has_id else f"annotations[{number}]")
         with file.errors:
             annotation = _annotation(entry, number, rows, names, where, file)
             by_image[annotation["image_id"]].append(annotation)
@@ -157,7 +156,7 @@ def read_annotations(
 def _annotation(
     entry: Any, number: int, rows: dict[int, dict[str, Any]], names: dict[int, str], where: str, file: CocoFile
 ) -> dict[str, Any]:
-    image, category = (_integer(entry, key, where, file) for key in ("image_id", "category_id"))
+    image, category = _integer(entry, "image_id", where, file), _integer(entry, "category_id", where, file)
     if image not in rows:
         raise DataError(
             f"{where}: unknown image id {image}. Add the image to 'images', or remove the annotation.",
@@ -193,7 +192,7 @@ def _box(entry: dict[str, Any], where: str, file: CocoFile) -> list[float]:
             f"{where}: bbox {given} has a negative width or height; bbox is [x, y, width, height], not corners",
             kind="boxes of negative size",
         )
-    if isinstance(given, list) and any(isinstance(side, str) for side in given):
+    if isinstance(given, list) and str in map(type, given):
         file.remarks.add(NUMBERS_AS_TEXT, f"{where}: bbox {given}")
     return box
 

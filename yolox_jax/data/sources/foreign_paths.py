@@ -17,17 +17,19 @@ from urllib.parse import unquote
 from yolox_jax.data.sources.remarks import RemarkKind
 
 BACKSLASHES = RemarkKind(
-    "paths with backslashes", "warning", "They are read with slashes, since these files exist. Other programs fail."
+    "paths with backslashes", "warning", "They are read with slashes. Other programs may not find these files."
 )
 OTHER_SPELLING = RemarkKind(
     "file names in another spelling",
     "warning",
-    "Upper and lower case differ, or the encoding of accents. Rename the files, because other programs fail.",
+    "They differ in upper and lower case or in the encoding of accents. Rename the files, because other programs may "
+    "not find them.",
 )
 OTHER_FOLDER = RemarkKind(
-    "paths that do not exist",
+    "paths of another machine or folder",
     "warning",
-    "They are taken for the files that their ends name. Correct the paths if other files are meant.",
+    "They do not exist as written, so the files that match their ends are used. Correct the paths if other files are "
+    "meant.",
 )
 
 _WEB_QUERY = re.compile(r"^.*\?d=|\?.*$")
@@ -167,10 +169,10 @@ def _tails(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def _other_split(parts: tuple[str, ...], folder: Path) -> bool:
     """Return whether a path is one of another split than a folder, such as train and val."""
-    named, wanted = (
+    in_path, in_folder = (
         {match[0] for part in some if (match := _SPLIT.match(part.lower()))} for some in (parts, folder.parts[-2:])
     )
-    return bool(named and wanted) and not named & wanted
+    return bool(in_path and in_folder) and not in_path & in_folder
 
 
 def _spelling_key(name: str) -> str:

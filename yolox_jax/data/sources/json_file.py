@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from yolox_jax.data.dataset import DataError
+from yolox_jax.data.sources.values import as_number
 
 
 def read_json(path: Path) -> Any:
@@ -31,10 +32,4 @@ def read_json(path: Path) -> Any:
 
 def is_number(value: Any) -> bool:
     """Return whether a value from a JSON file is a number that fits into a float."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
+    return not isinstance(value, str) and as_number(value) is not None

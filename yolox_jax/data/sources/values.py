@@ -3,7 +3,6 @@
 Programs write numbers and flags as text. Anything that could mean two things is no value.
 """
 
-import math
 import re
 from typing import Any
 
@@ -20,9 +19,11 @@ def as_number(value: Any) -> int | float | None:
     >>> as_number(2.5), as_number(" 2.5 "), as_number("2,5"), as_number(True)
     (2.5, 2.5, None, None)
     """
+    if isinstance(value, float):
+        return value
     if isinstance(value, str):
         return float(value) if _NUMBER.fullmatch(value.strip()) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int):
         return None
     try:
         float(value)
@@ -54,10 +55,6 @@ def as_flag(value: Any) -> bool | None:
     >>> as_flag(2), as_flag(""), as_flag("maybe")
     (None, None, None)
     """
-    if value is None:
-        return False
-    if isinstance(value, str):
-        return _FLAGS.get(value.strip().lower())
-    if isinstance(value, int | float) and not math.isnan(value) and value in (0, 1):
+    if value in (None, 0, 1):
         return bool(value)
-    return None
+    return _FLAGS.get(value.strip().lower()) if isinstance(value, str) else None

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from yolox_jax.data.dataset import DataError
+from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES
 from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
 from yolox_jax.data.sources.foreign_paths import OTHER_SPELLING
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
-from yolox_jax.data.sources.voc_lists import IMAGE_ENDINGS, is_left_by_system, name_key, spellings
+from yolox_jax.data.sources.voc_lists import is_left_by_system, name_key, spellings
 from yolox_jax.data.sources.voc_xml import Annotation
+from yolox_jax.text import counted
 
 BY_FILE_NAME = RemarkKind(
     "images found by <filename>",
@@ -54,7 +56,7 @@ def find_images(
     """
     by_name: dict[str, list[str]] = defaultdict(list)
     for entry in sorted(folder.iterdir()):
-        if entry.suffix.lower() in IMAGE_ENDINGS and not is_left_by_system(entry.name):
+        if entry.suffix.lower() in ALL_IMAGE_SUFFIXES and not is_left_by_system(entry.name):
             by_name[_without_suffix(entry.name)].append(entry.name)
     by_spelling = spellings(by_name)
     found: dict[str, str | None] = {}
@@ -135,4 +137,5 @@ def with_sizes_of_images(
             sized[name] = dataclasses.replace(annotations[name], size=size)
     if not unreadable:
         return sized, ()
-    return sized, (f"ignored the boxes of {len(unreadable)} images that cannot be read (first: {unreadable[0]})",)
+    images = counted(len(unreadable), "image")
+    return sized, (f"ignored the boxes of {images} that cannot be read (first: {unreadable[0]})",)

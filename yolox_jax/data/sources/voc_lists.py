@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
-from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES
 from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.foreign_paths import OTHER_SPELLING
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
-
-IMAGE_ENDINGS = (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
-"""Suffixes of image files; one that cannot be decoded is reported when it is loaded."""
+from yolox_jax.text import counted
 
 NOT_ONLY_NAMES = RemarkKind(
     "image lists with folders or suffixes",
@@ -27,7 +25,7 @@ NOT_ONLY_NAMES = RemarkKind(
 _INVALID = "invalid list of images"
 _WITH_FLAG = re.compile(r"(\S.*?)\s+(-1|0|1)")
 """A line of the lists of a class: a name, and whether the class is in the image."""
-_IMAGE_AND_XML = re.compile(rf"\S.*({'|'.join(map(re.escape, IMAGE_ENDINGS))})\s+(\S.*\.xml)", re.IGNORECASE)
+_IMAGE_AND_XML = re.compile(rf"\S.*({'|'.join(map(re.escape, ALL_IMAGE_SUFFIXES))})\s+(\S.*\.xml)", re.IGNORECASE)
 """A line with two paths, as for PaddleDetection."""
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
@@ -78,7 +76,7 @@ def read_list(
 
     Raises:
         ConfigError: there is no such list.
-        DataError: it is not text, a line could mean two images, or an image is listed twice or has no annotations.
+        DataError: a line is not text or could mean two images, or an image is listed twice or has no annotations.
     """
     path = _path(root, split, setting)
     lines = [_Line(number, line.strip()) for number, line in enumerate(_text(path).splitlines(), start=1)]
@@ -115,17 +113,21 @@ def _path(root: Path, split: str, setting: str) -> Path:
 def _text(path: Path) -> str:
     content = path.read_bytes()
     # PowerShell writes UTF-16 with a byte order mark.
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return content.decode("utf-16" if utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}: line {line} is not UTF-8 text. Save the file as UTF-8.", kind=_INVALID) from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    # Names of files need not be UTF-8.
+    return content.decode("utf-8-sig", errors="surrogateescape")
 
 
 def _name(line: _Line, names: tuple[str, str], of_a_class: bool, path: Path) -> str:
     """Return the annotated name that a line means, of those of the whole line and its first column; empty if none."""
     whole, first = names
+    if not whole and not first and any("\udc80" <= letter <= "\udcff" for letter in line.text):
+        raise DataError(
+            f"{path}: line {line.number} is not UTF-8 text, and no annotation file has its name. Save the list as "
+            "UTF-8.",
+            kind=_INVALID,
+        )
     # Where a line has no second column, no line has one.
     if whole and first and of_a_class:
         raise DataError(
@@ -149,7 +151,7 @@ def _readings(text: str) -> Iterator[str]:
     for name in (text, re.split(r"[/\\]", text)[-1], *([re.split(r"[/\\]", pair[2])[-1]] if pair else [])):
         yield name_key(name)
         stem, _, suffix = name.rpartition(".")
-        if f".{suffix.lower()}" in (*IMAGE_ENDINGS, ".xml"):
+        if f".{suffix.lower()}" in (*ALL_IMAGE_SUFFIXES, ".xml"):
             yield name_key(stem)
 
 
@@ -172,7 +174,7 @@ def _check_listed_once(names: list[str], path: Path) -> None:
 def _check_annotated(unknown: list[str], path: Path, folder: Path) -> None:
     if unknown:
         raise DataError(
-            f"{path} lists {len(unknown)} images that have no annotation file in {folder}: "
+            f"{path} lists {counted(len(unknown), 'image')} without an annotation file in {folder}: "
             f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}. Add the files, or remove these lines.",
             kind="images without annotations",
             each=[f"{path} lists {name!r}, but {folder} has no XML file of that name" for name in unknown],

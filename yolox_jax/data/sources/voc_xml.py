@@ -90,18 +90,20 @@ def _parse(path: Path) -> ElementTree.Element:
 
 def _decode(content: bytes, path: Path) -> str:
     kind = "XML in another encoding than declared"
+    has_utf8_mark = content.startswith(codecs.BOM_UTF8)
     content = content.removeprefix(codecs.BOM_UTF8)
     match = _DECLARATION.match(content)
     declared = match[1].decode() if match else ""
     encoding = declared or "utf-8"
-    if match and encoding.lower().startswith(("utf-16", "utf-32", "ucs-2", "unicode")):
+    is_wide = encoding.lower().startswith(("utf-16", "utf-32", "ucs-2", "unicode"))
+    if has_utf8_mark or (match and is_wide):
         # The declaration could be read byte by byte. Programs for .NET save text that says utf-16 as UTF-8.
         encoding = "utf-8"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     try:
         codec = codecs.lookup(encoding).name
-        return content.decode(_SUPERSETS.get(codec, codec))
+        text = content.decode(_SUPERSETS.get(codec, codec))
     except LookupError:
         raise DataError(f"{path} declares the unknown encoding {declared!r}. {_SAVE_AS_UTF8}.", kind=kind) from None
     except UnicodeDecodeError as error:
@@ -112,6 +114,17 @@ def _decode(content: bytes, path: Path) -> str:
             'its encoding in the first line, such as <?xml version="1.0" encoding="gbk"?>.',
             kind=kind,
         ) from error
+    if codec != "utf-8" and _is_utf8(content):
+        raise DataError(f"{path} declares {declared}, but is UTF-8. Correct or remove its first line.", kind=kind)
+    return text
+
+
+def _is_utf8(content: bytes) -> bool:
+    """Return whether bytes are UTF-8 with letters of three bytes, which text in encodings of two hardly resembles."""
+    try:
+        return any(letter >= "\u0800" for letter in content.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _size(root: ElementTree.Element, where: str) -> tuple[int, int] | None:

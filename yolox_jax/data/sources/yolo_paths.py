@@ -6,13 +6,10 @@ from typing import Any
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
-from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES
 from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
 from yolox_jax.data.sources.foreign_paths import BACKSLASHES, OTHER_FOLDER, locate_below, locate_files
 from yolox_jax.data.sources.remarks import Remarks
-
-IMAGE_ENDINGS = (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
-"""Suffixes of image files in a folder; a file that cannot be decoded is reported when it is loaded."""
 
 
 class YoloPaths:
@@ -147,6 +144,6 @@ def _images_in(folder: Path) -> list[str]:
         images += [
             os.path.join(parent, name)  # noqa: PTH118 - a Path for each of 100,000 files takes a second
             for name in files
-            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
+            if name.lower().endswith(ALL_IMAGE_SUFFIXES) and not name.startswith(".")
         ]
     return images

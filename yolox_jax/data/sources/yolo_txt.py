@@ -138,10 +138,8 @@ def _content(path: Path) -> bytes | DataError | None:
 def _gaps(num_images: int, unlabelled: list[Path], unreadable: list[Path]) -> list[str]:
     warnings = []
     if len(unlabelled) == num_images:
-        warnings.append(
-            f"NONE of the {counted(num_images, 'image')} has a label file, so all are background; the first file would "
-            f"be {unlabelled[0]}"
-        )
+        none = "the only image has no" if num_images == 1 else f"NONE of the {num_images} images has a"
+        warnings.append(f"{none} label file, so there are no objects; the first file would be {unlabelled[0]}")
     elif unlabelled:
         some = "image has no label file and counts" if len(unlabelled) == 1 else "images have no label file and count"
         warnings.append(f"{len(unlabelled)} {some} as background (first: {unlabelled[0]})")

@@ -85,7 +85,9 @@ def _load(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise DataError(f"{path} is not valid YAML: {line}{error.problem}", kind="invalid YAML") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}. Save the file as UTF-8", kind="invalid YAML") from error
+    except yaml.YAMLError as error:
         raise DataError(f"{path} is not valid YAML: {error}", kind="invalid YAML") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a data.yaml: it must have the keys train, val and names", kind="invalid YAML")
