@@ -11,6 +11,7 @@ import tyro
 
 from yolox_jax.cli import main as cli_main
 from yolox_jax.cli import train as cli_train
+from yolox_jax.cli.help import WIDEST
 from yolox_jax.cli.parsing import parse as parse_arguments
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig, peak_learning_rate
@@ -103,7 +104,7 @@ def test_help_is_wrapped_to_the_terminal_without_marks_of_colour(
     assert max(len(line) for line in lines if "datasets/COCO/annotations" not in line) <= columns
     assert text.isascii() and "\x1b" not in text and "`" not in text
     start = next(place for place, line in enumerate(lines) if "--model.weights WEIGHTS" in line)
-    assert min(len(line) for line in lines[start : start + 4]) > columns - 20, lines[start : start + 5]
+    assert min(len(line) for line in lines[start : start + 4]) > min(columns, WIDEST) - 20, lines[start : start + 5]
 
 
 def test_help_shows_the_common_settings_and_help_all_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

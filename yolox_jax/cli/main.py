@@ -38,6 +38,8 @@ def program(command: str | None = None) -> NoReturn:
     """
     restart_with_huge_pages()
     _print_any_text()
+    # Before Orbax logs anything, because absl then installs a handler of its own.
+    logging.getLogger().addHandler(_WarningPrinter(logging.WARNING))
     hide_slow_compilation_reminders()
     try:
         code = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
@@ -98,6 +100,25 @@ def _print_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
+
+
+class _WarningPrinter(logging.Handler):
+    """Prints each warning once, until the console of a training run takes over.
+
+    It looks up stderr for each message, because a progress bar replaces it to keep lines apart from the bar.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a message, with its level unless the record says that it is a notice."""
+        text = record.getMessage()
+        if text not in self._printed:
+            self._printed.add(text)
+            with contextlib.suppress(OSError):  # the reader of a pipe may be gone
+                print(text if hasattr(record, "is_notice") else f"{record.levelname.lower()}: {text}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from yolox_jax.inference.input.frames import Frames
     from yolox_jax.inference.predict import Outcome
 
-
-# The type alone would take any number of words, and so the sources that follow.
-_TWO_NUMBERS = tyro.constructors.PrimitiveConstructorSpec[tuple[int, int] | None](
-    nargs=2,
-    metavar="H W",
-    instance_from_str=lambda words: (int(words[0]), int(words[1])),
-    is_instance=lambda value: value is None or isinstance(value, tuple),
-    str_from_instance=lambda value: ["None"] if value is None else [str(side) for side in value],
-)
 SEVERAL_WORDS = ("--save", "--classes", "--scales")
 """Flags that take any number of words, and so those of the sources after them."""
 
@@ -75,7 +66,7 @@ class PredictArguments:
     """Test-time augmentation: also detect in the mirrored image. Takes twice as long."""
     scales: tuple[float, ...] = (1.0,)
     """Test-time augmentation: detect at these factors of the input size."""
-    input_size: Annotated[tuple[int, int] | None, _TWO_NUMBERS] = None
+    input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
 
