@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from yolox_jax.cli.main import COMMANDS, main
+
 PRINTS = """
 from yolox_jax.cli import main
 
@@ -69,3 +71,25 @@ def test_a_warning_during_training_is_left_to_the_console_of_the_run(tmp_path: P
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False, timeout=90)
     lines = [line for line in done.stderr.decode().splitlines() if "in training" in line]
     assert len(lines) == 1 and not lines[0].startswith("warning"), done.stderr.decode()
+
+
+def test_without_a_command_all_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    listed = capsys.readouterr().err
+    assert all(f"  {command} " in listed for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*(c for c in COMMANDS if c != "data"), "data check", "data preview"])
+def test_every_command_has_a_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split(), "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: yolox-jax {command} ")
+
+
+def test_a_missing_dataset_is_reported_before_weights_are_downloaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("yolox_jax.cli.published.fetch_if_published", lambda weights: pytest.fail("downloaded"))
+    assert main(["train", "--config", "finetune", "--workdir", str(tmp_path / "run")]) == 2
+    assert "--data.train.annotations is empty" in capsys.readouterr().err

@@ -67,6 +67,9 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 for success; 1 if a check found errors; 2 for an error that the user can fix, explained on
         stderr; 130 after Ctrl-C; 143 if SIGTERM stopped a training run, which was saved.
     """
+    if not argv:
+        _parser().print_help(sys.stderr)
+        return 2
     command = _parser().parse_args(argv[:1]).command
     # Commands are imported on demand, so that `--help` does not wait for jax.
     try:

@@ -48,12 +48,14 @@ def main(argv: list[str]) -> None:
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
+    from yolox_jax.data.sources import check_datasets_named
     from yolox_jax.training.distributed import leave, start_distributed
     from yolox_jax.training.interruption import Interrupted
     from yolox_jax.training.trainer import train
 
     keep_compiled()
     if config.model.weights and not arguments.resume:  # the trainer would download them without a progress bar
+        check_datasets_named(config.data)  # before the download
         fetch_if_published(initial_weights_name(config.model))
     start_distributed(
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
