@@ -16,7 +16,7 @@ import tyro
 
 from yolox_jax.config.serialization import flag, typed
 
-ArgumentConfig = type(tyro.conf.arg())
+ArgumentConfig: Any = type(tyro.conf.arg())
 """The class of the annotations that `tyro.conf.arg` makes."""
 
 METAVARS = {

@@ -124,7 +124,7 @@ def _heading(name: str) -> str:
     section: Any = Config()
     about = ""
     for part in name.split("."):
-        about = docstrings(type(section)).get(part, "")
+        about = docstrings(section.__class__).get(part, "")
         section = getattr(section, part)
     about = about or type(section).__doc__ or ""
     return f"{name}: {about.partition('.')[0]}"

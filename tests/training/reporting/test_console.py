@@ -113,6 +113,7 @@ def test_the_time_left_is_that_of_the_steps_after_a_resume_and_runs_down():
     pace.add(600, now=150.0)
     assert pace.seconds_left(150.0) == 200.0
     assert pace.seconds_left(160.0) == 190.0
+    assert pace.seconds_left(360.0) is None
 
 
 @pytest.mark.parametrize("width", [58, 98, 200])
