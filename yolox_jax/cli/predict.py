@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from yolox_jax.inference.input.frames import Frames
     from yolox_jax.inference.predict import Outcome
 
-SEVERAL_WORDS = ("--save", "--classes", "--scales")
-"""Flags that take any number of words, and so those of the sources after them."""
+
+LIST_FLAGS = ("--save", "--classes", "--scales")
+"""Flags that take all words up to the next flag, also sources."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _name_of(source: "Frames") -> str:
 
 def _hint_at_order(argv: Sequence[str]) -> str:
     """What to do if a flag took the sources; empty if no flag could."""
-    flag = next((word for word in argv if word in SEVERAL_WORDS), None)
+    flag = next((word for word in argv if word in LIST_FLAGS), None)
     if flag is None:
         return ""
     return (
