@@ -227,6 +227,10 @@ def test_resumed_run_keeps_its_schedule(monkeypatch: pytest.MonkeyPatch, tmp_pat
     words = ["train", "--config", "yolox_nano", "--schedule.epochs", "60", "--workdir", str(tmp_path), "--resume"]
     assert cli_main.main(words) == 0
     assert configs.pop().schedule == schedule
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    in_home = [word if word != str(tmp_path) else f"~/{tmp_path.name}" for word in words]
+    assert cli_main.main(in_home) == 0
+    assert configs.pop().schedule == schedule
     assert cli_main.main([*words, "--schedule.warmup-epochs", "2"]) == 0
     assert configs.pop().schedule == dataclasses.replace(schedule, warmup_epochs=2.0)
     assert cli_main.main(["train", "--config", str(tmp_path), "--resume"]) == 0

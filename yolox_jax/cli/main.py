@@ -117,11 +117,14 @@ class _WarningPrinter(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a message, with its level unless the record says that it is a notice."""
-        text = record.getMessage()
-        if text not in self._printed:
-            self._printed.add(text)
-            with contextlib.suppress(OSError):  # the reader of a pipe may be gone
-                print(text if hasattr(record, "is_notice") else f"{record.levelname.lower()}: {text}", file=sys.stderr)
+        try:
+            text = self.format(record)
+            if text not in self._printed:
+                self._printed.add(text)
+                level = "" if hasattr(record, "is_notice") else f"{record.levelname.lower()}: "
+                print(f"{level}{text}", file=sys.stderr)
+        except Exception:  # as every handler does: a message that cannot be printed must not stop the command
+            self.handleError(record)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=expand_home(_workdir(arguments, argv)), resume=arguments.resume)
+        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume)
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
 def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
     config_path = find_config(str(requested_config(argv)))
     is_run = config_path.name == RUN_SETTINGS
-    return arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem)
+    return expand_home(arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem))
 
 
 def _recorded_schedule(workdir: Path) -> ScheduleConfig | None:
