@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+NOTICE = {"is_notice": True}
+"""`extra` of a log record that warns of nothing: the command line prints it without its level."""
+
 
 def shortened(names: Sequence[str], most: int) -> str:
     """Lists the first `most` names, and counts the others.

@@ -226,7 +226,7 @@ def test_classes_of_other_names_are_refused(data, weights, capfd):
     assert "The weights do not have green" in error and "--data.classes red" in error
 
 
-def test_classes_in_another_order_score_as_in_the_order_of_the_weights(data, weights, tmp_path, capfd):
+def test_classes_in_another_order_score_as_in_the_order_of_the_weights(data, weights, tmp_path, caplog):
     """All objects are red: of category 1, then of category 2."""
     documents, rows = [], []
     for names, category in (("red", "blue"), 1), (("Blue", "Red"), 2):
@@ -238,16 +238,16 @@ def test_classes_in_another_order_score_as_in_the_order_of_the_weights(data, wei
         assert evaluate(data, weights, "--output", tmp_path / "m.json", "--detections", tmp_path / "d.json") == 0
         documents.append(json.loads((tmp_path / "m.json").read_text()))
         rows.append(json.loads((tmp_path / "d.json").read_text()))
-    assert capfd.readouterr().err.count("matched by name: their order differs") == 1
+    assert caplog.text.count("matched by name: their order differs") == 1
     first, second = documents
     assert second["AP"] == first["AP"] and second["losses"] == first["losses"]
     assert second["per_class"] == {"Blue": None, "Red": first["per_class"]["red"]}
     assert [row["category_id"] for row in rows[1]] == [3 - row["category_id"] for row in rows[0]]
 
 
-def test_other_classes_of_the_weights_are_not_detected(data, weights, tmp_path, capfd):
+def test_other_classes_of_the_weights_are_not_detected(data, weights, tmp_path, caplog):
     assert evaluate(data, weights, "--data.classes", "red", "--detections", tmp_path / "d.json") == 0
-    assert "not in the dataset, so not detected: blue" in capfd.readouterr().err
+    assert "not in the dataset, so not detected: blue" in caplog.text
     assert {row["category_id"] for row in json.loads((tmp_path / "d.json").read_text())} == {1}
 
 

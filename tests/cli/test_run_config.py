@@ -63,7 +63,7 @@ def test_commands_take_the_config_of_the_run(run: Path, capfd: pytest.CaptureFix
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
     """A training and a validation split."""
-    folder = tmp_path / "coco"
+    folder = tmp_path / "my coco"
     (folder / "images").mkdir(parents=True)
     cv2.imwrite(str(folder / "images" / "1.png"), np.zeros((40, 60, 3), np.uint8))
     content = {
@@ -94,7 +94,7 @@ def test_training_takes_the_datasets_at_a_path(
     assert data.train == DatasetConfig(images=images, annotations=str(coco / "train.json"))
     assert data.val == DatasetConfig(images=images, annotations=str(coco / "val.json"))
     assert data.input_size == (416, 416)
-    assert f"train: --data.train.format coco --data.train.images {images}" in capfd.readouterr().out
+    assert f"train: --data.train.format coco --data.train.images '{images}'" in capfd.readouterr().out
 
 
 def test_settings_of_a_dataset_take_precedence_over_the_path(coco: Path, trained: list[Config]) -> None:
@@ -129,4 +129,4 @@ def test_evaluation_takes_one_file(coco: Path, capfd: pytest.CaptureFixture[str]
     (coco / "val.json").rename(coco / "mine.json")
     for path in (coco / "mine.json", coco / "train.json"):
         assert main([*words, str(path)]) == 0
-        assert f"--data.val.annotations {path}" in capfd.readouterr().out
+        assert f"--data.val.annotations '{path}'" in capfd.readouterr().out

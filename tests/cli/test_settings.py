@@ -11,6 +11,7 @@ import tyro
 
 from yolox_jax.cli import main as cli_main
 from yolox_jax.cli import train as cli_train
+from yolox_jax.cli.help import WIDEST
 from yolox_jax.cli.parsing import parse as parse_arguments
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig, peak_learning_rate
@@ -103,7 +104,7 @@ def test_help_is_wrapped_to_the_terminal_without_marks_of_colour(
     assert max(len(line) for line in lines if "datasets/COCO/annotations" not in line) <= columns
     assert text.isascii() and "\x1b" not in text and "`" not in text
     start = next(place for place, line in enumerate(lines) if "--model.weights WEIGHTS" in line)
-    assert min(len(line) for line in lines[start : start + 4]) > columns - 20, lines[start : start + 5]
+    assert min(len(line) for line in lines[start : start + 4]) > min(columns, WIDEST) - 20, lines[start : start + 5]
 
 
 def test_help_shows_the_common_settings_and_help_all_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +226,10 @@ def test_resumed_run_keeps_its_schedule(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "config.json").write_text(json.dumps(config_to_dict(recorded)))
     words = ["train", "--config", "yolox_nano", "--schedule.epochs", "60", "--workdir", str(tmp_path), "--resume"]
     assert cli_main.main(words) == 0
+    assert configs.pop().schedule == schedule
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    in_home = [word if word != str(tmp_path) else f"~/{tmp_path.name}" for word in words]
+    assert cli_main.main(in_home) == 0
     assert configs.pop().schedule == schedule
     assert cli_main.main([*words, "--schedule.warmup-epochs", "2"]) == 0
     assert configs.pop().schedule == dataclasses.replace(schedule, warmup_epochs=2.0)

@@ -46,9 +46,20 @@ def test_paths_that_exist_nowhere_and_runs_without_a_record_stay_as_they_are(
     (run.parent / "mine" / "a.json").unlink()
     assert load_config(run).data.val.annotations == "mine/a.json"
     recorded = json.loads((run / "config.json").read_text())
-    for origin in ({}, {WORKING_DIRECTORY: None}, {WORKING_DIRECTORY: 5}):
+    cannot_be_looked_into = f"/{'x' * 300}"
+    for origin in ({}, *({WORKING_DIRECTORY: folder} for folder in (None, 5, cannot_be_looked_into))):
         settings = {name: value for name, value in recorded.items() if name != WORKING_DIRECTORY}
         (run / "config.json").write_text(json.dumps({**settings, **origin}))
         caplog.clear()
         assert load_config(run).data.val == HERE
         assert not caplog.text
+
+
+def test_paths_in_the_home_folder_do_not_depend_on_the_working_directory(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(data=DataConfig(val=DatasetConfig(images="~/images", annotations="/a.json")))
+    (run / "config.json").write_text(json.dumps({**run_settings(config), WORKING_DIRECTORY: str(run.parent)}))
+    (run.parent / "~" / "images").mkdir(parents=True)
+    assert load_config(run).data.val == config.data.val
+    assert not caplog.text

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,11 +12,9 @@ MARK = "slow_operation_alarm.cc"
 END = "attach the results"
 """In the last line of each, except for a line of asterisks."""
 
-# Runs in a process of its own, so that what a crashing program writes last is not lost. It ends with its input.
+# A process of its own, because a thread would lose what a crashing program writes last. It ends with its input.
 _FILTER = f"""
-import signal, sys
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, signal.SIG_IGN)
+import contextlib, sys
 inside = after = False
 for line in sys.stdin.buffer:
     if b"{MARK}" in line:
@@ -31,34 +30,40 @@ for line in sys.stdin.buffer:
     if after and not line.strip(b"*\\n"):
         continue
     after = False
-    sys.stderr.buffer.write(line)
-    sys.stderr.buffer.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
 """
 
 
 def hide_slow_compilation_reminders() -> None:
-    """Drops these reminders from what C++ code writes to stderr; everything else passes, at any level.
+    """Drops these reminders from what C++ code writes to a terminal; everything else passes, at any level.
 
     jax can only hide all errors of XLA or none. Python's own `sys.stderr` stays connected as it was. Does nothing if
-    TF_CPP_MIN_LOG_LEVEL is set: then XLA's messages are wanted as they are.
+    stderr is no terminal: logs get everything, and in a container the last lines would be lost with its first process.
+    Does nothing either if TF_CPP_MIN_LOG_LEVEL is set: then XLA's messages are wanted as they are.
     """
     if os.name != "posix" or sys.stderr is None or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     with contextlib.suppress(OSError, ValueError):  # no descriptor behind stderr, or no process to be had
         sys.stderr.flush()
-        descriptor = sys.stderr.fileno()
-        if descriptor != 2:
+        if sys.stderr.fileno() != 2 or not sys.stderr.isatty():
             return
-        original = os.dup(descriptor)
-        passing_on = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _FILTER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=original,
-        )
+        original = os.dup(2)
+        # The process inherits the mask: Ctrl-C is for the program, which still prints when it stops.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        try:
+            passing_on = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _FILTER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=original,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         assert passing_on.stdin is not None
         sys.stderr = open(  # noqa: SIM115, PTH123  (open until the program ends)
             original, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors, buffering=1
         )
-        os.dup2(passing_on.stdin.fileno(), descriptor)
+        os.dup2(passing_on.stdin.fileno(), 2)
         passing_on.stdin.close()

@@ -1,11 +1,8 @@
 """`yolox-jax evaluate`: computes the COCO metrics of weights on the validation images of a config."""
 
-import contextlib
 import dataclasses
-import logging
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -82,8 +79,7 @@ def main(argv: list[str]) -> None:
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.evaluation import open_validation_data
 
-    with _warnings_on_stderr():
-        _evaluate_and_write(arguments, config, open_validation_data(config.data))
+    _evaluate_and_write(arguments, config, open_validation_data(config.data))
 
 
 def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> None:
@@ -103,26 +99,6 @@ def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "
         print(f"did not write {arguments.output}: there are no annotations to evaluate against", file=sys.stderr)
     if arguments.detections is not None:
         print(f"wrote {arguments.detections}")
-
-
-class _WarningPrinter(logging.Handler):
-    """Looks up stderr for each message, because a progress bar replaces it to keep lines apart from the bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(f"warning: {record.getMessage()}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _warnings_on_stderr() -> Iterator[None]:
-    """Print the warnings that the package logs, and only once if the root logger has a handler too."""
-    logger, printer = logging.getLogger("yolox_jax"), _WarningPrinter(logging.WARNING)
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(printer)
-    try:
-        yield
-    finally:
-        logger.removeHandler(printer)
-        logger.propagate = propagates
 
 
 def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":

@@ -16,6 +16,9 @@ import tyro
 
 from yolox_jax.config.serialization import flag, typed
 
+ArgumentConfig: Any = type(tyro.conf.arg())
+"""The class of the annotations that `tyro.conf.arg` makes."""
+
 METAVARS = {
     "annotations": "FILE",
     "cache_dir": "FOLDER",
@@ -111,7 +114,7 @@ def _flags(section: Any, default: Any, prefix: str, switches: bool) -> Iterator[
     for field in dataclasses.fields(section):
         kind, markers, is_optional = unwrapped(annotations[field.name])
         value = default_of(field, default)
-        config = next((marker for marker in markers if hasattr(marker, "metavar")), None)
+        config = next((marker for marker in markers if isinstance(marker, ArgumentConfig)), None)
         if dataclasses.is_dataclass(kind):
             nested = prefix if config is not None and config.name == "" else f"{prefix}{field.name}."
             yield from _flags(kind, value, nested, switches and tyro.conf.FlagConversionOff not in markers)

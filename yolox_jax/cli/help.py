@@ -11,8 +11,8 @@ from rich.text import Text
 
 from yolox_jax.cli.flags import Flag
 
-WIDEST, TEXT_COLUMN = 110, 34
-"""Longest line, and where the description of a flag starts, in characters."""
+NARROWEST, WIDEST, TEXT_COLUMN = 60, 110, 34
+"""Range of the longest line, and where the description of a flag starts, in characters."""
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 LONGEST_UNBROKEN = 24
@@ -46,7 +46,7 @@ def print_help(
         brief: Headings of groups that show only the first sentence on each flag.
     """
     console = Console(highlight=False)
-    width = min(console.width, WIDEST)
+    width = min(max(console.width, NARROWEST), WIDEST)
     positional = [one for flags in groups.values() for one in flags if one.is_positional]
     usage = " ".join(
         [prog, *(one.metavar if one.default is tyro.MISSING else f"[{one.metavar}]" for one in positional), "[OPTIONS]"]

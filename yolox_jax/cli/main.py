@@ -38,6 +38,8 @@ def program(command: str | None = None) -> NoReturn:
     """
     restart_with_huge_pages()
     _print_any_text()
+    # Before Orbax logs anything, because absl then installs a handler of its own.
+    logging.getLogger().addHandler(_WarningPrinter(logging.WARNING))
     hide_slow_compilation_reminders()
     try:
         code = main(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
@@ -65,6 +67,9 @@ def main(argv: Sequence[str]) -> int:
         The exit code: 0 for success; 1 if a check found errors; 2 for an error that the user can fix, explained on
         stderr; 130 after Ctrl-C; 143 if SIGTERM stopped a training run, which was saved.
     """
+    if not argv:
+        _parser().print_help(sys.stderr)
+        return 2
     command = _parser().parse_args(argv[:1]).command
     # Commands are imported on demand, so that `--help` does not wait for jax.
     try:
@@ -98,6 +103,28 @@ def _print_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
+
+
+class _WarningPrinter(logging.Handler):
+    """Prints each warning once, until the console of a training run takes over.
+
+    It looks up stderr for each message, because a progress bar replaces it to keep lines apart from the bar.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a message, with its level unless the record says that it is a notice."""
+        try:
+            text = self.format(record)
+            if text not in self._printed:
+                self._printed.add(text)
+                level = "" if hasattr(record, "is_notice") else f"{record.levelname.lower()}: "
+                print(f"{level}{text}", file=sys.stderr)
+        except Exception:  # as every handler does: a message that cannot be printed must not stop the command
+            self.handleError(record)
 
 
 def _parser() -> argparse.ArgumentParser:

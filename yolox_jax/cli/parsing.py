@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from yolox_jax.cli.flags import Flag, default_of, docstrings, flags_of, metavar_of, unwrapped
+from yolox_jax.cli.flags import ArgumentConfig, Flag, default_of, docstrings, flags_of, metavar_of, unwrapped
 from yolox_jax.cli.help import is_help_requested, print_help
 from yolox_jax.config.serialization import flag, typed
 
@@ -201,6 +201,6 @@ def _dataclass_with_flowing_help(
 def _with_metavar(annotation: Any, name: str) -> Any:
     """The type of a field whose values have the same name in error messages as in the help."""
     kind, markers, _ = unwrapped(annotation)
-    if dataclasses.is_dataclass(kind) or kind is bool or any(hasattr(marker, "metavar") for marker in markers):
+    if dataclasses.is_dataclass(kind) or kind is bool or any(isinstance(marker, ArgumentConfig) for marker in markers):
         return annotation
     return Annotated[annotation, tyro.conf.arg(metavar=metavar_of(kind, name))]

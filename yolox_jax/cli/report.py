@@ -15,7 +15,7 @@ class ReportArguments:
     """What to show, and where to save it."""
 
     source: Annotated[Path, tyro.conf.Positional]
-    """A run directory, or a JSON file written by evaluate.py --output."""
+    """A run directory, or a JSON file written by `yolox-jax evaluate --output`."""
     output: Path | None = None
     """Folder for report.html, the plots as PNG and the numbers as CSV. By default, `report` in the run directory, or
     `NAME_report` next to the file."""

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -222,5 +223,5 @@ def announce_datasets(path: Path, config: Config, splits: Sequence[Literal["trai
             print(f"{split}: no such split found at {path}; only the training images are used")
         else:
             settings = {"images": dataset.images, "annotations": dataset.annotations, "split": dataset.split}
-            given = " ".join(f"--data.{split}.{name} {value}" for name, value in settings.items() if value)
+            given = " ".join(f"--data.{split}.{name} {shlex.quote(value)}" for name, value in settings.items() if value)
             print(f"{split}: --data.{split}.format {dataset.format} {given}")

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolox_jax.cli.flags import Flag, flags_of
+from yolox_jax.cli.flags import Flag, docstrings, flags_of
 from yolox_jax.cli.help import print_help
 from yolox_jax.config import Config
 
@@ -71,14 +71,16 @@ def print_settings_help(
     used = [one for one in flags_of(Config, config, switches=False) if _is_used(one.name, uses)]
     if config_name is None:
         used = [dataclasses.replace(one, default=None) for one in used]
-        note = "Add --config CONFIG to see the values of a config."
+        note = "Add --config CONFIG to see the values of its settings."
     else:
         note = f"The defaults of settings are those of {config_name}."
     groups: dict[str, Sequence[Flag]] = {"Options": [one for one in own if not brief or one.name not in RARE_ARGUMENTS]}
     groups |= _common(used) if brief else _by_section(used)
     shown = sum(map(len, groups.values()))
     hidden = len(own) + len(used) - shown
-    footer = f"{prog} --help-all lists {hidden} more and describes each in full." if brief and hidden > 0 else ""
+    footer = (
+        f"{prog} --help-all lists {hidden} more options and describes each in full." if brief and hidden > 0 else ""
+    )
     print_help(prog, description, groups, notes=[note], footer=footer, brief=COMMON if brief else ())
 
 
@@ -109,13 +111,20 @@ def _the_same(val: Sequence[Flag]) -> Flag:
 
 
 def _by_section(used: Sequence[Flag]) -> Mapping[str, Sequence[Flag]]:
-    """The flags by the section of the config that they belong to, named after the docstring of its class."""
+    """The flags by the section of the config that they belong to."""
     groups: dict[str, list[Flag]] = {}
     for one in used:
-        section: Any = Config()
-        for part in one.name.split(".")[:-1]:
-            section = getattr(section, part)
-        name = one.name.rpartition(".")[0]
-        about = (type(section).__doc__ or "").partition(".")[0]
-        groups.setdefault(f"{name}: {about}" if name else "Settings of the whole run", []).append(one)
+        section = one.name.rpartition(".")[0]
+        groups.setdefault(_heading(section) if section else "Settings of the whole run", []).append(one)
     return groups
+
+
+def _heading(name: str) -> str:
+    """The name of a section and its meaning, from the docstring of the field or, without one, of the class."""
+    section: Any = Config()
+    about = ""
+    for part in name.split("."):
+        about = docstrings(section.__class__).get(part, "")
+        section = getattr(section, part)
+    about = about or type(section).__doc__ or ""
+    return f"{name}: {about.partition('.')[0]}"

@@ -48,18 +48,20 @@ def main(argv: list[str]) -> None:
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.cli.published import fetch_if_published
+    from yolox_jax.data.sources import check_datasets_named
     from yolox_jax.training.distributed import leave, start_distributed
     from yolox_jax.training.interruption import Interrupted
     from yolox_jax.training.trainer import train
 
     keep_compiled()
     if config.model.weights and not arguments.resume:  # the trainer would download them without a progress bar
+        check_datasets_named(config.data)  # before the download
         fetch_if_published(initial_weights_name(config.model))
     start_distributed(
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=expand_home(_workdir(arguments, argv)), resume=arguments.resume)
+        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume)
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
@@ -68,7 +70,7 @@ def main(argv: list[str]) -> None:
 def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
     config_path = find_config(str(requested_config(argv)))
     is_run = config_path.name == RUN_SETTINGS
-    return arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem)
+    return expand_home(arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem))
 
 
 def _recorded_schedule(workdir: Path) -> ScheduleConfig | None:

@@ -86,7 +86,7 @@ def config_of_run(values: dict[str, Any]) -> Config:
     )
     frozen = config.model.freeze
     if VERSION not in values and "backbone" in frozen and "neck" not in frozen:
-        logger.info("read --model.freeze backbone as backbone and neck, as the version that wrote it did")
+        logger.warning("read --model.freeze backbone as backbone and neck, as the version that wrote it did")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, freeze=(*frozen, "neck")))
     return config
 

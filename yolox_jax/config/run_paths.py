@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 from pathlib import Path
 
 from yolox_jax.config.settings import Config, DatasetConfig
@@ -19,26 +20,27 @@ def find_data_of_run(config: Config, run: Path, *, origin: str | None) -> Config
         run: The run directory.
         origin: The working directory of the run; None if it is not recorded.
     """
-    data = config.data
     if origin is None or origin == str(Path.cwd()):
         return config
     moved: list[str] = []
     ambiguous: list[str] = []
 
     def found(text: str) -> str:
-        here, there = Path(text).expanduser(), Path(origin, text).expanduser()
-        if not text or here.is_absolute() or not there.exists():
+        there = os.path.join(origin, text)  # noqa: PTH118
+        # Unlike `Path.exists`, this is False for a folder of another user that cannot be looked into.
+        if not text or text.startswith("~") or os.path.isabs(text) or not os.path.exists(there):  # noqa: PTH110, PTH117
             return text
-        if not here.exists():
+        if not os.path.exists(text):  # noqa: PTH110
             moved.append(text)
-            return str(there)
-        if not here.samefile(there):
+            return there
+        if not os.path.samefile(text, there):  # noqa: PTH121
             ambiguous.append(text)
         return text
 
     def found_dataset(one: DatasetConfig) -> DatasetConfig:
         return dataclasses.replace(one, images=found(one.images), annotations=found(one.annotations))
 
+    data = config.data
     data = dataclasses.replace(
         data,
         train=found_dataset(data.train),

@@ -36,7 +36,7 @@ class ModelConfig:
     """The network. The number of classes comes from the data."""
 
     variant: Variant = "yolox_s"
-    """Network: one of the seven published variants."""
+    """Variant of the network."""
     weights: str = ""
     """Weights to start from: a .pth, .safetensors or .npz file, a run directory, the name of published weights, such as
     `yolox_s`, or `published` for those of `model.variant`. Empty: train from scratch. Published weights are downloaded
@@ -46,9 +46,9 @@ class ModelConfig:
     """Rescale the filters of `model.weights` to the same norm, and their batch norm to match, so that the network
     computes the same but one learning rate suits all layers. The original does not do this."""
     freeze: tuple[str, ...] = ()
-    """Parts of the network to freeze: `backbone`, `neck`, `head`, or names of weights as in the original's state dict,
-    with `*` as a wildcard, such as `backbone.backbone.stem` or `head.stems.*`. Their batch norm keeps its running
-    statistics."""
+    """Parts of the network to freeze: `backbone`, `neck`, `head`, or names of weights. The names are those of the
+    original's state dict, with `*` as a wildcard, such as `backbone.backbone.stem` or `head.stems.*`. The batch norm of
+    frozen parts keeps its running statistics."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +151,8 @@ class DataConfig:
     num_threads: Count = 4
     """Data loading threads per process."""
     cache: Literal["none", "ram", "disk"] = "none"
-    """Where to cache decoded training images, resized to the input size. `ram`: in memory
-    shared by all workers. `disk`: in one file that later runs reuse."""
+    """Where to cache decoded training images, resized to the input size. `ram`: in memory shared by all workers.
+    `disk`: in one file that later runs reuse."""
     cache_dir: str = ""
     """Folder of the disk cache; empty for the user's cache."""
     broken_images: Literal["skip", "stop"] = "skip"
@@ -265,8 +265,8 @@ class TrainConfig:
     log_interval: Count = 10
     """Steps between logged metrics."""
     loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ("tensorboard",)
-    """Metric writers, in addition to metrics.jsonl. `wandb` and `mlflow` are extras: `pip
-    install 'yolox-jax[wandb]'`."""
+    """Metric writers, in addition to metrics.jsonl. `wandb` and `mlflow` are extras: `pip install
+    'yolox-jax[wandb]'`."""
     keep_checkpoints: Count = 2
     """Number of recent checkpoints to keep for `--resume`, in addition to the one with the best AP. A checkpoint is
     saved at the end of each epoch and when a run is interrupted."""

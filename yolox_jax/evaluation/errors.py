@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.matching import Boxes, Matches, average_precision, best_first, gather, match_all
+from yolox_jax.evaluation.matching import Boxes, Matches, average_precision, best_first, match_all, to_arrays
 
 FOREGROUND_IOU = 0.5
 """Lowest IoU at which a detection matches an object."""
@@ -115,7 +115,7 @@ def sort_errors(
     """
     chosen = [record.image_id for record in dataset.records] if image_ids is None else list(image_ids)
     images = np.unique(np.array(chosen, np.int64))
-    objects, found = gather(dataset.ground_truth["annotations"]), gather(results)
+    objects, found = to_arrays(dataset.ground_truth["annotations"]), to_arrays(results)
     order = best_first(found, np.array([result["score"] for result in results], np.float64), images)
     matches = match_all(found, objects, order, images, FOREGROUND_IOU)
     codes, object_of = _sort(matches)

@@ -28,7 +28,7 @@ class Boxes(NamedTuple):
     crowd: Bool[np.ndarray, " N"]
 
 
-def gather(entries: Sequence[dict[str, Any]]) -> Boxes:
+def to_arrays(entries: Sequence[dict[str, Any]]) -> Boxes:
     """Convert annotations or results in COCO layout to arrays."""
     return Boxes(
         images=np.array([entry["image_id"] for entry in entries], np.int64),

@@ -27,6 +27,9 @@ from yolox_jax.training.step.state import TrainState
 
 logger = logging.getLogger("yolox_jax.training")
 
+TRIAL = "trial"
+"""Name of the small checkpoints that are only written to try out the folder."""
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be written or read. The message names the checkpoint and the reason."""
@@ -101,11 +104,9 @@ class Checkpoints:
         cannot = f"--workdir: checkpoints cannot be saved in {ascii(str(self._folder))[1:-1]}"
         if reason := misread_because(self._folder):
             raise ConfigError(f"{cannot}: {reason}. Choose another folder")
-        alone = ocp.options.MultiprocessingOptions(
-            primary_host=0, active_processes={0}, barrier_sync_key_prefix="trial"
-        )
+        alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix=TRIAL)
         handler = ocp.StandardCheckpointHandler(use_ocdbt=self._use_ocdbt, multiprocessing_options=alone)
-        path, trial = self._folder / f"trial-{os.getpid()}", {"numbers": np.arange(3)}
+        path, trial = self._folder / f"{TRIAL}-{os.getpid()}", {"numbers": np.arange(3)}
         try:
             with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
                 checkpointer.save(path, args=ocp.args.StandardSave(trial))
@@ -235,9 +236,9 @@ class Checkpoints:
         return TrainState(**read["state"]), Progress(**known)
 
     def _remove_leftovers(self) -> None:
-        """Removes incomplete checkpoints. Must not be called while one is being written."""
+        """Removes incomplete checkpoints, and trials. Must not be called while one is being written."""
         if jax.process_index() == 0:
-            for leftover in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            for leftover in (*self._folder.glob("*.orbax-checkpoint-tmp*"), *self._folder.glob(f"{TRIAL}-*")):
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _finish(self) -> None:

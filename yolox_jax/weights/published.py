@@ -34,6 +34,7 @@ import numpy as np
 from yolox_jax.config.names import is_known_name, warn_if_shadowed
 from yolox_jax.files import atomic_write, lock_file, user_cache, write_json
 from yolox_jax.models import VARIANTS
+from yolox_jax.text import NOTICE
 from yolox_jax.weights.coco_names import COCO_NAMES
 from yolox_jax.weights.download import OnProgress, download
 from yolox_jax.weights.errors import WeightsError
@@ -186,7 +187,7 @@ def _locked(files: _Files) -> Iterator[None]:
             lock_file(file, wait=False)
             is_locked = True
         except BlockingIOError:
-            logger.warning("waiting for another process that is downloading the weights of %s", files.variant)
+            logger.warning("waiting for another process that is downloading %s", files.published_name, extra=NOTICE)
             lock_file(file)
             is_locked = True
         except OSError:  # the file system has no locks: each process downloads for itself
@@ -240,7 +241,7 @@ def _obtain(files: _Files, scratch: Path, on_progress: OnProgress | None) -> tup
             f"{OFFLINE_VARIABLE} is set. {files.ways_out}"
         )
     # A warning, so that it is seen without any logging setup: this takes a while, and 4 to 400 MB of disk space.
-    logger.warning("Downloading %s (once) from %s to %s", files.published_name, url, files.folder)
+    logger.warning("Downloading %s (once) from %s to %s", files.published_name, url, files.folder, extra=NOTICE)
     path = scratch / files.published_name
     try:
         return url, path, download(url, path, on_progress=on_progress)

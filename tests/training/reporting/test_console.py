@@ -113,6 +113,7 @@ def test_the_time_left_is_that_of_the_steps_after_a_resume_and_runs_down():
     pace.add(600, now=150.0)
     assert pace.seconds_left(150.0) == 200.0
     assert pace.seconds_left(160.0) == 190.0
+    assert pace.seconds_left(360.0) is None
 
 
 @pytest.mark.parametrize("width", [58, 98, 200])
@@ -166,8 +167,8 @@ def test_a_long_compilation_is_told_of_in_few_lines_and_the_cache_where_there_is
     kept = ". The next start is faster: compiled programs are kept in /cache"
     assert lines == [
         *(
-            f"compiling the training step at 416x416, for {t} so far; 1 size left{kept}"
-            for t in ("0:20", "0:40", "1:20", "2:40")
+            f"compiling the training step at 416x416, for {t} so far; 1 size left{more}"
+            for t, more in (("0:20", kept), ("0:40", ""), ("1:20", ""), ("2:40", ""))
         ),
         "compiling the training step at 448x448, for 8:20 so far; 11 sizes left",
     ]

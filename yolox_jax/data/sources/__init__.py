@@ -47,9 +47,7 @@ def open_datasets(
         ConfigError: a setting is empty, or names a file, folder, split or class that does not exist.
         DataError: annotations are invalid or name images that do not exist, or there is nothing to train on.
     """
-    first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
-    configs = {f"--data.{which}": first}
-    configs |= {f"data.more_{which}[{index}]": config for index, config in enumerate(more)}
+    configs = _configs(data, which)
     for setting, config in configs.items():
         _check_paths_given(config, setting)
     dataset = join([_read(config, which, setting, errors) for setting, config in configs.items()])
@@ -80,13 +78,31 @@ def open_dataset(
     return open_datasets(DataConfig(train=config, val=config), which, errors=errors)
 
 
+def check_datasets_named(data: DataConfig) -> None:
+    """Check that a config names its datasets, without looking for them.
+
+    Raises:
+        ConfigError: a path that the format requires is empty.
+    """
+    for setting, config in (_configs(data, "train") | _configs(data, "val")).items():
+        _check_paths_given(config, setting)
+
+
+def _configs(data: DataConfig, which: Literal["train", "val"]) -> dict[str, DatasetConfig]:
+    """The datasets to train or evaluate on, by what errors call them."""
+    first, more = (data.train, data.more_train) if which == "train" else (data.val, data.more_val)
+    configs = {f"--data.{which}": first}
+    return configs | {f"data.more_{which}[{index}]": config for index, config in enumerate(more)}
+
+
 def _check_paths_given(config: DatasetConfig, setting: str) -> None:
     """Check that every path that the format requires is set; `setting` is what errors call the dataset."""
     empty = [name for name in _REQUIRED_PATHS[config.format] if not getattr(config, name)]
     if empty:
         raise ConfigError(
             " ".join(f"{setting}.{name} is empty. {_REQUIRED_PATHS[config.format][name]}" for name in empty)
-            + f" To try things out without a dataset, use {setting}.format shapes."
+            + f" Or pass a whole dataset to train and evaluate as --data PATH. To try things out without a dataset, "
+            f"use {setting}.format shapes."
         )
 
 

@@ -83,7 +83,10 @@ class TrainingConsole:
         where, left = f"at {size[0]}x{size[1]}", f"{counted(num_left, 'size')} left"
         self.show(f"compiling the step {where}, {left}")
         if seconds >= max(SLOW_COMPILATION_S, 2 * self._compiling_told_s):
-            kept = f". The next start is faster: compiled programs are kept in {kept_in}" if kept_in else ""
+            is_first = not self._compiling_told_s
+            kept = (
+                f". The next start is faster: compiled programs are kept in {kept_in}" if kept_in and is_first else ""
+            )
             waited = format_duration(seconds)
             logger.info("compiling the training step %s, for %s so far; %s%s", where, waited, left, kept)
             self._compiling_told_s = seconds

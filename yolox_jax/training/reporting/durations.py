@@ -30,9 +30,9 @@ class Pace:
         self._newest = step, now
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds to the end of the run; None before the second step."""
+        """Seconds to the end of the run; None before the second step, and in a pause that outlasts the estimate."""
         if self._first is None or self._newest is None or self._newest[0] == self._first[0]:
             return None
         (first_step, first_time), (step, time) = self._first, self._newest
-        left = (time - first_time) / (step - first_step) * (self._total_steps - step)
-        return max(left - (now - time), 0.0)
+        left = (time - first_time) / (step - first_step) * (self._total_steps - step) - (now - time)
+        return left if left > 0 else 0.0 if step == self._total_steps else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from yolox_jax.config import Config
+from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.files import write_json
 from yolox_jax.text import shortened
 from yolox_jax.training.reporting.meter import Step
@@ -17,7 +17,7 @@ logger = logging.getLogger("yolox_jax.training")
 MOST_KEPT = 10
 """Maximum number of batches saved per run, so that a diverged run does not fill the disk."""
 
-MOST_IN_A_ROW = 50
+MOST_CONSECUTIVE = 50
 """Number of consecutive skipped steps that ends the run: after so many batches, the weights must be the cause."""
 
 
@@ -31,22 +31,24 @@ class NonFiniteGuard:
     def __init__(self, config: Config, folder: Path, load: Callable[[int], tuple[dict[str, np.ndarray], list[str]]]):
         """`load` returns this process's rows of the batch for a given step, and the paths of their images."""
         self._config, self._folder, self._load = config, folder, load
-        self._in_a_row = 0
+        self._consecutive = 0
+        self._lower_rate = f"a lower --optimizer.lr (now {peak_learning_rate(config):.3g})"
 
     def check(self, first_step: int, steps: Sequence[Step]) -> None:
         """Checks the metrics of consecutive steps, starting with `first_step`, counted from 0.
 
         Raises:
-            TrainingError: a step was not finite and `train.non_finite` is `stop`, or too many in a row were not.
+            TrainingError: a step was not finite and `train.non_finite` is `stop`, or too many consecutive ones were
+                not.
         """
         for step, metrics in enumerate(steps, first_step):
             if not metrics["skipped"]:
-                self._in_a_row = 0
+                self._consecutive = 0
                 continue
             # An overflow in float16 is expected while the loss scale can still decrease.
             if np.isfinite(metrics["loss"]) and metrics["loss_scale"] > 1:
                 continue
-            self._in_a_row += 1
+            self._consecutive += 1
             where = self._keep(step, metrics)
             if self._config.train.non_finite == "stop":
                 overflow = ""
@@ -54,14 +56,14 @@ class NonFiniteGuard:
                     overflow = "; another --train.precision may too, as activations above 65504 overflow in float16"
                 raise TrainingError(
                     f"the loss or its gradient is not finite at step {step + 1}; no weight was changed by it. {where} "
-                    "To skip such steps, pass --resume --train.non-finite skip. In a new run, a lower "
-                    "--optimizer.lr-per-image, a longer --schedule.warmup-epochs or --optimizer.clip-norm may avoid "
-                    f"them{overflow}"
+                    "To skip such steps, pass --resume --train.non-finite skip. In a new run, "
+                    f"{self._lower_rate}, a longer --schedule.warmup-epochs or --optimizer.clip-norm may avoid them"
+                    f"{overflow}"
                 )
-            if self._in_a_row >= MOST_IN_A_ROW:
+            if self._consecutive >= MOST_CONSECUTIVE:
                 raise TrainingError(
-                    f"the loss or its gradient was not finite in {self._in_a_row} consecutive steps, up to step "
-                    f"{step + 1}. {where} Restart from an earlier checkpoint or with a lower --optimizer.lr-per-image"
+                    f"the loss or its gradient was not finite in {self._consecutive} consecutive steps, up to step "
+                    f"{step + 1}. {where} Start a new run with {self._lower_rate}"
                 )
             logger.warning("step %d was skipped: the loss or its gradient is not finite. %s", step + 1, where)
 
