@@ -63,6 +63,16 @@ def test_a_failed_start_keeps_what_was_in_its_folder(tmp_path):
     assert content(tmp_path) == {"notes.txt", "checkpoints"}
 
 
+def test_a_failed_start_keeps_files_that_others_put_there_meanwhile(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(ConfigError), RunLock(run) as lock:
+        lock.acquire()
+        start_in(run)
+        (run.root / "notes.txt").touch()
+        raise ConfigError("wrong")
+    assert content(tmp_path) == {"run", "run/notes.txt"}
+
+
 def test_a_failed_start_keeps_the_lock_file_of_an_earlier_run(tmp_path):
     run = RunDirectory(tmp_path / "run")
     with RunLock(run) as lock:

@@ -84,11 +84,13 @@ class RunLock:
                     folder.rmdir()
 
     def _remove_new_files(self) -> None:
-        """Removes what was created since the directory was locked, and the lock file last, while it is held.
+        """Removes what the start has written since the directory was locked, and the lock file last, while it is held.
 
-        Without a lock, other files may be those of another run.
+        Without a lock, these may be the files of another run. Files of other names are not ours.
         """
-        new = [path for path in self._run.root.iterdir() if path.name not in {*self._before, self._run.lock.name}]
+        run = self._run
+        written = (run.log, run.config, run.data, run.metrics, run.logger_ids, run.tensorboard, run.mlflow)
+        new = [path for path in (*written, run.root / "wandb", run.checkpoints) if path.name not in self._before]
         for path in new if self._is_held else ():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
