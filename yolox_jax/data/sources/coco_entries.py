@@ -105,7 +105,10 @@ def _remark_on_parents(entries: list[Any], names: dict[int, str], used: set[int 
 
 
 def read_images(entries: list[Any], file: CocoFile) -> dict[int, dict[str, Any]]:
-    """Return the image entries by id, in file order; invalid ones are empty, to recognise their annotations."""
+    """Return the image entries by id, in file order; invalid ones are empty, to recognise their annotations.
+
+    A height or width that is missing is 0.
+    """
     rows: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
         with file.errors:
@@ -130,13 +133,17 @@ def _image(key: int, entry: dict[str, Any], where: str, file: CocoFile) -> dict[
         raise DataError(f"{where} has no file_name", kind="malformed entries")
     row = {"id": key, "file_name": entry["file_name"]}
     for side in ("height", "width"):
-        row[side] = _integer(entry, side, where, file)
-        if row[side] <= 0:
-            raise DataError(
-                f"{where}: {side} must be the {side} of the image in px; got {row[side]}",
-                kind="images without a size",
-            )
+        row[side] = _integer(entry, side, where, file) if entry.get(side) is not None else 0
+        if row[side] < 0:
+            raise without_size(where, side, row[side])
     return row
+
+
+def without_size(where: str, side: str, given: int, end: str = "") -> DataError:
+    """Return the error about an image whose height or width is missing or impossible."""
+    return DataError(
+        f"{where}: {side} must be the {side} of the image in px; got {given}{end}", kind="images without a size"
+    )
 
 
 def read_annotations(

@@ -1,7 +1,8 @@
 """Finds files whose paths were written on another machine or system.
 
 A path that exists is used as it is. Otherwise it means the one file that it can mean: backslashes separate folders,
-`%20` is a space, upper and lower case are the same, and the leading folders may be those of another machine.
+`%20` is a space, spaces around a name are left out, upper and lower case are the same, and the leading folders may be
+those of another machine.
 """
 
 import functools
@@ -24,6 +25,11 @@ OTHER_SPELLING = RemarkKind(
     "warning",
     "They differ in upper and lower case or in the encoding of accents. Rename the files, because other programs may "
     "not find them.",
+)
+SPACES_AROUND = RemarkKind(
+    "file names with spaces around them",
+    "warning",
+    "They are read without the spaces. Other programs may not find these files.",
 )
 OTHER_FOLDER = RemarkKind(
     "paths of another machine or folder",
@@ -106,12 +112,12 @@ class _Folders:
         for part in parts:
             if folder is None:
                 return None
-            folder = self._find(folder, (part,))
+            folder = self._find(folder, (part, part.strip()))
         return folder
 
     def file(self, folder: Path, name: str) -> Path | None:
         """Return the file of this name, or of the only other spelling of it, with or without the hash of an upload."""
-        return self._find(folder, tuple(dict.fromkeys([name, _UPLOAD_HASH.sub("", name)])))
+        return self._find(folder, tuple(dict.fromkeys([name, name.strip(), _UPLOAD_HASH.sub("", name.strip())])))
 
     def _find(self, folder: Path, options: tuple[str, ...]) -> Path | None:
         for option in options:
@@ -130,11 +136,16 @@ class _Folders:
         return spellings
 
 
-def file_names(folder: Path) -> frozenset[str]:
-    """Return the names of the files in a folder; none if it does not exist, or its name is not possible."""
+def file_names(folder: Path, *, folders: bool = True) -> frozenset[str]:
+    """Return the names of the files in a folder; none if it does not exist, or its name is not possible.
+
+    Args:
+        folder: where to look.
+        folders: include those of its subfolders.
+    """
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries)
+            return frozenset(entry.name for entry in entries if folders or not entry.is_dir())
     except (OSError, ValueError):  # ValueError: the name holds NUL or cannot be encoded
         return frozenset()
 
@@ -183,4 +194,7 @@ def _kind(root: Path, name: str, path: Path) -> RemarkKind:
     slashed = root / name.replace("\\", "/")
     if slashed == path:
         return BACKSLASHES
+    stripped = root.joinpath(*(part.strip() for part in name.split("/")))
+    if stripped == path:
+        return SPACES_AROUND
     return OTHER_SPELLING if _spelling_key(str(slashed)) == _spelling_key(str(path)) else OTHER_FOLDER
