@@ -135,6 +135,7 @@ def test_lists_may_hold_names_that_are_not_utf8(tmp_path: Path) -> None:
         ({"names": {"10": "dog", "9": "cat"}}, ["cat", "dog"]),
         ({"names": "cat, black dog"}, ["cat", "black dog"]),
         ({"names": "cat"}, ["cat"]),
+        ({"names": {"dog": 1, "cat": 0}}, ["cat", "dog"]),
         ({"names": "black cat", "nc": 1}, ["black cat"]),
     ],
 )
@@ -156,6 +157,9 @@ def test_names_and_their_number_are_read_as_meant(tmp_path: Path, content: dict[
         ({"names": "['cat', 'dog']"}, r"names is the text .*\. Write"),
         ({"names": "cat,,dog"}, r"names is the text 'cat,,dog'\. Write"),
         ({"names": {"0": "cat", 0: "dog"}}, r"names has the class id"),
+        ({"names": {"cat": 1, "dog": 2}}, r"names has the class id 'cat'"),
+        ({"names": {"cat": 0, "dog": 0}}, r"names has the class id 'cat'"),
+        ({"names": {"cat": 0, "2": 1}}, r"names has the class id 'cat'"),
     ],
 )
 def test_names_and_numbers_of_two_meanings_are_refused(tmp_path: Path, content: dict[str, Any], message: str) -> None:

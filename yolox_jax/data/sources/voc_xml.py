@@ -17,6 +17,9 @@ DIFFICULT_AS_WORD = RemarkKind(
     "warning",
     "'true' and 'yes' are read as 1; 'false', 'no' and 'unspecified' as 0. Other programs may refuse them.",
 )
+NAMESPACE = RemarkKind(
+    "XML files with a namespace", "warning", "It is ignored. Other programs may find no objects. Remove xmlns."
+)
 
 _DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*\?>""")
 # Files often hold characters of these supersets of the encoding that they declare.
@@ -58,6 +61,8 @@ def read_annotation(path: Path, errors: ErrorHandler, remarks: Remarks) -> Annot
         DataError: it is not valid XML, or its encoding is not the declared one.
     """
     root = _parse(path)
+    if _remove_namespaces(root):
+        remarks.add(NAMESPACE, f"{path}: <{root.tag}>")
     file_name = (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
     annotation = Annotation(file_name, _size(root, str(path)), [], [], [], [])
     for number, entry in enumerate(root.iter("object")):
@@ -86,6 +91,14 @@ def _parse(path: Path) -> ElementTree.Element:
         return ElementTree.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.DOTALL))
     except ElementTree.ParseError as error:
         raise DataError(f"{path} is not valid XML: {error}. Was it copied completely?", kind="invalid XML") from error
+
+
+def _remove_namespaces(root: ElementTree.Element) -> bool:
+    """Reduce the names of elements to their local parts. Return whether one had a namespace."""
+    qualified = [element for element in root.iter() if element.tag.startswith("{")]
+    for element in qualified:
+        element.tag = element.tag.rpartition("}")[2]
+    return bool(qualified)
 
 
 def _decode(content: bytes, path: Path) -> str:
