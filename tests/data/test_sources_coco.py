@@ -140,6 +140,7 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "text-id": (lambda c: c["images"][1].update(id="a"), r"images\[1\]: id must be an integer; got 'a'"),
     "no-name": (lambda c: c["images"][1].pop("file_name"), r"image id 11 has no file_name"),
     "negative-height": (lambda c: c["images"][1].update(height=-1), r"image id 11: height must be .* got -1"),
+    "huge-height": (lambda c: c["images"][1].update(height=10**400), r"image id 11: height must be .* got 10000"),
     "text-height": (
         lambda c: c["images"][1].update(height="tall"),
         r"image id 11: height must be an integer; got 'tall'",

@@ -264,6 +264,13 @@ def test_a_size_that_is_missing_or_0_is_read_from_the_image(tmp_path: Path, size
     assert [warning for warning in dataset.warnings if "without the size of the image: 1 (first: a.xml" in warning]
 
 
+def test_a_size_of_hundreds_of_digits_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", xml(size=SIZE.replace("32", "9" * 300)))
+    write_list(tmp_path, "a")
+    with pytest.raises(DataError, match=r"a\.xml: size must be the width and height .* got 1e\+300 and 24"):
+        read(tmp_path)
+
+
 def test_an_unreadable_image_without_a_size_is_kept_without_boxes(tmp_path: Path) -> None:
     write(tmp_path, "a", xml(size=""))
     write(tmp_path, "b")

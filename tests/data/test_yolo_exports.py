@@ -168,6 +168,16 @@ def test_names_and_numbers_of_two_meanings_are_refused(tmp_path: Path, content: 
         open_dataset(config(tmp_path, **content))
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "2024-13-01"])
+def test_values_that_yaml_cannot_hold_are_refused(tmp_path: Path, value: str) -> None:
+    add(tmp_path, "images/train")
+    dataset_config = config(tmp_path)
+    with (tmp_path / "data.yaml").open("a") as file:
+        file.write(f"version: {value}\n")
+    with pytest.raises(DataError, match=r"data\.yaml is not valid YAML"):
+        open_dataset(dataset_config)
+
+
 def pose(rng: np.random.Generator, points: int, dims: int) -> str:
     """A line with a box in the image, and keypoints in the box."""
     size = rng.uniform(0.1, 0.4, 2)

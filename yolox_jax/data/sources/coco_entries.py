@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.remarks import FLAGS_AS_TEXT, NUMBERS_AS_TEXT, RemarkKind, Remarks
-from yolox_jax.data.sources.values import as_flag, as_integer, as_number
+from yolox_jax.data.sources.values import LARGEST_SIDE, as_flag, as_integer, as_number
 
 REPEATED_CATEGORIES = RemarkKind(
     "categories listed more than once", "warning", "They have the same id and name, so they are one class."
@@ -134,7 +134,7 @@ def _image(key: int, entry: dict[str, Any], where: str, file: CocoFile) -> dict[
     row = {"id": key, "file_name": entry["file_name"]}
     for side in ("height", "width"):
         row[side] = _integer(entry, side, where, file) if entry.get(side) is not None else 0
-        if row[side] < 0:
+        if not 0 <= row[side] <= LARGEST_SIDE:
             raise without_size(where, side, row[side])
     return row
 

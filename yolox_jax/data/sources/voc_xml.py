@@ -10,7 +10,7 @@ from pathlib import Path
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
-from yolox_jax.data.sources.values import as_flag
+from yolox_jax.data.sources.values import LARGEST_SIDE, as_flag
 
 DIFFICULT_AS_WORD = RemarkKind(
     "difficult written as a word",
@@ -144,6 +144,11 @@ def _size(root: ElementTree.Element, where: str) -> tuple[int, int] | None:
     if not all((root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")):
         return None
     height, width = (_number(root, f"size/{side}", where) for side in ("height", "width"))
+    if max(height, width) > LARGEST_SIDE:
+        raise DataError(
+            f"{where}: size must be the width and height of the image in px; got {width:g} and {height:g}",
+            kind="malformed numbers",
+        )
     return (int(height), int(width)) if height >= 1 and width >= 1 else None
 
 
