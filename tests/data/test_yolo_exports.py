@@ -69,6 +69,52 @@ def test_folder_of_images_leads_to_paths_of_another_machine(tmp_path: Path, sour
     assert folders(dataset_config, tmp_path) == {"here/train/images"}
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("train/Images", "train/Labels"),
+        ("IMAGES/train", "LABELS/train"),
+        ("Images", "labels"),
+        ("images", "Labels"),
+        ("images/Train", "labels/train"),
+    ],
+)
+def test_labels_are_found_whatever_the_case_of_their_folder(tmp_path: Path, images: str, labels: str) -> None:
+    add(tmp_path, "images")
+    for old, new in (("labels", "l"), ("images", "i")):
+        (tmp_path / old).rename(tmp_path / new)
+        target = tmp_path / (labels if old == "labels" else images)
+        target.parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / new).rename(target)
+    dataset = open_dataset(config(tmp_path, train=images))
+    assert dataset.records[0].boxes.tolist() == [BOX]
+    (warning,) = dataset.warnings
+    assert f"(first: {tmp_path / images}: the labels are in {tmp_path / labels})" in warning
+
+
+def test_label_folders_that_differ_in_case_only_are_not_chosen_between(tmp_path: Path) -> None:
+    add(tmp_path, "images")
+    (tmp_path / "images").rename(tmp_path / "Images")
+    (tmp_path / "labels").rename(tmp_path / "LABELS")
+    (tmp_path / "Labels").mkdir()
+    with pytest.raises(DataError, match=r"training image has no box"):
+        open_dataset(config(tmp_path, train="Images"))
+
+
+def test_labels_beside_their_images_are_read_though_a_folder_of_labels_exists(tmp_path: Path) -> None:
+    add(tmp_path, "Images")
+    (tmp_path / "Labels").mkdir()
+    assert folders(config(tmp_path, train="Images"), tmp_path) == {"Images"}
+
+
+def test_folder_of_images_may_have_another_case(tmp_path: Path) -> None:
+    add(tmp_path, "train/images")
+    dataset = open_dataset(config(tmp_path, train="Train/Images"))
+    assert len(dataset.records[0].boxes) == 1
+    (warning,) = dataset.warnings
+    assert "file names in another spelling: 1 (first: " in warning
+
+
 @pytest.mark.parametrize("path", ["/content/project", "D:\\data\\project", "project", "..\\elsewhere"])
 def test_key_path_of_another_machine_is_passed_over(tmp_path: Path, path: str) -> None:
     add(tmp_path, "images/train")

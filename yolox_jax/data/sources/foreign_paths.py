@@ -64,12 +64,12 @@ def locate_files(root: Path, names: Iterable[str]) -> dict[str, Located]:
         root: folder that the names are relative to.
         names: paths as annotated.
     """
-    folders = _Folders()
+    folders = Folders()
     located = {name: Located(root / name, None) for name in names}
     missing: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, (path, _) in located.items():
         if path.name not in folders.names(path.parent):
-            missing[_parts(name)[:-1]].append(name)
+            missing[path_parts(name)[:-1]].append(name)
     found = {
         name: path
         for parts, group in missing.items()
@@ -91,7 +91,7 @@ def locate_below(folder: Path, source: str, *, itself: bool = False) -> Path | N
         source: a path of any system.
         itself: take the folder itself if nothing below it matches and its name is the last one of the path.
     """
-    parts = _parts(source)
+    parts = path_parts(source)
     for tail in _tails(parts):
         path = folder.joinpath(*tail)
         if tail and os.path.exists(path):  # noqa: PTH110 - accepts overlong names
@@ -99,7 +99,7 @@ def locate_below(folder: Path, source: str, *, itself: bool = False) -> Path | N
     return folder if itself and folder.name == parts[-1] else None
 
 
-class _Folders:
+class Folders:
     """The names of the files in folders; each folder is listed once."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class _Folders:
         self._spellings = functools.cache(self._list_spellings)
 
     def subfolder(self, root: Path, parts: tuple[str, ...]) -> Path | None:
-        """Return a folder below another one; each part may have another spelling, if only one folder has it."""
+        """Return a file or folder below a folder; each part may have another spelling, if only one entry has it."""
         folder: Path | None = root
         for part in parts:
             if folder is None:
@@ -150,20 +150,20 @@ def file_names(folder: Path, *, folders: bool = True) -> frozenset[str]:
         return frozenset()
 
 
-def _locate_group(folders: _Folders, root: Path, parts: tuple[str, ...], group: list[str]) -> dict[str, Path]:
+def _locate_group(folders: Folders, root: Path, parts: tuple[str, ...], group: list[str]) -> dict[str, Path]:
     """Return the files of the names in one folder, as far as they are found."""
     for tail in _tails(parts):
         folder = folders.subfolder(root, tail)
         if folder is None or (len(tail) < len(parts) and _other_split(parts, folder)):
             continue
-        found = {name: folders.file(folder, _parts(name)[-1]) for name in group}
+        found = {name: folders.file(folder, path_parts(name)[-1]) for name in group}
         paths = {name: path for name, path in found.items() if path is not None}
         if paths and (tail == parts or 2 * len(paths) > len(group)):
             return paths
     return {}
 
 
-def _parts(name: str) -> tuple[str, ...]:
+def path_parts(name: str) -> tuple[str, ...]:
     """Return the folders and the file of a path of any system or URL."""
     path = name.replace("\\", "/")
     if "%" in path or "?" in path:
