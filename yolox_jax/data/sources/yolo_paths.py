@@ -87,8 +87,9 @@ class YoloPaths:
         for path in (literal, self.root / source.removeprefix("../"), Path(str(literal).replace("\\", "/"))):
             if os.path.exists(path):  # noqa: PTH110
                 return path
-        if (path := self._in_other_spelling(source)) is not None:
-            return path
+        spelled = self._in_other_spelling(source)
+        if spelled is not None:
+            return spelled
         if self._given:
             return locate_below(self.root, source, itself=True)
         is_absolute = Path(source).is_absolute() or PureWindowsPath(source).is_absolute()
