@@ -70,6 +70,7 @@ EXPECTED = [
     ("error", "unknown image ids", "annotation id 1006"),
     ("error", "duplicate image ids", "image id 10 appears twice"),
     ("error", "images without a size", "image id 17"),
+    ("warning", "image entries without a size", "unsized.jpg is 128x96 px"),
     ("error", "malformed entries", "image id 18 has no file_name"),
     ("error", "categories of the same name", "category ids 1 and 5 are both named 'cat'"),
     ("error", "duplicate category ids", "categories[5]"),
@@ -129,7 +130,8 @@ def write_bad_coco(folder: Path) -> DataConfig:
     train.image(13, "crowded.jpg", encoded(13), *[[8 * n, 20, 20, 20] for n in range(13)])
     for key in range(14, 17):
         train.image(key, f"{key}.jpg", encoded(key), *[[8 * n, 20, 20, 20] for n in range(10)])
-    train.image(17, "flat.jpg", encoded(17), GOOD, height=0)
+    train.image(17, "flat.jpg", encoded(17), GOOD, height=-1)
+    train.image(21, "unsized.jpg", encoded(21), GOOD, height=0)
     train.image(18, "nameless.jpg", encoded(18), GOOD, file_name=None)
     train.image(19, "shared.jpg", encoded(19), GOOD)
     train.image(20, "again.jpg", encoded(20), GOOD)

@@ -38,7 +38,7 @@ def test_faults_are_printed_and_written_and_the_exit_code_is_1(tmp_path: Path, c
     report = read(output)
     assert report["training_would_fail"]
     assert "missing image files (train)" in report["reasons"]
-    assert report["splits"]["train"]["images"] == 18
+    assert report["splits"]["train"]["images"] == 19
     cases = [
         (finding["level"], finding["kind"], case["text"]) for finding in report["findings"] for case in finding["cases"]
     ]

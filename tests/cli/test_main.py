@@ -79,6 +79,14 @@ def test_without_a_command_all_commands_are_listed(capsys: pytest.CaptureFixture
     assert all(f"  {command} " in listed for command in COMMANDS)
 
 
+def test_help_shows_both_forms_of_a_switch_that_is_on_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "--nms, --no-nms Include non-maximum suppression." in printed and "(default: --nms)" in printed
+    assert "--class-agnostic Also suppress" in printed
+
+
 @pytest.mark.parametrize("command", [*(c for c in COMMANDS if c != "data"), "data check", "data preview"])
 def test_every_command_has_a_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

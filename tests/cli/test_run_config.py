@@ -32,6 +32,11 @@ def test_weights_of_a_run_bring_its_config(run: Path, capsys: pytest.CaptureFixt
     assert f"using --config {run}/config.json" in capsys.readouterr().err
 
 
+def test_weights_in_the_home_folder_bring_their_config(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert load_config(str(config_of_weights(["--weights=~/yolox_s"]))).seed == 7
+
+
 def test_run_in_the_current_folder_is_told_from_published_weights(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)
     assert load_config(str(config_of_weights(["--weights=./yolox_s"]))).seed == 7
@@ -95,6 +100,16 @@ def test_training_takes_the_datasets_at_a_path(
     assert data.val == DatasetConfig(images=images, annotations=str(coco / "val.json"))
     assert data.input_size == (416, 416)
     assert f"train: --data.train.format coco --data.train.images '{images}'" in capfd.readouterr().out
+
+
+def test_home_folder_is_found_in_the_config_and_the_dataset(
+    coco: Path, run: Path, trained: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(coco.parent))
+    assert main(["train", f"--config=~/{run.relative_to(coco.parent)}", f"--data=~/{coco.name}"]) == 0
+    config = trained.pop()
+    assert config.seed == 7
+    assert config.data.train.annotations == str(coco / "train.json")
 
 
 def test_settings_of_a_dataset_take_precedence_over_the_path(coco: Path, trained: list[Config]) -> None:

@@ -191,9 +191,42 @@ WRITTEN = {
     "https://host/bucket/images/sub/1.jpg?X-Amz-Date=3": "paths of another machine or folder",
     "/data/local-files/?d=images/sub/1.jpg": "paths of another machine or folder",
     "images/sub/0a1b2c3d-1.jpg": "paths of another machine or folder",
+    " images/sub/1.jpg\n": "file names with spaces around them",
+    "images/sub/ 1.jpg": "file names with spaces around them",
     "images/sub/1.JPG": "file names in another spelling",
     "Images/Sub/1.jpg": "file names in another spelling",
 }
+
+
+@pytest.mark.parametrize(
+    "size", [{"height": 0, "width": 0}, {"height": None, "width": None}, {"height": 99, "width": "0"}, {}]
+)
+def test_size_that_is_missing_or_0_is_read_from_the_image(
+    coco_content: dict[str, Any], write_coco: Writer, size: dict[str, object]
+) -> None:
+    expected = open_dataset(write_coco(coco_content), "train")
+    for row in coco_content["images"][1:3]:
+        del row["height"], row["width"]
+        row.update(size)
+    config = write_coco(coco_content)
+    dataset = open_dataset(config, "train")
+    assert dataset.ground_truth == expected.ground_truth
+    assert [(record.height, record.width) for record in dataset.records] == [(48, 64)] * 5
+    one_warning(dataset, f"image entries without a size: 2 (first: {config.annotations}: image id 11: the size of ")
+    (first, _) = remarks(config)["image entries without a size"]
+    assert first.endswith("1.jpg is 64x48 px")
+
+
+def test_image_that_cannot_be_read_needs_its_size(coco_content: dict[str, Any], write_coco: Writer) -> None:
+    coco_content["images"][1]["height"] = 0
+    config = write_coco(coco_content)
+    (Path(config.images) / "sub/1.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"image id 11: height must be .*1\.jpg does not exist or is not an image"):
+        open_dataset(config, "train")
+    errors = ErrorHandler(collect=True)
+    dataset = open_dataset(config, "train", errors=errors)
+    assert [error.kind for error in errors.collected] == ["images without a size"]
+    assert [record.image_id for record in dataset.records] == [10, 12, 13, 14]
 
 
 @pytest.mark.parametrize("name", WRITTEN)

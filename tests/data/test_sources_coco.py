@@ -139,7 +139,20 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "twice": (lambda c: c["images"][4].update(id=10), r"image id 10 appears twice \(sub/0.jpg, sub/4.jpg\)"),
     "text-id": (lambda c: c["images"][1].update(id="a"), r"images\[1\]: id must be an integer; got 'a'"),
     "no-name": (lambda c: c["images"][1].pop("file_name"), r"image id 11 has no file_name"),
-    "no-height": (lambda c: c["images"][1].update(height=0), r"image id 11: height must be .* got 0"),
+    "negative-height": (lambda c: c["images"][1].update(height=-1), r"image id 11: height must be .* got -1"),
+    "huge-height": (lambda c: c["images"][1].update(height=10**400), r"image id 11: height must be .* got 10000"),
+    "text-height": (
+        lambda c: c["images"][1].update(height="tall"),
+        r"image id 11: height must be an integer; got 'tall'",
+    ),
+    "no-size-no-image": (
+        lambda c: c["images"][1].update(width=0, file_name="gone.jpg"),
+        r"image id 11: width must be .* got 0, and .*gone.jpg does not exist or is .* --data.train.images",
+    ),
+    "folder": (
+        lambda c: c["images"][3].update(file_name="sub"),
+        r"names 1 of 5 image files that do not exist: .*sub \(image id 13\)",
+    ),
     "category-twice": (
         lambda c: c["categories"][1].update(id=7),
         r"category id 7 is named 'apple' here, and 'kite' before",

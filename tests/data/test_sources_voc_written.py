@@ -264,6 +264,13 @@ def test_a_size_that_is_missing_or_0_is_read_from_the_image(tmp_path: Path, size
     assert [warning for warning in dataset.warnings if "without the size of the image: 1 (first: a.xml" in warning]
 
 
+def test_a_size_of_hundreds_of_digits_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", xml(size=SIZE.replace("32", "9" * 300)))
+    write_list(tmp_path, "a")
+    with pytest.raises(DataError, match=r"a\.xml: size must be the width and height .* got 1e\+300 and 24"):
+        read(tmp_path)
+
+
 def test_an_unreadable_image_without_a_size_is_kept_without_boxes(tmp_path: Path) -> None:
     write(tmp_path, "a", xml(size=""))
     write(tmp_path, "b")
@@ -306,3 +313,16 @@ def test_names_of_classes_lose_the_blanks_around_them(tmp_path: Path) -> None:
     write(tmp_path, "a", xml(name="\n  traffic light "))
     write_list(tmp_path, codecs.BOM_UTF8 + b"a")
     assert read(tmp_path).class_names == ("traffic light",)
+
+
+@pytest.mark.parametrize("prefix", ["", "v:"])
+def test_a_namespace_is_ignored_with_a_warning(tmp_path: Path, prefix: str) -> None:
+    declaration = f'xmlns{":" if prefix else ""}{prefix.rstrip(":")}="http://example.com/voc"'
+    content = xml("a.jpg").replace("</", f"<_/{prefix}").replace("<", f"<{prefix}").replace(f"<{prefix}_/", "</")
+    write(tmp_path, "a", content.replace("annotation>", f"annotation {declaration}>", 1))
+    write_list(tmp_path, "a")
+    dataset = read(tmp_path)
+    assert dataset.records[0].boxes.tolist() == [[1, 2, 12, 20]]
+    assert dataset.class_names == ("cat",)
+    (warning,) = dataset.warnings
+    assert f"XML files with a namespace: 1 (first: {tmp_path}/Annotations/a.xml: <annotation>)" in warning

@@ -16,7 +16,7 @@ from yolox_jax.data import open_dataset
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.sources.checks import PARTLY_OUTSIDE, ErrorHandler
-from yolox_jax.data.sources.yolo_txt import label_path
+from yolox_jax.data.sources.yolo_labels import label_path
 
 WIDTH, HEIGHT = 64, 48
 
@@ -298,7 +298,7 @@ def test_unreadable_image_stays_without_its_boxes_and_is_broken_when_it_is_loade
         ({"nc": 3}, r"data\.yaml: nc is 3, but names has 2 classes"),
         ({"names": ["cat", "cat"]}, r"classes 0 and 1 are both named 'cat'"),
         ({"names": ["yes", False]}, r"name of class 1 is False; put it in quotes"),
-        ({"names": {"cat": 0}}, r"class id 'cat'; ids must be integers"),
+        ({"names": {"cat": 1}}, r"class id 'cat'; ids must be integers"),
         ({"names": ["cat"]}, r"b\.txt, line 3: unknown class 1"),
         (
             {"train": "images/none"},
@@ -352,7 +352,7 @@ def test_paths_that_do_not_exist_are_named(yolo: DatasetConfig) -> None:
 
 
 def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: DatasetConfig) -> None:
-    (_root(yolo) / "labels").rename(_root(yolo) / "Labels")
+    (_root(yolo) / "labels").rename(_root(yolo) / "annotations")
     told = r"NONE of the 4 images has a label file, so there are no objects; the first file would be /.*train/b\.txt"
     with pytest.raises(DataError, match=rf"none of the 4 training images has a box .*data\.yaml\).*{told}"):
         open_dataset(yolo, "train")

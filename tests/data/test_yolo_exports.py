@@ -69,6 +69,52 @@ def test_folder_of_images_leads_to_paths_of_another_machine(tmp_path: Path, sour
     assert folders(dataset_config, tmp_path) == {"here/train/images"}
 
 
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("train/Images", "train/Labels"),
+        ("IMAGES/train", "LABELS/train"),
+        ("Images", "labels"),
+        ("images", "Labels"),
+        ("images/Train", "labels/train"),
+    ],
+)
+def test_labels_are_found_whatever_the_case_of_their_folder(tmp_path: Path, images: str, labels: str) -> None:
+    add(tmp_path, "images")
+    for old, new in (("labels", "l"), ("images", "i")):
+        (tmp_path / old).rename(tmp_path / new)
+        target = tmp_path / (labels if old == "labels" else images)
+        target.parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / new).rename(target)
+    dataset = open_dataset(config(tmp_path, train=images))
+    assert dataset.records[0].boxes.tolist() == [BOX]
+    (warning,) = dataset.warnings
+    assert f"(first: {tmp_path / images}: the labels are in {tmp_path / labels})" in warning
+
+
+def test_label_folders_that_differ_in_case_only_are_not_chosen_between(tmp_path: Path) -> None:
+    add(tmp_path, "images")
+    (tmp_path / "images").rename(tmp_path / "Images")
+    (tmp_path / "labels").rename(tmp_path / "LABELS")
+    (tmp_path / "Labels").mkdir()
+    with pytest.raises(DataError, match=r"training image has no box"):
+        open_dataset(config(tmp_path, train="Images"))
+
+
+def test_labels_beside_their_images_are_read_though_a_folder_of_labels_exists(tmp_path: Path) -> None:
+    add(tmp_path, "Images")
+    (tmp_path / "Labels").mkdir()
+    assert folders(config(tmp_path, train="Images"), tmp_path) == {"Images"}
+
+
+def test_folder_of_images_may_have_another_case(tmp_path: Path) -> None:
+    add(tmp_path, "train/images")
+    dataset = open_dataset(config(tmp_path, train="Train/Images"))
+    assert len(dataset.records[0].boxes) == 1
+    (warning,) = dataset.warnings
+    assert "file names in another spelling: 1 (first: " in warning
+
+
 @pytest.mark.parametrize("path", ["/content/project", "D:\\data\\project", "project", "..\\elsewhere"])
 def test_key_path_of_another_machine_is_passed_over(tmp_path: Path, path: str) -> None:
     add(tmp_path, "images/train")
@@ -135,6 +181,7 @@ def test_lists_may_hold_names_that_are_not_utf8(tmp_path: Path) -> None:
         ({"names": {"10": "dog", "9": "cat"}}, ["cat", "dog"]),
         ({"names": "cat, black dog"}, ["cat", "black dog"]),
         ({"names": "cat"}, ["cat"]),
+        ({"names": {"dog": 1, "cat": 0}}, ["cat", "dog"]),
         ({"names": "black cat", "nc": 1}, ["black cat"]),
     ],
 )
@@ -156,12 +203,25 @@ def test_names_and_their_number_are_read_as_meant(tmp_path: Path, content: dict[
         ({"names": "['cat', 'dog']"}, r"names is the text .*\. Write"),
         ({"names": "cat,,dog"}, r"names is the text 'cat,,dog'\. Write"),
         ({"names": {"0": "cat", 0: "dog"}}, r"names has the class id"),
+        ({"names": {"cat": 1, "dog": 2}}, r"names has the class id 'cat'"),
+        ({"names": {"cat": 0, "dog": 0}}, r"names has the class id 'cat'"),
+        ({"names": {"cat": 0, "2": 1}}, r"names has the class id 'cat'"),
     ],
 )
 def test_names_and_numbers_of_two_meanings_are_refused(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     add(tmp_path, "images/train")
     with pytest.raises(DataError, match=message):
         open_dataset(config(tmp_path, **content))
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "2024-13-01"])
+def test_values_that_yaml_cannot_hold_are_refused(tmp_path: Path, value: str) -> None:
+    add(tmp_path, "images/train")
+    dataset_config = config(tmp_path)
+    with (tmp_path / "data.yaml").open("a") as file:
+        file.write(f"version: {value}\n")
+    with pytest.raises(DataError, match=r"data\.yaml is not valid YAML"):
+        open_dataset(dataset_config)
 
 
 def pose(rng: np.random.Generator, points: int, dims: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolox_jax.weights import WeightsError, read_weights, save_weights
+from yolox_jax.weights import WeightsError, read_weights, resolve, save_weights
 
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "b": np.array([1, 2])}
 METADATA = {"variant": "yolox_nano", "class_names": '["Käfer", "b"]'}
@@ -114,3 +114,10 @@ def test_the_same_weights_make_the_same_file(tmp_path: Path):
         subprocess.run([sys.executable, "-c", program, path], check=True)
     assert len({path.read_bytes() for path in paths}) == 1
     assert read_weights(paths[0]).metadata == {name: name for name in "pqrstuvw"}
+
+
+def test_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_weights(tmp_path / "w.safetensors", {"a": np.zeros(2, np.float32)}, {})
+    assert resolve("~/w.safetensors") == tmp_path / "w.safetensors"
+    assert list(read_weights("~/w.safetensors").state_dict) == ["a"]

@@ -63,10 +63,12 @@ class Flag:
 
     @property
     def text(self) -> str:
-        """As typed."""
+        """As typed; both forms of a switch that is on by default, so that the description fits."""
         if self.is_positional:
             return self.metavar
-        return flag(f"no_{self.name}" if self.is_switch and self.default is True else self.name)
+        if self.is_switch and self.default is True:
+            return f"{flag(self.name)}, {flag(f'no_{self.name}')}"
+        return flag(self.name)
 
     @property
     def num_values(self) -> int | None:
@@ -90,7 +92,9 @@ class Flag:
         """The default in words, empty if the description says what happens without a value."""
         if self.default is tyro.MISSING:
             return "required"
-        if self.default in (None, "", ()) or self.is_switch:
+        if self.is_switch:
+            return f"default: {flag(self.name)}" if self.default is True else ""
+        if self.default in (None, "", ()):
             return ""
         return f"default: {typed(self.default)}"
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
@@ -11,6 +12,7 @@ import tyro
 from yolox_jax.cli.flags import ArgumentConfig, Flag, default_of, docstrings, flags_of, metavar_of, unwrapped
 from yolox_jax.cli.help import is_help_requested, print_help
 from yolox_jax.config.serialization import flag, typed
+from yolox_jax.files import expand_home
 
 Arguments = TypeVar("Arguments")
 
@@ -145,9 +147,11 @@ def _described(parts: list[type], is_optional: bool) -> str:
 
 @_registry.primitive_rule
 def _scalar(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """Reads numbers and booleans, with errors in words, and None for all types that may be None."""
+    """Reads paths, numbers and booleans, with errors in words, and None for all types that may be None."""
     kind, _, is_optional = unwrapped(info.type)
-    if kind in SCALARS:
+    if kind is Path:  # a shell leaves the ~ of --flag=~/folder
+        read, choices = lambda words: expand_home(words[0]), None
+    elif kind in SCALARS:
         read, choices = functools.partial(_read_scalar, kind), None
     elif is_optional and typing.get_origin(kind) is not tuple:
         inner: Any = tyro.constructors.ConstructorRegistry.get_primitive_spec(

@@ -1,12 +1,12 @@
 """The config of weights: commands that are given the weights of a run use the config of that run by default."""
 
 import sys
-from pathlib import Path
 
 from yolox_jax.cli.settings import requested, requested_config
 from yolox_jax.config import ConfigError
 from yolox_jax.config.files import RUN_SETTINGS, shipped_configs
 from yolox_jax.config.serialization import nearest
+from yolox_jax.files import expand_home
 
 CONFIG_OF_WEIGHTS = "By default, the config of the run, or of the published weights, given as --weights."
 
@@ -26,7 +26,7 @@ def config_of_weights(argv: list[str]) -> str | None:
     if weights in shipped_configs():
         name = weights
     else:
-        path = Path(weights)
+        path = expand_home(weights)
         # Weights of a run are in best/ or last/.
         runs = [folder for folder in (path, path.parent.parent) if (folder / RUN_SETTINGS).is_file()]
         if not path.exists():

@@ -13,6 +13,7 @@ from yolox_jax.config.names import is_known_name, warn_if_shadowed
 from yolox_jax.config.recipes import coco_dataset
 from yolox_jax.config.run_paths import find_data_of_run
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, nearest
+from yolox_jax.files import expand_home
 
 logger = logging.getLogger("yolox_jax")
 
@@ -125,7 +126,7 @@ def find_config(path_or_name: str | Path) -> Path:
     shipped = shipped_configs()
     if is_known_name(path_or_name, shipped):
         return shipped[str(path_or_name)]
-    path = Path(path_or_name)
+    path = expand_home(path_or_name)
     if path.is_file():
         return path
     if (path / RUN_SETTINGS).is_file():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.sources.yolo_txt import label_path
+from yolox_jax.data.sources.yolo_labels import label_path
 from yolox_jax.inference.input.frames import Frames
 from yolox_jax.inference.output_files import drawing_name
 

@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Shaped
 
-from yolox_jax.files import atomic_write
+from yolox_jax.files import atomic_write, expand_home
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.names import without_prefix
 from yolox_jax.weights.pth import read_pth
@@ -44,7 +44,7 @@ def read_weights(path: str | Path) -> WeightsFile:
         FileNotFoundError: the file does not exist, or the run directory contains no weights.
         WeightsError: the file has another format, is damaged, or is a .pth that contains anything but data.
     """
-    path = Path(path)
+    path = expand_home(path)
     if path.is_dir():
         path = _weights_of_run(path)
     if not path.is_file():

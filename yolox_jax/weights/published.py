@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.config.names import is_known_name, warn_if_shadowed
-from yolox_jax.files import atomic_write, lock_file, user_cache, write_json
+from yolox_jax.files import atomic_write, expand_home, lock_file, user_cache, write_json
 from yolox_jax.models import VARIANTS
 from yolox_jax.text import NOTICE
 from yolox_jax.weights.coco_names import COCO_NAMES
@@ -64,7 +64,7 @@ def resolve(weights: str | Path, *, on_progress: OnProgress | None = None) -> Pa
     if is_known_name(weights, VARIANTS):
         warn_if_shadowed(str(weights), "the published weights")
         return published_weights(str(weights), on_progress=on_progress)
-    path = Path(weights)
+    path = expand_home(weights)
     if path.exists() or path.suffix or len(path.parts) > 1 or str(weights).startswith("."):
         return path
     raise FileNotFoundError(

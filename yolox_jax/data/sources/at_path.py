@@ -9,6 +9,7 @@ import yaml
 
 from yolox_jax.config import ConfigError, DatasetConfig
 from yolox_jax.data.sources.coco_images import image_folder, image_names
+from yolox_jax.files import expand_home
 
 ROBOFLOW = "_annotations.coco.json"
 """Annotations beside the images, as Roboflow exports them."""
@@ -52,7 +53,7 @@ def datasets_at(path: str | Path, *, train_images: str = "", val_images: str = "
     Raises:
         ConfigError: nothing known is at the path, it could be several datasets, or the images cannot be found.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     if path.is_dir():
         return _in_folder(path, train_images, val_images)
     if not path.is_file():

@@ -153,7 +153,7 @@ def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str
     Raises:
         DataError: naming the first missing files.
     """
-    present = {folder: file_names(folder) for folder in {path.parent for path in entries}}
+    present = {folder: file_names(folder, folders=False) for folder in {path.parent for path in entries}}
     missing = [path for path in entries if path.name not in present[path.parent]]
     if not missing:
         return

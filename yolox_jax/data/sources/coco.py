@@ -8,14 +8,26 @@ import numpy as np
 
 from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandler, check_images_exist
-from yolox_jax.data.sources.coco_entries import CocoFile, read_annotations, read_categories, read_images
+from yolox_jax.data.sources.coco_entries import (
+    CocoFile,
+    read_annotations,
+    read_categories,
+    read_images,
+    without_size,
+)
 from yolox_jax.data.sources.foreign_paths import locate_files
 from yolox_jax.data.sources.ground_truth import coco_layout
 from yolox_jax.data.sources.json_file import read_json
+from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.text import counted
 
 AREA_OF_BOX, REPEATED_ID = "annotations without an area", "duplicate annotation ids"
 """Kinds of annotations that this reader repairs."""
+SIZE_OF_IMAGE = RemarkKind(
+    "image entries without a size",
+    "warning",
+    "Their height or width is missing or 0. Both are read from the images, after their EXIF rotation.",
+)
 
 
 def read_coco(
@@ -30,7 +42,7 @@ def read_coco(
 
     What programs write differently is read as meant where it has one meaning only, with a warning: numbers and flags as
     text, identical entries that are repeated, paths of another system or machine. A category without annotations that
-    has the name of another one is left out.
+    has the name of another one is left out. A size that is missing or 0 is read from the image.
 
     Args:
         images: folder that the `file_name` of every image is relative to.
@@ -48,8 +60,11 @@ def read_coco(
     unannotated = () if "annotations" in content else ("there is no list 'annotations', so no evaluation",)
     by_image = read_annotations(content.get("annotations", []), rows, names, file)
     rows = {key: row for key, row in rows.items() if row}
+    paths = _locate_images(images, rows, file)
+    rows = _with_sizes_of_images(rows, paths, setting, file)
     by_image = {key: by_image[key] for key in rows}
-    paths = _locate_images(images, rows, setting, file)
+    paths = {key: paths[key] for key in rows}
+    _check_images(images, rows, paths, setting, file)
     area_warnings = _repair_areas(by_image, rows, paths, errors)
     if errors.collect:  # training assigns new ids, so they do not matter there
         _note_repeated_ids(by_image, rows, paths, errors)
@@ -83,19 +98,47 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _locate_images(folder: Path, rows: dict[int, dict[str, Any]], setting: str, file: CocoFile) -> dict[int, Path]:
+def _locate_images(folder: Path, rows: dict[int, dict[str, Any]], file: CocoFile) -> dict[int, Path]:
     """Return the image files by image id."""
     located = locate_files(folder, (row["file_name"] for row in rows.values()))
     for key, row in rows.items():
         path, kind = located[row["file_name"]]
         if kind is not None:
             file.remarks.add(kind, f"{file.path}: image id {key}: {row['file_name']} is read as {path}")
-    paths = {key: located[row["file_name"]].path for key, row in rows.items()}
+    return {key: located[row["file_name"]].path for key, row in rows.items()}
+
+
+def _with_sizes_of_images(
+    rows: dict[int, dict[str, Any]], paths: dict[int, Path], setting: str, file: CocoFile
+) -> dict[int, dict[str, Any]]:
+    """Read the sizes that entries lack from the images. Entries whose image cannot be read are errors, left out."""
+    lacking = [key for key, row in rows.items() if not row["height"] or not row["width"]]
+    if not lacking:
+        return rows
+    from yolox_jax.data.header import image_sizes  # imports OpenCV
+
+    sized = dict(rows)
+    for key, size in zip(lacking, image_sizes([paths[key] for key in lacking]), strict=True):
+        row, where = sized.pop(key), f"{file.path}: image id {key}"
+        if size is not None:
+            height, width = size
+            file.remarks.add(SIZE_OF_IMAGE, f"{where}: the size of {paths[key]} is {width}x{height} px")
+            sized[key] = row | {"height": height, "width": width}
+            continue
+        with file.errors:
+            side = "width" if row["height"] else "height"
+            end = f", and {paths[key]} does not exist or is not an image. Add the size, or check {setting}.images"
+            raise without_size(where, side, row[side], end)
+    return {key: sized[key] for key in rows if key in sized}
+
+
+def _check_images(
+    folder: Path, rows: dict[int, dict[str, Any]], paths: dict[int, Path], setting: str, file: CocoFile
+) -> None:
     entries = {path: f"image id {key}" for key, path in paths.items()}
     hint = _subfolder_hint(folder, next((row["file_name"] for row in rows.values()), ""))
     with file.errors:
         check_images_exist(entries, str(file.path), f"{setting}.images", hint=hint)
-    return paths
 
 
 def _subfolder_hint(folder: Path, file_name: str) -> str:

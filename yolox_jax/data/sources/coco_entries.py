@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.remarks import FLAGS_AS_TEXT, NUMBERS_AS_TEXT, RemarkKind, Remarks
-from yolox_jax.data.sources.values import as_flag, as_integer, as_number
+from yolox_jax.data.sources.values import LARGEST_SIDE, as_flag, as_integer, as_number
 
 REPEATED_CATEGORIES = RemarkKind(
     "categories listed more than once", "warning", "They have the same id and name, so they are one class."
@@ -105,7 +105,10 @@ def _remark_on_parents(entries: list[Any], names: dict[int, str], used: set[int 
 
 
 def read_images(entries: list[Any], file: CocoFile) -> dict[int, dict[str, Any]]:
-    """Return the image entries by id, in file order; invalid ones are empty, to recognise their annotations."""
+    """Return the image entries by id, in file order; invalid ones are empty, to recognise their annotations.
+
+    A height or width that is missing is 0.
+    """
     rows: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
         with file.errors:
@@ -130,13 +133,17 @@ def _image(key: int, entry: dict[str, Any], where: str, file: CocoFile) -> dict[
         raise DataError(f"{where} has no file_name", kind="malformed entries")
     row = {"id": key, "file_name": entry["file_name"]}
     for side in ("height", "width"):
-        row[side] = _integer(entry, side, where, file)
-        if row[side] <= 0:
-            raise DataError(
-                f"{where}: {side} must be the {side} of the image in px; got {row[side]}",
-                kind="images without a size",
-            )
+        row[side] = _integer(entry, side, where, file) if entry.get(side) is not None else 0
+        if not 0 <= row[side] <= LARGEST_SIDE:
+            raise without_size(where, side, row[side])
     return row
+
+
+def without_size(where: str, side: str, given: int, end: str = "") -> DataError:
+    """Return the error about an image whose height or width is missing or impossible."""
+    return DataError(
+        f"{where}: {side} must be the {side} of the image in px; got {given}{end}", kind="images without a size"
+    )
 
 
 def read_annotations(

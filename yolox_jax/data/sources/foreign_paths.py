@@ -1,7 +1,8 @@
 """Finds files whose paths were written on another machine or system.
 
 A path that exists is used as it is. Otherwise it means the one file that it can mean: backslashes separate folders,
-`%20` is a space, upper and lower case are the same, and the leading folders may be those of another machine.
+`%20` is a space, spaces around a name are left out, upper and lower case are the same, and the leading folders may be
+those of another machine.
 """
 
 import functools
@@ -24,6 +25,11 @@ OTHER_SPELLING = RemarkKind(
     "warning",
     "They differ in upper and lower case or in the encoding of accents. Rename the files, because other programs may "
     "not find them.",
+)
+SPACES_AROUND = RemarkKind(
+    "file names with spaces around them",
+    "warning",
+    "They are read without the spaces. Other programs may not find these files.",
 )
 OTHER_FOLDER = RemarkKind(
     "paths of another machine or folder",
@@ -58,12 +64,12 @@ def locate_files(root: Path, names: Iterable[str]) -> dict[str, Located]:
         root: folder that the names are relative to.
         names: paths as annotated.
     """
-    folders = _Folders()
+    folders = Folders()
     located = {name: Located(root / name, None) for name in names}
     missing: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, (path, _) in located.items():
         if path.name not in folders.names(path.parent):
-            missing[_parts(name)[:-1]].append(name)
+            missing[path_parts(name)[:-1]].append(name)
     found = {
         name: path
         for parts, group in missing.items()
@@ -85,7 +91,7 @@ def locate_below(folder: Path, source: str, *, itself: bool = False) -> Path | N
         source: a path of any system.
         itself: take the folder itself if nothing below it matches and its name is the last one of the path.
     """
-    parts = _parts(source)
+    parts = path_parts(source)
     for tail in _tails(parts):
         path = folder.joinpath(*tail)
         if tail and os.path.exists(path):  # noqa: PTH110 - accepts overlong names
@@ -93,7 +99,7 @@ def locate_below(folder: Path, source: str, *, itself: bool = False) -> Path | N
     return folder if itself and folder.name == parts[-1] else None
 
 
-class _Folders:
+class Folders:
     """The names of the files in folders; each folder is listed once."""
 
     def __init__(self) -> None:
@@ -101,17 +107,17 @@ class _Folders:
         self._spellings = functools.cache(self._list_spellings)
 
     def subfolder(self, root: Path, parts: tuple[str, ...]) -> Path | None:
-        """Return a folder below another one; each part may have another spelling, if only one folder has it."""
+        """Return a file or folder below a folder; each part may have another spelling, if only one entry has it."""
         folder: Path | None = root
         for part in parts:
             if folder is None:
                 return None
-            folder = self._find(folder, (part,))
+            folder = self._find(folder, (part, part.strip()))
         return folder
 
     def file(self, folder: Path, name: str) -> Path | None:
         """Return the file of this name, or of the only other spelling of it, with or without the hash of an upload."""
-        return self._find(folder, tuple(dict.fromkeys([name, _UPLOAD_HASH.sub("", name)])))
+        return self._find(folder, tuple(dict.fromkeys([name, name.strip(), _UPLOAD_HASH.sub("", name.strip())])))
 
     def _find(self, folder: Path, options: tuple[str, ...]) -> Path | None:
         for option in options:
@@ -130,29 +136,34 @@ class _Folders:
         return spellings
 
 
-def file_names(folder: Path) -> frozenset[str]:
-    """Return the names of the files in a folder; none if it does not exist, or its name is not possible."""
+def file_names(folder: Path, *, folders: bool = True) -> frozenset[str]:
+    """Return the names of the files in a folder; none if it does not exist, or its name is not possible.
+
+    Args:
+        folder: where to look.
+        folders: include those of its subfolders.
+    """
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries)
+            return frozenset(entry.name for entry in entries if folders or not entry.is_dir())
     except (OSError, ValueError):  # ValueError: the name holds NUL or cannot be encoded
         return frozenset()
 
 
-def _locate_group(folders: _Folders, root: Path, parts: tuple[str, ...], group: list[str]) -> dict[str, Path]:
+def _locate_group(folders: Folders, root: Path, parts: tuple[str, ...], group: list[str]) -> dict[str, Path]:
     """Return the files of the names in one folder, as far as they are found."""
     for tail in _tails(parts):
         folder = folders.subfolder(root, tail)
         if folder is None or (len(tail) < len(parts) and _other_split(parts, folder)):
             continue
-        found = {name: folders.file(folder, _parts(name)[-1]) for name in group}
+        found = {name: folders.file(folder, path_parts(name)[-1]) for name in group}
         paths = {name: path for name, path in found.items() if path is not None}
         if paths and (tail == parts or 2 * len(paths) > len(group)):
             return paths
     return {}
 
 
-def _parts(name: str) -> tuple[str, ...]:
+def path_parts(name: str) -> tuple[str, ...]:
     """Return the folders and the file of a path of any system or URL."""
     path = name.replace("\\", "/")
     if "%" in path or "?" in path:
@@ -183,4 +194,7 @@ def _kind(root: Path, name: str, path: Path) -> RemarkKind:
     slashed = root / name.replace("\\", "/")
     if slashed == path:
         return BACKSLASHES
+    stripped = root.joinpath(*(part.strip() for part in name.split("/")))
+    if stripped == path:
+        return SPACES_AROUND
     return OTHER_SPELLING if _spelling_key(str(slashed)) == _spelling_key(str(path)) else OTHER_FOLDER

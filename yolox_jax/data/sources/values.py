@@ -9,6 +9,8 @@ from typing import Any
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 _FLAGS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True, "no": False, "yes": True}
+LARGEST_SIDE = 2**31 - 1
+"""No image is wider or higher than this, in px."""
 _LARGEST_EXACT = 2**53
 """Floats represent all integers up to this one."""
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.checks import ErrorHandler
 from yolox_jax.data.sources.remarks import RemarkKind, Remarks
-from yolox_jax.data.sources.values import as_flag
+from yolox_jax.data.sources.values import LARGEST_SIDE, as_flag
 
 DIFFICULT_AS_WORD = RemarkKind(
     "difficult written as a word",
     "warning",
     "'true' and 'yes' are read as 1; 'false', 'no' and 'unspecified' as 0. Other programs may refuse them.",
+)
+NAMESPACE = RemarkKind(
+    "XML files with a namespace", "warning", "It is ignored. Other programs may find no objects. Remove xmlns."
 )
 
 _DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.:-]+)["'][^>]*\?>""")
@@ -58,6 +61,8 @@ def read_annotation(path: Path, errors: ErrorHandler, remarks: Remarks) -> Annot
         DataError: it is not valid XML, or its encoding is not the declared one.
     """
     root = _parse(path)
+    if _remove_namespaces(root):
+        remarks.add(NAMESPACE, f"{path}: <{root.tag}>")
     file_name = (root.findtext("filename") or "").strip().replace("\\", "/").rpartition("/")[2]
     annotation = Annotation(file_name, _size(root, str(path)), [], [], [], [])
     for number, entry in enumerate(root.iter("object")):
@@ -86,6 +91,14 @@ def _parse(path: Path) -> ElementTree.Element:
         return ElementTree.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.DOTALL))
     except ElementTree.ParseError as error:
         raise DataError(f"{path} is not valid XML: {error}. Was it copied completely?", kind="invalid XML") from error
+
+
+def _remove_namespaces(root: ElementTree.Element) -> bool:
+    """Reduce the names of elements to their local parts. Return whether one had a namespace."""
+    qualified = [element for element in root.iter() if element.tag.startswith("{")]
+    for element in qualified:
+        element.tag = element.tag.rpartition("}")[2]
+    return bool(qualified)
 
 
 def _decode(content: bytes, path: Path) -> str:
@@ -131,6 +144,11 @@ def _size(root: ElementTree.Element, where: str) -> tuple[int, int] | None:
     if not all((root.findtext(f"size/{side}") or "").strip() for side in ("height", "width")):
         return None
     height, width = (_number(root, f"size/{side}", where) for side in ("height", "width"))
+    if max(height, width) > LARGEST_SIDE:
+        raise DataError(
+            f"{where}: size must be the width and height of the image in px; got {width:g} and {height:g}",
+            kind="malformed numbers",
+        )
     return (int(height), int(width)) if height >= 1 and width >= 1 else None
 
 

@@ -8,7 +8,15 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES
 from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
-from yolox_jax.data.sources.foreign_paths import BACKSLASHES, OTHER_FOLDER, locate_below, locate_files
+from yolox_jax.data.sources.foreign_paths import (
+    BACKSLASHES,
+    OTHER_FOLDER,
+    OTHER_SPELLING,
+    Folders,
+    locate_below,
+    locate_files,
+    path_parts,
+)
 from yolox_jax.data.sources.remarks import Remarks
 
 
@@ -63,7 +71,8 @@ class YoloPaths:
         literal = self._literal(source)
         if path not in (literal, self.root / source.removeprefix("../")):
             slashed = Path(str(literal).replace("\\", "/"))
-            kind = BACKSLASHES if path == slashed else OTHER_FOLDER
+            is_spelling = path == self._in_other_spelling(source)
+            kind = BACKSLASHES if path == slashed else OTHER_SPELLING if is_spelling else OTHER_FOLDER
             self._remarks.add(kind, f"{self._file}: {split}: {source} is read as {path}")
             self._check_apart(split, source, path)
         return path
@@ -78,10 +87,17 @@ class YoloPaths:
         for path in (literal, self.root / source.removeprefix("../"), Path(str(literal).replace("\\", "/"))):
             if os.path.exists(path):  # noqa: PTH110
                 return path
+        spelled = self._in_other_spelling(source)
+        if spelled is not None:
+            return spelled
         if self._given:
             return locate_below(self.root, source, itself=True)
         is_absolute = Path(source).is_absolute() or PureWindowsPath(source).is_absolute()
         return locate_below(self._file.parent.absolute(), source if is_absolute else f"{self._path}/{source}")
+
+    def _in_other_spelling(self, source: str) -> Path | None:
+        is_absolute = Path(source).is_absolute() or PureWindowsPath(source).is_absolute()
+        return None if is_absolute else Folders().subfolder(self.root, path_parts(source.removeprefix("../")))
 
     def _check_apart(self, split: str, source: str, path: Path) -> None:
         """Check that a path that does not exist is not read as one that other splits use."""

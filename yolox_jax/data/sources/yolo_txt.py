@@ -13,6 +13,7 @@ from yolox_jax.data.sources.checks import RAISE_AT_FIRST, BoxCleaner, ErrorHandl
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.data.sources.yolo_keypoints import find_keypoints
+from yolox_jax.data.sources.yolo_labels import find_labels
 from yolox_jax.data.sources.yolo_yaml import Layout, read_layout
 from yolox_jax.text import counted
 
@@ -67,7 +68,7 @@ def read_yolo(
     """
     layout = read_layout(data_yaml, split, root, setting, errors)
     sizes = image_sizes(layout.images)
-    labels = [label_path(image) for image in layout.images]
+    labels = find_labels(layout.images, layout.remarks)
     with ThreadPoolExecutor() as pool:
         contents = list(pool.map(_content, labels))
     layout = _with_keypoints(layout, zip(labels, contents, strict=True), data_yaml, errors)
@@ -92,14 +93,6 @@ def read_yolo(
         ground_truth=ground_truth_of(records, layout.names),
         warnings=(*layout.remarks.warnings(), *_gaps(len(records), unlabelled, unreadable), *cleaner.warnings()),
     )
-
-
-def label_path(image: Path) -> Path:
-    """Return the label file of an image: the last folder `images` becomes `labels`, the suffix `.txt`."""
-    parts = list(image.parts)
-    if "images" in parts[:-1]:
-        parts[max(place for place, part in enumerate(parts[:-1]) if part == "images")] = "labels"
-    return Path(*parts).with_suffix(".txt")
 
 
 def _with_keypoints(

@@ -18,6 +18,9 @@ from yolox_jax.text import counted
 NAMES_AS_TEXT = RemarkKind(
     "class names written as one text", "warning", "It is split at commas. Write a list, such as names: [cat, dog]."
 )
+NAMES_AS_KEYS = RemarkKind(
+    "class ids written as names", "warning", "They are read the other way round. Write names: {0: cat, 1: dog}."
+)
 REPEATED_IMAGES = RemarkKind("images named more than once", "warning", "They are used once.")
 
 _MALFORMED = "malformed names"
@@ -87,7 +90,10 @@ def _load(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not valid YAML: {line}{error.problem}", kind="invalid YAML") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}. Save the file as UTF-8", kind="invalid YAML") from error
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # ValueError: a number with thousands of digits, or a date like 2024-13-01
         raise DataError(f"{path} is not valid YAML: {error}", kind="invalid YAML") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is not a data.yaml: it must have the keys train, val and names", kind="invalid YAML")
@@ -129,6 +135,10 @@ def _listed_names(content: dict[str, Any], path: Path, remarks: Remarks) -> dict
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise DataError(f"{path} has no names. Add the class names, such as names: [cat, dog]", kind="no names")
+    ids = [as_integer(value) for value in names.values()]
+    if all(isinstance(key, str) and as_integer(key) is None for key in names) and set(ids) == set(range(len(names))):
+        remarks.add(NAMES_AS_KEYS, f"{path}: names: {', '.join(names)}")
+        names = dict(zip(ids, names, strict=True))
     return names
 
 
