@@ -142,9 +142,9 @@ def test_a_path_needs_no_config_and_the_output_says_what_is_checked(
     words = ["data", "check", str(tmp_path), "--output", str(tmp_path / "report")]
     assert main(words) == 0
     printed = capfd.readouterr().out
-    assert f"train: --data.train.format coco --data.train.images {tmp_path}/images" in printed
+    assert f"train: COCO, {tmp_path}/train.json, images in {tmp_path}/images" in printed
     assert f"--data.val.annotations {tmp_path}/val.json" in printed
-    assert "those of yolox_s, --data.input-size 640 640" in printed
+    assert "settings of the config finetune (--data.input-size 416 416)" in printed
     assert read(tmp_path / "report")["splits"].keys() == {"train", "val"}
     (tmp_path / "val.json").unlink()
     assert main([*words, "--config", "yolox_nano"]) == 0

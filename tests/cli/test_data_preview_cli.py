@@ -44,7 +44,7 @@ def test_by_default_one_sheet_shows_the_first_epoch_and_the_last(
 def test_a_path_needs_no_config(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "sheet.png"
     assert main(["data", "preview", str(folder), "--count", "1", "--output", str(output)]) == 0
-    assert "epoch 300: 1 image, " in capfd.readouterr().out
+    assert "epoch 30: 1 image, " in capfd.readouterr().out
     assert output.is_file()
 
 

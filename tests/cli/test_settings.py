@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import tyro
@@ -388,3 +388,36 @@ def test_help_does_not_wait_for_jax() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--schedule.no-aug-epochs" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "hints"),
+    [
+        (
+            ["--imgsz", "320", "--lr0", "0.1"],
+            ["for --imgsz, use --data.input-size H W", "for --lr0, use --optimizer.lr"],
+        ),
+        (["--batch=8"], ["for --batch, use --train.batch-size"]),
+    ],
+)
+def test_flags_of_other_programs_are_told_their_names_here(words: list[str], hints: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("--config", "quickstart", "--weights", "w", *words)
+    assert all(hint in str(caught.value) for hint in hints)
+
+
+def test_a_dataset_without_a_config_is_fine_tuned_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "images").mkdir(parents=True)
+    (tmp_path / "data.yaml").write_text("train: train/images\nval: val/images\nnames: [cat]\n")
+    started: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "yolox_jax.training.trainer.train", lambda config, **rest: started.update(config=config, **rest)
+    )
+    monkeypatch.setattr("yolox_jax.cli.published.fetch_if_published", lambda weights: None)
+    monkeypatch.setattr("yolox_jax.cli.compilation.keep_compiled", lambda: None)
+    cli_train.main(["--data", str(tmp_path)])
+    recipe = load_config("finetune")
+    assert started["config"].model == recipe.model and started["config"].schedule == recipe.schedule
+    assert started["config"].data.train.annotations == str(tmp_path / "data.yaml")
+    assert started["workdir"] == Path("runs/finetune")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import CONFIG_OF_PATH, announce_datasets, parse_with_config, requested_config
+from yolox_jax.cli.terminal import say
 from yolox_jax.config import DatasetConfig
 from yolox_jax.data.doctor.examine import Report, examine
 from yolox_jax.data.doctor.finding import BOTH, Finding
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> int:
     if arguments.path is not None:
         announce_datasets(arguments.path, config)
         height, width = config.data.input_size
-        print(f"settings: those of {config_name}, --data.input-size {height} {width}; pass --config for others")
+        say(f"settings of the config {config_name} (--data.input-size {height} {width}); pass --config for another")
     only_train = arguments.path is not None and config.data.val == DatasetConfig()
     with show_progress("images") as on_progress:
         report = examine(

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from yolox_jax.cli.settings import announce_datasets, parse_with_config
+from yolox_jax.cli.settings import CONFIG_OF_PATH, announce_datasets, parse_with_config, requested_config
+from yolox_jax.cli.terminal import say
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
@@ -56,6 +57,8 @@ def main(argv: list[str]) -> None:
     )
     if arguments.path is not None:
         announce_datasets(arguments.path, config, ("train",))
+        name = requested_config(argv) or CONFIG_OF_PATH
+        say(f"settings of the config {name}, as `train --config {name}` uses them; pass --config for another")
     epochs = _epochs(arguments, config)
     _check_output(arguments.output)
     # Imported here, so that --help and errors in flags do not wait for grain.

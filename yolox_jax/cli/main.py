@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from yolox_jax.cli.compiler_messages import hide_slow_compilation_reminders
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
+from yolox_jax.cli.terminal import say
 from yolox_jax.files import package_version
 from yolox_jax.training.interruption import Interrupted
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         code: int | None = importlib.import_module(f"yolox_jax.cli.{command.replace('-', '_')}").main(list(argv[1:]))
     except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
+        say(str(stopped), sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
         hint = "; pass --resume to continue from the last checkpoint" if command == "train" else ""
@@ -84,16 +85,16 @@ def main(argv: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if "yolox_jax" in str(error.name):
             raise
-        print(
+        say(
             f"error: package {error.name} is not installed for {sys.executable}. In a checkout, run `pip install -e .` "
             "or `make env`, which installs into .venv; then use .venv/bin/yolox-jax",
-            file=sys.stderr,
+            sys.stderr,
         )
         return 2
     except Exception as error:
         if not _is_for_user(error):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
     return code or 0
 
@@ -122,7 +123,7 @@ class _WarningPrinter(logging.Handler):
             if text not in self._printed:
                 self._printed.add(text)
                 level = "" if hasattr(record, "is_notice") else f"{record.levelname.lower()}: "
-                print(f"{level}{text}", file=sys.stderr)
+                say(f"{level}{text}", sys.stderr)
         except Exception:  # as every handler does: a message that cannot be printed must not stop the command
             self.handleError(record)
 

@@ -11,6 +11,7 @@ import tyro
 
 from yolox_jax.cli.flags import ArgumentConfig, Flag, default_of, docstrings, flags_of, metavar_of, unwrapped
 from yolox_jax.cli.help import is_help_requested, print_help
+from yolox_jax.config import ConfigError
 from yolox_jax.config.serialization import flag, typed
 from yolox_jax.files import expand_home
 
@@ -19,6 +20,26 @@ Arguments = TypeVar("Arguments")
 COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
 SCALARS = {int: "an integer", float: "a number", bool: "True or False"}
 EXAMPLES = {int: ("416", "640", "640", "640"), float: ("0.5", "1.5", "1.5", "1.5")}
+
+NAMES_ELSEWHERE = {
+    "--imgsz": "--data.input-size H W, or --input-size H W",
+    "--img-size": "--data.input-size H W, or --input-size H W",
+    "--batch": "--train.batch-size",
+    "--batch-size": "--train.batch-size",
+    "--epochs": "--schedule.epochs",
+    "--lr": "--optimizer.lr",
+    "--lr0": "--optimizer.lr",
+    "--workers": "--data.num-workers",
+    "--patience": "--evaluation.patience",
+    "--freeze": "--model.freeze",
+    "--model": "--model.variant and --model.weights",
+    "--project": "--workdir",
+    "--name": "--workdir",
+    "--conf": "--score-threshold, or --evaluation.score-threshold",
+    "--iou": "--iou-threshold, or --evaluation.iou-threshold",
+    "--source": "the path alone",
+}
+"""What flags of other detectors' programs are called here."""
 
 _registry = tyro.constructors.ConstructorRegistry()
 
@@ -48,7 +69,12 @@ def parse(
 def parse_flags(
     arguments_type: type[Arguments], argv: list[str], flags: Sequence[Flag], *, prog: str, flag_pairs: bool = False
 ) -> Arguments:
-    """Like `parse`, without the help; `flags` are those of `arguments_type`."""
+    """Like `parse`, without the help; `flags` are those of `arguments_type`.
+
+    Raises:
+        ConfigError: flags have their names in other programs.
+    """
+    _check_names(argv, flags)
     return tyro.cli(
         arguments_type,
         args=_in_order(argv, flags),
@@ -56,6 +82,19 @@ def parse_flags(
         config=() if flag_pairs else (tyro.conf.FlagCreatePairsOff,),
         registry=_registry,
     )
+
+
+def _check_names(argv: Sequence[str], flags: Sequence[Flag]) -> None:
+    """Tells what flags of other programs are called here; tyro reports all other unknown flags."""
+    known = {flag(one.name) for one in flags if not one.is_positional}
+    foreign = [name for name in NAMES_ELSEWHERE if name in given_flags(argv) and name not in known]
+    hints = []
+    for name in foreign:
+        here = [text for text in NAMES_ELSEWHERE[name].split(", or ") if text.split()[0] in known or "--" not in text]
+        if here:
+            hints.append(f"for {name}, use {here[0]}")
+    if hints:
+        raise ConfigError(f"unknown options: {'; '.join(hints)}. --help lists all options")
 
 
 def given_flags(argv: Sequence[str]) -> set[str]:

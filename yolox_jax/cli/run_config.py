@@ -3,6 +3,7 @@
 import sys
 
 from yolox_jax.cli.settings import requested, requested_config
+from yolox_jax.cli.terminal import say
 from yolox_jax.config import ConfigError
 from yolox_jax.config.files import RUN_SETTINGS, shipped_configs
 from yolox_jax.config.serialization import nearest
@@ -40,7 +41,7 @@ def config_of_weights(argv: list[str]) -> str | None:
             )
         # As a file, so that a run named like a shipped config is not taken for it.
         name = str(runs[0] / RUN_SETTINGS)
-    print(f"using --config {name}, which belongs to --weights {weights}", file=sys.stderr)
+    say(f"using --config {name}, which belongs to --weights {weights}", sys.stderr)
     return name
 
 

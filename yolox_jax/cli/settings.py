@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from yolox_jax.cli.flags import flags_of
 from yolox_jax.cli.help import is_help_requested
 from yolox_jax.cli.parsing import given_flags, parse_flags
 from yolox_jax.cli.settings_help import print_settings_help
+from yolox_jax.cli.terminal import say
 from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig
 from yolox_jax.config.checks import check_config
 from yolox_jax.config.files import load_config, shipped_configs
@@ -21,8 +21,11 @@ from yolox_jax.config.schedule import scale_schedule
 
 Extra = TypeVar("Extra")
 
-CONFIG_OF_PATH = "yolox_s"
-"""The config of `data check` and `data preview`, which need none, if they are given the path of a dataset."""
+FORMAT_NAMES = {"coco": "COCO", "voc": "Pascal VOC", "yolo": "YOLO"}
+"""Of the formats that are found at a path."""
+
+CONFIG_OF_PATH = "finetune"
+"""The config of commands that are given the path of a dataset and no config."""
 
 
 def parse_with_config(
@@ -78,7 +81,8 @@ def parse_with_config(
         )
         raise SystemExit(0)
     if name is None and not takes_path:
-        raise ConfigError(f"--config is required. Pass {_config_help()}")
+        unless = ", unless a dataset is given as --data" if "--data" in config_default else ""
+        raise ConfigError(f"--config is required{unless}. Pass {_config_help()}")
 
     def parsed(config: Config) -> Any:
         config = config if name is None else _with_requested_formats(config, argv)
@@ -135,7 +139,7 @@ def _announce_schedule(scaled: ScheduleConfig, recipe: ScheduleConfig, fixed: se
         if name not in fixed and getattr(recipe, name) != getattr(scaled, name)
     ]
     if changes:
-        print(f"scaled to --schedule.epochs {scaled.epochs}: {', '.join(changes)}", file=sys.stderr)
+        say(f"scaled to --schedule.epochs {scaled.epochs}: {', '.join(changes)}", sys.stderr)
 
 
 def _with_datasets_at(path: Path, config: Config, argv: list[str]) -> Config:
@@ -216,12 +220,12 @@ def _arguments_type(extra_type: type, config: Config, config_default: str) -> ty
 
 
 def announce_datasets(path: Path, config: Config, splits: Sequence[Literal["train", "val"]] = ("train", "val")) -> None:
-    """Prints which datasets were found at a path, as the flags that name them."""
+    """Prints which datasets were found at a path."""
     for split in splits:
         dataset = config.data.train if split == "train" else config.data.val
         if dataset == DatasetConfig():
-            print(f"{split}: no such split found at {path}; only the training images are used")
+            say(f"{split}: no such split found at {path}; only the training images are used")
         else:
-            settings = {"images": dataset.images, "annotations": dataset.annotations, "split": dataset.split}
-            given = " ".join(f"--data.{split}.{name} {shlex.quote(value)}" for name, value in settings.items() if value)
-            print(f"{split}: --data.{split}.format {dataset.format} {given}")
+            parts = [dataset.annotations, dataset.images and f"images in {dataset.images}"]
+            parts.append(dataset.split and f"split {dataset.split}")
+            say(f"{split}: {FORMAT_NAMES[dataset.format]}, {', '.join(filter(None, parts))}")

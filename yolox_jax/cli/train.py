@@ -1,10 +1,13 @@
 """`yolox-jax train`: trains a detector from a config."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 from yolox_jax.cli.dataset_path import DataPath, with_announced_data
-from yolox_jax.cli.settings import parse_with_config, requested_config
+from yolox_jax.cli.parsing import given_flags
+from yolox_jax.cli.settings import CONFIG_OF_PATH, parse_with_config, requested_config
+from yolox_jax.cli.terminal import say
 from yolox_jax.config import ConfigError, ScheduleConfig
 from yolox_jax.config.files import RUN_SETTINGS, find_config, load_config
 from yolox_jax.config.names import initial_weights_name
@@ -16,9 +19,8 @@ class TrainArguments:
     """The data, the run directory and the processes of a run."""
 
     data: DataPath = None
-    """Dataset to train on, in place of those of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a
-    YOLO, COCO, VOC or Roboflow dataset. Its validation split is found too. Settings given as --data.train.* and
-    --data.val.* take precedence."""
+    """Dataset to train on: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO, COCO, VOC or Roboflow dataset.
+    Its validation split is found too. --data.train.* and --data.val.* take precedence."""
     workdir: Path | None = None
     """Run directory, for weights, metrics, logs and pictures. By default, runs/NAME after the name of the config, or
     the run directory passed as --config."""
@@ -42,8 +44,12 @@ def main(argv: list[str]) -> None:
         prog="yolox-jax train",
         description="Train from a config.",
         path_field="data",
+        default_config=_default_config(argv),
+        config_default=f"With --data, the default is {CONFIG_OF_PATH}.",
         resumed_schedule=lambda arguments: _recorded_schedule(_workdir(arguments, argv)) if arguments.resume else None,
     )
+    if requested_config(argv) is None:
+        say(f"using --config {CONFIG_OF_PATH}", sys.stderr)
     config = with_announced_data(config, arguments.data, "train", "val")
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
@@ -67,8 +73,12 @@ def main(argv: list[str]) -> None:
         raise
 
 
+def _default_config(argv: list[str]) -> str | None:
+    return CONFIG_OF_PATH if "--data" in given_flags(argv) else None
+
+
 def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
-    config_path = find_config(str(requested_config(argv)))
+    config_path = find_config(str(requested_config(argv) or _default_config(argv)))
     is_run = config_path.name == RUN_SETTINGS
     return expand_home(arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem))
 
