@@ -143,7 +143,7 @@ def test_a_path_needs_no_config_and_the_output_says_what_is_checked(
     assert main(words) == 0
     printed = capfd.readouterr().out
     assert f"train: COCO, {tmp_path}/train.json, images in {tmp_path}/images" in printed
-    assert f"--data.val.annotations {tmp_path}/val.json" in printed
+    assert f"val: COCO, {tmp_path}/val.json, " in printed
     assert "settings of the config finetune (--data.input-size 416 416)" in printed
     assert read(tmp_path / "report")["splits"].keys() == {"train", "val"}
     (tmp_path / "val.json").unlink()

@@ -19,8 +19,8 @@ class TrainArguments:
     """The data, the run directory and the processes of a run."""
 
     data: DataPath = None
-    """Dataset to train on: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO, COCO, VOC or Roboflow dataset.
-    Its validation split is found too. --data.train.* and --data.val.* take precedence."""
+    """Dataset to train on: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO, COCO, VOC or Roboflow
+    dataset. Its validation split is found too. --data.train.* and --data.val.* take precedence."""
     workdir: Path | None = None
     """Run directory, for weights, metrics, logs and pictures. By default, runs/NAME after the name of the config, or
     the run directory passed as --config."""
