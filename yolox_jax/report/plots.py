@@ -97,7 +97,7 @@ def precision_recall(document: dict[str, Any]) -> Figure:
     if few and known:
         # As arguments: a label that a line has is left out of the legend if it starts with an underscore.
         classes.legend(classes.lines, [labels[name] for name in known], frameon=False)
-    classes.set_title(f"each of {len(known)} classes at IoU 0.50")
+    classes.set_title("each class at IoU 0.50" if few else f"each of {len(known)} classes at IoU 0.50")
     for axis in (mean, classes):
         axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         _tidy(axis)
