@@ -205,7 +205,10 @@ def test_a_part_of_a_dataset_leads_to_the_dataset(tmp_path: Path, file: str, bel
 @pytest.mark.parametrize(
     ("files", "lines"),
     [
-        (("train/images/a.jpg", "train/labels/a.txt", "valid/images/b.jpg"), "train: train/images\n  val: valid/images"),
+        (
+            ("train/images/a.jpg", "train/labels/a.txt", "valid/images/b.jpg"),
+            "train: train/images\n  val: valid/images",
+        ),
         (("images/train/a.jpg", "labels/train/a.txt"), "train: images/train"),
         (("images/a.jpg", "labels/a.txt"), "train: images"),
     ],

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from yolox_jax.report.class_labels import class_labels
 from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
@@ -74,6 +75,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
     axes[3].set_title("learning rate")
     for axis in axes:
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _tidy(axis)
     return figure
 
