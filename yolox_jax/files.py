@@ -45,6 +45,18 @@ def ensure_writable_folder(folder: Path, setting: str) -> None:
         raise ConfigError(f"{setting} {folder} cannot be written to: {error.strerror}") from error
 
 
+def check_writable_folder(folder: Path, setting: str) -> None:
+    """Check as `ensure_writable_folder` does, but create nothing: a later check may still stop the command."""
+    try:
+        if folder.exists():
+            ensure_writable_folder(folder, setting)
+            return
+        with tempfile.TemporaryFile(dir=next(parent for parent in folder.absolute().parents if parent.exists())):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{setting} {folder} cannot be written to: {error.strerror}") from error
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Replace a file in one step, so that no reader ever sees a part of it.

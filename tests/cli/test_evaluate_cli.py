@@ -268,3 +268,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(data, weigh
 def test_missing_weights_are_named(data, capfd):
     assert evaluate(data, data / "none.pth") == 2
     assert "none.pth" in capfd.readouterr().err
+
+
+def test_weights_are_looked_for_before_the_images(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    (data / "instances.json").write_text("{")
+    assert evaluate(data, tmp_path / "missing.pth") == 2
+    assert "there is no weights file" in capfd.readouterr().err

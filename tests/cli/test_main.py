@@ -101,3 +101,19 @@ def test_a_missing_dataset_is_reported_before_weights_are_downloaded(
     monkeypatch.setattr("yolox_jax.cli.published.fetch_if_published", lambda weights: pytest.fail("downloaded"))
     assert main(["train", "--config", "finetune", "--workdir", str(tmp_path / "run")]) == 2
     assert "--data.train.annotations is empty" in capsys.readouterr().err
+
+
+def test_missing_initial_weights_are_reported_before_the_run_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("yolox_jax.training.trainer.train", lambda *_, **__: pytest.fail("started"))
+    words = ["train", "--config", "quickstart", "--workdir", str(tmp_path / "run"), "--model.weights", "missing.pth"]
+    assert main(words) == 2
+    assert "there is no weights file missing.pth" in capsys.readouterr().err
+
+
+def test_misspelled_command_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, command in ((["trian"], "train"), (["data", "chekc"], "check")):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert f"did you mean {command}?" in capsys.readouterr().err

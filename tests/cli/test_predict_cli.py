@@ -350,3 +350,10 @@ def test_an_image_too_large_for_its_format_is_left_out(tmp_path, caplog):
     save_image(tmp_path / "wide.jpg", np.zeros((1, 70_000, 3), np.uint8))
     assert "wide.jpg is not written" in caplog.text
     assert not (tmp_path / "wide.jpg").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "damaged.npz"])
+def test_weights_that_cannot_be_read_leave_no_output_folder(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "damaged.npz").write_bytes(b"damaged")
+    assert predict(folder, "--weights", tmp_path / name, "--output", tmp_path / "out") == 2
+    assert not (tmp_path / "out").exists()

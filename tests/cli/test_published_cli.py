@@ -11,7 +11,7 @@ import pytest
 from pth_files import pth_of
 from weights_server import Server, file, serve
 from yolox_jax.cli.main import main
-from yolox_jax.cli.progress import show_download
+from yolox_jax.cli.progress import show_download, show_progress
 from yolox_jax.config import Config
 from yolox_jax.models import create_model
 from yolox_jax.training import trainer
@@ -86,3 +86,13 @@ def test_a_download_of_unknown_length_shows_nothing_off_a_terminal(capfd):
         on_progress(2**20, None)
         on_progress(2**20, 10 * 2**20)
     assert capfd.readouterr().err == "1 of 10 MiB\n"
+
+
+def test_progress_shows_nothing_before_its_first_call(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich take stderr for a terminal
+    with pytest.raises(ValueError), show_progress("pictures"):
+        raise ValueError
+    assert "pictures" not in capfd.readouterr().err
+    with show_progress("pictures") as on_progress:
+        on_progress(0, 2)
+    assert "0/2" in capfd.readouterr().err

@@ -145,3 +145,9 @@ def test_evaluation_takes_one_file(coco: Path, capfd: pytest.CaptureFixture[str]
     for path in (coco / "mine.json", coco / "train.json"):
         assert main([*words, str(path)]) == 0
         assert f"--data.val.annotations '{path}'" in capfd.readouterr().out
+
+
+def test_missing_file_in_a_run_directory_leads_to_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"no such file or run directory\. .* pass {tmp_path} itself"):
+        config_of_weights(["--weights", str(tmp_path / "best.pth")])

@@ -185,3 +185,38 @@ def test_what_is_no_dataset_is_refused_with_the_way_out(
         datasets_at(tmp_path / path)
     assert message in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "below", "around"),
+    [
+        ("data.yaml", "train", "data.yaml"),
+        ("data.yml", "images/train", "data.yml"),
+        ("Annotations/a.xml", "JPEGImages", ""),
+    ],
+)
+def test_a_part_of_a_dataset_leads_to_the_dataset(tmp_path: Path, file: str, below: str, around: str) -> None:
+    touch(tmp_path / file, tmp_path / below / "a.jpg", tmp_path / below / "labels" / "a.txt")
+    with pytest.raises(ConfigError) as caught:
+        datasets_at(tmp_path / below)
+    assert f"a part of {tmp_path / around}. Pass that" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "lines"),
+    [
+        (
+            ("train/images/a.jpg", "train/labels/a.txt", "valid/images/b.jpg"),
+            "train: train/images\n  val: valid/images",
+        ),
+        (("images/train/a.jpg", "labels/train/a.txt"), "train: images/train"),
+        (("images/a.jpg", "labels/a.txt"), "train: images"),
+    ],
+)
+def test_lines_of_a_missing_data_yaml_name_the_folders_that_exist(
+    tmp_path: Path, files: Sequence[str], lines: str
+) -> None:
+    touch(*(tmp_path / file for file in files))
+    with pytest.raises(ConfigError) as caught:
+        datasets_at(tmp_path)
+    assert str(caught.value).endswith(f":\n  {lines}\n  names: [cat, dog]")

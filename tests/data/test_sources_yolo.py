@@ -164,7 +164,7 @@ def test_a_check_continues_after_invalid_lines_and_files(yolo: DatasetConfig, tm
         "coordinates that are not fractions",
         "malformed labels",
     ]
-    assert [len(record.boxes) for record in dataset.records] == [0, 2, 0]
+    assert [len(record.boxes) for record in dataset.records] == [2, 0]
     assert [(entry.kind, entry.path.name) for entry in errors.repairs] == [(PARTLY_OUTSIDE, "b.jpg")]
 
 
@@ -357,3 +357,23 @@ def test_missing_folder_of_labels_is_told_with_the_path_looked_for(yolo: Dataset
     with pytest.raises(DataError, match=rf"none of the 4 training images has a box .*data\.yaml\).*{told}"):
         open_dataset(yolo, "train")
     assert any("the only image has no label file" in warning for warning in open_dataset(yolo, "val").warnings)
+
+
+def test_missing_images_of_a_list_are_told_with_the_lines_to_remove(yolo: DatasetConfig, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(f"{tmp_path}/images/train/b.jpg\n{tmp_path}/images/train/gone.jpg\n")
+    config = _write_yaml(tmp_path, train="train.txt")
+    told = r"gone\.jpg \(line 2\)\. Restore the files, or remove these lines from /.*/train\.txt\.$"
+    with pytest.raises(DataError, match=told):
+        open_dataset(config, "train")
+
+
+def test_missing_image_of_a_list_is_no_background(yolo: DatasetConfig, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("images/train/b.jpg\nimages/train/gone.jpg\n")
+    errors = ErrorHandler(collect=True)
+    dataset = open_dataset(_write_yaml(tmp_path, train="train.txt"), "train", errors=errors)
+    assert _names(dataset) == ["b.jpg"]
+    assert [error.kind for error in errors.collected] == ["missing image files"]
+    assert not errors.remarks
+    (tmp_path / "train.txt").write_text("images/train/gone.jpg\n")
+    with pytest.raises(DataError, match="names 1 of 1 image files"):
+        open_dataset(_write_yaml(tmp_path, train="train.txt"), "train", errors=ErrorHandler(collect=True))

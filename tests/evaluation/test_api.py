@@ -58,7 +58,7 @@ def test_figures_detections_and_losses_come_as_objects_and_warnings_through_the_
     assert list(evaluation.metrics.per_class) == ["red", "blue"]
     assert [result["image_id"] for result in evaluation.results] == np.repeat(range(3), 5).tolist()
     assert evaluation.losses is not None and evaluation.losses["loss"] > 0
-    assert progress == [(2, 3), (3, 3)]
+    assert progress == [(0, 3), (2, 3), (3, 3)]
     assert caplog.text.count("matched by name: their order differs") == 1
     assert capfd.readouterr() == ("", ""), "a library prints nothing"
     assert len(repr(evaluation)) < 2000, "not every detection"

@@ -206,6 +206,10 @@ def test_folders_without_an_evaluation_are_refused_with_the_way_out(tmp_path, ca
     assert "is not a run directory" in capfd.readouterr().err
     (tmp_path / "config.json").write_text("{}")
     assert main(["report", str(tmp_path)]) == 2
+    assert f"resume it with `yolox-jax train --config {tmp_path} --resume`" in capfd.readouterr().err
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "weights.safetensors").touch()
+    assert main(["report", str(tmp_path)]) == 2
     assert "evaluate.py --config" in capfd.readouterr().err
 
 

@@ -57,6 +57,20 @@ def test_a_run_directory_gives_its_best_weights_or_else_its_last(tmp_path: Path)
         assert read_weights(tmp_path).metadata == {"from": name}
 
 
+def test_run_that_was_stopped_before_its_first_evaluation_is_to_be_resumed(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=rf"resume it with `yolox-jax train --config {tmp_path} --resume`"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["best.pth", "best/epoch_3.pth", "checkpoints"])
+def test_weights_that_are_not_in_a_run_directory_lead_to_the_directory(tmp_path: Path, name: str):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(FileNotFoundError, match=rf"pass {tmp_path} itself"):
+        read_weights(tmp_path / name)
+
+
 def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         read_weights(tmp_path / "nowhere.pth")

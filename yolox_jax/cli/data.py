@@ -3,6 +3,8 @@
 import argparse
 import importlib
 
+from yolox_jax.cli.commands import known_command
+
 COMMANDS = {
     "check": "check the images and annotations of a dataset for problems",
     "preview": "draw training images exactly as the network sees them",
@@ -18,7 +20,7 @@ def main(argv: list[str]) -> int | None:
         epilog=f"commands:\n{listed}\n\nyolox-jax data COMMAND --help shows the flags of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="the command to run")
+    parser.add_argument("command", type=known_command(COMMANDS), metavar="COMMAND", help="the command to run")
     command = parser.parse_args(argv[:1]).command
     code: int | None = importlib.import_module(f"yolox_jax.cli.data_{command}").main(argv[1:])
     return code

@@ -80,7 +80,8 @@ def main(argv: list[str]) -> int:
         )
     path, num_sheets = write_data_check(report, arguments.output, config=config_name, quick=arguments.quick)
     _print_report(report)
-    print(f"wrote {path} with all findings, and {counted(num_sheets, 'contact sheet')}")
+    sheets = f", and {counted(num_sheets, 'contact sheet')}" if num_sheets else ""
+    print(f"wrote {path} with all findings{sheets}")
     _print_verdict(report)
     return 1 if report.reasons_to_fail else 0
 

@@ -78,6 +78,11 @@ def main(argv: list[str]) -> None:
     _check_outputs(arguments, config)
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.evaluation import open_validation_data
+    from yolox_jax.models import VARIANTS
+    from yolox_jax.weights import find_weights, resolve
+
+    if arguments.weights is not None and arguments.weights not in VARIANTS:  # published ones are downloaded later
+        find_weights(resolve(arguments.weights))
 
     _evaluate_and_write(arguments, config, open_validation_data(config.data))
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from yolox_jax.cli.commands import known_command
 from yolox_jax.cli.compiler_messages import hide_slow_compilation_reminders
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.cli.terminal import say
@@ -138,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"yolox-jax {package_version()}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="the command to run")
+    parser.add_argument("command", type=known_command(COMMANDS), metavar="COMMAND", help="the command to run")
     return parser
 
 

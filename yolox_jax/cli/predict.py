@@ -13,7 +13,7 @@ from yolox_jax.cli.progress import show_rate
 from yolox_jax.cli.published import WeightsPath, fetch_if_published
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_input_size, check_scales, check_thresholds
-from yolox_jax.files import ensure_writable_folder
+from yolox_jax.files import check_writable_folder, ensure_writable_folder
 from yolox_jax.text import counted, shortened
 
 MOST_SOURCES_LISTED = 20
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
 
     sources = [opened for source in arguments.sources for opened in open_all(source)]
     check_output_files(arguments.output, sources, arguments.save)
-    ensure_writable_folder(arguments.output, "--output")
+    check_writable_folder(arguments.output, "--output")
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.inference.detector import Detector
     from yolox_jax.inference.predict import Outcome, predict
@@ -114,6 +114,7 @@ def main(argv: list[str]) -> None:
         scales=arguments.scales,
         batch_size=min(arguments.batch_size, max(1, sum(total or arguments.batch_size for total in totals))),
     )
+    ensure_writable_folder(arguments.output, "--output")
     detector.warm_up(1 if any(source.is_live for source in sources) else detector.batch_size)
     outcome, is_ended = Outcome(), False
     try:

@@ -19,6 +19,8 @@ from rich.progress import (
 def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Shows progress; yields a function to call with the number of items done and the total.
 
+    Nothing is shown before its first call, so that an error before the first item has no bar above it.
+
     Args:
         what: The items, such as "images".
     """
@@ -26,8 +28,8 @@ def show_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     if console.is_terminal:
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            task = bar.add_task(what, total=None, visible=False)
+            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
         return
 
     yield _printer_of_tenths(console, what)

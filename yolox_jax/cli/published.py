@@ -13,13 +13,15 @@ OptionalWeightsPath = Annotated[str | None, tyro.conf.arg(metavar="WEIGHTS")]
 
 
 def fetch_if_published(weights: str) -> Path:
-    """The path of weights, which are downloaded first if `weights` is the name of published weights.
+    """The path of weights that exist, which are downloaded first if `weights` is the name of published weights.
 
     Raises:
-        FileNotFoundError, WeightsError: See `yolox_jax.weights.resolve`.
+        FileNotFoundError, WeightsError: See `yolox_jax.weights.resolve` and `find_weights`.
     """
     # Imported here, so that --help and errors in flags do not wait for jax.
-    from yolox_jax.weights import resolve
+    from yolox_jax.weights import find_weights, resolve
 
     with show_download() as on_progress:
-        return resolve(weights, on_progress=on_progress)
+        path = resolve(weights, on_progress=on_progress)
+    find_weights(path)
+    return path

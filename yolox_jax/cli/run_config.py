@@ -31,9 +31,10 @@ def config_of_weights(argv: list[str]) -> str | None:
         # Weights of a run are in best/ or last/.
         runs = [folder for folder in (path, path.parent.parent) if (folder / RUN_SETTINGS).is_file()]
         if not path.exists():
-            raise ConfigError(
-                f"--weights {weights}: there is no such file or run directory{nearest(weights, shipped_configs())}"
-            )
+            from yolox_jax.weights.files import hint_at_run  # here, because it imports jax
+
+            hint = hint_at_run(path) or nearest(weights, shipped_configs())
+            raise ConfigError(f"--weights {weights}: there is no such file or run directory{hint}")
         if not runs:
             raise ConfigError(
                 f"--config is required, because --weights {weights} is not a run directory. Pass the config that they "

@@ -117,6 +117,11 @@ def _without_unused_coco_paths(config: Config) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, val=val))
 
 
+def run_holding(path: Path) -> Path | None:
+    """The run directory that a file or folder belongs to, which need not exist; None if there is none."""
+    return next((folder for folder in (path.parent, path.parent.parent) if (folder / RUN_SETTINGS).is_file()), None)
+
+
 def find_config(path_or_name: str | Path) -> Path:
     """The file that `load_config` reads.
 

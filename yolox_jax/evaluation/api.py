@@ -42,7 +42,8 @@ def evaluate(
             which are downloaded on first use.
         dataset: an open dataset to use instead of the one in the config.
         devices: devices of this process to split each batch over; by default all of them.
-        on_progress: called after each batch with the number of images done and the total.
+        on_progress: called with the number of images done and the total: before the first batch, whose
+            compilation takes longest, and after each batch.
 
     Returns:
         The twelve COCO figures and AP per class (`metrics`), every detection as a COCO result (`results`), and the
@@ -69,6 +70,8 @@ def evaluate(
         input_size=config.data.input_size,
         devices=jax.local_devices() if devices is None else devices,
     )
+    if on_progress is not None:
+        on_progress(0, len(range(jax.process_index(), len(dataset.records), jax.process_count())))
     return evaluate_detector(
         detector,
         dataset,

@@ -11,6 +11,7 @@ from yolox_jax.evaluation.analysis import VERSION
 from yolox_jax.evaluation.coco import FIGURES
 from yolox_jax.training.reporting.metrics_log import read_metrics
 from yolox_jax.training.run_directory import RunDirectory
+from yolox_jax.weights import find_weights
 
 KEYS = (
     *FIGURES,
@@ -38,6 +39,7 @@ def read_report_data(path: Path) -> ReportData:
 
     Raises:
         ConfigError: `path` is neither, or the run has no evaluation yet.
+        FileNotFoundError: the run has no weights yet.
         DataError: the file was not written by `evaluate.py --output`, or by another version of it.
     """
     if path.is_dir():
@@ -45,6 +47,7 @@ def read_report_data(path: Path) -> ReportData:
         if not run.config.exists():
             raise ConfigError(f"{path} is not a run directory: it has no {run.config.name}.")
         if not run.best_metrics.exists():
+            find_weights(path)  # raises if there are none to evaluate
             raise ConfigError(
                 f"{path} has no {run.best_metrics.relative_to(path)}, which the first evaluation of a run writes. "
                 f"Run evaluate.py --config {path} --weights {path} --output metrics.json and pass metrics.json instead."

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from yolox_jax.report.class_labels import class_labels
 from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
@@ -74,6 +75,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
     axes[3].set_title("learning rate")
     for axis in axes:
         axis.set_xlabel("epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _tidy(axis)
     return figure
 
@@ -97,7 +99,7 @@ def precision_recall(document: dict[str, Any]) -> Figure:
     if few and known:
         # As arguments: a label that a line has is left out of the legend if it starts with an underscore.
         classes.legend(classes.lines, [labels[name] for name in known], frameon=False)
-    classes.set_title(f"each of {len(known)} classes at IoU 0.50")
+    classes.set_title("each class at IoU 0.50" if few else f"each of {len(known)} classes at IoU 0.50")
     for axis in (mean, classes):
         axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         _tidy(axis)

@@ -1,7 +1,7 @@
 """Weights: files, the original's parameter names, loading and exporting."""
 
 from yolox_jax.weights.errors import WeightsError
-from yolox_jax.weights.files import WeightsFile, read_weights, save_weights
+from yolox_jax.weights.files import WeightsFile, find_weights, read_weights, save_weights
 from yolox_jax.weights.model import read_model
 from yolox_jax.weights.names import describe
 from yolox_jax.weights.published import published_weights, resolve
@@ -13,6 +13,7 @@ __all__ = [
     "WeightsFile",
     "describe",
     "export_state_dict",
+    "find_weights",
     "load_state_dict",
     "load_weights",
     "published_weights",

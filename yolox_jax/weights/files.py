@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Shaped
 
+from yolox_jax.config.files import RUN_SETTINGS, run_holding
 from yolox_jax.files import atomic_write, expand_home
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.names import without_prefix
@@ -44,11 +46,7 @@ def read_weights(path: str | Path) -> WeightsFile:
         FileNotFoundError: the file does not exist, or the run directory contains no weights.
         WeightsError: the file has another format, is damaged, or is a .pth that contains anything but data.
     """
-    path = expand_home(path)
-    if path.is_dir():
-        path = _weights_of_run(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file {path}")
+    path = find_weights(path)
     file = _read(path)
     try:
         state_dict, remark = without_prefix(file.state_dict)
@@ -57,6 +55,26 @@ def read_weights(path: str | Path) -> WeightsFile:
     if remark is not None:
         logger.warning("%s: %s", path, remark)
     return dataclasses.replace(file, state_dict=state_dict)
+
+
+def find_weights(path: str | Path) -> Path:
+    """Return the file that `read_weights` reads.
+
+    Raises:
+        FileNotFoundError: the file does not exist, or the run directory contains no weights.
+    """
+    path = expand_home(path)
+    if path.is_dir():
+        return _weights_of_run(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}{hint_at_run(path)}")
+    return path
+
+
+def hint_at_run(path: Path) -> str:
+    """How to end an error about weights that are not there: with the run directory to pass, if they are in one."""
+    run = run_holding(path)
+    return "" if run is None else f". {run} is a run directory: pass {run} itself to use its best weights"
 
 
 def _read(path: Path) -> WeightsFile:
@@ -109,8 +127,14 @@ def _weights_of_run(directory: Path) -> Path:
     for name in _RUN_WEIGHTS:
         if (directory / name).is_file():
             return directory / name
+    if (directory / RUN_SETTINGS).is_file():
+        raise FileNotFoundError(
+            f"{directory} is a run without weights: its first evaluation writes them. If the run was stopped before, "
+            f"resume it with `yolox-jax train --config {shlex.quote(str(directory))} --resume`"
+        )
     raise FileNotFoundError(
         f"{directory} is not a run directory with weights: it contains neither {' nor '.join(_RUN_WEIGHTS)}"
+        f"{hint_at_run(directory)}"
     )
 
 

@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pytest
 import wandb
+from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
@@ -398,3 +399,20 @@ def test_curves_leave_out_what_was_not_finite(tmp_path):
     ]
     draw_curves(records, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_have_whole_epochs_no_zeros_and_legends_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    losses = {"loss": 3.0, "iou": 1.0, "objectness": 1.0, "classification": 1.0, "l1": 0.0, "lr": 0.01}
+    records = [{"kind": "train", "step": step, "epoch": step / 10, **losses} for step in range(21)]
+    records += [{"kind": "evaluation", "step": 10 * n, "epoch": n, "AP": 0.1, "AP50": 0.2} for n in (1, 2)]
+    draw_curves(records, tmp_path / "curves.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+        legend = axes.get_legend()
+        assert legend is None or not legend.get_window_extent().overlaps(axes.get_window_extent())
+    low, high = figure.axes[0].get_ylim()
+    assert low > 0.5 and high < 6

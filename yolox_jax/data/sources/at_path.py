@@ -195,6 +195,8 @@ def _says_val(name: str) -> bool:
 
 def _hint(folder: Path) -> str:
     """Return what was looked for, and the way out for layouts that are not read."""
+    if around := _dataset_around(folder):
+        return f"It may be a part of {around}. Pass that instead."
     side_by_side = next((name for name in ("train", ".") if _files(folder / name, ".xml")), None)
     if side_by_side:
         return (
@@ -203,11 +205,35 @@ def _hint(folder: Path) -> str:
             "ImageSets/Main/train.txt."
         )
     if (folder / "labels").is_dir() or (folder / "train" / "labels").is_dir():
+        lines = "\n  ".join([*_split_lines(folder), "names: [cat, dog]"])
         return (
-            f"It has YOLO labels but no data.yaml. Write {folder / 'data.yaml'} with three lines, for example: "
-            "train: images/train; val: images/val; names: [cat, dog] (one key per line)."
+            f"It has YOLO labels but no data.yaml. Write {folder / 'data.yaml'} with these lines, and your classes in "
+            f"place of cat and dog:\n  {lines}"
         )
     return f"Looked for {_KNOWN}, there and in its subfolders. For other datasets, {_FLAGS}."
+
+
+def _dataset_around(folder: Path) -> Path | None:
+    """Return the data.yaml or the VOC folder that a folder is probably a part of."""
+    named = folder if folder.name else folder.absolute()
+    for parent in (named.parent, named.parent.parent):
+        for name in ("data.yaml", "data.yml"):
+            if (parent / name).is_file():
+                return parent / name
+        if (parent / "Annotations").is_dir() and (parent / "JPEGImages").is_dir():
+            return parent
+    return None
+
+
+def _split_lines(folder: Path) -> list[str]:
+    """Return the lines of a data.yaml for the folders of images that exist; the usual ones if there are none."""
+    lines = []
+    for split, names in (("train", ("train", "training")), ("val", VAL_NAMES)):
+        places = [place for name in names for place in (f"images/{name}", f"{name}/images")]
+        lines += [f"{split}: {place}" for place in places if (folder / place).is_dir()][:1]
+    if not lines and (folder / "images").is_dir():
+        return ["train: images"]
+    return lines or ["train: images/train", "val: images/val"]
 
 
 def _files(folder: Path, *endings: str) -> list[Path]:

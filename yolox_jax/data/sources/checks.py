@@ -1,7 +1,7 @@
 """Checks and repairs that the readers of all formats share."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -139,30 +139,34 @@ def leaves_out_difficult(config: DatasetConfig) -> bool:
     return config.difficult == "ignore" and config.format in ("voc", "tfds")
 
 
-def check_images_exist(entries: Mapping[Path, str], listed_in: str, setting: str, *, hint: str = "") -> None:
-    """Check that all image files exist, before any work starts.
+def missing_files(paths: Iterable[Path]) -> list[Path]:
+    """Return the files that do not exist.
 
     Each folder is listed once: that takes a second for 100,000 files, where one query a file takes many.
+    """
+    paths = list(paths)
+    present = {folder: file_names(folder, folders=False) for folder in {path.parent for path in paths}}
+    return [path for path in paths if path.name not in present[path.parent]]
+
+
+def check_images_exist(entries: Mapping[Path, str], listed_in: str, way_out: str) -> None:
+    """Check that all image files exist, before any work starts.
 
     Args:
         entries: for each image file, the entry of the annotations that names it.
         listed_in: the file or folder that holds those entries.
-        setting: the setting that names the image folder, for the message.
-        hint: where the files may be, to put after the setting.
+        way_out: what to do about missing files, such as `check --data.train.images`.
 
     Raises:
         DataError: naming the first missing files.
     """
-    present = {folder: file_names(folder, folders=False) for folder in {path.parent for path in entries}}
-    missing = [path for path in entries if path.name not in present[path.parent]]
+    missing = missing_files(entries)
     if not missing:
         return
     first = ", ".join(f"{path} ({entries[path]})" for path in missing[:3])
     raise DataError(
         f"{listed_in} names {len(missing)} of {len(entries)} image files that do not exist: {first}"
-        f"{', ...' if len(missing) > 3 else ''}. Check {setting}{hint}, or remove these entries from the annotations.",
+        f"{', ...' if len(missing) > 3 else ''}. {way_out[0].upper()}{way_out[1:]}.",
         kind="missing image files",
-        each=[
-            f"{listed_in}: {entries[path]}: the file {path} does not exist; check {setting}{hint}" for path in missing
-        ],
+        each=[f"{listed_in}: {entries[path]}: the file {path} does not exist; {way_out}" for path in missing],
     )

@@ -138,7 +138,8 @@ def _check_images(
     entries = {path: f"image id {key}" for key, path in paths.items()}
     hint = _subfolder_hint(folder, next((row["file_name"] for row in rows.values()), ""))
     with file.errors:
-        check_images_exist(entries, str(file.path), f"{setting}.images", hint=hint)
+        way_out = f"check {setting}.images{hint}, or remove these entries from the annotations"
+        check_images_exist(entries, str(file.path), way_out)
 
 
 def _subfolder_hint(folder: Path, file_name: str) -> str:

@@ -77,7 +77,8 @@ def find_images(
             kind = OTHER_SPELLING if stem.casefold() == name.casefold() else BY_FILE_NAME
             remarks.add(kind, f"{name}.xml: {folder / file}")
     with errors:
-        check_images_exist({path: f"{name}.xml" for name, path in paths.items()}, "ImageSets/Main", f"{setting}.images")
+        way_out = f"check {setting}.images, or remove these entries from the annotations"
+        check_images_exist({path: f"{name}.xml" for name, path in paths.items()}, "ImageSets/Main", way_out)
     return paths
 
 

@@ -1,5 +1,6 @@
 """Finds the images that a data.yaml names for a split."""
 
+import contextlib
 import os
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES
-from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist
+from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist, missing_files
 from yolox_jax.data.sources.foreign_paths import (
     BACKSLASHES,
     OTHER_FOLDER,
@@ -141,9 +142,13 @@ class YoloPaths:
             if kind is not None:
                 self._remarks.add(kind, f"{path}, {entries[entry]}: {entry} is read as {image}")
         images = {located[entry].path: line for entry, line in entries.items()}
-        with errors:
-            check_images_exist(images, str(path), f"{self._setting}.images")
-        return [str(image) for image in images]
+        flag_helps = self._given or any(not os.path.isabs(entry) for entry in entries)  # noqa: PTH117
+        first = f"check {self._setting}.images" if flag_helps else "restore the files"
+        missing = set(missing_files(images))
+        # A list without any image is not worth checking further.
+        with contextlib.nullcontext() if len(missing) == len(images) else errors:
+            check_images_exist(images, str(path), f"{first}, or remove these lines from {path}")
+        return [str(image) for image in images if image not in missing]
 
 
 def _images_in(folder: Path) -> list[str]:

@@ -93,6 +93,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     """Plots losses, learning rate and AP over the epochs, as a PNG."""
     # Imported here because it takes a second, and training needs it only when it evaluates.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     train = [record for record in records if record["kind"] == "train"]
     evaluations = [record for record in records if record["kind"] == "evaluation"]
@@ -100,13 +101,18 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(15, 4.2), layout="constrained")
     losses, learning_rate, ap = figure.subplots(1, 3)
     for name in LOSSES:
-        losses.plot(column_of(train, "epoch"), column_of(train, name), label=name, linewidth=1.5)
+        # The l1 loss is 0 until the last epochs, which has no place on a logarithmic axis.
+        values = [value if value > 0 else math.nan for value in column_of(train, name)]
+        losses.plot(column_of(train, "epoch"), values, label=name, linewidth=1.5)
     if any("loss" in record for record in evaluations):
         style = {"color": "black", "linestyle": "--", "marker": "o", "markersize": 3}
         style["label"] = "validation loss, without l1"
         losses.plot(column_of(evaluations, "epoch"), column_of(evaluations, "loss"), **style)
     losses.set_title("losses")
-    losses.set_yscale("symlog", linthresh=0.1)
+    losses.set_yscale("log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(NullFormatter())
     learning_rate.plot(column_of(train, "epoch"), column_of(train, "lr"), color="tab:gray")
     learning_rate.set_title("learning rate")
     for name in ("AP", "AP50", "AP75"):
@@ -115,9 +121,10 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     ap.set_ylim(0, 1)
     for axes in (losses, learning_rate, ap):
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    losses.legend(loc="center left", ncols=2)
-    ap.legend(loc="upper left")
+    for axes in (losses, ap):  # below, where they cover no curve
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, columnspacing=1, frameon=False)
     figure.savefig(path, dpi=110)
 
 
