@@ -1,0 +1,27 @@
+"""Prints sentences so that a terminal does not break them inside words."""
+
+import shutil
+import sys
+import textwrap
+from typing import Any
+
+
+def say(text: str, file: Any = None) -> None:
+    """Prints text, wrapped at blanks on a terminal and as it is elsewhere.
+
+    Args:
+        text: one or several lines; words longer than a line, such as paths, stay whole.
+        file: a text stream; by default `sys.stdout`.
+    """
+    file = sys.stdout if file is None else file
+    if file.isatty():
+        width = shutil.get_terminal_size().columns
+        wrapped = [_wrapped(line, width) if len(line) > width else line for line in text.split("\n")]
+        text = "\n".join(wrapped)
+    print(text, file=file)
+
+
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(
+        line, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False
+    )
