@@ -152,7 +152,7 @@ def test_a_path_needs_no_config_and_the_output_says_what_is_checked(
     assert main([*words, "--config", "yolox_nano"]) == 0
     printed = capfd.readouterr().out
     assert f"val: no such split found at {tmp_path}" in printed
-    assert "those of yolox_nano, --data.input-size 416 416" in printed
+    assert "settings of the config yolox_nano (--data.input-size 416 416)" in printed
     assert read(tmp_path / "report")["splits"].keys() == {"train"}
 
 

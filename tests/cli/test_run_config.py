@@ -144,7 +144,7 @@ def test_evaluation_takes_one_file(coco: Path, capfd: pytest.CaptureFixture[str]
     (coco / "val.json").rename(coco / "mine.json")
     for path in (coco / "mine.json", coco / "train.json"):
         assert main([*words, str(path)]) == 0
-        assert f"--data.val.annotations '{path}'" in capfd.readouterr().out
+        assert f"val: COCO, {path}, " in capfd.readouterr().out
 
 
 def test_missing_file_in_a_run_directory_leads_to_the_directory(tmp_path: Path) -> None:

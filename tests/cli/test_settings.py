@@ -331,7 +331,7 @@ def test_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as caught:
         cli_main.main(["trane"])
     assert caught.value.code == 2
-    assert "'train', 'evaluate', 'predict'" in capsys.readouterr().err
+    assert "train, evaluate, predict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,14 @@ from yolox_jax.config.schedule import scale_schedule
 
 Extra = TypeVar("Extra")
 
-FORMAT_NAMES = {"coco": "COCO", "voc": "Pascal VOC", "yolo": "YOLO"}
-"""Of the formats that are found at a path."""
+FORMAT_NAMES = {
+    "coco": "COCO",
+    "voc": "Pascal VOC",
+    "yolo": "YOLO",
+    "tfds": "TensorFlow Datasets",
+    "shapes": "generated shapes",
+}
+"""What formats are called in sentences."""
 
 CONFIG_OF_PATH = "finetune"
 """The config of commands that are given the path of a dataset and no config."""
