@@ -55,7 +55,8 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
     for finding in cheap_findings(train_set, val_set, config.data):
         if finding.level != "note":
             logger.warning("%s", finding.sentence())
-    _warn_of_lost_features(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
+    if jax.process_index() == 0:  # the other processes have the same config
+        _warn_of_lost_features(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
 
 
 def _warn_of_lost_features(config: Config, steps_per_epoch: int) -> None:
