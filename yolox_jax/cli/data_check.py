@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from yolox_jax.cli.dataset_path import announce_datasets
 from yolox_jax.cli.progress import show_progress
-from yolox_jax.cli.settings import CONFIG_OF_PATH, announce_datasets, parse_with_config, requested_config
+from yolox_jax.cli.settings import CONFIG_OF_PATH, parse_with_config, requested_config
 from yolox_jax.cli.terminal import say
 from yolox_jax.config import DatasetConfig
 from yolox_jax.data.doctor.examine import Report, examine
@@ -62,6 +63,7 @@ def main(argv: list[str]) -> int:
         description="Check the images and annotations of a dataset or config for problems. The exit code is 1 if "
         "training would fail.",
         path_field="path",
+        path_suffices=True,
         uses=USED_SETTINGS,
     )
     config_name = requested_config(argv) or CONFIG_OF_PATH

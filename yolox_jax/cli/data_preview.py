@@ -7,7 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from yolox_jax.cli.settings import CONFIG_OF_PATH, announce_datasets, parse_with_config, requested_config
+from yolox_jax.cli.dataset_path import announce_datasets
+from yolox_jax.cli.settings import CONFIG_OF_PATH, parse_with_config, requested_config
 from yolox_jax.cli.terminal import say
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder
@@ -53,6 +54,7 @@ def main(argv: list[str]) -> None:
         "files even if --data.cache is set; cached images, which are resized before augmentation, differ slightly in "
         "their pixel values.",
         path_field="path",
+        path_suffices=True,
         uses=USED_SETTINGS,
     )
     if arguments.path is not None:

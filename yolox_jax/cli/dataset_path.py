@@ -1,13 +1,23 @@
-"""The flag `--data`, which names the datasets of a command by one path."""
+"""Datasets that are named by one path, as `--data` or as an argument of a command."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from yolox_jax.cli.settings import announce_datasets
+from yolox_jax.cli.terminal import say
 from yolox_jax.config import Config, ConfigError, DatasetConfig
+
+FORMAT_NAMES = {
+    "coco": "COCO",
+    "voc": "Pascal VOC",
+    "yolo": "YOLO",
+    "tfds": "TensorFlow Datasets",
+    "shapes": "generated shapes",
+}
+"""What formats are called in sentences."""
 
 DataPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 
@@ -35,3 +45,15 @@ def with_announced_data(config: Config, path: Path | None, *splits: Literal["tra
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, val=config.data.train))
     announce_datasets(path, config, splits)
     return config
+
+
+def announce_datasets(path: Path, config: Config, splits: Sequence[Literal["train", "val"]] = ("train", "val")) -> None:
+    """Prints which datasets were found at a path."""
+    for split in splits:
+        dataset = config.data.train if split == "train" else config.data.val
+        if dataset == DatasetConfig():
+            say(f"{split}: no such split found at {path}; only the training images are used")
+        else:
+            parts = [dataset.annotations, dataset.images and f"images in {dataset.images}"]
+            parts.append(dataset.split and f"split {dataset.split}")
+            say(f"{split}: {FORMAT_NAMES[dataset.format]}, {', '.join(filter(None, parts))}")

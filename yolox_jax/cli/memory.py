@@ -5,22 +5,11 @@ import math
 import sys
 
 from yolox_jax.cli.settings import parse_with_config
+from yolox_jax.cli.settings_help import STEP_SETTINGS
 from yolox_jax.config import ConfigError
 from yolox_jax.text import counted
 
-USED_SETTINGS = (
-    "model.variant",
-    "model.freeze",
-    "data.input_size",
-    "data.max_boxes",
-    "train.batch_size",
-    "train.precision",
-    "train.multiscale_px",
-    "train.accumulation_steps",
-    "train.rematerialise",
-    "train.sync_batch_norm",
-    "train.deterministic",
-)
+USED_SETTINGS = (*STEP_SETTINGS, "train.multiscale_px")
 
 
 @dataclasses.dataclass(frozen=True)

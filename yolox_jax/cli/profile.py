@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolox_jax.cli.settings import parse_with_config, requested_config
+from yolox_jax.cli.settings_help import STEP_SETTINGS
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
 
@@ -17,19 +18,7 @@ if TYPE_CHECKING:
 NO_CUDA_GRAPHS = "--xla_gpu_enable_command_buffer="
 """Keeps XLA from merging operations into CUDA graphs, whose parts are not named in a trace."""
 
-USED_SETTINGS = (
-    "model.variant",
-    "model.freeze",
-    "data.input_size",
-    "data.max_boxes",
-    "train.batch_size",
-    "train.precision",
-    "train.accumulation_steps",
-    "train.rematerialise",
-    "train.sync_batch_norm",
-    "train.deterministic",
-    "seed",
-)
+USED_SETTINGS = (*STEP_SETTINGS, "seed")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -21,15 +21,6 @@ from yolox_jax.config.schedule import scale_schedule
 
 Extra = TypeVar("Extra")
 
-FORMAT_NAMES = {
-    "coco": "COCO",
-    "voc": "Pascal VOC",
-    "yolo": "YOLO",
-    "tfds": "TensorFlow Datasets",
-    "shapes": "generated shapes",
-}
-"""What formats are called in sentences."""
-
 CONFIG_OF_PATH = "finetune"
 """The config of commands that are given the path of a dataset and no config."""
 
@@ -42,6 +33,7 @@ def parse_with_config(
     description: str,
     uses: Sequence[str] = ("",),
     path_field: str = "",
+    path_suffices: bool = False,
     default_config: str | None = None,
     config_default: str = "",
     resumed_schedule: Callable[[Extra], ScheduleConfig | None] = lambda extra: None,
@@ -60,7 +52,8 @@ def parse_with_config(
             are accepted, so that commands may be given the same flags.
         path_field: The field of `extra_type` with the path of a dataset, if it has one. Where a path is given, the
             datasets there take the place of those of the config. A validation set that is not there is
-            `DatasetConfig()`. If the path is a positional argument, `--config` defaults to `CONFIG_OF_PATH`.
+            `DatasetConfig()`.
+        path_suffices: Whether `--config` defaults to `CONFIG_OF_PATH` where a path is given.
         default_config: The config to use without `--config`.
         config_default: Says in the help which one that is, if there can be one.
         resumed_schedule: Returns the schedule of the run that is resumed, given the command's own arguments. It is kept
@@ -70,10 +63,9 @@ def parse_with_config(
         ConfigError: `--config` is missing or names no config, a setting is invalid, or there is no dataset at the path.
     """
     name = requested_config(argv) or default_config
-    takes_path = path_field == "path"
     if is_help_requested(argv):
         config = Config() if name is None else load_config(name)
-        if takes_path:
+        if path_suffices:
             config_default = f"With the path of a dataset, the default is {CONFIG_OF_PATH}."
         own = flags_of(_arguments_type(extra_type, config, config_default))
         print_settings_help(
@@ -86,9 +78,8 @@ def parse_with_config(
             brief="--help-all" not in argv,
         )
         raise SystemExit(0)
-    if name is None and not takes_path:
-        unless = ", unless a dataset is given as --data" if "--data" in config_default else ""
-        raise ConfigError(f"--config is required{unless}. Pass {_config_help()}")
+    if name is None and not path_suffices:
+        raise ConfigError(f"--config is required. Pass {_config_help()}")
 
     def parsed(config: Config) -> Any:
         config = config if name is None else _with_requested_formats(config, argv)
@@ -100,7 +91,8 @@ def parse_with_config(
     if path is not None:
         config, arguments = parsed(_with_datasets_at(path, load_config(name or CONFIG_OF_PATH), argv))
     elif name is None:
-        raise ConfigError(f"pass the path of a dataset, or --config with {_config_help()}")
+        argument = next(one.text for one in flags_of(extra_type) if one.name == path_field)
+        raise ConfigError(f"pass the path of a dataset ({argument}), or --config with {_config_help()}")
     settings = _with_requested_rate(arguments.settings, argv)
     settings = _with_scaled_schedule(settings, config, argv, resumed_schedule(arguments.extra))
     check_config(settings)
@@ -223,15 +215,3 @@ def _arguments_type(extra_type: type, config: Config, config_default: str) -> ty
         ],
         kw_only=True,
     )
-
-
-def announce_datasets(path: Path, config: Config, splits: Sequence[Literal["train", "val"]] = ("train", "val")) -> None:
-    """Prints which datasets were found at a path."""
-    for split in splits:
-        dataset = config.data.train if split == "train" else config.data.val
-        if dataset == DatasetConfig():
-            say(f"{split}: no such split found at {path}; only the training images are used")
-        else:
-            parts = [dataset.annotations, dataset.images and f"images in {dataset.images}"]
-            parts.append(dataset.split and f"split {dataset.split}")
-            say(f"{split}: {FORMAT_NAMES[dataset.format]}, {', '.join(filter(None, parts))}")

@@ -40,6 +40,20 @@ COMMON = {
 }
 """The settings that `--help` shows, by heading; `--help-all` shows all."""
 
+STEP_SETTINGS = (
+    "model.variant",
+    "model.freeze",
+    "data.input_size",
+    "data.max_boxes",
+    "train.batch_size",
+    "train.precision",
+    "train.accumulation_steps",
+    "train.rematerialise",
+    "train.sync_batch_norm",
+    "train.deterministic",
+)
+"""The settings that decide what a training step costs, for the commands that measure it."""
+
 RARE_ARGUMENTS = ("distributed", "coordinator", "num_processes", "process_id")
 """Arguments of commands that only `--help-all` shows."""
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from yolox_jax.cli.dataset_path import DataPath, with_announced_data
-from yolox_jax.cli.parsing import given_flags
 from yolox_jax.cli.settings import CONFIG_OF_PATH, parse_with_config, requested_config
 from yolox_jax.cli.terminal import say
 from yolox_jax.config import ConfigError, ScheduleConfig
@@ -44,8 +43,7 @@ def main(argv: list[str]) -> None:
         prog="yolox-jax train",
         description="Train from a config.",
         path_field="data",
-        default_config=_default_config(argv),
-        config_default=f"With --data, the default is {CONFIG_OF_PATH}.",
+        path_suffices=True,
         resumed_schedule=lambda arguments: _recorded_schedule(_workdir(arguments, argv)) if arguments.resume else None,
     )
     if requested_config(argv) is None:
@@ -73,12 +71,8 @@ def main(argv: list[str]) -> None:
         raise
 
 
-def _default_config(argv: list[str]) -> str | None:
-    return CONFIG_OF_PATH if "--data" in given_flags(argv) else None
-
-
 def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:
-    config_path = find_config(str(requested_config(argv) or _default_config(argv)))
+    config_path = find_config(requested_config(argv) or CONFIG_OF_PATH)
     is_run = config_path.name == RUN_SETTINGS
     return expand_home(arguments.workdir or (config_path.parent if is_run else Path("runs") / config_path.stem))
 
