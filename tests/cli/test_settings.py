@@ -1,23 +1,23 @@
+"""Command lines with a config are read as meant, and mistakes in them are explained."""
+
 import dataclasses
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 import tyro
 
 from yolox_jax.cli import main as cli_main
 from yolox_jax.cli import train as cli_train
-from yolox_jax.cli.help import WIDEST
 from yolox_jax.cli.parsing import parse as parse_arguments
 from yolox_jax.cli.settings import parse_with_config
-from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig, peak_learning_rate
-from yolox_jax.config.files import load_config, shipped_configs
-from yolox_jax.config.serialization import config_to_dict, flatten
-from yolox_jax.config.serialization import flag as as_flag
+from yolox_jax.config import Config, ConfigError, DatasetConfig, peak_learning_rate
+from yolox_jax.config.files import load_config
+from yolox_jax.config.serialization import config_to_dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,78 +76,6 @@ def test_flags_change_settings_wherever_they_stand() -> None:
     assert config.train.sync_batch_norm is True
     assert config.evaluation.score_threshold == 0.001
     assert config.data.augment == load_config("yolox_nano").data.augment
-
-
-def test_help_shows_settings_with_their_meaning_and_the_defaults_of_the_config(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse("--config", "yolox_nano", "--help")
-    assert caught.value.code == 0
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "--weights WEIGHTS Weights to score. (required)" in text
-    assert (
-        "--data.input-size H W Height and width of the network input in px, multiples of 32. (default: 416 416)" in text
-    )
-    assert "those of yolox_nano" in text
-
-
-@pytest.mark.parametrize("columns", [80, 120])
-def test_help_is_wrapped_to_the_terminal_without_marks_of_colour(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    with pytest.raises(SystemExit):
-        parse("--config", "yolox_nano", "--help-all")
-    text = capsys.readouterr().out
-    lines = text.splitlines()
-    assert max(len(line) for line in lines if "datasets/COCO/annotations" not in line) <= columns
-    assert text.isascii() and "\x1b" not in text and "`" not in text
-    start = next(place for place, line in enumerate(lines) if "--model.weights WEIGHTS" in line)
-    assert min(len(line) for line in lines[start : start + 4]) > min(columns, WIDEST) - 20, lines[start : start + 5]
-
-
-def test_help_shows_the_common_settings_and_help_all_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = {}
-    for flag in ("--help", "--help-all"):
-        with pytest.raises(SystemExit) as caught:
-            cli_main.main(["train", "--config", "yolox_nano", flag])
-        assert caught.value.code == 0
-        shown[flag] = capsys.readouterr().out
-    brief, full = shown["--help"], shown["--help-all"]
-    assert len(brief.splitlines()) <= 80
-    for name in ("config", "data", "workdir", "resume", "data.train.format", "data.train.images", "train.batch-size"):
-        assert f"  --{name} " in brief
-    for name in ("schedule.epochs", "optimizer.lr", "model.weights", "model.freeze", "train.precision"):
-        assert f"  --{name} " in brief
-    assert "--loss." not in brief and "--coordinator" not in brief
-    assert "yolox-jax train --help-all lists" in brief
-    for name in flatten(config_to_dict(Config())):
-        if not name.startswith("data.more_"):
-            assert f"  {as_flag(name)} " in full
-    assert "--coordinator" in full and "{None}" not in full
-
-
-@pytest.mark.parametrize(
-    ("command", "used", "unused"),
-    [
-        (["evaluate"], "--evaluation.iou-threshold", ("--optimizer.", "--schedule.", "--train.", "--data.train.")),
-        (["memory"], "--train.rematerialise", ("--optimizer.", "--loss.", "--data.train.", "--evaluation.")),
-        (["profile"], "--train.precision", ("--optimizer.", "--loss.", "--data.train.", "--evaluation.")),
-        (["data", "check"], "--data.max-boxes", ("--optimizer.", "--loss.", "--train.", "--model.")),
-        (["data", "preview"], "--data.augment.degrees", ("--optimizer.", "--loss.", "--model.", "--data.val")),
-        (["visualize-assignment"], "--assignment.iou-cost", ("--optimizer.", "--loss.", "--evaluation.", "--data.val")),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
-)
-def test_help_of_a_command_lists_the_settings_that_it_uses(
-    capsys: pytest.CaptureFixture[str], command: list[str], used: str, unused: tuple[str, ...]
-) -> None:
-    with pytest.raises(SystemExit):
-        cli_main.main([*command, "--help-all"])
-    text = capsys.readouterr().out
-    assert used in text
-    assert not [name for name in unused if f"  {name}" in text]
 
 
 @pytest.mark.parametrize(
@@ -217,26 +145,6 @@ def test_scaled_schedule_is_told_in_one_line(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == expected
 
 
-def test_resumed_run_keeps_its_schedule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trainer = pytest.importorskip("yolox_jax.training.trainer")
-    configs = []
-    monkeypatch.setattr(trainer, "train", lambda config, **keywords: configs.append(config))
-    schedule = ScheduleConfig(epochs=60, warmup_epochs=5.0, no_aug_epochs=15)
-    recorded = dataclasses.replace(load_config("yolox_nano"), schedule=schedule)
-    (tmp_path / "config.json").write_text(json.dumps(config_to_dict(recorded)))
-    words = ["train", "--config", "yolox_nano", "--schedule.epochs", "60", "--workdir", str(tmp_path), "--resume"]
-    assert cli_main.main(words) == 0
-    assert configs.pop().schedule == schedule
-    monkeypatch.setenv("HOME", str(tmp_path.parent))
-    in_home = [word if word != str(tmp_path) else f"~/{tmp_path.name}" for word in words]
-    assert cli_main.main(in_home) == 0
-    assert configs.pop().schedule == schedule
-    assert cli_main.main([*words, "--schedule.warmup-epochs", "2"]) == 0
-    assert configs.pop().schedule == dataclasses.replace(schedule, warmup_epochs=2.0)
-    assert cli_main.main(["train", "--config", str(tmp_path), "--resume"]) == 0
-    assert configs.pop().schedule == schedule
-
-
 def test_peak_learning_rate_is_given_as_such_or_per_image(tmp_path: Path) -> None:
     _, config = parse(
         *["--config", "yolox_nano", "--weights", "w", "--optimizer.lr", "0.02", "--train.batch-size", "8"]
@@ -255,15 +163,6 @@ def test_paths_of_a_config_do_not_outlive_a_change_of_format(flags: str) -> None
     _, config = parse("--config", "yolox_s", "--weights", "w", *words)
     assert config.data.train == DatasetConfig(format="yolo", annotations="mine/data.yaml")
     assert config.data.val == load_config("yolox_s").data.val
-
-
-def test_help_without_a_config_names_the_shipped_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        parse("--help")
-    assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert "(required)" in text
-    assert all(name in text for name in shipped_configs())
 
 
 def test_missing_config_is_refused_with_the_shipped_names() -> None:
@@ -334,60 +233,12 @@ def test_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFi
     assert "train, evaluate, predict" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "workdir", "resume"),
-    [
-        ("", "runs/yolox_nano", False),
-        ("--workdir elsewhere --resume", "elsewhere", True),
-        ("--workdir=~/runs/1", str(Path.home() / "runs" / "1"), False),
-    ],
-)
-def test_train_runs_in_the_folder_asked_for_or_one_named_after_the_config(
-    monkeypatch: pytest.MonkeyPatch, words: str, workdir: str, resume: bool
-) -> None:
-    trainer = pytest.importorskip("yolox_jax.training.trainer")
-    calls = []
-    monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append((config, keywords)))
-    path = str(shipped_configs()["yolox_nano"])
-    assert cli_main.main(["train", "--config", path, *words.split()]) == 0
-    assert calls == [(load_config("yolox_nano"), {"workdir": Path(workdir), "resume": resume})]
-
-
-def test_train_goes_on_in_the_run_that_its_config_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trainer = pytest.importorskip("yolox_jax.training.trainer")
-    calls = []
-    monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append((config, keywords)))
-    monkeypatch.chdir(tmp_path)
-    for name in ("mine", "yolox_nano"):
-        Path(name).mkdir()
-        (Path(name) / "config.json").write_text(json.dumps(config_to_dict(dataclasses.replace(Config(), seed=7))))
-    for name, seed, workdir in (
-        ("mine", 7, "mine"),
-        ("mine/config.json", 7, "mine"),
-        ("yolox_nano", 0, "runs/yolox_nano"),  # the shipped one
-    ):
-        assert cli_main.main(["train", "--config", name, "--resume"]) == 0
-        config, keywords = calls.pop()
-        assert (config.seed, keywords["workdir"]) == (seed, Path(workdir))
-
-
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "yolox_jax", "data", "--help"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "usage: yolox-jax data" in done.stdout
-
-
-def test_help_does_not_wait_for_jax() -> None:
-    script = (
-        "import sys\nfrom yolox_jax.cli.main import main\n"
-        "try:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
-        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "--schedule.no-aug-epochs" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -404,20 +255,3 @@ def test_flags_of_other_programs_are_told_their_names_here(words: list[str], hin
     with pytest.raises(ConfigError) as caught:
         parse("--config", "quickstart", "--weights", "w", *words)
     assert all(hint in str(caught.value) for hint in hints)
-
-
-def test_a_dataset_without_a_config_is_fine_tuned_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for split in ("train", "val"):
-        (tmp_path / split / "images").mkdir(parents=True)
-    (tmp_path / "data.yaml").write_text("train: train/images\nval: val/images\nnames: [cat]\n")
-    started: dict[str, Any] = {}
-    monkeypatch.setattr(
-        "yolox_jax.training.trainer.train", lambda config, **rest: started.update(config=config, **rest)
-    )
-    monkeypatch.setattr("yolox_jax.cli.published.fetch_if_published", lambda weights: None)
-    monkeypatch.setattr("yolox_jax.cli.compilation.keep_compiled", lambda: None)
-    cli_train.main(["--data", str(tmp_path)])
-    recipe = load_config("finetune")
-    assert started["config"].model == recipe.model and started["config"].schedule == recipe.schedule
-    assert started["config"].data.train.annotations == str(tmp_path / "data.yaml")
-    assert started["workdir"] == Path("runs/finetune")
