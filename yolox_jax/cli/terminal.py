@@ -16,12 +16,11 @@ def say(text: str, file: Any = None) -> None:
     file = sys.stdout if file is None else file
     if file.isatty():
         width = shutil.get_terminal_size().columns
-        wrapped = [_wrapped(line, width) if len(line) > width else line for line in text.split("\n")]
-        text = "\n".join(wrapped)
+        text = "\n".join(_wrapped(line, width) for line in text.split("\n"))
     print(text, file=file)
 
 
 def _wrapped(line: str, width: int) -> str:
-    return textwrap.fill(
-        line, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=True, replace_whitespace=False
-    )
+    if len(line) <= width:
+        return line
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
