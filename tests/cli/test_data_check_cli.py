@@ -169,7 +169,8 @@ def test_images_elsewhere_can_be_given_with_a_path(tmp_path: Path, capfd: pytest
 
 def test_neither_path_nor_config_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     assert main(["data", "check", "--output", str(tmp_path)]) == 2
-    assert "pass the path of a dataset, or --config" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "pass the path of a dataset (PATH), or --config" in error and "bccd_nano" in error
 
 
 def _record(path: Path, image: np.ndarray, *boxes: tuple[float, float, float, float]) -> Record:
