@@ -8,7 +8,9 @@ STRIDES = (8, 16, 32)
 """Side in pixels of the network input of a cell of each level, in the order of the anchors."""
 
 
-def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"], Float[np.ndarray, "A"]]:
+def anchor_points(
+    image_size: tuple[int, int], num_anchors: int | None = None
+) -> tuple[Float[np.ndarray, "A 2"], Float[np.ndarray, "A"]]:
     """Cell and stride of every anchor, level by level, row by row.
 
     >>> grid, stride = anchor_points((32, 64))
@@ -17,13 +19,15 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"]
 
     Args:
         image_size: height and width of the network input in px.
+        num_anchors: number of anchors of the network. With anchor boxes there are several in each cell, one after the
+            other. By default there is one in each.
 
     Returns:
         Column and row of each anchor's cell, and its stride in px; float32 constants. The top left corner of a cell is
         at (column, row) * stride px, its centre at (column + 0.5, row + 0.5) * stride px.
 
     Raises:
-        ValueError: a side is not a positive multiple of 32.
+        ValueError: a side is not a positive multiple of 32, or no network has that many anchors at this size.
     """
     height, width = image_size
     if min(height, width) <= 0 or height % STRIDES[-1] or width % STRIDES[-1]:
@@ -31,11 +35,19 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Float[np.ndarray, "A 2"]
             f"height and width of the input must be positive multiples of {STRIDES[-1]} px; got {height}x{width} px"
         )
     cells, strides = [], []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: height // stride, : width // stride]
+    for side in STRIDES:
+        rows, columns = np.mgrid[: height // side, : width // side]
         cells.append(np.stack([columns.ravel(), rows.ravel()], axis=-1))
-        strides.append(np.full(rows.size, stride))
-    return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+        strides.append(np.full(rows.size, side))
+    num_cells = sum(map(len, cells))
+    per_cell, rest = (1, 0) if num_anchors is None else divmod(num_anchors, num_cells)
+    if rest or not per_cell:
+        raise ValueError(
+            f"an input of {height}x{width} px has {num_cells} anchors, but the network output has {num_anchors}; pass "
+            "the input size of the network as `image_size`"
+        )
+    grid, stride = np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+    return np.repeat(grid, per_cell, axis=0), np.repeat(stride, per_cell)
 
 
 def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int]) -> Float[Array, "*B A 4"]:
@@ -58,12 +70,7 @@ def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int])
     Raises:
         ValueError: the number of anchors does not match `image_size`.
     """
-    grid, stride = anchor_points(image_size)
-    if raw_boxes.shape[-2] != len(stride):
-        raise ValueError(
-            f"an input of {image_size[0]}x{image_size[1]} px has {len(stride)} anchors, but the network output has "
-            f"{raw_boxes.shape[-2]}; pass the input size of the network as `image_size`"
-        )
+    grid, stride = anchor_points(image_size, raw_boxes.shape[-2])
     raw_boxes = raw_boxes.astype(jnp.float32)
     centres = (raw_boxes[..., :2] + grid) * stride[:, None]
     sizes = jnp.exp(raw_boxes[..., 2:]) * stride[:, None]

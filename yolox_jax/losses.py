@@ -108,7 +108,7 @@ def _l1_loss(
     foreground: Bool[Array, "B A"],
 ) -> Float[Array, ""]:
     """Distance between the raw output and the values that decode to the object's box."""
-    grid, stride = anchor_points(image_size)
+    grid, stride = anchor_points(image_size, raw_boxes.shape[1])
     scaled = boxes / stride[:, None]
     encoded = jnp.concatenate([scaled[..., :2] - grid, jnp.log(scaled[..., 2:] + 1e-8)], axis=-1)
     return jnp.sum(jnp.where(foreground[..., None], jnp.abs(raw_boxes - encoded), 0.0))

@@ -40,6 +40,8 @@ class Assignment(NamedTuple):
     """Slot of the object in `Targets`; -1 for background anchors."""
     matched_iou: Float[Array, "B A"]
     """IoU of the anchor's decoded box with its object; 0 for background anchors."""
+    ignored: Bool[Array, "B A"] | None = None
+    """Background anchors that the objectness loss leaves out; None if the rule ignores none."""
 
 
 def padded_targets(

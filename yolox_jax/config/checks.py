@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Annotated, Any, Union
 
-from yolox_jax.config import STRIDE, Config, ConfigError, ScheduleConfig
+from yolox_jax.config import NUM_LEVELS, STRIDE, Config, ConfigError, ScheduleConfig
 from yolox_jax.config.ranges import Ascending, MultiplesOf, Range
 from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, typed
@@ -21,7 +21,7 @@ def check_config(config: Config) -> None:
     """
     # Check types first, since ranges compare numbers. Python does not check the types in a config file.
     config_from_dict(config_to_dict(config))
-    problems = list(_range_problems(config, "")) or _schedule_problems(config)
+    problems = list(_range_problems(config, "")) or [*_schedule_problems(config), *_anchor_problems(config)]
     if len(problems) == 1:
         raise ConfigError(problems[0])
     if problems:
@@ -63,8 +63,9 @@ def _range_problem(value: Any, annotation: Any) -> str | None:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType) and value is not None:
         return _range_problem(value, next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple and arguments[1:] != (...,):
-        for index, (item, argument) in enumerate(zip(value, arguments, strict=True), start=1):
+    if origin is tuple:
+        kinds = [arguments[0]] * len(value) if arguments[1:] == (...,) else arguments
+        for index, (item, argument) in enumerate(zip(value, kinds, strict=True), start=1):
             if problem := _range_problem(item, argument):
                 return f"{typed(value)}: value {index} {problem}"
     if origin is Annotated:
@@ -95,3 +96,24 @@ def _schedule_problems(config: Config) -> list[str]:
         f"--schedule.epochs {epochs}. For {epochs} epochs, try --schedule.warmup-epochs {better.warmup_epochs:g} "
         f"--schedule.no-aug-epochs {better.no_aug_epochs}"
     ]
+
+
+def _anchor_problems(config: Config) -> list[str]:
+    """Anchor boxes and the assignment rule must go together, and each level needs as many boxes."""
+    anchors, rule = config.model.anchors, config.assignment.rule
+    if anchors and len(anchors) % NUM_LEVELS:
+        return [
+            f"--model.anchors has {len(anchors)} boxes, which cannot be split evenly over {NUM_LEVELS} levels; pass "
+            f"{len(anchors) // NUM_LEVELS * NUM_LEVELS or NUM_LEVELS} or {-(-len(anchors) // NUM_LEVELS) * NUM_LEVELS}"
+        ]
+    if anchors and rule != "yolov3":
+        return [
+            f"--model.anchors has no use with --assignment.rule {rule}, which is anchor-free. Pass --assignment.rule "
+            "yolov3, or no anchors"
+        ]
+    if rule == "yolov3" and not anchors:
+        return [
+            "--assignment.rule yolov3 needs anchor boxes: pass --model.anchors with the sizes that `yolox-jax data "
+            "anchors` prints for your data, or those of configs/roadmap/yolov3_baseline.py"
+        ]
+    return []

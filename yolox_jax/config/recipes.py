@@ -6,14 +6,13 @@ experiments recorded in `configs/`.
 
 from dataclasses import replace
 
+from yolox_jax.config.assignment import AssignmentConfig, LossConfig, OTAConfig
 from yolox_jax.config.settings import (
-    AssignmentConfig,
     AugmentConfig,
     Config,
     DataConfig,
     DatasetConfig,
     EvaluationConfig,
-    LossConfig,
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
@@ -60,7 +59,15 @@ def yolox_coco(
         mixup_probability: Fraction of mosaics with MixUp.
     """
     return Config(
-        model=ModelConfig(variant=variant, weights="", rescale_filters=False, freeze=()),
+        model=ModelConfig(
+            variant=variant,
+            head="decoupled",
+            anchors=(),
+            end_to_end=False,
+            weights="",
+            rescale_filters=False,
+            freeze=(),
+        ),
         data=DataConfig(
             train=coco_dataset("train2017"),
             val=coco_dataset("val2017"),
@@ -94,8 +101,29 @@ def yolox_coco(
         ),
         schedule=ScheduleConfig(epochs=300, warmup_epochs=5.0, no_aug_epochs=15, min_lr_ratio=0.05),
         optimizer=OptimizerConfig(lr_per_image=0.01 / 64, lr=None, momentum=0.9, weight_decay=5e-4, clip_norm=0.0),
-        assignment=AssignmentConfig(center_radius=1.5, max_dynamic_k=10, iou_cost=3.0, outside_cost=1e6),
-        loss=LossConfig(iou_weight=5.0, objectness_weight=1.0, classification_weight=1.0, l1_weight=1.0),
+        assignment=AssignmentConfig(
+            rule="simota",
+            center_radius=1.5,
+            max_dynamic_k=10,
+            iou_cost=3.0,
+            outside_cost=1e6,
+            level_sizes_px=(64, 128),
+            ignored_iou=0.7,
+            one_to_one_iou_power=0.8,
+            ota=OTAConfig(
+                center_radius=2.5,
+                top_ious=20,
+                iou_cost=1.5,
+                outside_cost=1e6,
+                focal_alpha=0.25,
+                focal_gamma=2.0,
+                entropy=0.1,
+                iterations=50,
+            ),
+        ),
+        loss=LossConfig(
+            iou_weight=5.0, objectness_weight=1.0, classification_weight=1.0, l1_weight=1.0, one_to_one_weight=1.0
+        ),
         train=TrainConfig(
             batch_size=64,
             precision="float32",

@@ -7,6 +7,7 @@ experiment. The docstrings are what `--help` shows. Comments name the sections o
 import dataclasses
 from typing import Annotated, Literal
 
+from yolox_jax.config.assignment import AssignmentConfig, LossConfig
 from yolox_jax.config.ranges import (
     Ascending,
     AtLeast,
@@ -26,6 +27,9 @@ Variant = Literal["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "
 STRIDE = 32
 """Largest stride of the network in px: input sizes are multiples of it."""
 
+NUM_LEVELS = 3
+"""Number of levels of the network, which predict objects of different sizes."""
+
 
 class ConfigError(ValueError):
     """A setting is invalid; the message names it and says which values are valid."""
@@ -37,6 +41,14 @@ class ModelConfig:
 
     variant: Variant = "yolox_s"
     """Variant of the network."""
+    head: Literal["decoupled", "coupled"] = "decoupled"  # docs/roadmap.md
+    """Head of the network. `decoupled`: one branch for classes and one for boxes, as in YOLOX. `coupled`: one branch
+    for both, as in YOLOv3."""
+    anchors: tuple[tuple[Positive, Positive], ...] = ()  # docs/roadmap.md
+    """Anchor boxes, as width and height in px, from small to large: a third of them for each level. Empty: the network
+    is anchor-free, as in YOLOX. They need `assignment.rule yolov3`."""
+    end_to_end: bool = False  # docs/roadmap.md
+    """Add a branch that selects one prediction for each object, so that inference needs no non-maximum suppression."""
     weights: str = ""
     """Weights to start from: a .pth, .safetensors or .npz file, a run directory, the name of published weights, such as
     `yolox_s`, or `published` for those of `model.variant`. Empty: train from scratch. Published weights are downloaded
@@ -191,35 +203,6 @@ class OptimizerConfig:  # docs/yolox.md, 8.1
     """Coupled weight decay of convolution kernels; biases and batch norm parameters are not decayed."""
     clip_norm: NonNegative = 0.0
     """Clip gradients to this global norm; 0 turns clipping off, as in the original."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AssignmentConfig:  # docs/yolox.md, 4
-    """SimOTA label assignment."""
-
-    center_radius: Positive = 1.5
-    """An anchor is a candidate for an object if its centre is closer than this to the object's centre along both axes,
-    in strides."""
-    max_dynamic_k: Count = 10
-    """Maximum number of anchors per object. The number is the sum of the IoUs of this many best candidates."""
-    iou_cost: NonNegative = 3.0
-    """Weight of -log(IoU) in the matching cost; the classification cost has weight 1."""
-    outside_cost: NonNegative = 1e6
-    """Added to the cost of an anchor that is not a candidate for the object."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:  # docs/yolox.md, 5
-    """Loss weights."""
-
-    iou_weight: NonNegative = 5.0
-    """Weight of the IoU loss, 1 - IoU squared."""
-    objectness_weight: NonNegative = 1.0
-    """Weight of the binary cross-entropy of objectness."""
-    classification_weight: NonNegative = 1.0
-    """Weight of the binary cross-entropy of the classes."""
-    l1_weight: NonNegative = 1.0
-    """Weight of the L1 loss in the last `schedule.no_aug_epochs`; the loss is off before them."""
 
 
 @dataclasses.dataclass(frozen=True)
