@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from yolox_jax.config import AugmentConfig, Config, ConfigError, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config import (
+    AssignmentConfig,
+    AugmentConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    ModelConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 from yolox_jax.config.checks import check_config, check_multiscale_range
 from yolox_jax.config.files import load_config, shipped_configs
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
@@ -335,3 +344,27 @@ def test_settings_of_a_run_that_cannot_be_read_are_named(tmp_path: Path, content
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(ConfigError, match=f"{re.escape(str(tmp_path))}/config.json:? .*{re.escape(message)}"):
         load_config(tmp_path)
+
+
+NINE = tuple((float(size), float(size)) for size in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("anchors", "rule", "message"),
+    [
+        (NINE, "simota", r"--model.anchors has no use with --assignment.rule simota"),
+        (NINE, "ota", r"--model.anchors has no use with --assignment.rule ota"),
+        ((), "yolov3", r"--assignment.rule yolov3 needs anchor boxes: pass --model.anchors"),
+        (NINE[:8], "yolov3", "--model.anchors must have .* 3 levels, got 8; pass 9"),
+        (NINE[:1], "yolov3", "--model.anchors must have .* 3 levels, got 1; pass 3"),
+        (((1.0, 0.0), *NINE[1:]), "yolov3", r"--model.anchors .* value 1 1 0: value 2 must be above 0"),
+    ],
+)
+def test_anchor_boxes_that_do_not_go_with_the_rule_are_refused(anchors: Any, rule: Any, message: str) -> None:
+    config = Config(model=ModelConfig(anchors=anchors), assignment=AssignmentConfig(rule=rule))
+    with pytest.raises(ConfigError, match=message):
+        check_config(config)
+
+
+def test_anchor_boxes_with_the_rule_that_uses_them_are_accepted() -> None:
+    check_config(Config(model=ModelConfig(anchors=NINE), assignment=AssignmentConfig(rule="yolov3")))

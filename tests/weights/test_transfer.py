@@ -18,6 +18,7 @@ from yolox_jax.weights import (
     read_weights,
     save_weights,
 )
+from yolox_jax.weights.description import Description
 
 STATE_DICTS = json.loads((Path(__file__).parents[1] / "reference" / "state_dicts.json").read_text())
 
@@ -68,7 +69,7 @@ def test_published_weights_load_strictly_and_survive_safetensors(shared: Path, t
 
 @pytest.mark.parametrize("name", STATE_DICTS)
 def test_shapes_tell_the_variant_and_the_classes(name: str):
-    assert describe(_shapes(name)) == (f"yolox_{name}", 80)
+    assert describe(_shapes(name)) == Description(f"yolox_{name}", 80)
 
 
 def test_other_weights_are_not_described():

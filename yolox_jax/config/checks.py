@@ -101,10 +101,10 @@ def _schedule_problems(config: Config) -> list[str]:
 def _anchor_problems(config: Config) -> list[str]:
     """Anchor boxes and the assignment rule must go together, and each level needs as many boxes."""
     anchors, rule = config.model.anchors, config.assignment.rule
-    if anchors and len(anchors) % NUM_LEVELS:
+    if len(anchors) % NUM_LEVELS:
         return [
-            f"--model.anchors has {len(anchors)} boxes, which cannot be split evenly over {NUM_LEVELS} levels; pass "
-            f"{len(anchors) // NUM_LEVELS * NUM_LEVELS or NUM_LEVELS} or {-(-len(anchors) // NUM_LEVELS) * NUM_LEVELS}"
+            f"--model.anchors must have as many boxes for each of {NUM_LEVELS} levels, got {len(anchors)}; pass "
+            f"{-(-len(anchors) // NUM_LEVELS) * NUM_LEVELS}"
         ]
     if anchors and rule != "yolov3":
         return [

@@ -41,6 +41,7 @@ def write_network(graph: Graph, model: YOLOX, images: str) -> list[str]:
         features = _fpn(graph, model.backbone, images)
     else:
         features = _pafpn(graph, model.backbone, images)
+    assert isinstance(model.head, YOLOXHead)
     return [_predictions(graph, model.head, level, feature) for level, feature in enumerate(features)]
 
 

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from yolox_jax.models.blocks import BaseConv, Conv, spatial_conv
+from yolox_jax.models.blocks import BaseConv, spatial_conv
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import Activation
+from yolox_jax.models.one_to_one import OneToOneBranch
+from yolox_jax.models.predictions import join_boxes, join_levels, prediction_layers
 from yolox_jax.models.stages import in_sequence, run_stage
-
-PRIOR_LOGIT = -4.59511985
-"""Logit of probability 0.01, the initial bias of class and objectness predictions (docs/yolox.md, 2.7)."""
 
 
 class YOLOXHead(nnx.Module):
@@ -27,6 +25,8 @@ class YOLOXHead(nnx.Module):
         *,
         depthwise: bool,
         activation: Activation,
+        boxes_per_cell: int = 1,
+        end_to_end: bool = False,
         rng: np.random.Generator,
     ):
         hidden = int(256 * width)
@@ -35,18 +35,14 @@ class YOLOXHead(nnx.Module):
         def branch() -> nnx.List:
             return nnx.List([spatial(hidden, hidden, 3, activation=activation, rng=rng) for _ in range(2)])
 
-        def prediction(outputs: int) -> Conv:
-            return Conv(hidden, outputs, 1, use_bias=True, rng=rng)
-
         self.stems = nnx.List([BaseConv(inputs, hidden, 1, activation=activation, rng=rng) for inputs in channels])
         self.cls_convs = nnx.List([branch() for _ in channels])
         self.reg_convs = nnx.List([branch() for _ in channels])
-        self.cls_preds = nnx.List([prediction(num_classes) for _ in channels])
-        self.reg_preds = nnx.List([prediction(4) for _ in channels])
-        self.obj_preds = nnx.List([prediction(1) for _ in channels])
-        for predictions, outputs in ((self.cls_preds, num_classes), (self.obj_preds, 1)):
-            for conv in predictions:
-                conv.bias = nnx.Param(jnp.full(outputs, PRIOR_LOGIT, jnp.float32))
+        inputs = [hidden] * len(channels)
+        self.cls_preds, self.reg_preds, self.obj_preds = prediction_layers(inputs, num_classes, boxes_per_cell, rng)
+        self.one_to_one = nnx.List(
+            [OneToOneBranch(hidden, hidden, boxes_per_cell, spatial, activation, rng) for _ in channels if end_to_end]
+        )
 
     def __call__(
         self, features: Sequence[Float[Array, "B _ _ _"]], options: ForwardOptions
@@ -54,17 +50,17 @@ class YOLOXHead(nnx.Module):
         levels = []
         for k, feature in enumerate(features):
             level = [self.stems[k], self.cls_convs[k], self.reg_convs[k]]
-            predictions = [self.reg_preds[k], self.obj_preds[k], self.cls_preds[k]]
-            out = run_stage(_predict, nnx.List([*level, *predictions]), feature, options)
-            levels.append(out.reshape(out.shape[0], -1, out.shape[-1]))
-        return jnp.concatenate(levels, axis=1).astype(jnp.float32)
+            predictions = [self.reg_preds[k], self.obj_preds[k], self.cls_preds[k], *self.one_to_one[k : k + 1]]
+            levels.append(run_stage(_predict, nnx.List([*level, *predictions]), feature, options))
+        return join_levels(levels)
 
 
 def _predict(
     layers: nnx.List, feature: Float[Array, "B H W I"], options: ForwardOptions
-) -> Float[Array, "B H W values"]:
+) -> Float[Array, "B anchors values"]:
     """Box, objectness and class logits of one level."""
-    stem, cls_convs, reg_convs, reg_pred, obj_pred, cls_pred = layers
+    stem, cls_convs, reg_convs, reg_pred, obj_pred, cls_pred, *one_to_one = layers
     x = stem(feature, options)
     classes, boxes = in_sequence(cls_convs, x, options), in_sequence(reg_convs, x, options)
-    return jnp.concatenate([reg_pred(boxes, options), obj_pred(boxes, options), cls_pred(classes, options)], axis=-1)
+    selection = [branch(boxes, options) for branch in one_to_one]
+    return join_boxes([reg_pred(boxes, options), obj_pred(boxes, options), cls_pred(classes, options), *selection])

@@ -1,7 +1,7 @@
 """The YOLOX network and its seven variants (docs/yolox.md, 2.6)."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +9,14 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from yolox_jax.config import STRIDE, ConfigError, ModelConfig
+from yolox_jax.config import NUM_LEVELS, STRIDE, ConfigError, ModelConfig, Variant
+from yolox_jax.models.anchor_boxes import relative_to_strides
+from yolox_jax.models.coupled_head import CoupledHead
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.head import YOLOXHead
 from yolox_jax.models.necks import YOLOFPN, YOLOPAFPN
 from yolox_jax.models.normalization import Activation
+from yolox_jax.models.one_to_one import fold_selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,36 +47,42 @@ VARIANTS: dict[str, Architecture] = {
 
 
 class YOLOX(nnx.Module):
-    """An anchor-free detector: images in, raw predictions out.
+    """A detector: images in, raw predictions out.
 
     Attributes:
         variant: name in `VARIANTS`.
         num_classes: number of classes, C below.
+        anchor_boxes: width and height of anchor boxes in px, for earlier steps of the roadmap; () in YOLOX.
+        end_to_end: whether the predictions need no suppression.
         dtype: type of the features; parameters and batch statistics are float32.
     """
 
-    def __init__(self, variant: str, num_classes: int, *, dtype: DTypeLike = jnp.float32, rng: np.random.Generator):
-        self.variant = variant
+    def __init__(self, config: ModelConfig, num_classes: int, *, dtype: DTypeLike, rng: np.random.Generator):
+        self.variant = config.variant
         self.num_classes = num_classes
+        self.anchor_boxes = config.anchors
+        self.end_to_end = config.end_to_end
         self.dtype = jnp.dtype(dtype)
-        architecture = VARIANTS[variant]
+        architecture = VARIANTS[config.variant]
         self.backbone: YOLOPAFPN | YOLOFPN
         if architecture.backbone == "darknet53":
             self.backbone = YOLOFPN(rng=rng)
         else:
             self.backbone = YOLOPAFPN(architecture.depth, architecture.width, depthwise=architecture.depthwise, rng=rng)
-        self.head = YOLOXHead(
+        self.head = (CoupledHead if config.head == "coupled" else YOLOXHead)(
             num_classes,
             architecture.width,
             self.backbone.channels,
             depthwise=architecture.depthwise,
             activation=architecture.activation,
+            boxes_per_cell=self.boxes_per_cell,
+            end_to_end=config.end_to_end,
             rng=rng,
         )
 
     def __call__(
         self, images: Float[Array, "B H W 3"], options: ForwardOptions = ForwardOptions()
-    ) -> Float[Array, "B A 5+{self.num_classes}"]:
+    ) -> Float[Array, "B A values"]:
         """Predict a box and scores at every anchor.
 
         Args:
@@ -81,8 +90,8 @@ class YOLOX(nnx.Module):
             options: settings of training and export; the default suits inference on the backend at hand.
 
         Returns:
-            float32 tx, ty, tw, th, objectness logit and class logits; anchors level by level (strides 8, 16, 32), row
-            by row. `yolox_jax.postprocess.decode` turns them into boxes and scores.
+            float32 tx, ty, tw, th, objectness logit and class logits, [B, A, 5 + C]; anchors level by level (strides 8,
+            16, 32), row by row. `yolox_jax.postprocess.decode` turns them into boxes and scores.
 
         Raises:
             ValueError: height or width is not a multiple of 32.
@@ -92,7 +101,17 @@ class YOLOX(nnx.Module):
             raise ValueError(
                 f"height and width of the images must be multiples of {STRIDE} px; got {height}x{width} px"
             )
-        return self.head(self.backbone(images.astype(self.dtype), options), options)
+        raw = self.head(self.backbone(images.astype(self.dtype), options), options)
+        if self.anchor_boxes:
+            raw = relative_to_strides(raw, self.anchor_boxes, (height, width))
+        if self.end_to_end and not options.separate_one_to_one:
+            raw = fold_selection(raw)
+        return raw
+
+    @property
+    def boxes_per_cell(self) -> int:
+        """Number of predictions in a cell."""
+        return len(self.anchor_boxes) // NUM_LEVELS or 1
 
     def with_dtype(self, dtype: DTypeLike) -> "YOLOX":
         """Return a model that computes in `dtype` and shares this model's variables, which stay float32."""
@@ -108,7 +127,7 @@ def create_model(
 
     Args:
         variant: yolox_nano, yolox_tiny, yolox_s, yolox_m, yolox_l, yolox_x or yolox_darknet53, or a config that names
-            one of them. The config's `weights` and `freeze` are for training and have no effect here.
+            one of them and its head. The config's `weights` and `freeze` are for training and have no effect here.
         num_classes: number of classes to detect.
         seed: seed of the initial weights.
         dtype: type to compute in; parameters are float32.
@@ -119,6 +138,9 @@ def create_model(
     name = variant.variant if isinstance(variant, ModelConfig) else variant
     if name not in VARIANTS:
         raise ConfigError(f"--model.variant must be one of {', '.join(VARIANTS)}; got {name!r}")
+    config = variant if isinstance(variant, ModelConfig) else ModelConfig(variant=cast(Variant, name))
+    if len(config.anchors) % NUM_LEVELS:
+        raise ConfigError(f"anchor boxes must be as many for each of {NUM_LEVELS} levels; got {len(config.anchors)}")
     if num_classes < 1:
         raise ConfigError(f"a detector needs at least one class; got {num_classes}")
-    return YOLOX(name, num_classes, dtype=dtype, rng=np.random.default_rng(seed))
+    return YOLOX(config, num_classes, dtype=dtype, rng=np.random.default_rng(seed))

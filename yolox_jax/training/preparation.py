@@ -9,13 +9,14 @@ import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from yolox_jax.config import Config, ConfigError
+from yolox_jax.config import NUM_LEVELS, Config, ConfigError, ModelConfig
 from yolox_jax.config.checks import check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.pipeline import steps_per_epoch
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.files import ensure_writable_folder
+from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
 from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
@@ -30,6 +31,7 @@ from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh
 from yolox_jax.weights import describe, read_weights, resolve
 from yolox_jax.weights.class_order import with_class_order
+from yolox_jax.weights.description import Description
 from yolox_jax.weights.rescale import rescale_filters
 
 
@@ -114,10 +116,23 @@ def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, 
     if not config.model.weights:
         return None
     state_dict = with_class_order(read_weights(resolve(initial_weights_name(config.model))), class_names)
-    variant, _ = describe(state_dict)
-    if variant != config.model.variant:
-        raise ConfigError(
-            f"--model.weights {config.model.weights} contains weights of {variant}, but --model.variant is "
-            f"{config.model.variant}. Change one of them"
-        )
+    _check_network(describe(state_dict), config.model)
     return rescale_filters(state_dict) if config.model.rescale_filters else state_dict
+
+
+def _check_network(weights: Description, model: ModelConfig) -> None:
+    """Raises ConfigError if the weights are those of another variant or head."""
+    if weights.variant != model.variant:
+        raise ConfigError(
+            f"--model.weights {model.weights} contains weights of {weights.variant}, but --model.variant is "
+            f"{model.variant}. Change one of them"
+        )
+    boxes_per_cell = len(model.anchors) // NUM_LEVELS or 1
+    if (weights.head, weights.boxes_per_cell) != (model.head, boxes_per_cell):
+        anchors = f"{weights.boxes_per_cell * NUM_LEVELS}" if weights.boxes_per_cell > 1 else "no"
+        raise ConfigError(
+            f"--model.weights {model.weights} contains weights of a {weights.head} head with "
+            f"{counted(weights.boxes_per_cell, 'prediction')} a cell, but the config has a {model.head} head with "
+            f"{boxes_per_cell}. They fit --model.head {weights.head} with "
+            f"{anchors} --model.anchors; without --model.weights, the network is trained from scratch"
+        )

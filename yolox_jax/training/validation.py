@@ -160,4 +160,6 @@ def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_s
         "class_names": json.dumps(class_names),
         "input_size": json.dumps(input_size),
     }
+    if model.anchor_boxes:
+        metadata["anchors"] = json.dumps(model.anchor_boxes)
     save_weights(path, export_state_dict(model), metadata)

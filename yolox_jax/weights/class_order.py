@@ -28,8 +28,13 @@ def with_class_order(weights: WeightsFile, class_names: Sequence[str]) -> Mappin
     if stored == list(class_names) or sorted(stored) != sorted(class_names):
         return weights.state_dict
     logger.info("class predictions of the weights put into the order of the dataset's classes")
-    rows = [stored.index(name) for name in class_names]
+    order = [stored.index(name) for name in class_names]
+
+    def reordered(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        by_class = array.reshape(-1, len(order), *array.shape[1:])  # a group of outputs for each anchor box of a cell
+        return by_class[:, order].reshape(array.shape)
+
     return {
-        name: array[rows] if name.startswith(_CLASS_PREDICTIONS) and len(array) == len(rows) else array
+        name: reordered(array) if name.startswith(_CLASS_PREDICTIONS) and len(array) % len(order) == 0 else array
         for name, array in weights.state_dict.items()
     }

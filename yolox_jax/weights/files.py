@@ -31,7 +31,8 @@ class WeightsFile:
     state_dict: dict[str, np.ndarray]
     """Arrays with the original's names and layouts."""
     metadata: dict[str, str]
-    """variant, num_classes, class_names (a JSON list), input_size (JSON, [height, width]). Empty for .pth files."""
+    """variant, num_classes, class_names (a JSON list), input_size (JSON, [height, width]), anchors
+    (JSON, [[width, height], ...], for a network with anchor boxes). Empty for .pth files."""
 
 
 def read_weights(path: str | Path) -> WeightsFile:
@@ -143,6 +144,7 @@ def _with_checked_metadata(path: Path, file: WeightsFile) -> WeightsFile:
     for key, is_valid, expected in (
         ("class_names", _is_list_of_names, "a JSON list of names"),
         ("input_size", _is_size, "a JSON list of height and width in px"),
+        ("anchors", _is_list_of_sizes, "a JSON list of widths and heights in px"),
     ):
         if key in file.metadata:
             value = file.metadata[key]
@@ -161,6 +163,13 @@ def _is_list_of_names(value: object) -> bool:
 
 def _is_size(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value)
+
+
+def _is_list_of_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(size, list) and len(size) == 2 and all(type(side) in (int, float) and side > 0 for side in size)
+        for size in value
+    )
 
 
 def _read_safetensors(path: Path) -> WeightsFile:

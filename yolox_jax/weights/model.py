@@ -1,12 +1,15 @@
 """Creates the network that weights belong to."""
 
+import json
 from pathlib import Path
+from typing import cast
 
-from yolox_jax.config import ConfigError
+from yolox_jax.config import ConfigError, ModelConfig, Variant
 from yolox_jax.models.yolox import YOLOX, create_model
+from yolox_jax.weights.description import describe
 from yolox_jax.weights.download import OnProgress
-from yolox_jax.weights.files import read_weights
-from yolox_jax.weights.names import describe
+from yolox_jax.weights.errors import WeightsError
+from yolox_jax.weights.files import WeightsFile, read_weights
 from yolox_jax.weights.published import resolve
 from yolox_jax.weights.transfer import load_state_dict
 
@@ -29,9 +32,25 @@ def read_model(
         FileNotFoundError, WeightsError: see `read_weights` and `resolve`.
     """
     file = read_weights(resolve(weights, on_progress=on_progress))
-    actual, num_classes = describe(file.state_dict)
-    if variant not in (None, actual):
-        raise ConfigError(f"{weights} holds weights of {actual}, not of {variant}")
-    model = create_model(actual, num_classes)
+    network = describe(file.state_dict)
+    if variant not in (None, network.variant):
+        raise ConfigError(f"{weights} holds weights of {network.variant}, not of {variant}")
+    config = ModelConfig(
+        variant=cast(Variant, network.variant),
+        head=network.head,
+        anchors=_anchor_boxes(file, weights) if network.boxes_per_cell > 1 else (),
+        end_to_end=network.end_to_end,
+    )
+    model = create_model(config, network.num_classes)
     load_state_dict(model, file.state_dict)
     return model, file.metadata
+
+
+def _anchor_boxes(file: WeightsFile, weights: str | Path) -> tuple[tuple[float, float], ...]:
+    """The sizes of the anchor boxes, which are no weights and stand in the metadata."""
+    if "anchors" not in file.metadata:
+        raise WeightsError(
+            f"{weights} holds weights of a network with anchor boxes, but not their sizes. Use a file that training "
+            "wrote, or create the model with its ModelConfig and load the weights into it"
+        )
+    return tuple((float(width), float(height)) for width, height in json.loads(file.metadata["anchors"]))

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Shaped
 
-from yolox_jax.models import VARIANTS, YOLOX
+from yolox_jax.models import YOLOX
 from yolox_jax.text import counted, shortened
 from yolox_jax.weights.errors import WeightsError
 
@@ -93,41 +93,3 @@ def _common_prefix(names: Sequence[str]) -> str:
         if prefixes:
             return prefixes[0]
     return ""
-
-
-def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> tuple[str, int]:
-    """Infer the variant and the number of classes from the names and shapes of weights.
-
-    Args:
-        state_dict: arrays with the original's names and layouts.
-
-    Returns:
-        A name in `yolox_jax.models.VARIANTS`, and the number of classes.
-
-    Raises:
-        WeightsError: the weights are not those of one of the seven variants.
-    """
-    classes = state_dict.get("head.cls_preds.0.weight")
-    stem = state_dict.get("backbone.backbone.stem.conv.conv.weight")
-    if classes is not None and classes.ndim == 4:
-        for name, variant in VARIANTS.items():
-            repeats = max(round(3 * variant.depth), 1)
-            next_repeat = f"backbone.backbone.dark2.1.m.{repeats}.conv1.conv.weight"
-            if variant.backbone == "darknet53":
-                fits = "backbone.out1_cbl.conv.weight" in state_dict
-            else:
-                fits = (
-                    stem is not None
-                    and stem.ndim == 4
-                    and stem.shape[0] == int(64 * variant.width)
-                    and ("head.cls_convs.0.0.dconv.conv.weight" in state_dict) == variant.depthwise
-                    and f"backbone.backbone.dark2.1.m.{repeats - 1}.conv1.conv.weight" in state_dict
-                    and next_repeat not in state_dict
-                )
-            if fits:
-                return name, int(classes.shape[0])
-    raise WeightsError(
-        f"these are not weights of a YOLOX variant ({', '.join(VARIANTS)}): the names and shapes of the "
-        f"{counted(len(state_dict), 'array')} match none of them. Names found: {shortened(list(state_dict), 4)}. "
-        f"Expected are names such as {_ANCHORS[0]}"
-    )

@@ -36,10 +36,10 @@ from yolox_jax.files import atomic_write, expand_home, lock_file, user_cache, wr
 from yolox_jax.models import VARIANTS
 from yolox_jax.text import NOTICE
 from yolox_jax.weights.coco_names import COCO_NAMES
+from yolox_jax.weights.description import Description, describe
 from yolox_jax.weights.download import OnProgress, download
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import save_weights
-from yolox_jax.weights.names import describe
 from yolox_jax.weights.pth import read_pth
 
 RELEASE_URL = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
@@ -257,10 +257,10 @@ def _read(path: Path, files: _Files, source: str) -> dict[str, np.ndarray]:
     except WeightsError as error:
         why = str(error).replace(str(path), path.name)  # the temporary folder is removed
         raise WeightsError(f"{source} is not the published file: {why}. {files.ways_out}") from error
-    if actual != (files.variant, len(COCO_NAMES)):
+    expected = Description(files.variant, len(COCO_NAMES))
+    if actual != expected:
         raise WeightsError(
-            f"{source} is not the published file: it contains weights of {actual[0]} with {actual[1]} classes, not of "
-            f"{files.variant} with {len(COCO_NAMES)}. {files.ways_out}"
+            f"{source} is not the published file: it contains weights of {actual}, not of {expected}. {files.ways_out}"
         )
     # As in `export_state_dict`, entries that are never used are omitted.
     return {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}

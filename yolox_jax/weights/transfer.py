@@ -10,9 +10,10 @@ from jaxtyping import Shaped
 
 from yolox_jax.models import YOLOX
 from yolox_jax.text import counted, shortened
+from yolox_jax.weights.description import describe, describe_model
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import read_weights
-from yolox_jax.weights.names import describe, from_original_layout, named_variables, original_shape, to_original_layout
+from yolox_jax.weights.names import from_original_layout, named_variables, original_shape, to_original_layout
 from yolox_jax.weights.published import resolve
 
 _MAX_KEYS_SHOWN = 4
@@ -131,13 +132,11 @@ def _mismatch(
 ) -> str:
     lines = [f"{source} does not match the model."]
     try:
-        variant, num_classes = describe(weights)
+        theirs, ours = describe(weights), describe_model(model)
     except WeightsError as error:
         lines = [f"{source} does not match the model: {error}."]
     else:
-        if (variant, num_classes) != (model.variant, model.num_classes):
-            ours = f"{model.variant} with {counted(model.num_classes, 'class')}"
-            theirs = f"{variant} with {counted(num_classes, 'class')}"
+        if theirs != ours:
             lines.append(f"These are weights of {theirs}; the model is {ours}.")
     for what, entries in lists.items():
         if entries:

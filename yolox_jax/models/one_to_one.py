@@ -1,0 +1,56 @@
+"""The branch of an end-to-end network, which selects one prediction for each object (docs/roadmap.md).
+
+Without it, a network predicts an object several times, and inference needs non-maximum suppression.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from yolox_jax.models.blocks import BaseConv, Conv, DepthwiseConv
+from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.normalization import Activation
+from yolox_jax.models.stages import in_sequence
+
+
+class OneToOneBranch(nnx.Module):
+    """Two 3x3 convolutions and a prediction on one level: the logit that an anchor is the one of its object."""
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        boxes_per_cell: int,
+        spatial: type[BaseConv] | type[DepthwiseConv],
+        activation: Activation,
+        rng: np.random.Generator,
+    ):
+        self.convs = nnx.List(
+            [spatial(channels, hidden, 3, activation=activation, rng=rng) for channels in (inputs, hidden)]
+        )
+        self.pred = Conv(hidden, boxes_per_cell, 1, use_bias=True, rng=rng)
+
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W boxes"]:
+        # The rest of the network learns from the assignment of several anchors to each object alone.
+        return self.pred(in_sequence(self.convs, lax.stop_gradient(x), options), options)
+
+
+def fold_selection(raw: Float[Array, "B A F"]) -> Float[Array, "B A F-1"]:
+    """Fold the logit of the branch, the last channel, into the objectness logit.
+
+    With o the objectness logit and s that of the branch, the new logit is that of sigmoid(o) * sigmoid(s)::
+
+        -log(exp(-o) + exp(-s) + exp(-o - s))
+
+    >>> raw = jnp.array([[[0.0, 0.0, 0.0, 0.0, 1.0, -3.0, 2.0]]])
+    >>> folded = fold_selection(raw)[0, 0, 4]
+    >>> bool(jnp.allclose(jax.nn.sigmoid(folded), jax.nn.sigmoid(1.0) * jax.nn.sigmoid(2.0)))
+    True
+    """
+    objectness, selection = raw[..., 4:5], raw[..., -1:]
+    logits = jnp.concatenate([-objectness, -selection, -objectness - selection], axis=-1)
+    folded = -jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    return jnp.concatenate([raw[..., :4], folded, raw[..., 5:-1]], axis=-1)
