@@ -16,7 +16,7 @@ from yolox_jax.weights.description import Description, describe_model
 from yolox_jax.weights.files import WeightsFile
 from yolox_jax.weights.names import named_variables, original_shape
 
-ANCHORS = tuple((float(size), size + 1.0) for size in range(9))
+ANCHORS = tuple((float(size), size + 1.0) for size in range(1, 10))
 
 
 @pytest.mark.parametrize("variant", ["yolox_nano", "yolox_s", "yolox_darknet53"])
