@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolox_jax.report.class_labels import class_labels
-from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
+from yolox_jax.training.reporting.metrics_log import column_of, losses_in
 
 MOST_BARS = 40
 """Maximum number of classes in a bar plot; more would be unreadable."""
@@ -55,7 +55,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
-    for number, name in enumerate(LOSSES):
+    for number, name in enumerate(losses_in(train)):
         colour = f"C{number}"
         axes[0].plot(column_of(train, "epoch"), column_of(train, name), color=colour, label=name, linewidth=1)
         if any(name in record for record in evaluations):
