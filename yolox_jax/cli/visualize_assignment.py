@@ -1,4 +1,4 @@
-"""`yolox-jax visualize-assignment`: draws which anchors SimOTA assigns to the objects of training images."""
+"""`yolox-jax visualize-assignment`: draws which anchors are assigned to the objects of training images."""
 
 import dataclasses
 import math
@@ -12,6 +12,7 @@ from yolox_jax.cli.published import OptionalWeightsPath, WeightsPath
 from yolox_jax.cli.run_config import CONFIG_OF_WEIGHTS, config_of_weights
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
+from yolox_jax.config.assignment import AssignmentRule
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 USED_SETTINGS = (
     "model.variant",
+    "model.anchors",
     "data.train",
     "data.classes",
     "data.input_size",
@@ -46,6 +48,10 @@ class AssignmentArguments:
     compare: OptionalWeightsPath = None
     """Other weights of the same network, for example from later in training. Their assignment is drawn next to the
     first, with the differences marked."""
+    rules: tuple[AssignmentRule, ...] = ()
+    """Draw each image under several rules on one sheet, in place of the rule of the config: --rules yolov3 centre
+    multi_positives simota ota. The weights must be those of an anchor-free network; yolov3 then takes the anchor boxes
+    of COCO."""
     output: Path = Path("runs/assignment")
     """Folder for one picture per image, and assignment.json with all numbers."""
     count: int = 8
@@ -60,8 +66,8 @@ def main(argv: list[str]) -> None:
         AssignmentArguments,
         argv,
         prog="yolox-jax visualize-assignment",
-        description="Draw which anchors SimOTA assigns to the objects of training images, and save their costs as "
-        "JSON. Predictions are those of the EMA weights in evaluation mode.",
+        description="Draw which anchors are assigned to the objects of training images, and save them as JSON. "
+        "Predictions are those of the EMA weights in evaluation mode.",
         uses=USED_SETTINGS,
         path_field="data",
         default_config=config_of_weights(argv),
@@ -72,6 +78,8 @@ def main(argv: list[str]) -> None:
         raise ConfigError(f"--count must be at least 1, got {arguments.count}")
     if arguments.weights == arguments.compare:
         raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights; pass other weights")
+    if arguments.rules and arguments.compare:
+        raise ConfigError("--rules draws one set of weights; pass --compare without it, or call the command twice")
     ensure_writable_folder(arguments.output, "--output")
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
@@ -85,15 +93,25 @@ def main(argv: list[str]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     weights = [arguments.weights, *([arguments.compare] if arguments.compare else [])]
     models, dataset = _read_models(weights, dataset, config)
+    for model, one in zip(models, weights, strict=True):
+        _check_anchor_boxes(model, one, config, arguments.rules)
     if arguments.augmented:
         images = augmented_images(dataset, config, 1, arguments.count)
     else:
         images = letterboxed_images(dataset, config.data.input_size, arguments.count)
+    # A rule that is named twice is drawn once.
+    rules = list(dict.fromkeys(arguments.rules)) or [config.assignment.rule]
     assignments = [
-        assign_images(model, one, images, config.assignment) for model, one in zip(models, weights, strict=True)
+        assign_images(model, one, images, dataclasses.replace(config.assignment, rule=rule))
+        for model, one in zip(models, weights, strict=True)
+        for rule in rules
     ]
-    report = write_assignment_report(arguments.output, images, assignments, dataset.class_names)
+    report = write_assignment_report(
+        arguments.output, images, assignments, dataset.class_names, by_rule=bool(arguments.rules)
+    )
     _print_figures(report)
+    if any(found.borrowed_boxes for found in assignments):
+        print("yolov3: with the anchor boxes of COCO; IoUs are those of the anchor-free predictions of the same cells")
     print(f"wrote {counted(len(images), 'picture')} and assignment.json to {arguments.output}")
 
 
@@ -116,14 +134,36 @@ def _read_models(weights: Sequence[str], dataset: "Dataset", config: Config) -> 
     return models, datasets[0]
 
 
+def _check_anchor_boxes(model: "YOLOX", weights: str, config: Config, rules: Sequence[AssignmentRule]) -> None:
+    """Checks that the network has the anchor boxes that the rules need, and no others."""
+    own, wanted = model.anchor_boxes, config.model.anchors
+    if rules and own:
+        raise ConfigError(
+            f"{weights} holds weights of a network with anchor boxes, which rule yolov3 alone assigns. Pass --rules "
+            "with weights of an anchor-free network, or leave it out"
+        )
+    if rules or own == wanted:
+        return
+    if not own:
+        raise ConfigError(
+            f"{weights} holds weights of an anchor-free network, but the config has --model.anchors. Pass --rules "
+            "yolov3 to draw that rule with the anchor boxes of COCO"
+        )
+    raise ConfigError(
+        f"{weights} holds weights of a network with {len(own)} anchor boxes, but --model.anchors of the config "
+        f"{'are others' if wanted else 'are none'}. Pass --config with the config that they were trained with"
+    )
+
+
 def _print_figures(report: "AssignmentReport") -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table("", *map(escape, report.summaries))
-    for key in next(iter(report.summaries.values())):
-        values = [summary[key] for summary in report.summaries.values()]
+    # Costs and ignored predictions are figures of some rules only.
+    for key in dict.fromkeys(key for summary in report.summaries.values() for key in summary):
+        values = [summary.get(key, math.nan) for summary in report.summaries.values()]
         cells = ("-" if math.isnan(v) else f"{v:.3f}" if isinstance(v, float) else str(v) for v in values)
         table.add_row(key.replace("_", " "), *cells)
     Console(highlight=False).print(table)

@@ -13,6 +13,8 @@ YOLOV3_ANCHORS = (
 """The anchor boxes of YOLOv3, clustered on COCO (arXiv 1804.02767, section 2.3): width and height in px, three for each
 level of stride 8, 16 and 32."""
 
+AssignmentRule = Literal["simota", "ota", "multi_positives", "centre", "yolov3"]
+
 
 @dataclasses.dataclass(frozen=True)
 class OTAConfig:  # docs/roadmap.md
@@ -41,7 +43,7 @@ class OTAConfig:  # docs/roadmap.md
 class AssignmentConfig:  # docs/yolox.md, 4
     """Label assignment. The unnamed costs and radii are those of SimOTA."""
 
-    rule: Literal["simota", "ota", "multi_positives", "centre", "yolov3"] = "simota"  # docs/roadmap.md
+    rule: AssignmentRule = "simota"  # docs/roadmap.md
     """Which anchors are trained to predict an object. `simota`: the cheapest near its centre. `ota`: by optimal
     transport. `multi_positives`: the 3x3 cells about its centre, on the level of its size. `centre`: the cell of its
     centre alone. `yolov3`: the anchor box most similar in size, at the cell of its centre; needs `model.anchors`."""
