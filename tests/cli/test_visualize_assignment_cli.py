@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from yolox_jax.cli.main import main
+from yolox_jax.config import ModelConfig
+from yolox_jax.config.assignment import YOLOV3_ANCHORS
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
@@ -26,7 +28,8 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def visualize(shapes: Path, output: Path, *words: str | Path) -> int:
     data = ["--data.train.format", "coco", "--data.train.images", shapes / "images"]
     data += ["--data.train.annotations", shapes / "instances_train.json", "--data.input-size", 64, 64]
-    settings = ["--config", "quickstart", *data, "--output", output, *words]
+    config = [] if "--config" in words else ["--config", "quickstart"]
+    settings = [*config, *data, "--output", output, *words]
     return main(["visualize-assignment", *map(str, settings)])
 
 
@@ -62,6 +65,74 @@ def test_pictures_and_numbers_of_two_networks_are_written(
     printed = capfd.readouterr().out
     assert "without anchors" in printed
     assert f"{len(before & after)} kept, {len(after - before)} gained, {len(before - after)} lost" in printed
+
+
+def test_the_numbers_of_simota_have_no_fields_of_other_rules(shapes: Path, tmp_path: Path) -> None:
+    weights = shapes / "a.safetensors"
+    assert visualize(shapes, tmp_path, "--weights", weights, "--count", "1") == 0
+    document = json.loads((tmp_path / "assignment.json").read_text())
+    assert list(document) == ["summary", "images"]
+    (summary,) = document["summary"].values()
+    levels = ["stride_8", "stride_16", "stride_32"]
+    counts = ["objects", "without_anchors", "anchors", "anchors_per_object", *levels]
+    assert list(summary) == [*counts, "mean_iou", "mean_cost"]
+    assigned = document["images"][0]["objects"][0]["assigned"][str(weights)]
+    assert list(assigned) == ["dynamic_k", "candidates", "anchors"]
+    assert list(assigned["anchors"][0]) == ["place", "stride", "row", "column", "x", "y", "iou", "cost"]
+
+
+def test_the_rule_of_the_config_is_drawn(shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    weights = shapes / "a.safetensors"
+    assert visualize(shapes, tmp_path, "--weights", weights, "--count", "2", "--assignment.rule", "centre") == 0
+    document = json.loads((tmp_path / "assignment.json").read_text())
+    assigned = [thing["assigned"][str(weights)] for image in document["images"] for thing in image["objects"]]
+    assert {len(entry["anchors"]) for entry in assigned} == {1}
+    assert {entry["dynamic_k"] for entry in assigned} == {entry["anchors"][0]["cost"] for entry in assigned} == {None}
+    assert "mean cost" not in capfd.readouterr().out
+
+
+def test_a_sheet_of_several_rules_is_written(shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rules = ["yolov3", "centre", "multi_positives", "simota", "ota"]
+    weights = shapes / "a.safetensors"
+    assert visualize(shapes, tmp_path, "--weights", weights, "--count", "1", "--rules", *rules, "--augmented") == 0
+    document = json.loads((tmp_path / "assignment.json").read_text())
+    assert list(document["summary"]) == rules and "change" not in document
+    (image,) = document["images"]
+    assert cv2.imread(str(tmp_path / f"{image['name']}.png")) is not None
+    for thing in image["objects"]:
+        assert list(thing["assigned"]) == rules
+        assert {anchor["stride"] for anchor in thing["assigned"]["yolov3"]["anchors"]} <= {8, 16, 32}
+    printed = capfd.readouterr().out
+    assert "ignored" in printed and "anchor boxes of COCO" in printed
+
+
+def test_anchor_boxes_of_weights_and_config_must_agree(
+    shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = create_model(ModelConfig(variant="yolox_nano", anchors=YOLOV3_ANCHORS), 4)
+    weights = tmp_path / "boxes.safetensors"
+    save_weights(weights, export_state_dict(network), {"anchors": json.dumps(YOLOV3_ANCHORS)})
+    assert visualize(shapes, tmp_path, "--weights", weights) == 2
+    assert "9 anchor boxes, but --model.anchors of the config are none" in capfd.readouterr().err
+    assert visualize(shapes, tmp_path, "--weights", weights, "--rules", "simota") == 2
+    assert "Pass --rules with weights of an anchor-free network" in capfd.readouterr().err
+    of_yolov3 = tmp_path / "of_yolov3.py"
+    of_yolov3.write_text(
+        "import dataclasses\nfrom yolox_jax import load_config\n"
+        "from yolox_jax.config.assignment import YOLOV3_ANCHORS\n\ndef get_config():\n"
+        "    config = load_config('quickstart')\n"
+        "    model = dataclasses.replace(config.model, anchors=YOLOV3_ANCHORS)\n"
+        "    assignment = dataclasses.replace(config.assignment, rule='yolov3')\n"
+        "    return dataclasses.replace(config, model=model, assignment=assignment)\n"
+    )
+    anchor_free = shapes / "a.safetensors"
+    assert visualize(shapes, tmp_path, "--config", of_yolov3, "--weights", anchor_free) == 2
+    assert "anchor-free network, but the config has --model.anchors. Pass --rules yolov3" in capfd.readouterr().err
+    assert visualize(shapes, tmp_path, "--config", of_yolov3, "--weights", weights, "--count", "1") == 0
+    anchor = json.loads((tmp_path / "assignment.json").read_text())["images"][0]["objects"][0]["assigned"][
+        str(weights)
+    ]["anchors"][0]
+    assert YOLOV3_ANCHORS.index(tuple(anchor["anchor_box"])) % 3 == anchor["box_of_cell"]
 
 
 def test_an_image_gets_the_same_anchors_whichever_others_are_drawn(shapes: Path, tmp_path: Path) -> None:
@@ -123,6 +194,10 @@ def test_what_cannot_work_is_refused(shapes: Path, tmp_path: Path, capfd: pytest
     assert "--count must be at least 1, got 0" in capfd.readouterr().err
     assert visualize(shapes, tmp_path, "--weights", weights, "--compare", weights) == 2
     assert "the same weights" in capfd.readouterr().err
+    assert visualize(shapes, tmp_path, "--weights", weights, "--compare", "b.npz", "--rules", "ota") == 2
+    assert "--rules draws one set of weights" in capfd.readouterr().err
+    assert visualize(shapes, tmp_path, "--weights", weights, "--assignment.rule", "yolov3") == 2
+    assert "needs anchor boxes" in capfd.readouterr().err
     other = tmp_path / "other.safetensors"
     save_weights(other, export_state_dict(create_model("yolox_nano", 7)), {})
     assert visualize(shapes, tmp_path, "--weights", other) == 2
