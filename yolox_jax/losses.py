@@ -14,7 +14,7 @@ from yolox_jax.assignment import assign
 from yolox_jax.assignment.one_to_one import one_to_one
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection
 from yolox_jax.config import AssignmentConfig, LossConfig
-from yolox_jax.logits import product_logit
+from yolox_jax.models.one_to_one import product_logit
 from yolox_jax.structures import Assignment, Targets
 
 

@@ -3,13 +3,13 @@
 Without it, a network predicts an object several times, and inference needs non-maximum suppression.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
-from yolox_jax.logits import product_logit
 from yolox_jax.models.blocks import BaseConv, Conv, DepthwiseConv
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import Activation
@@ -45,3 +45,15 @@ def fold_selection(raw: Float[Array, "B A F"]) -> Float[Array, "B A F-1"]:
     [0.0, 0.0, 0.0, 0.0, 2.0, -3.0]
     """
     return jnp.concatenate([raw[..., :4], product_logit(raw[..., 4:5], raw[..., -1:]), raw[..., 5:-1]], axis=-1)
+
+
+def product_logit(a: Float[Array, "*#B"], b: Float[Array, "*#B"]) -> Float[Array, "*B"]:
+    """The logit of sigmoid(a) * sigmoid(b): -log(exp(-a) + exp(-b) + exp(-a - b)).
+
+    Neither it nor its gradient overflows or loses digits where a probability rounds to 0 or 1.
+
+    >>> probability = jax.nn.sigmoid(product_logit(jnp.float32(1.0), jnp.float32(2.0)))
+    >>> bool(jnp.allclose(probability, jax.nn.sigmoid(1.0) * jax.nn.sigmoid(2.0)))
+    True
+    """
+    return -jnp.logaddexp(-b, jax.nn.softplus(-b) - a)
