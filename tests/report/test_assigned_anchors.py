@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from yolox_jax.assignment import assign
 from yolox_jax.assignment.costs import match_costs
@@ -30,8 +31,11 @@ def network(anchors: tuple[tuple[float, float], ...] = (), end_to_end: bool = Fa
     """A network and its output for the images, with the branch of an end-to-end network apart."""
     model = create_model(ModelConfig(variant="yolox_nano", anchors=anchors, end_to_end=end_to_end), 3)
     model.eval()
+    graphdef, state = nnx.split(model)
     options = ForwardOptions(separate_one_to_one=True)
-    return model, jax.jit(lambda images: model(images, options))(IMAGES.astype(np.float32))
+    # The same program as that of the code under test, so that the compilation cache may have it.
+    predict = jax.jit(lambda state, images: nnx.merge(graphdef, state)(images.astype(jnp.float32), options))
+    return model, predict(state, IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +131,7 @@ def test_an_anchor_free_network_borrows_the_boxes_of_coco_for_the_rule_of_yolov3
     raw = jnp.repeat(raw, 3, axis=1)
     expected = assign(raw, targets, image_size=SIZE, config=config, anchors=YOLOV3_ANCHORS)
     check_matches(found, targets, np.asarray(expected.matched_gt), np.asarray(expected.matched_iou))
-    # The network with those boxes assigns the same predictions.
-    own = assigned_anchors(network(YOLOV3_ANCHORS)[0], IMAGES, targets, config)
-    for thing, other in zip(found[0].objects, own[0].objects, strict=True):
-        # Two objects that want the same prediction may get it by different IoUs.
-        assert [one.anchor_box for one in thing.anchors] == [one.anchor_box for one in other.anchors] or (
-            not thing.anchors or not other.anchors
-        )
+    assert found[0].boxes_per_cell == 3 and found[0].ignored is None
 
 
 @pytest.mark.parametrize("rule", ["simota", "multi_positives"])

@@ -13,6 +13,7 @@ from yolox_jax.cli.run_config import CONFIG_OF_WEIGHTS, config_of_weights
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.assignment import AssignmentRule
+from yolox_jax.config.checks import check_anchor_boxes
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 
@@ -74,18 +75,7 @@ def main(argv: list[str]) -> None:
         config_default=CONFIG_OF_WEIGHTS,
     )
     config = with_announced_data(config, arguments.data, "train")
-    if arguments.count < 1:
-        raise ConfigError(f"--count must be at least 1, got {arguments.count}")
-    if config.assignment.rule != "simota":  # the others have no costs or candidates that compare
-        raise ConfigError(
-            f"only the assignment of SimOTA can be drawn, but --assignment.rule is {config.assignment.rule}. To draw "
-            "what SimOTA would assign with the same weights, pass --assignment.rule simota"
-        )
-    if arguments.weights == arguments.compare:
-        raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights; pass other weights")
-    if arguments.rules and arguments.compare:
-        raise ConfigError("--rules draws one set of weights; pass --compare without it, or call the command twice")
-    ensure_writable_folder(arguments.output, "--output")
+    _check_arguments(arguments, config)
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.cli.compilation import keep_compiled
     from yolox_jax.data.sources import open_datasets
@@ -99,7 +89,7 @@ def main(argv: list[str]) -> None:
     weights = [arguments.weights, *([arguments.compare] if arguments.compare else [])]
     models, dataset = _read_models(weights, dataset, config)
     for model, one in zip(models, weights, strict=True):
-        _check_anchor_boxes(model, one, config, arguments.rules)
+        _check_network(model, one, config, arguments.rules)
     if arguments.augmented:
         images = augmented_images(dataset, config, 1, arguments.count)
     else:
@@ -118,6 +108,18 @@ def main(argv: list[str]) -> None:
     if any(found.borrowed_boxes for found in assignments):
         print("yolov3: with the anchor boxes of COCO; IoUs are those of the anchor-free predictions of the same cells")
     print(f"wrote {counted(len(images), 'picture')} and assignment.json to {arguments.output}")
+
+
+def _check_arguments(arguments: AssignmentArguments, config: Config) -> None:
+    if arguments.count < 1:
+        raise ConfigError(f"--count must be at least 1, got {arguments.count}")
+    if not arguments.rules:
+        check_anchor_boxes(config)
+    if arguments.weights == arguments.compare:
+        raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights; pass other weights")
+    if arguments.rules and arguments.compare:
+        raise ConfigError("--rules draws one set of weights; pass --compare without it, or call the command twice")
+    ensure_writable_folder(arguments.output, "--output")
 
 
 def _read_models(weights: Sequence[str], dataset: "Dataset", config: Config) -> "tuple[list[YOLOX], Dataset]":
@@ -139,7 +141,7 @@ def _read_models(weights: Sequence[str], dataset: "Dataset", config: Config) -> 
     return models, datasets[0]
 
 
-def _check_anchor_boxes(model: "YOLOX", weights: str, config: Config, rules: Sequence[AssignmentRule]) -> None:
+def _check_network(model: "YOLOX", weights: str, config: Config, rules: Sequence[AssignmentRule]) -> None:
     """Checks that the network has the anchor boxes that the rules need, and no others."""
     own, wanted = model.anchor_boxes, config.model.anchors
     if rules and own:

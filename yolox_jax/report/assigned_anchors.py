@@ -71,7 +71,8 @@ class ImageAssignment(NamedTuple):
 
     objects: list[AssignedObject]
     ignored: int | None = None
-    """Number of predictions that the objectness loss ignores; None if the rule ignores none."""
+    """Number of predictions that the objectness loss ignores; None if the rule ignores none, or they are those of an
+    anchor-free network with borrowed anchor boxes."""
     boxes_per_cell: int = 1
     """Number of predictions in a cell."""
 
@@ -108,14 +109,16 @@ def assigned_anchors(
     graphdef, state = nnx.split(model)
     raw = _predict(graphdef)(state, jnp.asarray(images))
     anchor_boxes = model.anchor_boxes
-    if config.rule == "yolov3" and not anchor_boxes:
+    is_borrowed = config.rule == "yolov3" and not anchor_boxes
+    if is_borrowed:
         anchor_boxes = YOLOV3_ANCHORS
         raw = jnp.repeat(raw, len(anchor_boxes) // len(STRIDES), axis=1)
     size = images.shape[1], images.shape[2]
     found: _Found = jax.device_get(_assign(config, size, anchor_boxes, model.end_to_end)(raw, targets))
     anchors = _AnchorsOfBatch(found, *anchor_points(size, raw.shape[1]), anchor_boxes)
     boxes_per_cell = len(anchor_boxes) // len(STRIDES) or 1
-    ignored = found.assignment.ignored
+    # The repeated predictions would each be counted several times.
+    ignored = None if is_borrowed else found.assignment.ignored
     return [
         ImageAssignment(
             [
