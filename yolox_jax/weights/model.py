@@ -38,7 +38,8 @@ def read_model(
     config = ModelConfig(
         variant=cast(Variant, network.variant),
         head=network.head,
-        anchors=_anchor_boxes(file, weights) if network.boxes_per_cell > 1 else (),
+        # One anchor box in a cell shows in no shape, but in the metadata.
+        anchors=_anchor_boxes(file, weights) if network.boxes_per_cell > 1 or "anchors" in file.metadata else (),
         end_to_end=network.end_to_end,
     )
     model = create_model(config, network.num_classes)
