@@ -12,7 +12,7 @@ import pytest
 
 from videos import SIZE, Camera, frame, left_edge, write_video
 from yolox_jax.cli.main import main
-from yolox_jax.config import ConfigError
+from yolox_jax.config import ConfigError, ModelConfig
 from yolox_jax.inference import predict as prediction
 from yolox_jax.inference.input.sources import open_frames
 from yolox_jax.inference.output_files import Video, json_entry, save_image
@@ -357,3 +357,18 @@ def test_weights_that_cannot_be_read_leave_no_output_folder(folder: Path, tmp_pa
     (tmp_path / "damaged.npz").write_bytes(b"damaged")
     assert predict(folder, "--weights", tmp_path / name, "--output", tmp_path / "out") == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_suppression_is_asked_for_and_turned_off_where_it_suits_the_network(weights, folder, tmp_path, capfd):
+    end_to_end = tmp_path / "end_to_end.safetensors"
+    network = create_model(ModelConfig(variant="yolox_nano", end_to_end=True), 2)
+    save_weights(end_to_end, export_state_dict(network), {"input_size": "[64, 64]"})
+    for words, message in (
+        ([weights, "--no-nms"], "nms turns non-maximum suppression off"),
+        ([end_to_end, "--nms"], "nms asks for non-maximum suppression"),
+        ([end_to_end, "--no-nms", "--flip"], "flip turns on test-time augmentation"),
+    ):
+        assert predict("--output", tmp_path / "out", "--weights", *words, folder / "a.jpg") == 2
+        assert message in capfd.readouterr().err
+    assert predict("--nms", folder / "a.jpg", "--weights", weights, "--output", tmp_path / "out") == 0
+    assert "5 detections in 1 image" in capfd.readouterr().out

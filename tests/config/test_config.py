@@ -16,6 +16,7 @@ from yolox_jax.config import (
     Config,
     ConfigError,
     DataConfig,
+    EvaluationConfig,
     ModelConfig,
     ScheduleConfig,
     TrainConfig,
@@ -374,3 +375,14 @@ def test_a_rule_that_needs_anchor_boxes_names_the_command_that_finds_them() -> N
 
 def test_anchor_boxes_with_the_rule_that_uses_them_are_accepted() -> None:
     check_config(Config(model=ModelConfig(anchors=NINE), assignment=AssignmentConfig(rule="yolov3")))
+
+
+@pytest.mark.parametrize("end_to_end", [False, True])
+def test_suppression_in_the_evaluation_must_suit_the_network(end_to_end: bool) -> None:
+    for nms in (None, not end_to_end):
+        check_config(Config(model=ModelConfig(end_to_end=end_to_end), evaluation=EvaluationConfig(nms=nms)))
+    with pytest.raises(ConfigError) as caught:
+        check_config(Config(model=ModelConfig(end_to_end=end_to_end), evaluation=EvaluationConfig(nms=end_to_end)))
+    message = str(caught.value)
+    assert f"--evaluation.nms {end_to_end} does not suit" in message
+    assert f"or pass --model.end-to-end {not end_to_end}" in message

@@ -93,3 +93,24 @@ def test_what_goes_wrong_is_raised_as_an_error_of_its_kind(config, weights, tmp_
     (tmp_path / "instances.json").write_text("[{")
     with pytest.raises(DataError, match=r"instances\.json"):
         yolox_jax.evaluate(config, weights=weights)
+
+
+def test_weights_of_an_end_to_end_network_are_scored_without_suppression(config, tmp_path):
+    network = ModelConfig(variant="yolox_nano", end_to_end=True)
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, export_state_dict(create_model(network, 2)), {"class_names": '["red", "blue"]'})
+    with pytest.raises(ConfigError, match="2 classes, an end-to-end branch, but .* Pass --model.end-to-end True"):
+        yolox_jax.evaluate(config, weights=path)
+    settings = dataclasses.replace(config.evaluation, losses=False, nms=False)
+    evaluation = yolox_jax.evaluate(dataclasses.replace(config, model=network, evaluation=settings), weights=path)
+    assert len(evaluation.results) == 15
+
+
+def test_weights_with_anchor_boxes_need_those_of_the_config(config, tmp_path):
+    anchors = ((10.0, 10.0), (30.0, 30.0), (60.0, 60.0))
+    network = ModelConfig(variant="yolox_nano", head="coupled", anchors=anchors)
+    path = tmp_path / "weights.safetensors"
+    metadata = {"class_names": '["red", "blue"]', "anchors": json.dumps(anchors)}
+    save_weights(path, export_state_dict(create_model(network, 2)), metadata)
+    with pytest.raises(ConfigError, match="a coupled head, whose anchor boxes are not those of --model.anchors"):
+        yolox_jax.evaluate(config, weights=path)
