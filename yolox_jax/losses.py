@@ -1,4 +1,4 @@
-"""The training losses (docs/yolox.md, 5).
+"""The training losses (docs/yolox.md, 5; docs/roadmap.md).
 
 Every loss is a masked sum over all anchors rather than a sum over the gathered foreground: shapes stay fixed, and the
 gradient needs no scatter, which is not deterministic on GPUs (docs/yolox.md, 6.1).
@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from yolox_jax.anchors import anchor_points, decode_boxes
 from yolox_jax.assignment import assign
+from yolox_jax.assignment.one_to_one import one_to_one
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection
 from yolox_jax.config import AssignmentConfig, LossConfig
-from yolox_jax.structures import Targets
+from yolox_jax.structures import Assignment, Targets
 
 
 def detection_loss(
@@ -24,6 +25,8 @@ def detection_loss(
     l1_weight: ScalarLike = 0.0,
     config: LossConfig = LossConfig(),
     assignment: AssignmentConfig = AssignmentConfig(),
+    anchors: tuple[tuple[float, float], ...] = (),
+    end_to_end: bool = False,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Loss of a batch: assigns anchors to objects, then scores boxes, objectness and classes.
@@ -32,37 +35,44 @@ def detection_loss(
     the objectness logit, c the class logits, v the IoU of the match and BCE the binary cross entropy::
 
         iou             iou_weight * sum over foreground of 1 - IoU^2
-        objectness      objectness_weight * sum over all anchors of BCE(o, is foreground)
+        objectness      objectness_weight * sum over all anchors that are not ignored of BCE(o, is foreground)
         classification  classification_weight * sum over foreground of BCE(c, v * one_hot(class))
         l1              l1_weight * sum over foreground of |raw box - encoded object|
 
+    An end-to-end network has one more part, divided by the number of anchors selected one-to-one (at least 1) instead.
+    With p the product of class probability, objectness and the probability of being the one::
+
+        one_to_one      one_to_one_weight * sum over all anchors and classes of BCE of p, is selected for that class
+
     Args:
-        raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32.
+        raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32. If
+            `end_to_end`, the logit of being the one comes last.
         targets: objects, in pixels of the network input.
         image_size: height and width of the network input in px.
         l1_weight: 1 turns the L1 loss on, 0 off. It may be traced, so that switching does not recompile.
         config: weights of the losses.
-        assignment: settings of SimOTA.
+        assignment: rule and settings of the assignment.
+        anchors: width and height in px of the anchor boxes of the network, for the rule `yolov3`.
+        end_to_end: whether the network selects one prediction for each object.
         axis_name: mapped axis the batch is split over. The number of foreground anchors is then that of the whole
             batch, and the losses are this device's share: they sum over the axis to the loss of the batch.
 
     Returns:
-        The total, and a dict of its parts `iou`, `objectness`, `classification` and `l1`, each times its weight, and
-        `num_foreground`, the number of foreground anchors (float32, may be 0).
+        The total, and a dict of its parts `iou`, `objectness`, `classification`, `l1` and, if `end_to_end`,
+        `one_to_one`, each times its weight, and `num_foreground`, the number of foreground anchors (float32, may be 0).
 
     Raises:
-        ValueError: the number of anchors does not match `image_size`, or `targets` has no slots.
+        ValueError: the number of anchors does not match `image_size` and `anchors`, or `targets` has no slots.
     """
-    raw = raw.astype(jnp.float32)
-    assigned = assign(raw, targets, image_size=image_size, config=assignment)
+    all_channels = raw.astype(jnp.float32)
+    raw = all_channels[..., :-1] if end_to_end else all_channels
+    assigned = assign(raw, targets, image_size=image_size, config=assignment, anchors=anchors)
     foreground = assigned.foreground
     slot = jnp.maximum(assigned.matched_gt, 0)
     boxes = jnp.take_along_axis(targets.boxes.astype(jnp.float32), slot[..., None], axis=1)
     classes = jnp.take_along_axis(targets.classes, slot, axis=1)
 
-    num_foreground = jnp.sum(foreground, dtype=jnp.float32)
-    if axis_name is not None:
-        num_foreground = lax.psum(num_foreground, axis_name)
+    num_foreground = _count(foreground, axis_name)
     normaliser = jnp.maximum(num_foreground, 1.0)
 
     # Masked here as well as in the losses, so that non-finite values on the background have gradient 0 instead of NaN.
@@ -72,12 +82,24 @@ def detection_loss(
     classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground)
     parts = {
         "iou": config.iou_weight * iou / normaliser,
-        "objectness": config.objectness_weight * jnp.sum(_cross_entropy(raw[..., 4], foreground)) / normaliser,
+        "objectness": config.objectness_weight * _objectness_loss(raw[..., 4], assigned) / normaliser,
         "classification": config.classification_weight * classification / normaliser,
         "l1": l1_weight * _l1_loss(raw_boxes, boxes, image_size, foreground) / normaliser,
     }
     total = parts["iou"] + parts["objectness"] + parts["classification"] + parts["l1"]
+    if end_to_end:
+        selected = one_to_one(all_channels, targets, assigned, config=assignment).foreground
+        one_to_one_loss = _one_to_one_loss(all_channels, classes, selected)
+        num_selected = jnp.maximum(_count(selected, axis_name), 1.0)
+        parts["one_to_one"] = config.one_to_one_weight * one_to_one_loss / num_selected
+        total = total + parts["one_to_one"]
     return total, parts | {"num_foreground": num_foreground}
+
+
+def _count(mask: Bool[Array, "B A"], axis_name: str | None) -> Float[Array, ""]:
+    """Number of anchors in the mask, over all devices."""
+    count = jnp.sum(mask, dtype=jnp.float32)
+    return count if axis_name is None else lax.psum(count, axis_name)
 
 
 def _iou_loss(
@@ -87,6 +109,12 @@ def _iou_loss(
     shared = intersection(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(boxes))
     union = jnp.prod(predicted[..., 2:], axis=-1) + jnp.prod(boxes[..., 2:], axis=-1) - shared
     return jnp.sum(jnp.where(foreground, 1 - (shared / (union + 1e-16)) ** 2, 0.0))
+
+
+def _objectness_loss(logits: Float[Array, "B A"], assigned: Assignment) -> Float[Array, ""]:
+    """Cross entropy with target 1 on the foreground, summed over the anchors that are not ignored."""
+    loss = _cross_entropy(logits, assigned.foreground)
+    return jnp.sum(loss if assigned.ignored is None else jnp.where(assigned.ignored, 0.0, loss))
 
 
 def _classification_loss(
@@ -112,6 +140,24 @@ def _l1_loss(
     scaled = boxes / stride[:, None]
     encoded = jnp.concatenate([scaled[..., :2] - grid, jnp.log(scaled[..., 2:] + 1e-8)], axis=-1)
     return jnp.sum(jnp.where(foreground[..., None], jnp.abs(raw_boxes - encoded), 0.0))
+
+
+def _one_to_one_loss(
+    raw: Float[Array, "B A F"], classes: Int[Array, "B A"], selected: Bool[Array, "B A"]
+) -> Float[Array, ""]:
+    """Cross entropy of the scores with target 1 for the selected anchors in the class of their object, else 0.
+
+    Its gradient reaches the logit of being the one alone. The score enters by its logit rather than as a product of
+    probabilities, so that neither the loss nor the gradient overflows or loses digits where probabilities are 0 or 1.
+    """
+    score = lax.stop_gradient(_product_logit(raw[..., 5:-1], raw[..., 4:5]))
+    own_class = jnp.arange(score.shape[-1]) == classes[..., None]
+    return jnp.sum(_cross_entropy(_product_logit(score, raw[..., -1:]), own_class & selected[..., None]))
+
+
+def _product_logit(a: Float[Array, "*#B"], b: Float[Array, "*#B"]) -> Float[Array, "*B"]:
+    """The logit of sigmoid(a) * sigmoid(b), -log(exp(-a) + exp(-b) + exp(-a - b))."""
+    return -jnp.logaddexp(-b, jax.nn.softplus(-b) - a)
 
 
 def _cross_entropy(logits: Float[Array, "*B"], target: Float[Array, "*B"] | Bool[Array, "*B"]) -> Float[Array, "*B"]:

@@ -87,7 +87,9 @@ def test_help_shows_both_forms_of_a_switch_that_is_on_by_default(capsys: pytest.
     assert "--class-agnostic Also suppress" in printed
 
 
-@pytest.mark.parametrize("command", [*(c for c in COMMANDS if c != "data"), "data check", "data preview"])
+@pytest.mark.parametrize(
+    "command", [*(c for c in COMMANDS if c != "data"), "data anchors", "data check", "data preview"]
+)
 def test_every_command_has_a_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*command.split(), "--help"])

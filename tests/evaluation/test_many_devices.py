@@ -131,11 +131,11 @@ def trained_model(shared: Path):
 
 
 def run(detector, dataset, batch_size: int) -> dict:
-    from yolox_jax.config import AssignmentConfig, EvaluationConfig, LossConfig
+    from yolox_jax.config import AssignmentConfig, EvaluationConfig, LossConfig, ModelConfig
     from yolox_jax.evaluation.runner import evaluate_detector
     from yolox_jax.evaluation.validation_loss import ValidationLoss
 
-    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig())
+    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig(), ModelConfig())
     evaluation = evaluate_detector(
         detector, dataset, EvaluationConfig(batch_size=batch_size, score_threshold=0.05), loss=loss
     )

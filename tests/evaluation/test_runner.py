@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from compilations import count_compilations
-from yolox_jax.config import AssignmentConfig, ConfigError, EvaluationConfig, LossConfig
+from yolox_jax.config import AssignmentConfig, ConfigError, EvaluationConfig, LossConfig, ModelConfig
 from yolox_jax.data import pipeline
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
@@ -86,7 +86,7 @@ def test_losses_are_those_of_all_images_as_one_batch(dataset):
     model = create_model("yolox_nano", 2)
     model.eval()
     detector = Detector(model=model, class_names=["a", "b"], input_size=(64, 64))
-    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig())
+    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig(), ModelConfig())
     losses = evaluate_detector(detector, dataset, CONFIG, loss=loss).losses
 
     images, ratios = zip(*(letterbox(load_image(record), (64, 64)) for record in dataset.records), strict=True)
@@ -128,7 +128,7 @@ def test_a_broken_image_is_named_and_left_out_or_stops_the_evaluation(detector, 
 @pytest.mark.parametrize("num_processes", [2, 3, 7])
 def test_processes_share_the_images_and_all_return_what_one_would(detector, dataset, monkeypatch, num_processes):
     dataset.records[1].path.write_bytes(b"no image")
-    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig())
+    loss = ValidationLoss(dataset, LossConfig(), AssignmentConfig(), ModelConfig())
     alone = evaluate_detector(detector, dataset, CONFIG, loss=loss)
     given: list[list] = [[] for _ in range(num_processes)]
     progress: list[tuple[int, int]] = []

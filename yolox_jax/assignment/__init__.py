@@ -1,3 +1,3 @@
-"""Label assignment: which object each anchor is trained to predict (docs/yolox.md, 4)."""
+"""Label assignment: which object each anchor is trained to predict (docs/yolox.md, 4; docs/roadmap.md)."""
 
-from yolox_jax.assignment.simota import assign as assign
+from yolox_jax.assignment.rules import assign as assign

@@ -58,7 +58,7 @@ def match_costs(
     """
     raw = lax.stop_gradient(raw.astype(jnp.float32))
     boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
-    near = near_centre(boxes, image_size, config.center_radius) & targets.valid[:, :, None]
+    near = near_centre(boxes, image_size, config.center_radius, raw.shape[1]) & targets.valid[:, :, None]
     eligible = jnp.any(near, axis=1, keepdims=True) & targets.valid[:, :, None]
     iou = jnp.where(eligible, pairwise_iou(boxes, decode_boxes(raw[..., :4], image_size)), 0.0)
     cost = classification_cost(raw[..., 4:5], raw[..., 5:], targets.classes) + config.iou_cost * -jnp.log(iou + 1e-8)
@@ -66,9 +66,11 @@ def match_costs(
     return MatchCosts(eligible, iou, cost)
 
 
-def near_centre(boxes: Float[Array, "B G 4"], image_size: tuple[int, int], radius: float) -> Bool[Array, "B G A"]:
+def near_centre(
+    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], radius: float, num_anchors: int
+) -> Bool[Array, "B G A"]:
     """Whether the anchor's centre is less than `radius` strides from the object's along both axes."""
-    grid, stride = anchor_points(image_size)
+    grid, stride = anchor_points(image_size, num_anchors)
     centres = (grid + 0.5) * stride[:, None]
     near_x = jnp.abs(centres[:, 0] - boxes[:, :, 0, None]) < radius * stride
     near_y = jnp.abs(centres[:, 1] - boxes[:, :, 1, None]) < radius * stride
@@ -84,13 +86,25 @@ def pairwise_iou(objects: Float[Array, "B G 4"], predicted: Float[Array, "B A 4"
 def classification_cost(
     objectness: Float[Array, "B A 1"], class_logits: Float[Array, "B A C"], classes: Int[Array, "B G"]
 ) -> Float[Array, "B G A"]:
-    """Cross entropy of the scores against the object's class, summed over the classes.
+    """Cross entropy of the scores against the object's class, summed over the classes."""
+    score = class_scores(objectness, class_logits)
+    return sum_over_classes(-clamped_log(score), -clamped_log(1 - score), classes)
 
-    A score is the geometric mean of class probability and objectness.
-    """
-    score = jnp.sqrt(jax.nn.sigmoid(class_logits) * jax.nn.sigmoid(objectness))
-    positive_cost = -jnp.maximum(jnp.log(score), _SMALLEST_LOG)
-    negative_cost = -jnp.maximum(jnp.log(1 - score), _SMALLEST_LOG)
+
+def class_scores(objectness: Float[Array, "B A 1"], class_logits: Float[Array, "B A C"]) -> Float[Array, "B A C"]:
+    """Geometric mean of class probability and objectness."""
+    return jnp.sqrt(jax.nn.sigmoid(class_logits) * jax.nn.sigmoid(objectness))
+
+
+def clamped_log(score: Float[Array, "B A C"]) -> Float[Array, "B A C"]:
+    """Logarithm, at least -100."""
+    return jnp.maximum(jnp.log(score), _SMALLEST_LOG)
+
+
+def sum_over_classes(
+    positive_cost: Float[Array, "B A C"], negative_cost: Float[Array, "B A C"], classes: Int[Array, "B G"]
+) -> Float[Array, "B G A"]:
+    """Positive cost of the object's class plus negative costs of all others."""
     # One row of all anchors for each class; an object takes the row of its own. An empty slot may hold any class.
     correction = jnp.swapaxes(positive_cost - negative_cost, 1, 2)
     own_correction = jnp.take_along_axis(correction, classes[:, :, None], axis=1, mode="clip")

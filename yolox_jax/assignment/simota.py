@@ -12,12 +12,8 @@ from yolox_jax.structures import Assignment, Targets
 from yolox_jax.top_k import top_k
 
 
-def assign(
-    raw: Float[Array, "B A F"],
-    targets: Targets,
-    *,
-    image_size: tuple[int, int],
-    config: AssignmentConfig = AssignmentConfig(),
+def simota(
+    raw: Float[Array, "B A F"], targets: Targets, *, image_size: tuple[int, int], config: AssignmentConfig
 ) -> Assignment:
     """Assigns anchors to the objects of a batch of images (docs/yolox.md, 4). No gradient flows through it.
 
@@ -29,18 +25,10 @@ def assign(
 
     Args:
         raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32.
-        targets: objects, in pixels of the network input. Valid slots need not come first.
+        targets: objects, in pixels of the network input.
         image_size: height and width of the network input in px.
         config: centre radius, weights of the costs and largest k.
-
-    Returns:
-        Foreground mask, slot of the matched object and IoU with it, for each anchor.
-
-    Raises:
-        ValueError: the number of anchors does not match `image_size`, or `targets` has no slots.
     """
-    if targets.boxes.shape[1] == 0:
-        raise ValueError("targets must have at least one slot; pad with a slot that is not valid")
     eligible, iou, cost = match_costs(raw, targets, image_size=image_size, config=config)
     num_slots = iou.shape[1]
     taken = _cheapest(cost, dynamic_k(iou, config.max_dynamic_k), config.max_dynamic_k) & eligible

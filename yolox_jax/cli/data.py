@@ -6,6 +6,7 @@ import importlib
 from yolox_jax.cli.commands import known_command
 
 COMMANDS = {
+    "anchors": "cluster anchor boxes for an anchor-based head from the sizes of the objects",
     "check": "check the images and annotations of a dataset for problems",
     "preview": "draw training images exactly as the network sees them",
 }

@@ -20,6 +20,7 @@ ArgumentConfig: Any = type(tyro.conf.arg())
 """The class of the annotations that `tyro.conf.arg` makes."""
 
 METAVARS = {
+    "anchors": "[WIDTH HEIGHT ...]",
     "annotations": "FILE",
     "cache_dir": "FOLDER",
     "classes": "[NAME ...]",

@@ -26,7 +26,7 @@ COMMANDS = {
     "export": "export a network as StableHLO or ONNX",
     "report": "write an HTML report of an evaluation: metrics, curves, error types and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",
-    "data": "check a dataset, or preview augmented training images",
+    "data": "check a dataset, preview augmented training images, or cluster anchor boxes",
     "memory": "find the largest batch size that fits on a device",
     "profile": "time a training step and list its most expensive operations",
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -170,6 +171,33 @@ def _tuple_of_fixed_length(
 
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
+        metavar=metavar_of(kind),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: typed(value).split(),
+    )
+
+
+@_registry.primitive_rule
+def _tuple_of_tuples(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Reads any number of tuples of fixed length, such as sizes, from all their values in a row."""
+    kind, _, _ = unwrapped(info.type)
+    items = [unwrapped(part)[0] for part in typing.get_args(kind)]
+    if typing.get_origin(kind) is not tuple or items[1:] != [...] or typing.get_origin(items[0]) is not tuple:
+        return None
+    parts = [unwrapped(part)[0] for part in typing.get_args(items[0])]
+
+    def read(words: list[str]) -> Any:
+        groups = list(itertools.zip_longest(*[iter(words)] * len(parts)))
+        try:
+            return tuple(tuple(part(word) for part, word in zip(parts, group, strict=True)) for group in groups)
+        except (ValueError, TypeError):  # a word is no number, or is missing in the last group
+            raise ValueError(
+                f"expected {_described(parts, False)}, any number of times; got {' '.join(words)}"
+            ) from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
         metavar=metavar_of(kind),
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, tuple),

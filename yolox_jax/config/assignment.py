@@ -5,6 +5,14 @@ from typing import Annotated, Literal
 
 from yolox_jax.config.ranges import Ascending, Count, Fraction, NonNegative, Positive
 
+YOLOV3_ANCHORS = (
+    *((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
+    *((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
+    *((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
+)
+"""The anchor boxes of YOLOv3, clustered on COCO (arXiv 1804.02767, section 2.3): width and height in px, three for each
+level of stride 8, 16 and 32."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OTAConfig:  # docs/roadmap.md

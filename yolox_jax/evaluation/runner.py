@@ -94,7 +94,7 @@ def evaluate_detector(
             if on_progress is not None:
                 on_progress(num_done, len(share))
     if not single_process:
-        collector.add(_gather(parts, with_losses=loss is not None))
+        collector.add(_gather(parts, loss))
     return collector.finish()
 
 
@@ -107,7 +107,7 @@ class _Outputs(NamedTuple):
     """For each detection, the index of its image in `dataset.records`."""
     image_indices: Int[np.ndarray, " B"]
     """The indices of the images in `dataset.records`."""
-    loss_sums: Float[np.ndarray, "B 5"] | None
+    loss_sums: Float[np.ndarray, "B N"] | None
     """From `LossSums`; None if the losses are not computed."""
 
 
@@ -160,10 +160,10 @@ def _without_padding(detections: Detections, loss_sums: Array | None, indices: I
     )
 
 
-def _gather(parts: list[_Outputs], *, with_losses: bool) -> _Outputs:
+def _gather(parts: list[_Outputs], loss: ValidationLoss | None) -> _Outputs:
     """The outputs of all processes, in the order of the images; those of each image are best first already."""
-    if with_losses:  # also for a process without images, which must gather the same arrays as the others
-        parts[0] = parts[0]._replace(loss_sums=np.zeros((0, 5), np.float32))
+    if loss is not None:  # also for a process without images, which must gather the same arrays as the others
+        parts[0] = parts[0]._replace(loss_sums=np.zeros((0, len(loss.sums.names) + 1), np.float32))
     own = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     detections, detection_indices = gather_rows((own.detections, own.detection_indices))
     image_indices, loss_sums = gather_rows((own.image_indices, own.loss_sums))
@@ -172,7 +172,7 @@ def _gather(parts: list[_Outputs], *, with_losses: bool) -> _Outputs:
         jax.tree.map(lambda array: array[by_image], detections),
         detection_indices[by_image],
         image_indices[order],
-        loss_sums[order] if with_losses else None,
+        loss_sums[order] if loss is not None else None,
     )
 
 
@@ -185,7 +185,7 @@ class _Collector:
         self._scorer = open_scorer(dataset.ground_truth)
         self._image_ids: list[int] = []
         self._results: list[Result] = []
-        self._loss_sums: list[Float[np.ndarray, "B 5"]] = []
+        self._loss_sums: list[Float[np.ndarray, "B N"]] = []
 
     def add(self, outputs: _Outputs) -> None:
         results = to_coco(outputs.detections, outputs.detection_indices, self._dataset, self._category_ids)

@@ -21,6 +21,9 @@ class ForwardOptions:
     device uses the statistics of its own images."""
     rematerialise: bool = False
     """Store only the input of each stage for the backward pass and recompute the features inside it."""
+    separate_one_to_one: bool = False
+    """Append the logit of the one-to-one branch of an end-to-end network as the last channel, for its loss, instead of
+    folding it into the objectness logit."""
     convolution: ConvolutionForm = "backend"
     separate_one_to_one: bool = False
     """Append the logit of the one-to-one branch of an end-to-end network as the last channel, for its loss, instead of

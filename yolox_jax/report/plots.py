@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolox_jax.report.class_labels import class_labels
-from yolox_jax.training.reporting.metrics_log import LOSSES, column_of
+from yolox_jax.training.reporting.metrics_log import column_of, losses_in
 
 MOST_BARS = 40
 """Maximum number of classes in a bar plot; more would be unreadable."""
@@ -55,7 +55,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
     evaluations = [record for record in records if record["kind"] == "evaluation"]
     figure = Figure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2).ravel()
-    for number, name in enumerate(LOSSES):
+    for number, name in enumerate(losses_in(train)):
         colour = f"C{number}"
         axes[0].plot(column_of(train, "epoch"), column_of(train, name), color=colour, label=name, linewidth=1)
         if any(name in record for record in evaluations):
@@ -76,7 +76,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
     for axis in axes:
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _tidy(axis)
+        tidy(axis)
     return figure
 
 
@@ -102,7 +102,7 @@ def precision_recall(document: dict[str, Any]) -> Figure:
     classes.set_title("each class at IoU 0.50" if few else f"each of {len(known)} classes at IoU 0.50")
     for axis in (mean, classes):
         axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-        _tidy(axis)
+        tidy(axis)
     return figure
 
 
@@ -123,7 +123,7 @@ def ap_by_iou_and_size(document: dict[str, Any]) -> Figure:
     by_size.set_ylabel("AP, AR")
     by_size.legend(frameon=False, loc="upper left")
     for axis in (by_iou, by_size):
-        _tidy(axis)
+        tidy(axis)
     return figure
 
 
@@ -142,7 +142,7 @@ def ap_by_class(document: dict[str, Any]) -> Figure:
     axis.set_yticks(range(len(known)), names)
     axis.set(xlabel="AP", xlim=(0, 1), title=title)
     axis.margins(y=0.01)
-    _tidy(axis)
+    tidy(axis)
     return figure
 
 
@@ -158,7 +158,7 @@ def error_costs(document: dict[str, Any]) -> Figure:
     axis.set_xticks(range(len(kinds)), [f"{kind}\n{errors['counts'][kind]} errors" for kind in kinds])
     axis.set_ylabel("AP50 gain if corrected")
     axis.margins(y=0.15)
-    _tidy(axis)
+    tidy(axis)
     return figure
 
 
@@ -185,7 +185,8 @@ def confusion(document: dict[str, Any]) -> Figure:
     return figure
 
 
-def _tidy(axis: Axes) -> None:
+def tidy(axis: Axes) -> None:
+    """Draw a light grid below the data, and no frame on the right and at the top."""
     axis.grid(alpha=0.25)
     axis.set_axisbelow(True)
     for side in ("top", "right"):

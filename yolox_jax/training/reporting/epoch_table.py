@@ -1,4 +1,4 @@
-"""The table of a run: one line for each epoch, at most 80 columns wide."""
+"""The table of a run: one line for each epoch, at most 80 columns wide, or 87 for an end-to-end network."""
 
 import math
 from collections.abc import Mapping
@@ -9,15 +9,18 @@ from yolox_jax.training.reporting.durations import format_duration
 HEADER_EVERY = 25
 """Lines after which the header is repeated."""
 
-_LOSSES = {"loss": "loss", "iou": "iou", "objectness": "obj", "classification": "cls", "l1": "l1"}
+_LOSSES = {"loss": "loss", "iou": "iou", "objectness": "obj", "classification": "cls", "l1": "l1", "one_to_one": "one"}
 """Headers of the losses, by the name of the metric."""
+
+_NOT_ALWAYS = ("l1", "one_to_one")
+"""Losses that have no column as long as they are 0 or missing."""
 
 
 class EpochTable:
     """Averages the logged losses of each epoch and formats its line.
 
-    A column appears with its first value: `l1` with the L1 loss, `val` (the validation loss) and `AP` with the first
-    evaluation.
+    A column appears with its first value: `l1` with the L1 loss, `one` with an end-to-end network, `val` (the
+    validation loss) and `AP` with the first evaluation.
     """
 
     def __init__(self, epochs: int) -> None:
@@ -51,7 +54,7 @@ class EpochTable:
         cells = {"epoch": f"{epoch}/{self._epochs}".rjust(self._width)}
         for name, header in _LOSSES.items():
             mean = self._sums[name] / self._num_steps if self._num_steps else math.nan
-            if name != "l1" or mean > 0:
+            if name not in _NOT_ALWAYS or mean > 0:
                 cells[header] = _three_digits(mean).rjust(6)
         if evaluation is not None:
             if "loss" in evaluation:

@@ -18,8 +18,8 @@ from yolox_jax.training.run_directory import RunDirectory
 
 logger = logging.getLogger("yolox_jax.training")
 
-LOSSES = ("loss", "iou", "objectness", "classification", "l1")
-"""Metric names of the total loss and its parts."""
+LOSSES = ("loss", "iou", "objectness", "classification", "l1", "one_to_one")
+"""Metric names of the total loss and its parts; the last for end-to-end networks only."""
 
 
 class MetricsLog:
@@ -100,7 +100,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     # Not through pyplot, which would set a global backend.
     figure = Figure(figsize=(15, 4.2), layout="constrained")
     losses, learning_rate, ap = figure.subplots(1, 3)
-    for name in LOSSES:
+    for name in losses_in(train):
         # The l1 loss is 0 until the last epochs, which has no place on a logarithmic axis.
         values = [value if value > 0 else math.nan for value in column_of(train, name)]
         losses.plot(column_of(train, "epoch"), values, label=name, linewidth=1.5)
@@ -126,6 +126,11 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     for axes in (losses, ap):  # below, where they cover no curve
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, columnspacing=1, frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def losses_in(records: list[dict[str, Any]]) -> list[str]:
+    """The losses that a run has: `LOSSES`, without `one_to_one` if no record has it."""
+    return [name for name in LOSSES if name != "one_to_one" or any(name in record for record in records)]
 
 
 def column_of(records: list[dict[str, Any]], name: str) -> list[float]:

@@ -57,7 +57,7 @@ class StepReporter:
 
     def _line(self, step: int, metrics: dict[str, float]) -> str:
         epochs, steps = self.schedule.config.schedule.epochs, self.schedule.total_steps
-        losses = " ".join(f"{name} {metrics[name]:.3g}" for name in LOSSES)
+        losses = " ".join(f"{name} {metrics[name]:.3g}" for name in LOSSES if name in metrics)
         parts = [
             f"epoch {step // self.schedule.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
             "all steps skipped" if math.isnan(metrics["loss"]) else losses,

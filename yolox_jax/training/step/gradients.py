@@ -48,12 +48,13 @@ def make_gradients(
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
-        config: losses, assignment, batch norm, rematerialisation and gradient accumulation.
+        config: network, losses, assignment, batch norm, rematerialisation and gradient accumulation.
         mesh: the devices.
     """
     options = ForwardOptions(
         batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
         rematerialise=config.train.rematerialise == "stage",
+        separate_one_to_one=config.model.end_to_end,
     )
 
     def microbatch_gradients(
@@ -72,6 +73,8 @@ def make_gradients(
                 l1_weight=l1_weight,
                 config=config.loss,
                 assignment=config.assignment,
+                anchors=config.model.anchors,
+                end_to_end=config.model.end_to_end,
                 axis_name=DATA_AXIS,
             )
             return total * state.loss_scale.value, (nnx.state(model, nnx.BatchStat), {"loss": total, **parts})
@@ -108,7 +111,9 @@ def _accumulate(
     """Gradients of a batch that is split into `steps` microbatches, computed one after another.
 
     The loss of a microbatch is divided by its own number of foreground anchors. Weighted by that number, the
-    microbatches add up to the loss divided by the number of all foreground anchors.
+    microbatches add up to the loss divided by the number of all foreground anchors. The part
+    `one_to_one` of an end-to-end network is divided by a number of its own, but weighted like the others: it becomes
+    the mean over the microbatches, weighted by their foreground anchors, which is only about that of the whole batch.
     """
     if steps == 1:
         return microbatch_gradients(state, batch)
