@@ -25,6 +25,3 @@ class ForwardOptions:
     """Append the logit of the one-to-one branch of an end-to-end network as the last channel, for its loss, instead of
     folding it into the objectness logit."""
     convolution: ConvolutionForm = "backend"
-    separate_one_to_one: bool = False
-    """Append the logit of the one-to-one branch of an end-to-end network as the last channel, for its loss, instead of
-    folding it into the objectness logit."""
