@@ -67,14 +67,14 @@ def plot_steps(result: dict[str, Any], path: Path) -> None:
 
 
 def plot_assignment(result: dict[str, Any], path: Path) -> None:
-    """Plot time against the number of objects, one line per batch size, with linear scaling for comparison."""
-    lines: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    """Plot time against the number of objects, one line per rule and batch size, and linear scaling for comparison."""
+    lines: dict[tuple[str, int], list[tuple[int, float]]] = defaultdict(list)
     for case in result["cases"]:
-        lines[case["images"]].append((case["objects"], case["ms"]))
+        lines[case.get("rule", "simota"), case["images"]].append((case["objects"], case["ms"]))
     figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
-    for images, points in lines.items():
+    for (rule, images), points in lines.items():
         objects, ms = zip(*points, strict=True)
-        axes.plot(objects, ms, marker="o", label=f"{images} image{'s' * (images > 1)}")
+        axes.plot(objects, ms, marker="o", label=f"{rule}, {images} image{'s' * (images > 1)}")
         proportional = [ms[-1] * value / objects[-1] for value in objects]
         axes.plot(objects, proportional, color="grey", linewidth=0.8, linestyle=":")
     axes.plot([], [], color="grey", linestyle=":", label="linear scaling")

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolox_jax.config import LossConfig
+from yolox_jax.assignment import assign
+from yolox_jax.assignment.one_to_one import one_to_one
+from yolox_jax.config import AssignmentConfig, LossConfig
 from yolox_jax.losses import detection_loss
 from yolox_jax.structures import Targets
 
@@ -102,8 +104,109 @@ def test_losses_of_a_batch_split_over_an_axis_add_up_to_those_of_the_whole():
     np.testing.assert_array_equal(parts["num_foreground"], np.full(len(raw), expected_parts["num_foreground"]))
 
 
-def test_the_gradient_contains_no_scatter():
+@pytest.mark.parametrize("end_to_end", [False, True])
+@pytest.mark.parametrize("rule", ["simota", "ota", "multi_positives", "centre", "yolov3"])
+def test_the_gradient_contains_no_scatter(rule, end_to_end):
     """Scatters are not deterministic on GPUs (docs/yolox.md, 6.1)."""
     raw, targets, size = load("overlapping")
-    gradient = jax.grad(lambda raw: detection_loss(raw, targets, image_size=size, l1_weight=1.0)[0])
+    settings = {"assignment": AssignmentConfig(rule=rule), "end_to_end": end_to_end}
+    if rule == "yolov3":
+        settings["anchors"] = ((16, 16), (64, 64), (200, 200))
+    if end_to_end:
+        raw = jnp.concatenate([raw, raw[..., :1]], axis=-1)
+    gradient = jax.grad(lambda raw: detection_loss(raw, targets, image_size=size, l1_weight=1.0, **settings)[0])
     assert "scatter" not in str(jax.make_jaxpr(gradient)(raw))
+
+
+def test_objectness_leaves_out_what_the_rule_ignores():
+    raw, targets, size = load("overlapping")
+    anchors, config = ((16, 16), (64, 64), (200, 200)), AssignmentConfig(rule="yolov3", ignored_iou=0.05)
+
+    @jax.jit
+    def objectness(raw):
+        loss = detection_loss(raw, targets, image_size=size, assignment=config, anchors=anchors)[1]["objectness"]
+        return loss, assign(raw, targets, image_size=size, config=config, anchors=anchors)
+
+    (loss, assigned), gradient = jax.value_and_grad(objectness, has_aux=True)(raw)
+    logit = np.asarray(raw[..., 4], np.float64)
+    each = np.log1p(np.exp(logit)) - logit * np.asarray(assigned.foreground)
+    assert 10 < assigned.ignored.sum() < logit.size / 2
+    np.testing.assert_allclose(loss, each[~assigned.ignored].sum() / assigned.foreground.sum(), rtol=1e-5)
+    np.testing.assert_array_equal(gradient[..., 4] == 0, assigned.ignored)
+
+
+END_TO_END_SIZE = (32, 64)
+"""42 anchors."""
+
+
+def end_to_end_case(*, largest_logit):
+    """Two images, one of them empty, with class, objectness and one-to-one logits in steps up to the largest."""
+    rng = np.random.default_rng(0)
+    raw = rng.normal(0, 0.5, (2, 42, 9))
+    raw[..., 4:] = rng.choice(np.array([-1, -0.1, 0, 0.1, 1]) * largest_logit, raw[..., 4:].shape)
+    boxes = jnp.array([[[12, 12, 20, 20], [44, 16, 30, 24], [np.nan] * 4]] * 2, jnp.float32)
+    valid = jnp.array([[True, True, False], [False, False, False]])
+    return jnp.asarray(raw, jnp.float32), Targets(boxes, jnp.array([[2, 0, -1]] * 2, jnp.int32), valid)
+
+
+@jax.jit
+def one_to_one_loss(raw, targets):
+    return detection_loss(raw, targets, image_size=END_TO_END_SIZE, end_to_end=True)[1]["one_to_one"]
+
+
+@jax.jit
+def selected_objects(raw, targets):
+    assigned = assign(raw[..., :-1], targets, image_size=END_TO_END_SIZE)
+    return one_to_one(raw, targets, assigned).matched_gt
+
+
+@pytest.mark.parametrize("largest_logit", [2.0, 30.0])
+def test_one_to_one_loss_and_its_gradient_equal_float64(largest_logit):
+    raw, targets = end_to_end_case(largest_logit=largest_logit)
+    loss, gradient = jax.value_and_grad(one_to_one_loss)(raw, targets)
+    selected = selected_objects(raw, targets)
+    classes = np.array([2, 0])[selected]
+    positive = (np.arange(3) == classes[..., None]) & (np.asarray(selected) >= 0)[..., None]
+    logits = np.asarray(raw, np.float64)
+    log_p = -sum(np.logaddexp(0, -x) for x in (logits[..., 5:-1], logits[..., 4:5], logits[..., -1:]))
+    log_not_p = np.log(-np.expm1(log_p))
+    not_one = 1 / (1 + np.exp(logits[..., -1:]))
+    expected_gradient = np.where(positive, -not_one, np.exp(log_p - log_not_p) * not_one).sum(-1)
+    assert positive.sum() == 2
+    np.testing.assert_allclose(loss, -np.where(positive, log_p, log_not_p).sum() / 2, rtol=1e-5)
+    np.testing.assert_allclose(gradient[..., -1], expected_gradient / 2, rtol=1e-5, atol=1e-7)
+    assert not gradient[..., :-1].any()
+
+
+def test_one_to_one_loss_of_extreme_logits_is_finite():
+    raw, targets = end_to_end_case(largest_logit=300.0)
+    loss, gradient = jax.value_and_grad(one_to_one_loss)(raw, targets)
+    assert jnp.isfinite(loss)
+    assert jnp.isfinite(gradient).all()
+
+
+def test_the_one_to_one_loss_comes_on_top_of_the_others_with_its_weight():
+    raw, targets = end_to_end_case(largest_logit=2.0)
+
+    @jax.jit
+    def losses(raw):
+        weights = LossConfig(one_to_one_weight=0.5)
+        _, plain = detection_loss(raw[..., :-1], targets, image_size=END_TO_END_SIZE)
+        return plain, *detection_loss(raw, targets, image_size=END_TO_END_SIZE, config=weights, end_to_end=True)
+
+    plain, total, parts = losses(raw)
+    assert set(parts) == {*plain, "one_to_one"}
+    for name, value in plain.items():
+        np.testing.assert_allclose(parts[name], value, rtol=1e-6)
+    np.testing.assert_allclose(parts["one_to_one"], one_to_one_loss(raw, targets) / 2, rtol=1e-6)
+    np.testing.assert_allclose(total, sum(parts[name] for name in (*PARTS, "one_to_one")), rtol=1e-6)
+
+
+def test_one_to_one_losses_of_a_batch_split_over_an_axis_add_up_to_that_of_the_whole():
+    raw, targets = end_to_end_case(largest_logit=2.0)
+
+    def share(raw, targets):
+        return detection_loss(raw[None], targets, image_size=END_TO_END_SIZE, end_to_end=True, axis_name="data")[1]
+
+    parts = jax.jit(jax.vmap(share, axis_name="data"))(raw, Targets(*(x[:, None] for x in targets)))
+    np.testing.assert_allclose(parts["one_to_one"].sum(), one_to_one_loss(raw, targets), rtol=1e-6)

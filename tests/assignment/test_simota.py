@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 import numpy_twins
+from assignment_cases import largest_array, one_object
 from yolox_jax.anchors import anchor_points
 from yolox_jax.assignment import assign
 from yolox_jax.config import AssignmentConfig
@@ -52,10 +52,6 @@ def assert_equals_twin(assigned, raw, targets, size):
         np.testing.assert_array_equal(assigned.matched_gt[image], matched)
         np.testing.assert_array_equal(assigned.foreground[image], matched >= 0)
         np.testing.assert_allclose(assigned.matched_iou[image], iou, rtol=1e-4, atol=1e-6)
-
-
-def one_object(box, cls=0):
-    return Targets(jnp.array([[box]], jnp.float32), jnp.array([[cls]], jnp.int32), jnp.array([[True]]))
 
 
 @pytest.mark.parametrize("case", REFERENCE["names"])
@@ -165,13 +161,6 @@ def test_a_crowded_batch_compiles_once_stays_small_and_equals_the_numpy_implemen
     assert 8 * 120 * 8400 * 4 <= largest_array_in_text(compiled.as_text()) <= 64 * MIB
     for targets in (crowded, sparse):
         assert_equals_twin(compiled(jnp.asarray(raw), targets), raw, targets, size)
-
-
-def largest_array(jaxpr):
-    """Bytes of the largest output of any operation, nested functions included."""
-    sizes = [v.aval.size * v.aval.dtype.itemsize for eqn in jaxpr.eqns for v in eqn.outvars]
-    nested = [inner for eqn in jaxpr.eqns for inner in jaxprs_in_params(eqn.params)]
-    return max(sizes + [largest_array(inner) for inner in nested], default=0)
 
 
 def largest_array_in_text(hlo):

@@ -34,10 +34,12 @@ def test_a_step_is_timed_whole_and_in_parts_and_a_missing_original_is_named(tmp_
     assert output.with_suffix(".png").stat().st_size > 5000
 
 
-def test_assignment_is_timed_over_objects_and_images(tmp_path: Path) -> None:
+def test_assignment_is_timed_over_rules_objects_and_images(tmp_path: Path) -> None:
     output = tmp_path / "assignment.json"
-    run("assignment.py", "--batch", "1", "2", "--objects", "1", "3", "--seconds", "0.01", "--output", str(output))
+    sizes = ("--batch", "1", "2", "--objects", "1", "3")
+    run("assignment.py", "--rules", "simota", "yolov3", *sizes, "--seconds", "0.01", "--output", str(output))
     cases = json.loads(output.read_text())["cases"]
-    assert [(case["images"], case["objects"]) for case in cases] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    assert [case["rule"] for case in cases] == ["simota"] * 4 + ["yolov3"] * 4
+    assert [(case["images"], case["objects"]) for case in cases] == [(1, 1), (1, 3), (2, 1), (2, 3)] * 2
     assert all(case["ms"] > 0 and case["temporary_mib"] > 0 for case in cases)
     assert output.with_suffix(".png").stat().st_size > 5000

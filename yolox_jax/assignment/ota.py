@@ -99,15 +99,12 @@ def scaled_log_plan(costs: TransportCosts, valid: Bool[Array, "B G"], config: OT
 
     num_labels = dynamic_k(jnp.where(costs.candidate, costs.iou, 0.0), config.top_ious) * valid
     rest = costs.background.shape[-1] - jnp.sum(num_labels, axis=-1, keepdims=True)
-    supply = jnp.concatenate([num_labels, jnp.maximum(rest, _LEAST_SUPPLY)], axis=-1)
-    log_plan = _sinkhorn(
-        -jnp.concatenate([jnp.where(valid[..., None], relative, 0.0), costs.background[:, None]], axis=1)
-        / config.entropy,
-        jnp.log(supply),
-        jnp.pad(jnp.where(valid, start, -jnp.inf), ((0, 0), (0, 1))) / config.entropy,
-        config.iterations,
-    )
-    return log_plan.at[:, :-1].set(jnp.where(valid[..., None], log_plan[:, :-1], -jnp.inf))
+    supply = jnp.concatenate([num_labels.astype(jnp.float32), jnp.maximum(rest, _LEAST_SUPPLY)], axis=-1)
+    cost = jnp.concatenate([jnp.where(valid[..., None], relative, 0.0), costs.background[:, None]], axis=1)
+    start = jnp.pad(jnp.where(valid, start, -jnp.inf), ((0, 0), (0, 1)))
+    log_plan = _sinkhorn(-cost / config.entropy, jnp.log(supply), start / config.entropy, config.iterations)
+    is_row = jnp.pad(valid, ((0, 0), (0, 1)), constant_values=True)
+    return jnp.where(is_row[..., None], log_plan, -jnp.inf)
 
 
 def _sinkhorn(
@@ -122,10 +119,10 @@ def _sinkhorn(
     def anchor_potentials(rows: Float[Array, "B R"]) -> Float[Array, "B A"]:
         return -jax.nn.logsumexp(log_kernel + rows[..., None], axis=1)  # each anchor demands 1, whose logarithm is 0
 
-    def iterate(_: int, rows: Float[Array, "B R"]) -> Float[Array, "B R"]:
+    def next_rows(rows: Float[Array, "B R"]) -> Float[Array, "B R"]:
         return log_supply - jax.nn.logsumexp(log_kernel + anchor_potentials(rows)[:, None], axis=2)
 
     # The last potentials of the rows would only scale the rows, which is undone below.
-    rows = lax.fori_loop(0, iterations - 1, iterate, start)
+    rows = lax.fori_loop(0, iterations - 1, lambda _, rows: next_rows(rows), start)
     log_plan = log_kernel + anchor_potentials(rows)[:, None]
     return log_plan - jnp.max(log_plan, axis=2, keepdims=True)

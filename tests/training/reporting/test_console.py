@@ -69,6 +69,13 @@ def test_a_table_of_the_longest_cells_fits_eighty_columns_and_is_aligned():
         assert {len(line) for line in lines} == {80}
 
 
+def test_an_end_to_end_network_has_one_more_column():
+    table = EpochTable(epochs=26)
+    table.add(METRICS | {"one_to_one": 0.25}, 30)
+    header, line = table.lines(3, None, 61.0)
+    assert dict(zip(header.split(), line.split(), strict=True))["one"] == "0.25"
+
+
 def test_columns_appear_with_their_first_value_below_a_new_header():
     table, headers = EpochTable(epochs=100), []
     for epoch in range(1, 4):
