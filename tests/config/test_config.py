@@ -20,7 +20,7 @@ from yolox_jax.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from yolox_jax.config.checks import check_config, check_multiscale_range
+from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.files import load_config, shipped_configs
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag
 
@@ -374,7 +374,6 @@ NINE = tuple((float(size), float(size)) for size in range(1, 10))
     [
         (NINE, "simota", r"--model.anchors has no use with --assignment.rule simota"),
         (NINE, "ota", r"--model.anchors has no use with --assignment.rule ota"),
-        ((), "yolov3", r"--assignment.rule yolov3 needs anchor boxes: pass --model.anchors"),
         (NINE[:8], "yolov3", "--model.anchors must have .* 3 levels, got 8; pass 9"),
         (NINE[:1], "yolov3", "--model.anchors must have .* 3 levels, got 1; pass 3"),
         (((1.0, 0.0), *NINE[1:]), "yolov3", r"--model.anchors .* value 1 1 0: value 2 must be above 0"),
@@ -384,6 +383,13 @@ def test_anchor_boxes_that_do_not_go_with_the_rule_are_refused(anchors: Any, rul
     config = Config(model=ModelConfig(anchors=anchors), assignment=AssignmentConfig(rule=rule))
     with pytest.raises(ConfigError, match=message):
         check_config(config)
+
+
+def test_a_rule_that_needs_anchor_boxes_names_the_command_that_finds_them() -> None:
+    config = Config(assignment=AssignmentConfig(rule="yolov3"))
+    check_config(config)  # so that this command can read the config
+    with pytest.raises(ConfigError, match="--assignment.rule yolov3 needs anchor boxes: .*data anchors"):
+        check_anchor_boxes(config)
 
 
 def test_anchor_boxes_with_the_rule_that_uses_them_are_accepted() -> None:

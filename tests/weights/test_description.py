@@ -19,10 +19,17 @@ from yolox_jax.weights.names import named_variables, original_shape
 ANCHORS = tuple((float(size), size + 1.0) for size in range(1, 10))
 
 
-@pytest.mark.parametrize("variant", ["yolox_nano", "yolox_s", "yolox_darknet53"])
-@pytest.mark.parametrize("head", ["decoupled", "coupled"])
-@pytest.mark.parametrize("anchors", [(), ANCHORS])
-@pytest.mark.parametrize("end_to_end", [False, True])
+@pytest.mark.parametrize(
+    ("variant", "head", "anchors", "end_to_end"),
+    [
+        ("yolox_nano", "decoupled", (), True),
+        ("yolox_nano", "coupled", ANCHORS, False),
+        ("yolox_nano", "coupled", ANCHORS, True),
+        ("yolox_s", "decoupled", ANCHORS, True),
+        ("yolox_s", "coupled", (), False),
+        ("yolox_darknet53", "coupled", ANCHORS, False),
+    ],
+)
 def test_shapes_tell_the_network(variant: Any, head: Any, anchors: Any, end_to_end: bool) -> None:
     config = ModelConfig(variant=variant, head=head, anchors=anchors, end_to_end=end_to_end)
     model = nnx.eval_shape(lambda: create_model(config, 7))

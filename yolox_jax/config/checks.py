@@ -44,6 +44,19 @@ def check_multiscale_range(config: Config) -> None:
     )
 
 
+def check_anchor_boxes(config: Config) -> None:
+    """Checks that there are anchor boxes if the assignment rule needs them. `data anchors` finds them without this.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if config.assignment.rule == "yolov3" and not config.model.anchors:
+        raise ConfigError(
+            "--assignment.rule yolov3 needs anchor boxes: pass --model.anchors with the sizes that `yolox-jax data "
+            "anchors` prints for your data, or those of configs/roadmap/yolov3_baseline.py"
+        )
+
+
 def _range_problems(section: Any, prefix: str) -> Iterator[str]:
     """Yields a message for each setting of a section that is out of range, including nested sections."""
     annotations = typing.get_type_hints(type(section), include_extras=True)
@@ -99,7 +112,7 @@ def _schedule_problems(config: Config) -> list[str]:
 
 
 def _anchor_problems(config: Config) -> list[str]:
-    """Anchor boxes and the assignment rule must go together, and each level needs as many boxes."""
+    """Each level needs as many anchor boxes, and only one assignment rule uses them."""
     anchors, rule = config.model.anchors, config.assignment.rule
     if len(anchors) % NUM_LEVELS:
         return [
@@ -110,10 +123,5 @@ def _anchor_problems(config: Config) -> list[str]:
         return [
             f"--model.anchors has no use with --assignment.rule {rule}, which is anchor-free. Pass --assignment.rule "
             "yolov3, or no anchors"
-        ]
-    if rule == "yolov3" and not anchors:
-        return [
-            "--assignment.rule yolov3 needs anchor boxes: pass --model.anchors with the sizes that `yolox-jax data "
-            "anchors` prints for your data, or those of configs/roadmap/yolov3_baseline.py"
         ]
     return []

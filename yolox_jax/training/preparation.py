@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from yolox_jax.config import NUM_LEVELS, Config, ConfigError, ModelConfig
-from yolox_jax.config.checks import check_config, check_multiscale_range
+from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.pipeline import steps_per_epoch
@@ -70,6 +70,7 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[Prepared
         DataError: annotations are invalid or missing.
     """
     check_config(config)
+    check_anchor_boxes(config)
     check_multiscale_range(config)
     connect(create_mesh(config.train))
     check_same_settings({"resume": resume, **shared_settings(config)})

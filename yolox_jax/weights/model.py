@@ -6,7 +6,7 @@ from typing import cast
 
 from yolox_jax.config import ConfigError, ModelConfig, Variant
 from yolox_jax.models.yolox import YOLOX, create_model
-from yolox_jax.weights.description import describe
+from yolox_jax.weights.description import Description, describe
 from yolox_jax.weights.download import OnProgress
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import WeightsFile, read_weights
@@ -38,7 +38,7 @@ def read_model(
     config = ModelConfig(
         variant=cast(Variant, network.variant),
         head=network.head,
-        anchors=_anchor_boxes(file, weights) if network.boxes_per_cell > 1 else (),
+        anchors=_anchor_boxes(file, network, weights),
         end_to_end=network.end_to_end,
     )
     model = create_model(config, network.num_classes)
@@ -46,9 +46,11 @@ def read_model(
     return model, file.metadata
 
 
-def _anchor_boxes(file: WeightsFile, weights: str | Path) -> tuple[tuple[float, float], ...]:
-    """The sizes of the anchor boxes, which are no weights and stand in the metadata."""
+def _anchor_boxes(file: WeightsFile, network: Description, weights: str | Path) -> tuple[tuple[float, float], ...]:
+    """The sizes of the anchor boxes, which are no weights and stand in the metadata; () if there are none."""
     if "anchors" not in file.metadata:
+        if network.boxes_per_cell == 1:
+            return ()
         raise WeightsError(
             f"{weights} holds weights of a network with anchor boxes, but not their sizes. Use a file that training "
             "wrote, or create the model with its ModelConfig and load the weights into it"
