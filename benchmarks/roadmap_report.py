@@ -93,15 +93,15 @@ def plot_steps(result: dict[str, Any], path: Path) -> None:
             [value["max"] - value["mean"] for value in values.values()],
         ]
         style = {"color": COLOURS[name], "label": name, "capsize": 3}
-        here.errorbar(list(means.values()), range(len(steps)), xerr=ranges, fmt=f"-{marker}", **style)
-        _annotate(here, means, steps)
+        here.errorbar(list(means.values()), range(len(steps)), xerr=ranges, fmt=marker, **style)
+        _plot_increments(here, means, steps, COLOURS[name])
     num_seeds = max(len(step["seeds"]) for step in result["steps"])
     here.set_title("here" if num_seeds == 1 else f"here: mean and range of {num_seeds} seeds")
     here.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2, frameon=False)
     published = {step: ap for step, ap in _published().items() if step in steps}
     places = [steps.index(step) for step in published]
-    paper.plot(list(published.values()), places, "-o", color=COLOURS["paper"])
-    _annotate(paper, published, steps)
+    paper.plot(list(published.values()), places, "o", color=COLOURS["paper"])
+    _plot_increments(paper, published, steps, COLOURS["paper"])
     paper.set_title("paper: Darknet53 on COCO at 640x640")
     here.set_yticks(range(len(steps)), [PAPER[step].name for step in steps])
     here.invert_yaxis()
@@ -115,8 +115,10 @@ def plot_steps(result: dict[str, Any], path: Path) -> None:
     print(f"wrote {path}")
 
 
-def _annotate(axes: Any, values: dict[str, float], steps: list[str]) -> None:
-    """Writes the increments beside the points."""
+def _plot_increments(axes: Any, values: dict[str, float], steps: list[str], colour: str) -> None:
+    """Connects each step with the one that it is an increment of, and writes the increments beside the points."""
     for step, value in values.items():
-        place = (value, steps.index(step))
-        axes.annotate(_increment(values, step), place, xytext=(6, 5), textcoords="offset points", fontsize=8)
+        below, place = PAPER[step].below, steps.index(step)
+        if below in values:
+            axes.plot([values[below], value], [steps.index(below), place], color=colour, linewidth=1)
+        axes.annotate(_increment(values, step), (value, place), xytext=(6, 5), textcoords="offset points", fontsize=8)
