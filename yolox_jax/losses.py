@@ -14,6 +14,7 @@ from yolox_jax.assignment import assign
 from yolox_jax.assignment.one_to_one import one_to_one
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection
 from yolox_jax.config import AssignmentConfig, LossConfig
+from yolox_jax.models.one_to_one import product_logit
 from yolox_jax.structures import Assignment, Targets
 
 
@@ -150,14 +151,9 @@ def _one_to_one_loss(
     Its gradient reaches the logit of being the one alone. The score enters by its logit rather than as a product of
     probabilities, so that neither the loss nor the gradient overflows or loses digits where probabilities are 0 or 1.
     """
-    score = lax.stop_gradient(_product_logit(raw[..., 5:-1], raw[..., 4:5]))
+    score = lax.stop_gradient(product_logit(raw[..., 5:-1], raw[..., 4:5]))
     own_class = jnp.arange(score.shape[-1]) == classes[..., None]
-    return jnp.sum(_cross_entropy(_product_logit(score, raw[..., -1:]), own_class & selected[..., None]))
-
-
-def _product_logit(a: Float[Array, "*#B"], b: Float[Array, "*#B"]) -> Float[Array, "*B"]:
-    """The logit of sigmoid(a) * sigmoid(b), -log(exp(-a) + exp(-b) + exp(-a - b))."""
-    return -jnp.logaddexp(-b, jax.nn.softplus(-b) - a)
+    return jnp.sum(_cross_entropy(product_logit(score, raw[..., -1:]), own_class & selected[..., None]))
 
 
 def _cross_entropy(logits: Float[Array, "*B"], target: Float[Array, "*B"] | Bool[Array, "*B"]) -> Float[Array, "*B"]:

@@ -121,6 +121,8 @@ def test_what_cannot_work_is_refused(shapes: Path, tmp_path: Path, capfd: pytest
     weights = shapes / "a.safetensors"
     assert visualize(shapes, tmp_path, "--weights", weights, "--count", "0") == 2
     assert "--count must be at least 1, got 0" in capfd.readouterr().err
+    assert visualize(shapes, tmp_path, "--weights", weights, "--assignment.rule", "ota") == 2
+    assert "only the assignment of SimOTA can be drawn" in capfd.readouterr().err
     assert visualize(shapes, tmp_path, "--weights", weights, "--compare", weights) == 2
     assert "the same weights" in capfd.readouterr().err
     other = tmp_path / "other.safetensors"

@@ -32,10 +32,12 @@ class TransportCosts(NamedTuple):
 
 
 def ota(raw: Float[Array, "B A F"], targets: Targets, *, image_size: tuple[int, int], config: OTAConfig) -> Assignment:
-    """Assigns each anchor to the object, or the background, from which most of its label comes in the optimal plan.
+    """Assigns each anchor to the object, or the background, that it gets its label from in the optimal plan.
 
-    An object supplies as many positive labels as the sum of its best IoUs, the background supplies all others, and each
-    anchor demands one. No gradient flows through it.
+    An object supplies as many positive labels as the sum of its best IoUs, at least one, the background supplies all
+    others, and each anchor demands one. Rows of the plan are scaled to a largest entry of 1; an anchor goes to the row
+    of its largest entry, the lowest slot among equals. So even an object without candidates may get an anchor. No
+    gradient flows through it.
 
     Args:
         raw: network output: tx, ty, tw, th, objectness logit, class logits, of any float type; computed in float32.

@@ -70,6 +70,11 @@ def main(argv: list[str]) -> None:
     config = with_announced_data(config, arguments.data, "train")
     if arguments.count < 1:
         raise ConfigError(f"--count must be at least 1, got {arguments.count}")
+    if config.assignment.rule != "simota":  # the others have no costs or candidates that compare
+        raise ConfigError(
+            f"only the assignment of SimOTA can be drawn, but --assignment.rule is {config.assignment.rule}. To draw "
+            "what SimOTA would assign with the same weights, pass --assignment.rule simota"
+        )
     if arguments.weights == arguments.compare:
         raise ConfigError(f"--compare {arguments.compare} names the same weights as --weights; pass other weights")
     ensure_writable_folder(arguments.output, "--output")

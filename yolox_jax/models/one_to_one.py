@@ -39,18 +39,21 @@ class OneToOneBranch(nnx.Module):
 
 
 def fold_selection(raw: Float[Array, "B A F"]) -> Float[Array, "B A F-1"]:
-    """Fold the logit of the branch, the last channel, into the objectness logit.
+    """Fold the logit of the branch, the last channel, into the objectness logit, as the product of both probabilities.
 
-    With o the objectness logit and s that of the branch, the new logit is that of sigmoid(o) * sigmoid(s)::
+    >>> fold_selection(jnp.array([[[0.0, 0.0, 0.0, 0.0, 9.0, -3.0, 2.0]]]))[0, 0].round(1).tolist()
+    [0.0, 0.0, 0.0, 0.0, 2.0, -3.0]
+    """
+    return jnp.concatenate([raw[..., :4], product_logit(raw[..., 4:5], raw[..., -1:]), raw[..., 5:-1]], axis=-1)
 
-        -log(exp(-o) + exp(-s) + exp(-o - s))
 
-    >>> raw = jnp.array([[[0.0, 0.0, 0.0, 0.0, 1.0, -3.0, 2.0]]])
-    >>> folded = fold_selection(raw)[0, 0, 4]
-    >>> bool(jnp.allclose(jax.nn.sigmoid(folded), jax.nn.sigmoid(1.0) * jax.nn.sigmoid(2.0)))
+def product_logit(a: Float[Array, "*#B"], b: Float[Array, "*#B"]) -> Float[Array, "*B"]:
+    """The logit of sigmoid(a) * sigmoid(b): -log(exp(-a) + exp(-b) + exp(-a - b)).
+
+    Neither it nor its gradient overflows or loses digits where a probability rounds to 0 or 1.
+
+    >>> probability = jax.nn.sigmoid(product_logit(jnp.float32(1.0), jnp.float32(2.0)))
+    >>> bool(jnp.allclose(probability, jax.nn.sigmoid(1.0) * jax.nn.sigmoid(2.0)))
     True
     """
-    objectness, selection = raw[..., 4:5], raw[..., -1:]
-    logits = jnp.concatenate([-objectness, -selection, -objectness - selection], axis=-1)
-    folded = -jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    return jnp.concatenate([raw[..., :4], folded, raw[..., 5:-1]], axis=-1)
+    return -jnp.logaddexp(-b, jax.nn.softplus(-b) - a)
