@@ -1,14 +1,15 @@
 """A small network whose scores differ from place to place, unlike those of a fresh one."""
 
 from reference import procedural
+from yolox_jax.config import ModelConfig
 from yolox_jax.models import create_model
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.weights import export_state_dict, load_state_dict
 
 
-def lively_model(seed: int) -> YOLOX:
-    """YOLOX-nano with three classes."""
-    model = create_model("yolox_nano", 3)
+def lively_model(seed: int, config: str | ModelConfig = "yolox_nano") -> YOLOX:
+    """YOLOX-nano, or the network of a config, with three classes."""
+    model = create_model(config, 3)
     state_dict = {key: procedural.weight(key, value.shape, seed) for key, value in export_state_dict(model).items()}
     state_dict["backbone.backbone.stem.conv.conv.weight"] /= 100  # batch statistics are 0 and 1, pixels up to 255
     load_state_dict(model, state_dict)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import numpy_twins
-from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.postprocess import best_detections, decode, postprocess
 
 REFERENCE = np.load(Path(__file__).parent / "reference" / "postprocess.npz")
 
 jitted_postprocess = jax.jit(postprocess, static_argnames="max_detections")
+jitted_best = jax.jit(best_detections, static_argnames="max_detections")
 
 
 def make_decoded(rng, num_images, num_anchors, num_classes, spread=200.0, score_steps=0):
@@ -159,6 +160,33 @@ def test_nan_predictions_are_dropped():
 def test_invalid_settings_are_rejected_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         postprocess(jnp.zeros((1, 21, 6)), **settings)
+
+
+@pytest.mark.parametrize(("num_anchors", "max_detections", "score_steps"), [(300, 40, 0), (300, 300, 5), (21, 50, 3)])
+def test_the_best_of_an_end_to_end_network_equal_a_sort(num_anchors, max_detections, score_steps):
+    decoded = make_decoded(np.random.default_rng(5), 3, num_anchors, 4, score_steps=score_steps)
+    decoded[1, :, 4] = 0.0  # an image without detections
+    decoded[0, ::3, 4] = np.nan
+    keep_classes = np.array([True, True, False, True])
+    detections = jitted_best(
+        jnp.asarray(decoded), score_threshold=0.2, max_detections=max_detections, keep_classes=jnp.asarray(keep_classes)
+    )
+    for image in range(3):
+        scores, classes = decoded[image, :, 4] * decoded[image, :, 5:].max(axis=1), decoded[image, :, 5:].argmax(axis=1)
+        good = [place for place in range(num_anchors) if scores[place] >= np.float32(0.2) and classes[place] != 2]
+        best = sorted(good, key=lambda place: -scores[place])[:max_detections]  # a stable sort: the first of equals
+        count = len(best)
+        assert detections.valid[image].tolist() == [True] * count + [False] * (max_detections - count)
+        np.testing.assert_array_equal(detections.scores[image, :count], scores[best])
+        np.testing.assert_array_equal(detections.classes[image, :count], classes[best])
+        np.testing.assert_array_equal(detections.boxes[image, :count], numpy_twins.corners(decoded[image, best, :4]))
+        assert not detections.boxes[image, count:].any() and not detections.scores[image, count:].any()
+        assert (detections.classes[image, count:] == -1).all()
+
+
+def test_the_best_of_none_are_rejected():
+    with pytest.raises(ValueError, match="max_detections must be at least 1; got 0"):
+        best_detections(jnp.zeros((1, 21, 6)), max_detections=0)
 
 
 def test_decoded_output_holds_boxes_in_px_and_probabilities():

@@ -1,4 +1,4 @@
-"""From network output to detections: decoding and non-maximum suppression (docs/yolox.md, 3 and 9.2)."""
+"""From network output to detections: decoding, and non-maximum suppression (docs/yolox.md, 3 and 9.2) or the best."""
 
 from typing import NamedTuple
 
@@ -72,16 +72,76 @@ def postprocess(
         ValueError: `max_detections` is below 1, or `iou_threshold` (unless traced) is not in (0, 1].
     """
     _check_settings(iou_threshold, max_detections)
+    candidates = _candidates(decoded, keep_classes)
+    groups = jnp.where(class_agnostic, 0, candidates.classes)
+    kept, count = _suppress(candidates.boxes, candidates.scores, groups, score_threshold, iou_threshold, max_detections)
+    return _detections(candidates, kept, count)
+
+
+def best_detections(
+    decoded: Float[Array, "B A F"],
+    *,
+    score_threshold: ScalarLike = 0.01,
+    max_detections: int = 1000,
+    keep_classes: Bool[Array, " C"] | None = None,
+) -> Detections:
+    """Detections of an end-to-end network, which need no suppression: the predictions with the best scores.
+
+    Scores and classes are those of `postprocess`, and among equal scores the first prediction comes first.
+
+    >>> box = [8.0, 8.0, 8.0, 8.0]
+    >>> decoded = jnp.array([[[*box, 1.0, 0.5, 0.0], [*box, 1.0, 0.75, 0.0], [*box, 1.0, 0.0, 0.25]]])
+    >>> detections = best_detections(decoded, score_threshold=0.3, max_detections=4)
+    >>> detections.scores.tolist(), detections.classes.tolist()
+    ([[0.75, 0.5, 0.0, 0.0]], [[0, 0, -1, -1]])
+
+    Args:
+        decoded: output of `decode`, with the logit of the one-to-one branch folded into objectness.
+        score_threshold: lowest score of a detection; may be traced.
+        max_detections: largest number of detections per image, K.
+        keep_classes: see `postprocess`.
+
+    Returns:
+        Detections, best first, in pixels of the network input, not clipped to the image.
+
+    Raises:
+        ValueError: `max_detections` is below 1.
+    """
+    _check_max_detections(max_detections)
+    candidates = _candidates(decoded, keep_classes)
+    good = candidates.scores >= score_threshold
+    # One stage rather than `yolox_jax.top_k`, which sorts: many runtimes of exported files have a kernel for it.
+    num_best = min(max_detections, decoded.shape[1])
+    _, best = lax.top_k(jnp.where(good, candidates.scores, -jnp.inf), num_best)
+    count = jnp.minimum(jnp.sum(good, axis=1, dtype=jnp.int32), max_detections)
+    return _detections(candidates, jnp.pad(best, ((0, 0), (0, max_detections - num_best))), count)
+
+
+class _Candidates(NamedTuple):
+    """All predictions."""
+
+    boxes: Float[Array, "B A 4"]
+    """x1, y1, x2, y2 in px."""
+    scores: Float[Array, "B A"]
+    """Objectness times the largest class probability; -inf where the class is not to be kept."""
+    classes: Int[Array, "B A"]
+    """The most probable class."""
+
+
+def _candidates(decoded: Float[Array, "B A F"], keep_classes: Bool[Array, " C"] | None) -> _Candidates:
     decoded = decoded.astype(jnp.float32)
     class_scores = decoded[..., 5:]
     scores = decoded[..., 4] * jnp.max(class_scores, axis=-1)
     classes = jnp.argmax(class_scores, axis=-1).astype(jnp.int32)
     if keep_classes is not None:
         scores = jnp.where(keep_classes[classes], scores, -jnp.inf)
-    boxes = cxcywh_to_xyxy(decoded[..., :4])
-    groups = jnp.where(class_agnostic, 0, classes)
-    kept, count = _suppress(boxes, scores, groups, score_threshold, iou_threshold, max_detections)
-    valid = jnp.arange(max_detections) < count[:, None]
+    return _Candidates(cxcywh_to_xyxy(decoded[..., :4]), scores, classes)
+
+
+def _detections(candidates: _Candidates, kept: Int[Array, "B K"], count: Int[Array, "B"]) -> Detections:
+    """The first `count` candidates of the indices in `kept`, padded to K."""
+    boxes, scores, classes = candidates
+    valid = jnp.arange(kept.shape[1]) < count[:, None]
     return Detections(
         boxes=jnp.where(valid[..., None], jnp.take_along_axis(boxes, kept[..., None], axis=1), 0.0),
         scores=jnp.where(valid, jnp.take_along_axis(scores, kept, axis=1), 0.0),
@@ -167,7 +227,11 @@ def _resolve(alive: Bool[Array, "B N"], beats: Bool[Array, "B N N"]) -> Bool[Arr
 
 
 def _check_settings(iou_threshold: ScalarLike, max_detections: int) -> None:
-    if max_detections < 1:
-        raise ValueError(f"max_detections must be at least 1; got {max_detections}")
+    _check_max_detections(max_detections)
     if isinstance(iou_threshold, (int, float)) and not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold must be above 0 and at most 1; got {iou_threshold}")
+
+
+def _check_max_detections(max_detections: int) -> None:
+    if max_detections < 1:
+        raise ValueError(f"max_detections must be at least 1; got {max_detections}")

@@ -9,9 +9,10 @@ import onnxruntime
 import pytest
 
 from yolox_jax.export.onnx_graph import Graph, Value
-from yolox_jax.export.onnx_output import write_detections, write_predictions
+from yolox_jax.export.onnx_output import write_best_detections, write_detections, write_predictions
+from yolox_jax.export.onnx_raw import write_raw
 from yolox_jax.export.settings import Suppression
-from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.postprocess import best_detections, decode, postprocess
 
 SIZE = (96, 128)
 NUM_ANCHORS = 252
@@ -22,16 +23,18 @@ jitted_postprocess = jax.jit(postprocess, static_argnames="max_detections")
 
 
 @cache
-def session(suppression: Suppression | None) -> onnxruntime.InferenceSession:
-    """What follows the network; None for predictions alone."""
+def session(suppression: Suppression | None, *, end_to_end: bool = False) -> onnxruntime.InferenceSession:
+    """What follows the network; None for predictions alone. `end_to_end`: the best predictions, without suppression."""
     graph = Graph("float32", 17)
     inputs = [Value(f"level{s}", "float32", ("batch", 5 + NUM_CLASSES, *cells)) for s, cells in LEVELS.items()]
     names = [value.name for value in inputs]
+    raw = write_raw(graph, names, SIZE, NUM_CLASSES)
     if suppression is None:
-        outputs = write_predictions(graph, names, "batch", SIZE, NUM_CLASSES)
+        outputs = write_predictions(graph, raw, "batch")
     else:
         inputs.append(Value("ratios", "float32", ("batch",)))
-        outputs = write_detections(graph, names, "ratios", "batch", SIZE, NUM_CLASSES, suppression)
+        write = write_best_detections if end_to_end else write_detections
+        outputs = write(graph, raw, "ratios", "batch", suppression)
     model = graph.model(inputs, outputs, version="0", metadata={})
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
@@ -140,3 +143,22 @@ def test_predictions_that_are_not_numbers_are_dropped():
     raw = random_raw(np.random.default_rng(5))
     raw[:, ::2, 4] = np.nan
     assert_equals_postprocess(raw, Suppression(0.01, 0.65, False, 300))
+
+
+@pytest.mark.parametrize("max_detections", [7, 300])
+@pytest.mark.parametrize("score_threshold", [0.0, 0.25])
+def test_the_best_of_an_end_to_end_network_equal_those_of_postprocess(score_threshold, max_detections):
+    for seed in range(10):
+        raw = random_raw(np.random.default_rng(seed), steps=1.0)  # many equal scores
+        raw[0, ::2, 4], raw[1, :, 4] = np.nan, -200.0
+        ratios = np.array([0.5, 2.0], np.float32)
+        suppression = Suppression(score_threshold, 0.45, False, max_detections)
+        boxes, scores, classes, count = session(suppression, end_to_end=True).run(
+            None, {**inputs_of(raw), "ratios": ratios}
+        )
+        (decoded,) = session(None).run(None, inputs_of(raw))
+        expected = best_detections(jnp.asarray(decoded), score_threshold=score_threshold, max_detections=max_detections)
+        np.testing.assert_array_equal(count, np.sum(expected.valid, axis=1))
+        np.testing.assert_array_equal(classes, expected.classes)
+        np.testing.assert_allclose(scores, expected.scores, rtol=1e-6)
+        np.testing.assert_allclose(boxes * ratios[:, None, None], expected.boxes, rtol=1e-5, atol=1e-4)

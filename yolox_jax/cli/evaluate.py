@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 USED_SETTINGS = (
     "model.variant",
+    "model.anchors",
+    "model.end_to_end",
     "data.val",
     "data.classes",
     "data.input_size",
@@ -29,6 +31,7 @@ USED_SETTINGS = (
     "evaluation.batch_size",
     "evaluation.score_threshold",
     "evaluation.iou_threshold",
+    "evaluation.nms",
     "evaluation.max_detections",
     "evaluation.losses",
     "assignment",

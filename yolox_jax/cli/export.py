@@ -29,9 +29,10 @@ class ExportArguments:
     """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
     """Batch size. By default, the file accepts any number of images."""
-    nms: bool = True
-    """Include non-maximum suppression. Without it, the file outputs the predictions of all anchors, as expected by
-    TensorRT, OpenVINO and ncnn."""
+    nms: bool | None = None
+    """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
+    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT,
+    OpenVINO and ncnn."""
     score_threshold: float = 0.25
     """Minimum score of a detection."""
     iou_threshold: float = 0.45
@@ -77,7 +78,7 @@ def main(argv: list[str]) -> None:
 def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx"]) -> str:
     if format == "stablehlo":
         load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
-        return f"In Python: {load} is a function of {'images and ratios' if exported.settings.nms else 'images'}"
+        return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
     words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]

@@ -64,10 +64,10 @@ class Flag:
 
     @property
     def text(self) -> str:
-        """As typed; both forms of a switch that is on by default, so that the description fits."""
+        """As typed; both forms of a switch that is not off by default, so that the description fits."""
         if self.is_positional:
             return self.metavar
-        if self.is_switch and self.default is True:
+        if self.is_switch and self.default is not False:
             return f"{flag(self.name)}, {flag(f'no_{self.name}')}"
         return flag(self.name)
 

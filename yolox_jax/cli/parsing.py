@@ -112,9 +112,16 @@ def _in_order(argv: Sequence[str], flags: Sequence[Flag]) -> list[str]:
     """Reorders a command line so that tyro reads it as meant: flags, each with its values, then positional arguments.
 
     tyro would hand all following words to a flag whose value is a tuple or None, and reads positional arguments only
-    if nothing stands between them. The values of tuples of fixed length are joined.
+    if nothing stands between them. The values of tuples of fixed length are joined. Switches that may be None, for
+    which tyro expects a value, get it.
     """
     by_text = {flag(one.name): one for one in flags if not one.is_positional}
+    values_of_switches = {
+        flag(name): f"{flag(one.name)}={value}"
+        for one in flags
+        if one.is_switch and one.is_optional
+        for name, value in ((one.name, True), (f"no_{one.name}", False))
+    }
     has_positional = any(one.is_positional for one in flags)
     words, ordered, positional = list(argv), [], []
     while words:
@@ -122,6 +129,7 @@ def _in_order(argv: Sequence[str], flags: Sequence[Flag]) -> list[str]:
         if word == "--":
             positional += words
             break
+        word = values_of_switches.get(_spelt(word), word) if "=" not in word else word
         one = by_text.get(_spelt(word))
         if one is not None and one.num_values is not None:
             values = [word.partition("=")[2]] if "=" in word else []

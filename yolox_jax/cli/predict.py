@@ -57,6 +57,9 @@ class PredictArguments:
     """IoU threshold of non-maximum suppression."""
     class_agnostic: bool = False
     """Also suppress overlapping boxes of different classes."""
+    nms: bool | None = None
+    """Insist on non-maximum suppression, or on an end-to-end network, which works without. By default, it is used if
+    the network needs it."""
     max_detections: int = 1000
     """Maximum number of detections per image."""
     batch_size: int = 8
@@ -107,6 +110,7 @@ def main(argv: list[str]) -> None:
         score_threshold=arguments.score_threshold,
         iou_threshold=arguments.iou_threshold,
         class_agnostic=arguments.class_agnostic,
+        nms=arguments.nms,
         keep_classes=arguments.classes or None,
         max_detections=arguments.max_detections,
         precision=arguments.precision,

@@ -21,7 +21,11 @@ def check_config(config: Config) -> None:
     """
     # Check types first, since ranges compare numbers. Python does not check the types in a config file.
     config_from_dict(config_to_dict(config))
-    problems = list(_range_problems(config, "")) or [*_schedule_problems(config), *_anchor_problems(config)]
+    problems = list(_range_problems(config, "")) or [
+        *_schedule_problems(config),
+        *_anchor_problems(config),
+        *_suppression_problems(config),
+    ]
     if len(problems) == 1:
         raise ConfigError(problems[0])
     if problems:
@@ -125,3 +129,15 @@ def _anchor_problems(config: Config) -> list[str]:
             "yolov3, or no anchors"
         ]
     return []
+
+
+def _suppression_problems(config: Config) -> list[str]:
+    """An evaluation needs non-maximum suppression unless the network is end-to-end."""
+    nms, end_to_end = config.evaluation.nms, config.model.end_to_end
+    if nms is None or nms != end_to_end:
+        return []
+    why = "works without suppression" if end_to_end else "predicts each object several times"
+    return [
+        f"--evaluation.nms {nms} does not suit the network, which with --model.end-to-end {end_to_end} {why}. Leave "
+        f"out --evaluation.nms, or pass --model.end-to-end {not end_to_end}"
+    ]

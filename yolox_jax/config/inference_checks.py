@@ -40,6 +40,35 @@ def check_scales(scales: Sequence[float]) -> None:
         )
 
 
+def check_suppression(nms: bool | None, *, end_to_end: bool) -> None:
+    """Raise ConfigError unless non-maximum suppression is used where the network needs it, and only there.
+
+    Args:
+        nms: whether suppression is asked for; None leaves it to the network.
+        end_to_end: whether the network selects one prediction for each object.
+    """
+    if nms and end_to_end:
+        raise ConfigError(
+            "nms asks for non-maximum suppression, but the network is end-to-end: it selects one prediction for each "
+            "object itself. Leave nms out, or use a network trained without model.end_to_end"
+        )
+    if nms is False and not end_to_end:
+        raise ConfigError(
+            "nms turns non-maximum suppression off, but the network predicts each object several times and needs it. "
+            "Leave nms out, or use a network trained with model.end_to_end"
+        )
+
+
+def check_views(scales: Sequence[float], *, flip: bool, end_to_end: bool) -> None:
+    """Raise ConfigError if test-time augmentation is on for a network without non-maximum suppression."""
+    if end_to_end and (flip or tuple(scales) != (1.0,)):
+        raise ConfigError(
+            f"{'flip' if flip else 'scales'} turns on test-time augmentation, which predicts each object once in every "
+            "view and needs non-maximum suppression to merge them, but the network is end-to-end and has none. Leave "
+            "out flip and scales, or use a network trained without model.end_to_end"
+        )
+
+
 def check_input_size(size: Any) -> None:
     """Raise ConfigError unless `size` is a height and a width in px that the network accepts."""
     if not isinstance(size, Sequence) or len(size) != 2:

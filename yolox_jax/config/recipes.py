@@ -150,6 +150,7 @@ def yolox_coco(
             patience=0,
             score_threshold=0.01,
             iou_threshold=0.65,
+            nms=None,
             max_detections=1000,
             num_pictures=8,
             losses=True,

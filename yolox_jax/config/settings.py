@@ -275,6 +275,8 @@ class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
     """Minimum score of a detection. Published results use 0.001."""
     iou_threshold: NonZeroFraction = 0.65
     """IoU threshold of non-maximum suppression."""
+    nms: bool | None = None  # docs/roadmap.md
+    """Whether to use non-maximum suppression, which must suit `model.end_to_end`. None: as the network needs."""
     max_detections: Count = 1000
     """Maximum number of detections per image."""
     num_pictures: CountOrZero = 8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from yolox_jax.config import Config, DataConfig
+from yolox_jax.config import Config, ConfigError, DataConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.evaluation.classes import match_classes
@@ -14,7 +14,9 @@ from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import validation_loss
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.options import resolve_class_names
+from yolox_jax.models.yolox import YOLOX
 from yolox_jax.weights import read_model
+from yolox_jax.weights.description import describe_model
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ def evaluate(
         figures are NaN.
 
     Raises:
-        ConfigError: a setting is invalid, the weights belong to another variant, or the dataset has classes that the
+        ConfigError: a setting is invalid, the weights belong to another network, or the dataset has classes that the
             weights do not have.
         DataError: the annotations cannot be read or contain errors.
         FileNotFoundError: there are no such weights.
@@ -61,6 +63,7 @@ def evaluate(
     if dataset is None:
         dataset = open_validation_data(config.data)
     model, metadata = read_model(weights, config.model.variant)
+    _check_network(model, config, weights)
     class_names = resolve_class_names(None, metadata, model.num_classes)
     matched = match_classes(class_names, dataset, are_stored="class_names" in metadata)
     detector = Detector(
@@ -68,6 +71,7 @@ def evaluate(
         class_names=class_names,
         keep_classes=[index for index, category in enumerate(matched.category_ids) if category in dataset.category_ids],
         input_size=config.data.input_size,
+        nms=config.evaluation.nms,
         devices=jax.local_devices() if devices is None else devices,
     )
     if on_progress is not None:
@@ -82,6 +86,20 @@ def evaluate(
         category_ids=matched.category_ids,
         on_progress=on_progress,
     )
+
+
+def _check_network(model: YOLOX, config: Config, weights: str | Path) -> None:
+    """Check that the weights are those of the network in the config, whose losses differ from those of others."""
+    if model.end_to_end != config.model.end_to_end:
+        raise ConfigError(
+            f"{weights} holds weights of {describe_model(model)}, but --model.end-to-end is {config.model.end_to_end}. "
+            f"Pass --model.end-to-end {model.end_to_end}, or the config of the run as --config"
+        )
+    if model.anchor_boxes != config.model.anchors:
+        raise ConfigError(
+            f"{weights} holds weights of {describe_model(model)}, whose anchor boxes are not those of --model.anchors. "
+            "Pass the config of the run as --config"
+        )
 
 
 def open_validation_data(config: DataConfig) -> Dataset:

@@ -41,7 +41,7 @@ def export(
     input_size: tuple[int, int] | None = None,
     precision: str = "float32",
     batch: int | None = None,
-    nms: bool = True,
+    nms: bool | None = None,
     score_threshold: float = 0.25,
     iou_threshold: float = 0.45,
     class_agnostic: bool = False,
@@ -68,7 +68,8 @@ def export(
         precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
             float32.
         batch: images per call; None for any number.
-        nms: include non-maximum suppression. Without it, the file returns the predictions of all anchors.
+        nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
+            works without. True insists on suppression. With False, the file returns the predictions of all anchors.
         score_threshold: detections below this score are dropped.
         iou_threshold: of two boxes that overlap more than this, the better one is kept.
         class_agnostic: let boxes of different classes suppress each other.

@@ -15,7 +15,8 @@ except ModuleNotFoundError as error:
 
 from yolox_jax.export.onnx_graph import Graph, Value
 from yolox_jax.export.onnx_network import write_network
-from yolox_jax.export.onnx_output import write_detections, write_predictions
+from yolox_jax.export.onnx_output import write_best_detections, write_detections, write_predictions
+from yolox_jax.export.onnx_raw import write_raw
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.files import atomic_write, package_version
 from yolox_jax.models import YOLOX, fold_batch_norm
@@ -32,22 +33,25 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     Inputs of the file, for N images:
         images: uint8 [N, H, W, 3], BGR, letterboxed: scaled by one ratio to fit into the input size, at the top left,
             the rest filled with 114 (`yolox_jax.data.letterbox`).
-        ratios: float32 [N], the ratio of each image. Only with `nms`.
+        ratios: float32 [N], the ratio of each image. Not with `nms=False`.
 
-    Outputs with `nms`, best first and padded to K = `max_detections`, as `yolox_jax.structures.Detections`:
+    Outputs, best first and padded to K = `max_detections`, as `yolox_jax.structures.Detections`:
         boxes: float32 [N, K, 4], x1, y1, x2, y2 in pixels of the original images (those of the input divided by the
             ratio), not clipped to them; zeros where there is no detection.
         scores: float32 [N, K], objectness times class probability; 0 where there is none.
         classes: int32 [N, K]; -1 where there is none.
         count: int32 [N], the number of detections.
 
-    Output without `nms`, for runtimes that lack it or have their own:
+    The detections of an end-to-end network are its best predictions: the graph contains no suppression, sort or loop.
+
+    Output with `nms=False`, for runtimes that lack it or have their own:
         predictions: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` returns it: centre x, centre y, width and
             height in pixels of the input, not divided by the ratio, then objectness and class probabilities.
 
     The metadata of the file, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
     `input_size` (height, width), `layout`, `colour_order`, `padding`, `score_threshold`, `iou_threshold`,
-    `class_agnostic`, `max_detections`, `precision` and `producer`.
+    `class_agnostic`, `max_detections`, `precision` and `producer`. The `iou_threshold` of an end-to-end network is 1,
+    with which nothing is suppressed.
 
     Args:
         model: is not changed.
@@ -74,13 +78,20 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     levels = write_network(
         graph, fold_batch_norm(model), graph.cast(channels_first, settings.precision, "images/pixels")
     )
-    if settings.nms:
+    raw = write_raw(
+        graph,
+        levels,
+        input_size,
+        model.num_classes,
+        anchor_boxes=model.anchor_boxes,
+        end_to_end=model.end_to_end,
+    )
+    if settings.detections:
         inputs.append(Value("ratios", "float32", (images_axis,)))
-        outputs = write_detections(
-            graph, levels, "ratios", images_axis, input_size, model.num_classes, settings.suppression
-        )
+        write = write_best_detections if model.end_to_end else write_detections
+        outputs = write(graph, raw, "ratios", images_axis, settings.suppression)
     else:
-        outputs = write_predictions(graph, levels, images_axis, input_size, model.num_classes)
+        outputs = write_predictions(graph, raw, images_axis)
     return _save(graph.model(inputs, outputs, version=package_version(), metadata=settings.metadata(model)), Path(path))
 
 

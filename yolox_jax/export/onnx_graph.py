@@ -83,11 +83,11 @@ class Graph:
         """Convert to another type of `ELEMENT_TYPES`."""
         return self.add("Cast", [value], name, to=ELEMENT_TYPES[element_type])
 
-    def maximum(self, value: str, axis: int, name: str) -> str:
-        """Add the maximum along an axis, which is kept with length 1."""
+    def reduce(self, operator: str, value: str, axis: int, name: str) -> str:
+        """Add a reduction, such as ReduceMax, along an axis, which is kept with length 1."""
         if self.opset < 18:  # since then the axes are an input
-            return self.add("ReduceMax", [value], name, axes=[axis], keepdims=1)
-        return self.add("ReduceMax", [value, self.integers(axis)], name, keepdims=1)
+            return self.add(operator, [value], name, axes=[axis], keepdims=1)
+        return self.add(operator, [value, self.integers(axis)], name, keepdims=1)
 
     def model(
         self, inputs: Sequence[Value], outputs: Sequence[Value], *, version: str, metadata: Mapping[str, str]

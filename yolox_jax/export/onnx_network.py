@@ -21,6 +21,7 @@ from yolox_jax.models.blocks import (
     ResLayer,
     SPPBottleneck,
 )
+from yolox_jax.models.coupled_head import CoupledHead
 from yolox_jax.models.head import YOLOXHead
 from yolox_jax.models.necks import YOLOFPN, YOLOPAFPN
 from yolox_jax.models.yolox import YOLOX
@@ -35,14 +36,19 @@ def write_network(graph: Graph, model: YOLOX, images: str) -> list[str]:
         images: [N, 3, H, W] in the precision of the graph.
 
     Returns:
-        For each stride, raw predictions [N, 5 + C, h, w]: tx, ty, tw, th, objectness logit, class logits.
+        For each stride, raw predictions [N, values, h, w]: tx, ty, tw, th, objectness logit, class logits and, of an
+        end-to-end network, the logit of its one-to-one branch. With several anchors in a cell, each value stands there
+        once for each of them.
     """
     if isinstance(model.backbone, YOLOFPN):
         features = _fpn(graph, model.backbone, images)
     else:
         features = _pafpn(graph, model.backbone, images)
-    assert isinstance(model.head, YOLOXHead)
-    return [_predictions(graph, model.head, level, feature) for level, feature in enumerate(features)]
+    assert isinstance(model.head, YOLOXHead | CoupledHead)
+    write_level = _coupled_level if isinstance(model.head, CoupledHead) else _decoupled_level
+    return [
+        write_level(graph, model.head, level, feature, model.boxes_per_cell) for level, feature in enumerate(features)
+    ]
 
 
 def _pafpn(graph: Graph, neck: YOLOPAFPN, images: str) -> list[str]:
@@ -76,16 +82,34 @@ def _backbone(graph: Graph, backbone: Any, images: str) -> tuple[str, str, str]:
     return dark3, dark4, _block(graph, backbone.dark5, dark4, "backbone.backbone.dark5")
 
 
-def _predictions(graph: Graph, head: YOLOXHead, level: int, feature: str) -> str:
+def _decoupled_level(graph: Graph, head: Any, level: int, feature: str, boxes_per_cell: int) -> str:
     x = _block(graph, head.stems[level], feature, f"head.stems.{level}")
     classes = _block(graph, head.cls_convs[level], x, f"head.cls_convs.{level}")
     boxes = _block(graph, head.reg_convs[level], x, f"head.reg_convs.{level}")
-    both = _concat_convs([head.reg_preds[level], head.obj_preds[level]])
+    both = _concat_convs([head.reg_preds[level], head.obj_preds[level]], boxes_per_cell)
     predictions = [
         _conv(graph, *both, boxes, f"head.reg_obj_preds.{level}"),
-        _conv(graph, *_kernel_and_bias(head.cls_preds[level]), classes, f"head.cls_preds.{level}"),
+        _conv(graph, *_concat_convs([head.cls_preds[level]], boxes_per_cell), classes, f"head.cls_preds.{level}"),
     ]
-    return _concat(graph, predictions)
+    return _concat(graph, [*predictions, *_selection(graph, head, level, boxes, boxes_per_cell)])
+
+
+def _coupled_level(graph: Graph, head: Any, level: int, feature: str, boxes_per_cell: int) -> str:
+    x = _block(graph, head.convs[level], feature, f"head.convs.{level}")
+    all_values = _concat_convs([head.reg_preds[level], head.obj_preds[level], head.cls_preds[level]], boxes_per_cell)
+    predictions = _conv(graph, *all_values, x, f"head.reg_obj_cls_preds.{level}")
+    selection = _selection(graph, head, level, x, boxes_per_cell)
+    return _concat(graph, [predictions, *selection]) if selection else predictions
+
+
+def _selection(graph: Graph, head: Any, level: int, feature: str, boxes_per_cell: int) -> list[str]:
+    """Add the one-to-one branch, if there is one."""
+    outputs = []
+    for branch in head.one_to_one[level : level + 1]:
+        name = f"head.one_to_one.{level}"
+        x = _block(graph, branch.convs, feature, f"{name}.convs")
+        outputs.append(_conv(graph, *_concat_convs([branch.pred], boxes_per_cell), x, f"{name}.pred"))
+    return outputs
 
 
 def _block(graph: Graph, block: nnx.Module, x: str, name: str) -> str:
@@ -167,10 +191,16 @@ def _kernel_and_bias(conv: Conv) -> tuple[Float[np.ndarray, "O I h w"], Float[np
     return np.asarray(conv.kernel[...]).transpose(3, 2, 0, 1), np.asarray(conv.bias[...])
 
 
-def _concat_convs(convs: Sequence[Conv]) -> tuple[Float[np.ndarray, "O I h w"], Float[np.ndarray, " O"]]:
-    """Concatenate the outputs of several convolutions into one."""
+def _concat_convs(
+    convs: Sequence[Conv], boxes_per_cell: int
+) -> tuple[Float[np.ndarray, "O I h w"], Float[np.ndarray, " O"]]:
+    """Concatenate the outputs of several prediction layers into one, ordered by value and then by anchor."""
+
+    def by_value(array: Float[np.ndarray, "O *rest"]) -> Float[np.ndarray, "O *rest"]:
+        return array.reshape(boxes_per_cell, -1, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
+
     kernels, biases = zip(*map(_kernel_and_bias, convs), strict=True)
-    return np.concatenate(kernels), np.concatenate(biases)
+    return np.concatenate(list(map(by_value, kernels))), np.concatenate(list(map(by_value, biases)))
 
 
 def _on_pixels(kernel: Float[np.ndarray, "O 12 3 3"]) -> Float[np.ndarray, "O 3 6 6"]:

@@ -1,20 +1,20 @@
-"""Decoding and non-maximum suppression as ONNX nodes, in float32 for every precision of the network.
+"""Decoding, non-maximum suppression and the choice of the best predictions as ONNX nodes, in float32.
 
-Both compute the same as `yolox_jax.postprocess` (docs/yolox.md, 3 and 9.2).
+All compute the same as `yolox_jax.postprocess` (docs/yolox.md, 3 and 9.2).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.anchors import anchor_points
 from yolox_jax.export.onnx_graph import Graph, Value
+from yolox_jax.export.onnx_raw import RawOutput
 from yolox_jax.export.settings import Suppression
 
 
 class _Decoded(NamedTuple):
-    """Parts of the output, channels first, so that maxima over classes read contiguous rows."""
+    """Parts of the raw output, channels first, with boxes decoded."""
 
     centres: str
     """[N, 2, A], px of the network input, as is the next."""
@@ -25,54 +25,78 @@ class _Decoded(NamedTuple):
     """Logits [N, C, A]."""
 
 
-def write_predictions(
-    graph: Graph, levels: Sequence[str], batch: int | str, image_size: tuple[int, int], num_classes: int
-) -> list[Value]:
+def write_predictions(graph: Graph, raw: RawOutput, batch: int | str) -> list[Value]:
     """Add the output `predictions`: float32 [N, A, 5 + C] as `yolox_jax.postprocess.decode` returns it.
 
     Args:
         graph: nodes are added to it.
-        levels: the output of `write_network`.
+        raw: from `write_raw`.
         batch: number of images, or a name for any number.
-        image_size: height and width of the network input in px.
-        num_classes: C.
     """
-    decoded = _decode(graph, levels, image_size, num_classes)
+    decoded = _decode(graph, raw)
     logits = graph.add("Concat", [decoded.objectness, decoded.classes], "decode/logits", axis=1)
     scores = graph.add("Sigmoid", [logits], "decode/scores")
     joined = graph.add("Concat", [decoded.centres, decoded.sizes, scores], "decode/joined", axis=1)
     output = graph.add("Transpose", [joined], "predictions", perm=[0, 2, 1])
-    num_anchors = len(anchor_points(image_size)[1])
-    return [Value(output, "float32", (batch, num_anchors, 5 + num_classes))]
+    return [Value(output, "float32", (batch, raw.num_anchors, 5 + raw.num_classes))]
 
 
 def write_detections(
-    graph: Graph,
-    levels: Sequence[str],
-    ratios: str,
-    batch: int | str,
-    image_size: tuple[int, int],
-    num_classes: int,
-    suppression: Suppression,
+    graph: Graph, raw: RawOutput, ratios: str, batch: int | str, suppression: Suppression
 ) -> list[Value]:
-    """Add the outputs `boxes`, `scores`, `classes` and `count`.
+    """Add the outputs `boxes`, `scores`, `classes` and `count`, as `yolox_jax.postprocess.postprocess`.
 
     Args:
         graph: nodes are added to it.
-        levels: the output of `write_network`.
+        raw: from `write_raw`.
         ratios: float32 [N], the factor by which letterboxing scaled each image.
         batch: number of images, or a name for any number.
-        image_size: height and width of the network input in px.
-        num_classes: C.
         suppression: K and the thresholds.
     """
-    decoded = _decode(graph, levels, image_size, num_classes)
-    candidates = _candidates(graph, decoded, num_classes, suppression.score_threshold)
-    kept = _suppress(graph, candidates, num_classes, suppression)
-    scale = graph.add("Unsqueeze", [ratios, graph.integers(1, 2)], "output/scale")
-    original = candidates._replace(boxes=graph.add("Div", [candidates.boxes, scale], "output/original"))
-    _compact(graph, original, kept, suppression.max_detections)
-    slots = suppression.max_detections
+    decoded = _decode(graph, raw)
+    candidates = _candidates(graph, decoded, raw.num_classes, suppression.score_threshold)
+    kept = _suppress(graph, candidates, raw.num_classes, suppression)
+    _compact(graph, _in_original_px(graph, candidates, ratios), kept, suppression.max_detections)
+    return _outputs(batch, suppression.max_detections)
+
+
+def write_best_detections(
+    graph: Graph, raw: RawOutput, ratios: str, batch: int | str, suppression: Suppression
+) -> list[Value]:
+    """Add the outputs of an end-to-end network, as `yolox_jax.postprocess.best_detections`: no suppression, no sorting.
+
+    Args:
+        graph: nodes are added to it.
+        raw: from `write_raw`.
+        ratios: float32 [N], the factor by which letterboxing scaled each image.
+        batch: number of images, or a name for any number.
+        suppression: K and the score threshold; the others are not used.
+    """
+    decoded = _decode(graph, raw)
+    scores, good = _scores(graph, decoded, suppression.score_threshold)
+    num_best = min(suppression.max_detections, raw.num_anchors)
+    best = _in_original_px(
+        graph, _ranked(graph, decoded, raw.num_classes, scores, good, graph.integers(num_best)), ratios
+    )
+    valid = graph.add("GreaterOrEqual", [best.scores, "score/threshold"], "output/valid")
+    valid_boxes = graph.add("Unsqueeze", [valid, graph.integers(2)], "output/valid_boxes")
+    labels = graph.cast(best.classes, "int32", "output/labels")
+    unused = suppression.max_detections - num_best
+    for name, is_valid, values, filling in (
+        ("boxes", valid_boxes, best.boxes, np.float32(0)),
+        ("scores", valid, best.scores, np.float32(0)),
+        ("classes", valid, labels, np.int32(-1)),
+    ):
+        fill = graph.constant(f"output/{name}/filling", filling)
+        found = graph.add("Where", [is_valid, values, fill], f"output/{name}/found" if unused else name)
+        if unused:
+            ends = (0, 0, 0, 0, unused, 0) if name == "boxes" else (0, 0, 0, unused)
+            graph.add("Pad", [found, graph.integers(*ends), fill], name)
+    _count(graph, valid)
+    return _outputs(batch, suppression.max_detections)
+
+
+def _outputs(batch: int | str, slots: int) -> list[Value]:
     return [
         Value("boxes", "float32", (batch, slots, 4)),
         Value("scores", "float32", (batch, slots)),
@@ -81,23 +105,11 @@ def write_detections(
     ]
 
 
-def _decode(graph: Graph, levels: Sequence[str], image_size: tuple[int, int], num_classes: int) -> _Decoded:
-    height, width = image_size
-    rows = [
-        graph.add(
-            "Reshape",
-            [level, graph.integers(0, 5 + num_classes, (height // stride) * (width // stride))],
-            f"decode/stride{stride}",
-        )
-        for level, stride in zip(levels, STRIDES, strict=True)
-    ]
-    raw = graph.add("Concat", rows, "decode/raw", axis=2)
-    if graph.precision != "float32":
-        raw = graph.cast(raw, "float32", "decode/float32")
-    parts = [raw, graph.integers(2, 2, 1, num_classes)]
+def _decode(graph: Graph, raw: RawOutput) -> _Decoded:
+    parts = [raw.value, graph.integers(2, 2, 1, raw.num_classes)]
     names = ["centre", "size", "objectness", "classes"]
     shifts, logs, objectness, classes = graph.add_many("Split", parts, "decode/split", names, axis=1)
-    grid, stride = anchor_points(image_size)
+    grid, stride = anchor_points(raw.image_size, raw.num_anchors)
     cells = graph.constant("decode/cells", grid.T[None])
     strides = graph.constant("decode/strides", stride[None, None])
     moved = graph.add("Add", [shifts, cells], "decode/moved")
@@ -107,26 +119,32 @@ def _decode(graph: Graph, levels: Sequence[str], image_size: tuple[int, int], nu
 
 
 class _Candidates(NamedTuple):
-    """Predictions above the threshold, best first. M is the largest number in an image, at least 1."""
+    """The M best predictions, best first."""
 
     boxes: str
     """[N, M, 4] x1, y1, x2, y2 in px."""
     scores: str
-    """[N, M]; -1 after the candidates of an image."""
+    """[N, M]; -1 below the threshold."""
     classes: str
     """int64 [N, M]."""
 
 
-def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_threshold: float) -> _Candidates:
+def _scores(graph: Graph, decoded: _Decoded, score_threshold: float) -> tuple[str, str]:
+    """Return the scores [N, A], and whether they reach the threshold."""
     # The sigmoid of the largest logit is the largest sigmoid. In the same way, the class below is that of the largest
     # logit, which differs from `postprocess` only if two sigmoids round to the same number.
-    best = graph.add("Sigmoid", [graph.maximum(decoded.classes, 1, "score/best_logit")], "score/best")
+    best = graph.add("Sigmoid", [graph.reduce("ReduceMax", decoded.classes, 1, "score/best_logit")], "score/best")
     objectness = graph.add("Sigmoid", [decoded.objectness], "score/objectness")
     product = graph.add("Mul", [objectness, best], "score/product")
     scores = graph.add("Squeeze", [product, graph.integers(1)], "score/scores")
 
     lowest = graph.constant("score/threshold", np.float32(score_threshold))
-    good = graph.add("GreaterOrEqual", [scores, lowest], "candidates/good")
+    return scores, graph.add("GreaterOrEqual", [scores, lowest], "candidates/good")
+
+
+def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_threshold: float) -> _Candidates:
+    """The predictions above the threshold: M is their largest number in an image, at least 1."""
+    scores, good = _scores(graph, decoded, score_threshold)
     numbers = graph.add(
         "ReduceSum",
         [graph.cast(good, "int64", "candidates/ones"), graph.integers(1)],
@@ -135,6 +153,11 @@ def _candidates(graph: Graph, decoded: _Decoded, num_classes: int, score_thresho
     )
     largest = graph.add("ReduceMax", [numbers], "candidates/largest", keepdims=0)
     most = graph.add("Max", [largest, graph.integers(1)], "candidates/most")
+    return _ranked(graph, decoded, num_classes, scores, good, most)
+
+
+def _ranked(graph: Graph, decoded: _Decoded, num_classes: int, scores: str, good: str, most: str) -> _Candidates:
+    """The best predictions, those that are not good last; `most` is M, as int64 [1]."""
     masked = graph.add("Where", [good, scores, graph.constant("candidates/none", np.float32(-1))], "candidates/masked")
     # TopK orders equal scores by anchor.
     ranked, order = graph.add_many("TopK", [masked, most], "candidates/ranked", ["scores", "order"], axis=1)
@@ -188,6 +211,11 @@ def _suppress(graph: Graph, candidates: _Candidates, num_classes: int, suppressi
     return graph.add("ScatterND", [nothing, places, ones], "nms/kept")
 
 
+def _in_original_px(graph: Graph, candidates: _Candidates, ratios: str) -> _Candidates:
+    scale = graph.add("Unsqueeze", [ratios, graph.integers(1, 2)], "output/scale")
+    return candidates._replace(boxes=graph.add("Div", [candidates.boxes, scale], "output/original"))
+
+
 def _compact(graph: Graph, candidates: _Candidates, kept: str, slots: int) -> None:
     """Move the kept candidates to the front of outputs of fixed shape, best first, and pad the rest."""
     positions = graph.add("CumSum", [kept, graph.constant("output/axis", np.int64(1))], "output/positions")
@@ -213,7 +241,12 @@ def _compact(graph: Graph, candidates: _Candidates, kept: str, slots: int) -> No
         empty = graph.add("Expand", [graph.constant(f"output/{name}/filling", filling), shape], f"output/{name}/empty")
         found = graph.add("GatherND", [values, source], f"output/{name}/found")
         graph.add("ScatterND", [empty, target, found], name)
+    _count(graph, stays)
+
+
+def _count(graph: Graph, valid: str) -> None:
+    """Add the output `count` from a mask with one row per image."""
     number = graph.add(
-        "ReduceSum", [graph.cast(stays, "int64", "output/ones"), graph.integers(1)], "output/number", keepdims=0
+        "ReduceSum", [graph.cast(valid, "int64", "output/ones"), graph.integers(1)], "output/number", keepdims=0
     )
     graph.cast(number, "int32", "count")

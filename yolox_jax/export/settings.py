@@ -9,6 +9,7 @@ from yolox_jax.config.inference_checks import (
     check_class_names,
     check_input_size,
     check_precision,
+    check_suppression,
     check_thresholds,
 )
 from yolox_jax.data.letterbox import PADDING
@@ -41,8 +42,9 @@ class ExportSettings:
     """Compute precision of the network. Boxes and scores are float32."""
     batch: int | None = None
     """Images per call; None for any number."""
-    nms: bool = True
-    """Include non-maximum suppression. Without it, the file returns the decoded predictions of all anchors."""
+    nms: bool | None = None
+    """None: the file returns detections, with non-maximum suppression unless the network is end-to-end. True: the same,
+    and the network must not be end-to-end. False: the file returns the decoded predictions of all anchors."""
     score_threshold: float = 0.25
     """Detections below this are dropped."""
     iou_threshold: float = 0.45
@@ -62,28 +64,37 @@ class ExportSettings:
             raise ConfigError(f"max_detections must be at least 1; got {self.max_detections}")
 
     @property
+    def detections(self) -> bool:
+        """Whether the file returns detections, not the predictions of all anchors."""
+        return self.nms is not False
+
+    @property
     def suppression(self) -> Suppression:
         """Settings of the non-maximum suppression."""
         return Suppression(self.score_threshold, self.iou_threshold, self.class_agnostic, self.max_detections)
 
     def check(self, model: YOLOX) -> None:
-        """Raise ConfigError if there is not one class name per class of the model."""
+        """Raise ConfigError if there is not one class name per class of the model, or it needs no suppression."""
         check_class_names(self.class_names, model.num_classes)
+        check_suppression(self.nms or None, end_to_end=model.end_to_end)
 
     def metadata(self, model: YOLOX) -> dict[str, str]:
         """Metadata to store in the file for the programs that run it, as plain text or JSON.
 
-        Without non-maximum suppression in the file, the thresholds are those that the program should apply.
+        If the file returns the predictions of all anchors, the thresholds are those that the program should apply.
         """
+        suppression = self.suppression
+        if model.end_to_end:  # no IoU is above 1: a program that suppresses keeps all predictions
+            suppression = suppression._replace(iou_threshold=1.0)
         return {
-            "output": "detections" if self.nms else "predictions",
+            "output": "detections" if self.detections else "predictions",
             "variant": model.variant,
             "class_names": json.dumps(list(self.class_names), ensure_ascii=False),
             "input_size": json.dumps(list(self.input_size)),
             "layout": "NHWC",
             "colour_order": "BGR",
             "padding": json.dumps(PADDING),
-            **{name: json.dumps(value) for name, value in self.suppression._asdict().items()},
+            **{name: json.dumps(value) for name, value in suppression._asdict().items()},
             "precision": self.precision,
             "producer": f"yolox_jax {package_version()}",
         }

@@ -45,9 +45,13 @@ def export_stablehlo(
     `images` are uint8 [B, H, W, 3], BGR, letterboxed: scaled by a ratio to fit the input size, at the top left of a
     canvas of grey value 114. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are in px
     of the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
-    int32 [B, K] (-1 after the last) and `count` int32 [B], best first. Without `nms`, the function takes only images
-    and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness and
-    classes.
+    int32 [B, K] (-1 after the last) and `count` int32 [B], best first. With `nms=False`, the function takes only
+    images and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness
+    and classes.
+
+    The detections of an end-to-end network are its best predictions: the program contains no suppression and no loop.
+    It selects them with the composite operation `chlo.top_k`, which compilers implement in their own way. With it comes
+    a definition by sorting, as StableHLO requires one for compilers that do not know the operation.
 
     Args:
         model: is not changed.
@@ -72,9 +76,9 @@ def export_stablehlo(
     batch = jax.export.symbolic_shape("batch")[0] if settings.batch is None else settings.batch
     images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
     ratios = jax.ShapeDtypeStruct((batch,), jnp.float32)
-    function = _detection(model, settings) if settings.nms else _raw(model, settings)
+    function = _detection(model, settings) if settings.detections else _raw(model, settings)
     exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
-        *((images, ratios) if settings.nms else (images,))
+        *((images, ratios) if settings.detections else (images,))
     )
     metadata = settings.metadata(model) | {"platforms": json.dumps(list(platforms))}
     return _write(Path(path), exported.serialize(), metadata)

@@ -1,5 +1,6 @@
-"""Detection as one pure function of weights and images: network, decoding, non-maximum suppression."""
+"""Detection as one pure function of weights and images: network, decoding, and non-maximum suppression if needed."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +13,9 @@ from jaxtyping import Array, Float, UInt8
 from yolox_jax.config import STRIDE
 from yolox_jax.models.fold import fold_batch_norm
 from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.one_to_one import fold_selection
 from yolox_jax.models.yolox import YOLOX
-from yolox_jax.postprocess import decode, postprocess
+from yolox_jax.postprocess import best_detections, decode, postprocess
 from yolox_jax.structures import Detections
 
 
@@ -27,12 +29,12 @@ class View(NamedTuple):
 
 
 class Thresholds(NamedTuple):
-    """Settings of non-maximum suppression. They may be arrays: new values do not recompile."""
+    """What becomes a detection. These may be arrays: new values do not recompile."""
 
     score: Any
     """Lowest score of a detection."""
     iou: Any
-    """Largest IoU of two detections that do not suppress each other."""
+    """Largest IoU of two detections that do not suppress each other. Like the next, unused in end-to-end networks."""
     class_agnostic: Any
     """Whether boxes of different classes suppress each other."""
     keep_classes: Any
@@ -75,35 +77,50 @@ def detect(
 ) -> tuple[Detections, Float[Array, "B A F"]]:
     """Detect objects in letterboxed images.
 
+    The detections of an end-to-end network are its best predictions; others need non-maximum suppression.
+
     Args:
         graphdef: from `prepare_for_inference`.
         state: from `prepare_for_inference`.
         images: BGR, letterboxed, sides multiples of 32 px.
         ratios: the factor by which letterboxing scaled each image.
-        thresholds: for non-maximum suppression.
+        thresholds: for the predictions to keep.
         max_detections: K.
         views: run the network on each of these views, and apply non-maximum suppression to the predictions of all of
-            them together. By default the images as they are.
+            them together. By default the images as they are, the only view that suits an end-to-end network.
         options: static options of the forward pass.
 
     Returns:
         Detections in pixels of the images before letterboxing, not clipped to them (docs/yolox.md, 9.2), and the raw
-        output of the network for the first view.
+        output of the network for the first view. That of an end-to-end network has the logit of its one-to-one branch
+        as the last channel, as its loss needs it.
     """
     model = nnx.merge(graphdef, state)
     as_float = images.astype(jnp.float32)
     height, width = images.shape[1:3]
     views = views or [View((height, width))]
+    if model.end_to_end:
+        options = dataclasses.replace(options, separate_one_to_one=True)
     raw = [raw_output(model, as_float, view, options) for view in views]
-    decoded = [decode_view(output, view, (height, width)) for output, view in zip(raw, views, strict=True)]
-    detections = postprocess(
-        jnp.concatenate(decoded, axis=1) if len(decoded) > 1 else decoded[0],
-        score_threshold=thresholds.score,
-        iou_threshold=thresholds.iou,
-        class_agnostic=thresholds.class_agnostic,
-        max_detections=max_detections,
-        keep_classes=thresholds.keep_classes,
-    )
+    folded = [fold_selection(output) for output in raw] if model.end_to_end else raw
+    views_decoded = [decode_view(output, view, (height, width)) for output, view in zip(folded, views, strict=True)]
+    decoded = jnp.concatenate(views_decoded, axis=1) if len(views_decoded) > 1 else views_decoded[0]
+    if model.end_to_end:
+        detections = best_detections(
+            decoded,
+            score_threshold=thresholds.score,
+            max_detections=max_detections,
+            keep_classes=thresholds.keep_classes,
+        )
+    else:
+        detections = postprocess(
+            decoded,
+            score_threshold=thresholds.score,
+            iou_threshold=thresholds.iou,
+            class_agnostic=thresholds.class_agnostic,
+            max_detections=max_detections,
+            keep_classes=thresholds.keep_classes,
+        )
     return detections._replace(boxes=detections.boxes / ratios[:, None, None]), raw[0]
 
 

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from yolox_jax.config import ConfigError
-from yolox_jax.config.inference_checks import check_counts, check_precision, check_scales, check_thresholds
+from yolox_jax.config import ConfigError, inference_checks
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, test_time_views
@@ -36,8 +35,8 @@ class Detector:
     >>> detector = Detector("yolox_nano")  # doctest: +SKIP
     >>> print(detector("street.jpg"))  # doctest: +SKIP
 
-    The network, decoding and non-maximum suppression are one jitted call, compiled once per batch shape. With several
-    devices, each processes its share of the batch. A detector may be called from several threads.
+    The network, decoding and non-maximum suppression, if needed, are one jitted call, compiled once per batch shape.
+    With several devices, each processes its share of the batch. A detector may be called from several threads.
     """
 
     def __init__(
@@ -51,6 +50,7 @@ class Detector:
         score_threshold: float = 0.25,
         iou_threshold: float = 0.45,
         class_agnostic: bool = False,
+        nms: bool | None = None,
         keep_classes: Sequence[str | int] | None = None,
         max_detections: int = 1000,
         precision: str = "float32",
@@ -72,6 +72,7 @@ class Detector:
             score_threshold: detections with a lower score are dropped.
             iou_threshold: of two boxes that overlap more than this, non-maximum suppression keeps the better.
             class_agnostic: let boxes of different classes suppress each other.
+            nms: insist on non-maximum suppression, or on a network that works without; by default, as it needs.
             keep_classes: names or indices of the classes to detect; by default all.
             max_detections: maximum number of detections per image.
             precision: type the network computes in: float32, bfloat16 or float16. Boxes and scores are float32.
@@ -81,15 +82,17 @@ class Detector:
             devices: split each batch over these devices of this process; by default the first one.
 
         Raises:
-            ConfigError: the variant contradicts the weights, the number of class names differs from the number of
-                classes, or a size, class or threshold is out of range.
+            ConfigError: the variant, `nms` or test-time augmentation contradicts the network, the number of class
+                names differs from the number of classes, or a size, class or threshold is out of range.
         """
-        check_thresholds(score_threshold, iou_threshold)
-        check_counts(batch_size, max_detections)
-        check_precision(precision)
-        check_scales(scales)
+        inference_checks.check_thresholds(score_threshold, iou_threshold)
+        inference_checks.check_counts(batch_size, max_detections)
+        inference_checks.check_precision(precision)
+        inference_checks.check_scales(scales)
         self._origin = f"weights {weights or variant}" if model is None else "a live model"
         model, metadata = resolve_network(variant, weights, model)
+        inference_checks.check_suppression(nms, end_to_end=model.end_to_end)
+        inference_checks.check_views(scales, flip=flip, end_to_end=model.end_to_end)
         self.variant = model.variant
         self.class_names = resolve_class_names(class_names, metadata, model.num_classes)
         self.input_size = resolve_input_size(input_size, metadata, model.variant)
@@ -116,7 +119,8 @@ class Detector:
     def __repr__(self) -> str:
         height, width = self.input_size
         return (
-            f"Detector({self.variant}, input {height}x{width} (height x width), "
+            f"Detector({self.variant}{', end-to-end' if self.network.end_to_end else ''}, "
+            f"input {height}x{width} (height x width), "
             f"{counted(len(self.class_names), 'class')}, {self._origin}, {self.precision})"
         )
 
@@ -126,7 +130,7 @@ class Detector:
         Nothing is recompiled. The weights may be on any device, or replicated over the devices of several processes.
 
         Raises:
-            ValueError: the variant or the number of classes differs.
+            ValueError: the architecture differs, such as the variant, the number of classes or the head.
         """
         self.network.update(model)
 
@@ -179,7 +183,7 @@ class Detector:
         return detections
 
     def thresholds(self, score_threshold: float | None = None, iou_threshold: float | None = None) -> Thresholds:
-        """The detector's settings of non-maximum suppression, with other thresholds where given."""
+        """The detector's thresholds, with others where given."""
         return Thresholds(
             self.score_threshold if score_threshold is None else score_threshold,
             self.iou_threshold if iou_threshold is None else iou_threshold,

@@ -15,6 +15,7 @@ from yolox_jax.inference.detect import Thresholds, View, detect, prepare_for_inf
 from yolox_jax.models.compiler_options import backend_options
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
+from yolox_jax.weights.description import describe_model
 
 Arrays = TypeVar("Arrays")
 """Any pytree of arrays."""
@@ -33,7 +34,9 @@ class InferenceNetwork:
 
     def __init__(self, model: YOLOX, views: Sequence[View], precision: str, devices: Sequence[jax.Device]) -> None:
         """Copy the weights of `model` to `devices` of this process, in `precision`; `views` is as for `detect`."""
-        self._variant, self._num_classes = model.variant, model.num_classes
+        self.end_to_end = model.end_to_end
+        """Whether it works without non-maximum suppression."""
+        self._description = _described(model)
         self._mesh = Mesh(np.asarray(devices), ("data",))
         self._precision = precision
         self._views = tuple(views)
@@ -45,8 +48,7 @@ class InferenceNetwork:
         graphdef, state = self._prepare(model)
         if graphdef != self._graphdef:
             raise ValueError(
-                f"the detector holds a {self._variant} with {self._num_classes} classes; it cannot take the weights "
-                f"of a {model.variant} with {model.num_classes}"
+                f"the detector holds a {self._description}; it cannot take the weights of a {_described(model)}"
             )
         self._state = state
 
@@ -73,10 +75,11 @@ class InferenceNetwork:
         Args:
             images: BGR, letterboxed to one size, sides multiples of 32 px.
             ratios: the factor by which letterboxing scaled each image.
-            thresholds: for non-maximum suppression.
+            thresholds: for the predictions to keep.
             max_detections: K.
             raw_function: what else to compute from the raw output of the first view, in the same compiled call: one
-                pass of the network serves both, and the raw output never leaves the device.
+                pass of the network serves both, and the raw output never leaves the device. That of an end-to-end
+                network has the logit of its one-to-one branch as the last channel.
             raw_inputs: a pytree of arrays with one row per image, passed to `raw_function`.
 
         Returns:
@@ -105,6 +108,12 @@ class InferenceNetwork:
         model = nnx.merge(graphdef, jax.tree.map(_local_copy, state))
         graphdef, state = prepare_for_inference(model, self._precision)
         return graphdef, self.replicate(state)
+
+
+def _described(model: YOLOX) -> str:
+    """What `update` requires to be the same."""
+    sizes = ", ".join(f"{width:g}x{height:g}" for width, height in model.anchor_boxes)
+    return str(describe_model(model)) + (f" ({sizes} px)" if sizes else "")
 
 
 def _local_copy(array: Array) -> Array:

@@ -27,10 +27,19 @@ def relative_to_strides(
         anchor_boxes: width and height in px, a third of them for each level.
         image_size: height and width of the network input in px.
     """
+    centres, scales = jax.nn.sigmoid(raw[..., :2]), raw[..., 2:4] + size_offsets(anchor_boxes, image_size)
+    return jnp.concatenate([centres, scales, raw[..., 4:]], axis=-1)
+
+
+def size_offsets(anchor_boxes: Sequence[tuple[float, float]], image_size: tuple[int, int]) -> Float[np.ndarray, "A 2"]:
+    """log(anchor width / stride) and log(anchor height / stride) of every anchor, as float32 constants.
+
+    Args:
+        anchor_boxes: width and height in px, a third of them for each level.
+        image_size: height and width of the network input in px.
+    """
     boxes_per_cell = len(anchor_boxes) // len(STRIDES)
-    _, stride = anchor_points(image_size, raw.shape[1])
+    _, stride = anchor_points(image_size)
     sizes = np.asarray(anchor_boxes, np.float32).reshape(len(STRIDES), boxes_per_cell, 2)
     level = np.searchsorted(STRIDES, stride)
-    logs = np.log(sizes[level, np.arange(len(stride)) % boxes_per_cell] / stride[:, None])
-    centres, scales = jax.nn.sigmoid(raw[..., :2]), raw[..., 2:4] + logs
-    return jnp.concatenate([centres, scales, raw[..., 4:]], axis=-1)
+    return np.log(sizes[level] / stride[:, None, None]).reshape(-1, 2)
