@@ -239,3 +239,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except ConfigError as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command continues the study") from None
