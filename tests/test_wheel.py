@@ -42,6 +42,7 @@ def test_wheel_trains_the_quickstart_without_the_checkout(installed: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_wheel_knows_the_shipped_configs(installed: Path, tmp_path: Path) -> None:
-    text = run(tmp_path, str(installed / "yolox-jax"), "train", "--config", "yolox_x", "--help")
-    assert "default: yolox_x" in text
+@pytest.mark.parametrize(("name", "variant"), [("yolox_x", "yolox_x"), ("roadmap/simota", "yolox_darknet53")])
+def test_wheel_knows_the_shipped_configs(installed: Path, tmp_path: Path, name: str, variant: str) -> None:
+    text = run(tmp_path, str(installed / "yolox-jax"), "train", "--config", name, "--help")
+    assert f"default: {variant}" in text

@@ -29,6 +29,20 @@ SHIPPED = [
     "bccd_nano",
     "finetune",
     "quickstart",
+    "roadmap/anchor_free",
+    "roadmap/coupled_end_to_end",
+    "roadmap/decoupled_end_to_end",
+    "roadmap/decoupled_head",
+    "roadmap/l_with_mixup",
+    "roadmap/l_without_mixup",
+    "roadmap/multi_positives",
+    "roadmap/nano_strong_augmentation",
+    "roadmap/nano_weak_augmentation",
+    "roadmap/nms_free",
+    "roadmap/ota",
+    "roadmap/simota",
+    "roadmap/strong_augmentation",
+    "roadmap/yolov3_baseline",
     "yolox_darknet53",
     "yolox_l",
     "yolox_m",
@@ -73,7 +87,7 @@ def write_config(folder: Path, text: str) -> Path:
     return path
 
 
-def test_ten_configs_are_shipped() -> None:
+def test_configs_are_shipped_under_their_paths_below_the_folder() -> None:
     assert list(shipped_configs()) == SHIPPED
 
 
@@ -82,7 +96,7 @@ def test_shipped_config_loads_by_name_and_by_path_and_documents_itself(name: str
     path = shipped_configs()[name]
     config = load_config(name)
     assert config == load_config(path)
-    assert config.model.variant == name or name in ("bccd_nano", "finetune", "quickstart")
+    assert config.model.variant == name or name.startswith(("bccd_nano", "finetune", "quickstart", "roadmap/"))
     for part in ("Reproduces:", "Expected:", "Cost:", f"configs/{name}.py"):
         assert part in path.read_text()
 
@@ -105,6 +119,12 @@ def test_small_variants_have_the_published_augmentation_and_sizes() -> None:
 def test_unknown_name_tells_the_nearest_and_all_names() -> None:
     with pytest.raises(ConfigError, match=r"no config yolo_nano; did you mean yolox_nano\?.*quickstart"):
         load_config("yolo_nano")
+
+
+@pytest.mark.parametrize("name", ["ota", "otta", "roadmap/otta", "configs/roadmap/otta.py"])
+def test_unknown_name_tells_the_nearest_in_a_folder(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"did you mean roadmap/ota\?"):
+        load_config(name)
 
 
 def test_missing_path_tells_the_path() -> None:

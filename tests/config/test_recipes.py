@@ -16,7 +16,8 @@ SECTIONS = [section for section in vars(schema).values() if dataclasses.is_datac
 
 
 def test_all_shipped_configs_are_recorded() -> None:
-    assert [path.stem for path in sorted(RECORDED.glob("*.json"))] == list(shipped_configs())
+    recorded = [path.relative_to(RECORDED).with_suffix("").as_posix() for path in sorted(RECORDED.rglob("*.json"))]
+    assert recorded == list(shipped_configs())
 
 
 @pytest.mark.parametrize("name", shipped_configs())

@@ -67,7 +67,7 @@ def parse_with_config(
         config = Config() if name is None else load_config(name)
         if path_suffices:
             config_default = f"With the path of a dataset, the default is {CONFIG_OF_PATH}."
-        own = flags_of(_arguments_type(extra_type, config, config_default))
+        own = flags_of(_arguments_type(extra_type, config, config_default, brief=name is not None))
         print_settings_help(
             own[: 1 + len(flags_of(extra_type))],
             config,
@@ -190,15 +190,18 @@ def _with_requested_formats(config: Config, argv: list[str]) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, val=val))
 
 
-def _config_help() -> str:
-    return (
-        f"the name of a shipped config ({', '.join(shipped_configs())}), or the path of a config file or run directory"
-    )
+def _config_help(*, brief: bool = False) -> str:
+    """What `--config` takes; `brief` leaves out the names of configs in folders."""
+    names = [name for name in shipped_configs() if not (brief and "/" in name)]
+    folders = sorted({name.partition("/")[0] for name in shipped_configs() if name not in names})
+    listed = ", ".join([*names, *(f"{folder}/..." for folder in folders)])
+    return f"the name of a shipped config ({listed}), or the path of a config file or run directory"
 
 
-def _arguments_type(extra_type: type, config: Config, config_default: str) -> type:
+def _arguments_type(extra_type: type, config: Config, config_default: str, *, brief: bool = False) -> type:
     """The whole command line as one dataclass, for tyro; `name=""` leaves the flags without a prefix."""
-    config_flag = tyro.conf.arg(help=f"{_config_help().capitalize()}. {config_default}".strip(), metavar="CONFIG")
+    config_help = _config_help(brief=brief)
+    config_flag = tyro.conf.arg(help=f"{config_help.capitalize()}. {config_default}".strip(), metavar="CONFIG")
     return dataclasses.make_dataclass(
         "Arguments",
         [

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import logging
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from yolox_jax.config import Config, ConfigError, DatasetConfig
@@ -34,7 +34,7 @@ def shipped_configs() -> dict[str, Path]:
     """The configs that come with the package, from the checkout or the wheel.
 
     Returns:
-        Paths by name: the path below `configs/` without its suffix, such as `yolox_s`.
+        Paths by name: the path below `configs/` without its suffix, such as `yolox_s` or `roadmap/simota`.
     """
     package = Path(__file__).parents[1]
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
@@ -138,4 +138,5 @@ def find_config(path_or_name: str | Path) -> Path:
         return path / RUN_SETTINGS
     if path.is_dir():
         raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{', '.join(shipped)}")
-    raise ConfigError(f"there is no config {path_or_name}{nearest(path.stem, shipped)} {_CHOICES}{', '.join(shipped)}")
+    hint = nearest(path.stem, {PurePath(name).name: name for name in shipped})
+    raise ConfigError(f"there is no config {path_or_name}{hint} {_CHOICES}{', '.join(shipped)}")

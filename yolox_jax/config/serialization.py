@@ -5,7 +5,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Union
 
 from yolox_jax.config import Config, ConfigError
@@ -74,10 +74,17 @@ def typed(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """How to end an error about an unknown name: "; did you mean ...?" if a known name is close to it, else "."."""
+def nearest(name: str, known: Iterable[str] | Mapping[str, str]) -> str:
+    """How to end an error about an unknown name: "; did you mean ...?" if a known name is close to it, else ".".
+
+    Args:
+        name: The unknown name.
+        known: The known names, or a mapping from what to compare with to the name to propose.
+    """
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]}?" if matches else "."
+    if not matches:
+        return "."
+    return f"; did you mean {known[matches[0]] if isinstance(known, Mapping) else matches[0]}?"
 
 
 def _to_json(value: Any) -> Any:
