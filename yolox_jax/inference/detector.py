@@ -17,13 +17,14 @@ from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.detect import Thresholds, test_time_views
 from yolox_jax.inference.image_detections import ImageDetections
-from yolox_jax.inference.input.frames import Frame, Frames, next_frames
+from yolox_jax.inference.input.frames import Frame, Frames
 from yolox_jax.inference.input.images import Image, as_list, is_path, kept_to_draw, read_all, to_bgr_array
 from yolox_jax.inference.input.sources import holds_several, is_endless, open_frames
 from yolox_jax.inference.input.urls import fetch_image, is_url
 from yolox_jax.inference.network import InferenceNetwork
 from yolox_jax.inference.options import class_indices, resolve_class_names, resolve_input_size, resolve_network
-from yolox_jax.inference.unpacking import frame_detections, no_detections, unpack_detections
+from yolox_jax.inference.pipelining import detect_frames
+from yolox_jax.inference.unpacking import no_detections, unpack_detections
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
 from yolox_jax.text import counted
@@ -250,25 +251,9 @@ class Detector:
         opened = source if isinstance(source, Frames) else open_frames(source)
         batch_size = 1 if opened.is_live else self.batch_size
         with contextlib.closing(opened):
-            pending: tuple[list[Frame], Detections | None] | None = None
-            failure: ConfigError | None = None
-            while failure is None:
-                batch, failure = next_frames(opened.frames, batch_size)
-                if not batch:
-                    break
-                images = [frame.image for frame in batch if frame.image is not None]
-                dispatched = batch, self._dispatch(images, batch_size) if images else None
-                if opened.is_live:
-                    yield from frame_detections(*dispatched, self.class_names)
-                    continue
-                # Yield one batch late, so that the device works while the caller uses the previous batch.
-                if pending is not None:
-                    yield from frame_detections(*pending, self.class_names)
-                pending = dispatched
-            if pending is not None:
-                yield from frame_detections(*pending, self.class_names)
-            if failure is not None:
-                raise failure
+            yield from detect_frames(
+                opened, lambda images: self._dispatch(images, batch_size), batch_size, self.class_names
+            )
 
     def _detect_readable(self, images: Sequence[tuple[int, Any]], *, is_held: bool) -> list[ImageDetections]:
         """As `_detect_padded` for numbered images, but those that cannot be read are logged and get no detections."""
