@@ -25,14 +25,13 @@ from plots import plot_assignment
 from yolox_jax.assignment import assign
 from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.config import AssignmentConfig
+from yolox_jax.config.assignment import YOLOV3_ANCHORS, AssignmentRule
 from yolox_jax.structures import Assignment, Targets
 from yolox_jax.training.profiling.fake_batch import fake_batch
 
 SIZE = (640, 640)
 NUM_CLASSES = 80
-RULES = typing.get_args(typing.get_type_hints(AssignmentConfig)["rule"])
-ANCHORS = ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
-"""Width and height in px of YOLOv3's anchor boxes for COCO."""
+RULES = typing.get_args(AssignmentRule)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -74,7 +73,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _measure(rule: Any, images: int, objects: int, seconds: float) -> dict[str, Any]:
+def _measure(rule: AssignmentRule, images: int, objects: int, seconds: float) -> dict[str, Any]:
     batch = fake_batch(images, (32, 32), objects=objects, num_classes=NUM_CLASSES, slots=objects)
     rng = np.random.default_rng(0)
     targets = Targets(
@@ -82,7 +81,7 @@ def _measure(rule: Any, images: int, objects: int, seconds: float) -> dict[str, 
         jnp.asarray(batch["classes"]),
         jnp.asarray(batch["valid"]),
     )
-    anchors = ANCHORS if rule == "yolov3" else ()
+    anchors = YOLOV3_ANCHORS if rule == "yolov3" else ()
     cells = sum((SIZE[0] // stride) * (SIZE[1] // stride) for stride in (8, 16, 32))
     shape = images, cells * (3 if anchors else 1), 5 + NUM_CLASSES
     raw = jnp.asarray(rng.normal(-2, 1, shape), jnp.float32)
