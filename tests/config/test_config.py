@@ -116,7 +116,7 @@ def test_small_variants_have_the_published_augmentation_and_sizes() -> None:
     assert small.data.augment.mixup_probability == 1
 
 
-def test_unknown_name_tells_the_nearest_and_all_names() -> None:
+def test_unknown_name_tells_the_nearest_and_the_others() -> None:
     with pytest.raises(ConfigError, match=r"no config yolo_nano; did you mean yolox_nano\?.*quickstart"):
         load_config("yolo_nano")
 
@@ -124,6 +124,12 @@ def test_unknown_name_tells_the_nearest_and_all_names() -> None:
 @pytest.mark.parametrize("name", ["ota", "otta", "roadmap/otta", "configs/roadmap/otta.py"])
 def test_unknown_name_tells_the_nearest_in_a_folder(name: str) -> None:
     with pytest.raises(ConfigError, match=r"did you mean roadmap/ota\?"):
+        load_config(name)
+
+
+@pytest.mark.parametrize("name", ["roadmap", "roadmap/"])
+def test_folder_of_configs_tells_their_names(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} is a folder of shipped configs.*roadmap/nms_free, roadmap/ota"):
         load_config(name)
 
 
@@ -375,9 +381,9 @@ NINE = tuple((float(size), float(size)) for size in range(1, 10))
     [
         (NINE, "simota", r"--model.anchors has no use with --assignment.rule simota"),
         (NINE, "ota", r"--model.anchors has no use with --assignment.rule ota"),
-        (NINE[:8], "yolov3", "--model.anchors must have .* 3 levels, got 8; pass 9"),
-        (NINE[:1], "yolov3", "--model.anchors must have .* 3 levels, got 1; pass 3"),
-        (((1.0, 0.0), *NINE[1:]), "yolov3", r"--model.anchors .* value 1 1 0: value 2 must be above 0"),
+        (NINE[:8], "yolov3", "--model.anchors must hold .* 3 levels, got 8 in all; pass 9"),
+        (NINE[:1], "yolov3", "--model.anchors must hold .* 3 levels, got 1 in all; pass 3"),
+        (((1.0, 0.0), *NINE[1:]), "yolov3", r"--model.anchors .* group 1, 1 0: value 2 must be above 0"),
     ],
 )
 def test_anchor_boxes_that_do_not_go_with_the_rule_are_refused(anchors: Any, rule: Any, message: str) -> None:

@@ -201,7 +201,7 @@ def _tuple_of_tuples(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.construc
             return tuple(tuple(part(word) for part, word in zip(parts, group, strict=True)) for group in groups)
         except (ValueError, TypeError):  # a word is no number, or is missing in the last group
             raise ValueError(
-                f"expected {_described(parts, False)}, any number of times; got {' '.join(words)}"
+                f"expected any number of groups of {_described(parts, False)}; got {' '.join(words)}"
             ) from None
 
     return tyro.constructors.PrimitiveConstructorSpec(

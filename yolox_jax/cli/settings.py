@@ -16,7 +16,7 @@ from yolox_jax.cli.settings_help import print_settings_help
 from yolox_jax.cli.terminal import say
 from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig
 from yolox_jax.config.checks import check_config
-from yolox_jax.config.files import load_config, shipped_configs
+from yolox_jax.config.files import listed_configs, load_config
 from yolox_jax.config.schedule import scale_schedule
 
 Extra = TypeVar("Extra")
@@ -67,7 +67,7 @@ def parse_with_config(
         config = Config() if name is None else load_config(name)
         if path_suffices:
             config_default = f"With the path of a dataset, the default is {CONFIG_OF_PATH}."
-        own = flags_of(_arguments_type(extra_type, config, config_default, brief=name is not None))
+        own = flags_of(_arguments_type(extra_type, config, config_default))
         print_settings_help(
             own[: 1 + len(flags_of(extra_type))],
             config,
@@ -190,18 +190,14 @@ def _with_requested_formats(config: Config, argv: list[str]) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, val=val))
 
 
-def _config_help(*, brief: bool = False) -> str:
-    """What `--config` takes; `brief` leaves out the names of configs in folders."""
-    names = [name for name in shipped_configs() if not (brief and "/" in name)]
-    folders = sorted({name.partition("/")[0] for name in shipped_configs() if name not in names})
-    listed = ", ".join([*names, *(f"{folder}/..." for folder in folders)])
-    return f"the name of a shipped config ({listed}), or the path of a config file or run directory"
+def _config_help() -> str:
+    """What `--config` takes."""
+    return f"the name of a shipped config ({listed_configs()}), or the path of a config file or run directory"
 
 
-def _arguments_type(extra_type: type, config: Config, config_default: str, *, brief: bool = False) -> type:
+def _arguments_type(extra_type: type, config: Config, config_default: str) -> type:
     """The whole command line as one dataclass, for tyro; `name=""` leaves the flags without a prefix."""
-    config_help = _config_help(brief=brief)
-    config_flag = tyro.conf.arg(help=f"{config_help.capitalize()}. {config_default}".strip(), metavar="CONFIG")
+    config_flag = tyro.conf.arg(help=f"{_config_help().capitalize()}. {config_default}".strip(), metavar="CONFIG")
     return dataclasses.make_dataclass(
         "Arguments",
         [

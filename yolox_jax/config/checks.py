@@ -84,7 +84,9 @@ def _range_problem(value: Any, annotation: Any) -> str | None:
         kinds = [arguments[0]] * len(value) if arguments[1:] == (...,) else arguments
         for index, (item, argument) in enumerate(zip(value, kinds, strict=True), start=1):
             if problem := _range_problem(item, argument):
-                return f"{typed(value)}: value {index} {problem}"
+                # Values that are groups of values, such as the sizes of anchor boxes, tell which one is wrong.
+                place = f"group {index}," if isinstance(item, tuple) else f"value {index}"
+                return f"{typed(value)}: {place} {problem}"
     if origin is Annotated:
         inner, *ranges = arguments
         return _range_problem(value, inner) or _violation(value, [one for one in ranges if isinstance(one, Range)])
@@ -120,13 +122,13 @@ def _anchor_problems(config: Config) -> list[str]:
     anchors, rule = config.model.anchors, config.assignment.rule
     if len(anchors) % NUM_LEVELS:
         return [
-            f"--model.anchors must have as many boxes for each of {NUM_LEVELS} levels, got {len(anchors)}; pass "
-            f"{-(-len(anchors) // NUM_LEVELS) * NUM_LEVELS}"
+            f"--model.anchors must hold as many anchor boxes for each of the {NUM_LEVELS} levels, got "
+            f"{len(anchors)} in all; pass {-(-len(anchors) // NUM_LEVELS) * NUM_LEVELS}, each as a width and a height"
         ]
     if anchors and rule != "yolov3":
         return [
             f"--model.anchors has no use with --assignment.rule {rule}, which is anchor-free. Pass --assignment.rule "
-            "yolov3, or no anchors"
+            "yolov3, or --model.anchors without values for an anchor-free network"
         ]
     return []
 

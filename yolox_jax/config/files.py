@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -27,6 +28,7 @@ WORKING_DIRECTORY = "working_directory"
 """Key in that file: the folder that the run was started in, which its relative paths start from. Absent before version
 2."""
 
+_SUBFOLDER = re.compile("([^/]+)/.*")
 _CHOICES = "Pass the path of a config file or run directory, or the name of a shipped config: "
 
 
@@ -39,6 +41,11 @@ def shipped_configs() -> dict[str, Path]:
     package = Path(__file__).parents[1]
     folder = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.py"))}
+
+
+def listed_configs() -> str:
+    """The names of the shipped configs for a message, those of a folder as `folder/...`."""
+    return ", ".join(dict.fromkeys(_SUBFOLDER.sub(r"\1/...", name) for name in shipped_configs()))
 
 
 def load_config(path_or_name: str | Path) -> Config:
@@ -136,7 +143,9 @@ def find_config(path_or_name: str | Path) -> Path:
         return path
     if (path / RUN_SETTINGS).is_file():
         return path / RUN_SETTINGS
+    if in_folder := [name for name in shipped if name.startswith(f"{str(path_or_name).rstrip('/')}/")]:
+        raise ConfigError(f"{path_or_name} is a folder of shipped configs. Pass one of them: {', '.join(in_folder)}")
     if path.is_dir():
-        raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{', '.join(shipped)}")
+        raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{listed_configs()}")
     hint = nearest(path.stem, {PurePath(name).name: name for name in shipped})
-    raise ConfigError(f"there is no config {path_or_name}{hint} {_CHOICES}{', '.join(shipped)}")
+    raise ConfigError(f"there is no config {path_or_name}{hint} {_CHOICES}{listed_configs()}")

@@ -130,10 +130,13 @@ def _check_network(weights: Description, model: ModelConfig) -> None:
         )
     boxes_per_cell = len(model.anchors) // NUM_LEVELS or 1
     if (weights.head, weights.boxes_per_cell) != (model.head, boxes_per_cell):
-        anchors = f"{weights.boxes_per_cell * NUM_LEVELS}" if weights.boxes_per_cell > 1 else "no"
+        if weights.boxes_per_cell > 1:
+            anchors = f"{weights.boxes_per_cell * NUM_LEVELS} --model.anchors and --assignment.rule yolov3"
+        else:
+            anchors = "no --model.anchors and an anchor-free --assignment.rule, such as simota"
         raise ConfigError(
             f"--model.weights {model.weights} contains weights of a {weights.head} head with "
             f"{counted(weights.boxes_per_cell, 'prediction')} a cell, but the config has a {model.head} head with "
-            f"{boxes_per_cell}. They fit --model.head {weights.head} with "
-            f"{anchors} --model.anchors; without --model.weights, the network is trained from scratch"
+            f"{boxes_per_cell}. They fit --model.head {weights.head} with {anchors}; without --model.weights, the "
+            "network is trained from scratch"
         )
