@@ -33,7 +33,7 @@ from yolox_jax.config.roadmap import ladder
 from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.data.anchor_sizes import cluster_sizes, measure_fit
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.data.doctor.annotations import tabulate
+from yolox_jax.data.doctor.annotations import sizes_to_train_on
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.at_path import datasets_at
 from yolox_jax.files import write_json
@@ -50,8 +50,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = _parse(argv)
     base = _base_config(arguments)
     dataset = open_datasets(base.data, "train")
-    boxes = tabulate(dataset, base.data.input_size)
-    sizes = boxes.sides[boxes.shorter > base.data.augment.min_final_side_px]
+    sizes = sizes_to_train_on(dataset, base.data)
     anchors = cluster_sizes(sizes, NUM_ANCHORS, seed=base.seed)
     steps = {name: config for name, config in ladder(base, anchors).items() if name in arguments.rows}
     study = Study(arguments.output, [Run(name, seed) for seed in arguments.seeds for name in steps])

@@ -411,4 +411,4 @@ def test_suppression_in_the_evaluation_must_suit_the_network(end_to_end: bool) -
         check_config(Config(model=ModelConfig(end_to_end=end_to_end), evaluation=EvaluationConfig(nms=end_to_end)))
     message = str(caught.value)
     assert f"--evaluation.nms {end_to_end} does not suit" in message
-    assert f"or pass --model.end-to-end {not end_to_end}" in message
+    assert f"or use a network with --model.end-to-end {not end_to_end}" in message

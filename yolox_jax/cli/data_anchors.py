@@ -110,22 +110,22 @@ def _check_count(count: int) -> None:
 
 def _training_sizes(dataset: "Dataset", config: Config) -> Sizes:
     """Sizes of the boxes that training uses, at the input size; says how many they are."""
-    from yolox_jax.data.doctor.annotations import tabulate
+    from yolox_jax.data.doctor.annotations import sizes_to_train_on
 
-    table = tabulate(dataset, config.data.input_size)
+    sizes = sizes_to_train_on(dataset, config.data)
+    num_boxes = sum(len(record.boxes) for record in dataset.records)
     limit = config.data.augment.min_final_side_px
-    used = table.shorter > limit
     height, width = config.data.input_size
     images = counted(len(dataset.records), "image")
-    say(f"{counted(len(used), 'box')} in {images}, resized to fit {width}x{height} px (width x height)")
-    if not used.any():
+    say(f"{counted(num_boxes, 'box')} in {images}, resized to fit {width}x{height} px (width x height)")
+    if not len(sizes):
         raise ConfigError(
             f"no box exceeds {limit:g} px (--data.augment.min-final-side-px) at --data.input-size {height} {width}, so "
             "training would ignore them all. Pass a larger --data.input-size"
         )
-    if not used.all():
-        say(f"without {counted(int((~used).sum()), 'box')} with a side of at most {limit:g} px, which training ignores")
-    return table.sides[used]
+    if ignored := num_boxes - len(sizes):
+        say(f"without {counted(ignored, 'box')} with a side of at most {limit:g} px, which training ignores")
+    return sizes
 
 
 def _print_anchors(anchors: Anchors, fits: dict[str, AnchorFit]) -> None:

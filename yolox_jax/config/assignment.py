@@ -41,21 +41,22 @@ class OTAConfig:  # docs/roadmap.md
 
 @dataclasses.dataclass(frozen=True)
 class AssignmentConfig:  # docs/yolox.md, 4
-    """Label assignment. The unnamed costs and radii are those of SimOTA."""
+    """Label assignment."""
 
     rule: AssignmentRule = "simota"  # docs/roadmap.md
     """Which anchors are trained to predict an object. `simota`: the cheapest near its centre. `ota`: by optimal
     transport. `multi_positives`: the 3x3 cells about its centre, on the level of its size. `centre`: the cell of its
     centre alone. `yolov3`: the anchor box most similar in size, at the cell of its centre; needs `model.anchors`."""
     center_radius: Positive = 1.5
-    """An anchor is a candidate for an object if its centre is closer than this to the object's centre along both axes,
-    in strides."""
+    """`simota`: an anchor is a candidate for an object if its centre is closer than this to the object's centre along
+    both axes, in strides."""
     max_dynamic_k: Count = 10
-    """Maximum number of anchors per object. The number is the sum of the IoUs of this many best candidates."""
+    """`simota`: maximum number of anchors per object. The number is the sum of the IoUs of this many best
+    candidates."""
     iou_cost: NonNegative = 3.0
-    """Weight of -log(IoU) in the matching cost; the classification cost has weight 1."""
+    """`simota`: weight of -log(IoU) in the matching cost; the classification cost has weight 1."""
     outside_cost: NonNegative = 1e6
-    """Added to the cost of an anchor that is not a candidate for the object."""
+    """`simota`: added to the cost of an anchor that is not a candidate for the object."""
     level_sizes_px: Annotated[tuple[Count, Count], Ascending()] = (64, 128)
     """`centre` and `multi_positives`: longest side in px up to which an object belongs to the level of stride 8, and to
     that of stride 16; larger objects belong to stride 32."""

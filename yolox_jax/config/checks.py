@@ -141,5 +141,5 @@ def _suppression_problems(config: Config) -> list[str]:
     why = "works without suppression" if end_to_end else "predicts each object several times"
     return [
         f"--evaluation.nms {nms} does not suit the network, which with --model.end-to-end {end_to_end} {why}. Leave "
-        f"out --evaluation.nms, or pass --model.end-to-end {not end_to_end}"
+        f"out --evaluation.nms, or use a network with --model.end-to-end {not end_to_end}"
     ]

@@ -55,6 +55,12 @@ def tabulate(dataset: Dataset, input_size: tuple[int, int]) -> BoxTable:
     return BoxTable(boxes, classes, owners, (boxes[:, 2:] - boxes[:, :2]) * ratios[owners][:, None])
 
 
+def sizes_to_train_on(dataset: Dataset, config: DataConfig) -> Float[np.ndarray, "N 2"]:
+    """Return width and height in px at the input size of the boxes that training does not ignore as too small."""
+    table = tabulate(dataset, config.input_size)
+    return table.sides[table.shorter > config.augment.min_final_side_px]
+
+
 def cheap_findings(train_set: Dataset, val_set: Dataset, config: DataConfig) -> list[Finding]:
     """Check the annotations of the training and validation set, without reading an image.
 

@@ -7,7 +7,7 @@ import jax
 from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.data.anchor_sizes import POOR_IOU, measure_fit
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.data.doctor.annotations import cheap_findings, tabulate
+from yolox_jax.data.doctor.annotations import cheap_findings, sizes_to_train_on
 from yolox_jax.data.pipeline import steps_per_epoch
 from yolox_jax.models.summary import Summary
 from yolox_jax.text import counted
@@ -81,8 +81,7 @@ def _warn_of_poor_anchor_boxes(config: Config, train_set: Dataset) -> None:
     """Warns if the anchor boxes have other sizes than the objects, as after a change of the data or the input size."""
     if not config.model.anchors:
         return
-    table = tabulate(train_set, config.data.input_size)
-    sizes = table.sides[table.shorter > config.data.augment.min_final_side_px]
+    sizes = sizes_to_train_on(train_set, config.data)
     if not len(sizes):
         return
     fit = measure_fit(sizes, config.model.anchors)
