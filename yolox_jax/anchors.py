@@ -1,8 +1,10 @@
 """Anchor points of the network and decoding of its boxes (docs/yolox.md, 3)."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 STRIDES = (8, 16, 32)
 """Side in pixels of the network input of a cell of each level, in the order of the anchors."""
@@ -48,6 +50,21 @@ def anchor_points(
         )
     grid, stride = np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
     return np.repeat(grid, per_cell, axis=0), np.repeat(stride, per_cell)
+
+
+def anchor_levels(image_size: tuple[int, int], num_anchors: int | None = None) -> Int[np.ndarray, "A"]:
+    """Level of every anchor: the index of its stride in `STRIDES`. Arguments and errors as for `anchor_points`."""
+    _, stride = anchor_points(image_size, num_anchors)
+    return np.searchsorted(STRIDES, stride)
+
+
+def boxes_per_cell(anchor_boxes: Sequence[tuple[float, float]]) -> int:
+    """Number of predictions in a cell: one for each anchor box of its level, or one without anchor boxes.
+
+    Args:
+        anchor_boxes: width and height in px of the boxes of a network, a third of them for each level.
+    """
+    return len(anchor_boxes) // len(STRIDES) or 1
 
 
 def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int]) -> Float[Array, "*B A 4"]:

@@ -1,17 +1,10 @@
 """What the rules share that assign by cell, whatever the network predicts there: `centre` and `yolov3`."""
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.anchors import anchor_points
 from yolox_jax.structures import Assignment
-
-
-def levels(image_size: tuple[int, int], num_anchors: int) -> Int[np.ndarray, "A"]:
-    """Level of each anchor: index of its stride in `STRIDES`."""
-    _, stride = anchor_points(image_size, num_anchors)
-    return np.searchsorted(STRIDES, stride)
 
 
 def cells_about(

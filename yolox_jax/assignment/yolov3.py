@@ -5,8 +5,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from yolox_jax.anchors import STRIDES, anchor_points, decode_boxes
-from yolox_jax.assignment.cells import assign_claimed, cells_about, levels
+from yolox_jax.anchors import STRIDES, anchor_levels, anchor_points, decode_boxes
+from yolox_jax.assignment.cells import assign_claimed, cells_about
 from yolox_jax.assignment.costs import pairwise_iou
 from yolox_jax.boxes import overlap_ratio
 from yolox_jax.config import AssignmentConfig
@@ -57,7 +57,7 @@ def _anchor_boxes(image_size: tuple[int, int], num_anchors: int, num_boxes: int)
             "of the network as `anchors`"
         )
     # Each level has a multiple of `per_cell` predictions, so that counting never breaks within a cell.
-    return levels(image_size, num_anchors) * per_cell + np.arange(num_anchors) % per_cell
+    return anchor_levels(image_size, num_anchors) * per_cell + np.arange(num_anchors) % per_cell
 
 
 def _most_similar(sizes: Float[Array, "B G 2"], anchors: Float[Array, "N 2"]) -> Int[Array, "B G"]:
