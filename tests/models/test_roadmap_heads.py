@@ -21,7 +21,7 @@ SIZE = (32, 64)
 
 def test_predictions_relative_to_anchor_boxes_decode_as_in_yolov3() -> None:
     raw = np.random.default_rng(0).normal(0, 2, (2, 84, 7)).astype(np.float32)
-    decoded = np.asarray(decode(relative_to_strides(jnp.asarray(raw), ANCHORS, SIZE), image_size=SIZE))
+    decoded = np.asarray(decode(relative_to_strides(jnp.asarray(raw), ANCHORS, SIZE), image_size=SIZE, per_cell=2))
     place = 0
     for level, stride in enumerate((8, 16, 32)):
         for row in range(SIZE[0] // stride):

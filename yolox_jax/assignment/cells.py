@@ -8,13 +8,13 @@ from yolox_jax.structures import Assignment
 
 
 def cells_about(
-    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], num_anchors: int, reach: int
+    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], reach: int, per_cell: int = 1
 ) -> Bool[Array, "B G A"]:
     """Whether the anchor's cell is at most `reach` cells from the one of its level that holds the object's centre.
 
     A cell holds its top and left edges, but not the others. An object whose centre lies outside the image has no cell.
     """
-    grid, stride = anchor_points(image_size, num_anchors)
+    grid, stride = anchor_points(image_size, per_cell)
     x, y = boxes[:, :, 0, None], boxes[:, :, 1, None]
     height, width = image_size
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -35,8 +35,6 @@ def _assign_about(
     boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
     longest_side = jnp.max(boxes[..., 2:], axis=-1)
     level = jnp.sum(longest_side[..., None] > jnp.asarray(config.level_sizes_px), axis=-1)
-    num_anchors = raw.shape[1]
-    is_on_level = level[..., None] == anchor_levels(image_size, num_anchors)
-    claimed = cells_about(boxes, image_size, num_anchors, reach) & is_on_level
+    claimed = cells_about(boxes, image_size, reach) & (level[..., None] == anchor_levels(image_size))
     predicted = decode_boxes(lax.stop_gradient(raw[..., :4]), image_size)
     return assign_claimed(claimed & targets.valid[:, :, None], pairwise_iou(boxes, predicted))
