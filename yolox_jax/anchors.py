@@ -1,15 +1,17 @@
 """Anchor points of the network and decoding of its boxes (docs/yolox.md, 3)."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 STRIDES = (8, 16, 32)
 """Side in pixels of the network input of a cell of each level, in the order of the anchors."""
 
 
 def anchor_points(
-    image_size: tuple[int, int], num_anchors: int | None = None
+    image_size: tuple[int, int], per_cell: int = 1
 ) -> tuple[Float[np.ndarray, "A 2"], Float[np.ndarray, "A"]]:
     """Cell and stride of every anchor, level by level, row by row.
 
@@ -19,15 +21,14 @@ def anchor_points(
 
     Args:
         image_size: height and width of the network input in px.
-        num_anchors: number of anchors of the network. With anchor boxes there are several in each cell, one after the
-            other. By default there is one in each.
+        per_cell: number of anchors in a cell, one after the other. Networks with anchor boxes have several.
 
     Returns:
         Column and row of each anchor's cell, and its stride in px; float32 constants. The top left corner of a cell is
         at (column, row) * stride px, its centre at (column + 0.5, row + 0.5) * stride px.
 
     Raises:
-        ValueError: a side is not a positive multiple of 32, or no network has that many anchors at this size.
+        ValueError: a side is not a positive multiple of 32.
     """
     height, width = image_size
     if min(height, width) <= 0 or height % STRIDES[-1] or width % STRIDES[-1]:
@@ -39,18 +40,28 @@ def anchor_points(
         rows, columns = np.mgrid[: height // side, : width // side]
         cells.append(np.stack([columns.ravel(), rows.ravel()], axis=-1))
         strides.append(np.full(rows.size, side))
-    num_cells = sum(map(len, cells))
-    per_cell, rest = (1, 0) if num_anchors is None else divmod(num_anchors, num_cells)
-    if rest or not per_cell:
-        raise ValueError(
-            f"an input of {height}x{width} px has {num_cells} anchors, but the network output has {num_anchors}; pass "
-            "the input size of the network as `image_size`"
-        )
     grid, stride = np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
     return np.repeat(grid, per_cell, axis=0), np.repeat(stride, per_cell)
 
 
-def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int]) -> Float[Array, "*B A 4"]:
+def anchor_levels(image_size: tuple[int, int], per_cell: int = 1) -> Int[np.ndarray, "A"]:
+    """Level of every anchor: the index of its stride in `STRIDES`. Arguments and errors as for `anchor_points`."""
+    _, stride = anchor_points(image_size, per_cell)
+    return np.searchsorted(STRIDES, stride)
+
+
+def boxes_per_cell(anchor_boxes: Sequence[tuple[float, float]]) -> int:
+    """Number of predictions in a cell: one for each anchor box of its level, or one without anchor boxes.
+
+    Args:
+        anchor_boxes: width and height in px of the boxes of a network, a third of them for each level.
+    """
+    return len(anchor_boxes) // len(STRIDES) or 1
+
+
+def decode_boxes(
+    raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int], per_cell: int = 1
+) -> Float[Array, "*B A 4"]:
     """Boxes in px from the network's (tx, ty, tw, th) (docs/yolox.md, 3).
 
     The centre is ((tx, ty) + cell) * stride, the size exp((tw, th)) * stride. For an anchor in column 1 and row 0 at
@@ -63,14 +74,20 @@ def decode_boxes(raw_boxes: Float[Array, "*B A 4"], image_size: tuple[int, int])
     Args:
         raw_boxes: the first four channels of the network's output, of any float type.
         image_size: height and width of the network input in px.
+        per_cell: number of anchors in a cell.
 
     Returns:
         Centre x, centre y, width and height in px, float32.
 
     Raises:
-        ValueError: the number of anchors does not match `image_size`.
+        ValueError: the number of anchors does not match `image_size` and `per_cell`.
     """
-    grid, stride = anchor_points(image_size, raw_boxes.shape[-2])
+    grid, stride = anchor_points(image_size, per_cell)
+    if raw_boxes.shape[-2] != len(stride):
+        raise ValueError(
+            f"an input of {image_size[0]}x{image_size[1]} px has {len(stride)} anchors, but the network output has "
+            f"{raw_boxes.shape[-2]}; pass the input size of the network as `image_size`"
+        )
     raw_boxes = raw_boxes.astype(jnp.float32)
     centres = (raw_boxes[..., :2] + grid) * stride[:, None]
     sizes = jnp.exp(raw_boxes[..., 2:]) * stride[:, None]

@@ -6,10 +6,11 @@ gradient needs no scatter, which is not deterministic on GPUs (docs/yolox.md, 6.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from yolox_jax.anchors import anchor_points, decode_boxes
+from yolox_jax.anchors import anchor_points, boxes_per_cell, decode_boxes
 from yolox_jax.assignment import assign
 from yolox_jax.assignment.one_to_one import one_to_one
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection
@@ -79,13 +80,14 @@ def detection_loss(
     # Masked here as well as in the losses, so that non-finite values on the background have gradient 0 instead of NaN.
     raw_boxes = jnp.where(foreground[..., None], raw[..., :4], 0.0)
     l1_weight = jnp.asarray(l1_weight, jnp.float32) * config.l1_weight
-    iou = _iou_loss(decode_boxes(raw_boxes, image_size), boxes, foreground)
+    per_cell = boxes_per_cell(anchors)
+    iou = _iou_loss(decode_boxes(raw_boxes, image_size, per_cell), boxes, foreground)
     classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground)
     parts = {
         "iou": config.iou_weight * iou / normaliser,
         "objectness": config.objectness_weight * _objectness_loss(raw[..., 4], assigned) / normaliser,
         "classification": config.classification_weight * classification / normaliser,
-        "l1": l1_weight * _l1_loss(raw_boxes, boxes, image_size, foreground) / normaliser,
+        "l1": l1_weight * _l1_loss(raw_boxes, boxes, *anchor_points(image_size, per_cell), foreground) / normaliser,
     }
     total = parts["iou"] + parts["objectness"] + parts["classification"] + parts["l1"]
     if end_to_end:
@@ -133,11 +135,11 @@ def _classification_loss(
 def _l1_loss(
     raw_boxes: Float[Array, "B A 4"],
     boxes: Float[Array, "B A 4"],
-    image_size: tuple[int, int],
+    grid: Float[np.ndarray, "A 2"],
+    stride: Float[np.ndarray, "A"],
     foreground: Bool[Array, "B A"],
 ) -> Float[Array, ""]:
     """Distance between the raw output and the values that decode to the object's box."""
-    grid, stride = anchor_points(image_size, raw_boxes.shape[1])
     scaled = boxes / stride[:, None]
     encoded = jnp.concatenate([scaled[..., :2] - grid, jnp.log(scaled[..., 2:] + 1e-8)], axis=-1)
     return jnp.sum(jnp.where(foreground[..., None], jnp.abs(raw_boxes - encoded), 0.0))

@@ -15,7 +15,7 @@ _TILE = 128
 """Number of boxes decided together. It affects speed only."""
 
 
-def decode(raw: Float[Array, "B A F"], *, image_size: tuple[int, int]) -> Float[Array, "B A F"]:
+def decode(raw: Float[Array, "B A F"], *, image_size: tuple[int, int], per_cell: int = 1) -> Float[Array, "B A F"]:
     """Boxes in px and scores from the network output, in float32 (docs/yolox.md, 3).
 
     >>> decode(jnp.zeros((1, 21, 6)), image_size=(32, 32))[0, 1].tolist()
@@ -24,15 +24,16 @@ def decode(raw: Float[Array, "B A F"], *, image_size: tuple[int, int]) -> Float[
     Args:
         raw: network output: tx, ty, tw, th, objectness logit, class logits.
         image_size: height and width of the network input in px.
+        per_cell: number of anchors in a cell, `model.boxes_per_cell`.
 
     Returns:
         Centre x, centre y, width and height in px, objectness and class probabilities.
 
     Raises:
-        ValueError: the number of anchors does not match `image_size`.
+        ValueError: the number of anchors does not match `image_size` and `per_cell`.
     """
     scores = jax.nn.sigmoid(raw[..., 4:].astype(jnp.float32))
-    return jnp.concatenate([decode_boxes(raw[..., :4], image_size), scores], axis=-1)
+    return jnp.concatenate([decode_boxes(raw[..., :4], image_size, per_cell), scores], axis=-1)
 
 
 def postprocess(

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import yolox_jax
-from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, EvaluationConfig, ModelConfig
+from yolox_jax.config import (
+    AssignmentConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    ModelConfig,
+)
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.evaluation import Evaluation
@@ -104,6 +112,12 @@ def test_weights_of_an_end_to_end_network_are_scored_without_suppression(config,
     settings = dataclasses.replace(config.evaluation, losses=False, nms=False)
     evaluation = yolox_jax.evaluate(dataclasses.replace(config, model=network, evaluation=settings), weights=path)
     assert len(evaluation.results) == 15
+
+
+def test_losses_of_a_rule_that_needs_anchor_boxes_are_refused_without_them(config, weights):
+    yolov3 = dataclasses.replace(config, assignment=AssignmentConfig(rule="yolov3"))
+    with pytest.raises(ConfigError, match="--assignment.rule yolov3 needs anchor boxes"):
+        yolox_jax.evaluate(yolov3, weights=weights)
 
 
 def test_weights_with_anchor_boxes_need_those_of_the_config(config, tmp_path):

@@ -9,6 +9,8 @@ from flax import nnx
 from yolox_jax.config import ConfigError, ModelConfig
 from yolox_jax.models import ForwardOptions, create_model
 from yolox_jax.models.anchor_boxes import relative_to_strides
+from yolox_jax.models.coupled_head import CoupledHead
+from yolox_jax.models.head import YOLOXHead
 from yolox_jax.models.one_to_one import fold_selection
 from yolox_jax.models.predictions import join_boxes
 from yolox_jax.postprocess import decode
@@ -19,7 +21,7 @@ SIZE = (32, 64)
 
 def test_predictions_relative_to_anchor_boxes_decode_as_in_yolov3() -> None:
     raw = np.random.default_rng(0).normal(0, 2, (2, 84, 7)).astype(np.float32)
-    decoded = np.asarray(decode(relative_to_strides(jnp.asarray(raw), ANCHORS, SIZE), image_size=SIZE))
+    decoded = np.asarray(decode(relative_to_strides(jnp.asarray(raw), ANCHORS, SIZE), image_size=SIZE, per_cell=2))
     place = 0
     for level, stride in enumerate((8, 16, 32)):
         for row in range(SIZE[0] // stride):
@@ -67,22 +69,23 @@ def test_the_folded_logit_is_that_of_the_product_of_both_probabilities() -> None
     assert (folded[..., 5:] == 3.0).all()
 
 
-@pytest.mark.parametrize("head", ["decoupled", "coupled"])
-def test_the_selection_trains_its_branch_alone(head: str) -> None:
-    config = ModelConfig(variant="yolox_nano", head=head, end_to_end=True)  # type: ignore[arg-type]
-    graphdef, params, rest = nnx.split(create_model(config, 2), nnx.Param, ...)
-    images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)), jnp.float32)
+@pytest.mark.parametrize("head", [YOLOXHead, CoupledHead])
+def test_the_selection_trains_its_branch_alone(head: type[YOLOXHead] | type[CoupledHead]) -> None:
+    rng = np.random.default_rng(0)
+    module = head(2, 0.125, (8, 16, 32), depthwise=False, activation="silu", end_to_end=True, rng=rng)
+    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
+    features = [jnp.asarray(rng.normal(size=(2, 64 // c, 64 // c, c)), jnp.float32) for c in (8, 16, 32)]
 
-    def selection(params: nnx.State) -> jax.Array:
-        model = nnx.merge(graphdef, params, rest, copy=True)
-        raw = model(images, ForwardOptions(separate_one_to_one=True))
-        assert raw.shape == (2, 21, 8)
+    def selection(params: nnx.State, features: list[jax.Array]) -> jax.Array:
+        raw = nnx.merge(graphdef, params, rest, copy=True)(features, ForwardOptions())
+        assert raw.shape == (2, 84, 8)
         return jnp.sum(raw[..., -1] ** 2)
 
-    gradients = jax.jit(jax.grad(selection))(params)
+    gradients, of_features = jax.jit(jax.grad(selection, argnums=(0, 1)))(params, features)
     trained = {path for path, value in nnx.to_flat_state(gradients) if jnp.any(value[...] != 0)}
     assert trained
-    assert all(path[:2] == ("head", "one_to_one") for path in trained)
+    assert all(path[0] == "one_to_one" for path in trained)
+    assert not any(gradient.any() for gradient in of_features)
 
 
 def test_an_end_to_end_network_returns_the_folded_logit_unless_its_loss_asks() -> None:

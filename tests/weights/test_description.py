@@ -10,7 +10,15 @@ from flax import nnx
 
 from yolox_jax.config import ModelConfig
 from yolox_jax.models import create_model
-from yolox_jax.weights import WeightsError, describe, export_state_dict, load_weights, read_model, save_weights
+from yolox_jax.weights import (
+    WeightsError,
+    describe,
+    export_state_dict,
+    load_state_dict,
+    load_weights,
+    read_model,
+    save_weights,
+)
 from yolox_jax.weights.class_order import with_class_order
 from yolox_jax.weights.description import Description, describe_model
 from yolox_jax.weights.files import WeightsFile
@@ -49,7 +57,9 @@ def test_a_network_with_anchor_boxes_is_read_with_their_sizes(tmp_path: Path) ->
     saved = _saved(tmp_path / "w.safetensors", config, anchors=json.dumps(config.anchors))
     model, _ = read_model(tmp_path / "w.safetensors")
     assert model.anchor_boxes == config.anchors and model.end_to_end
-    assert all((export_state_dict(model)[name] == array).all() for name, array in saved.items())
+    read = export_state_dict(model)
+    assert read.keys() == saved.keys()
+    assert all((read[name] == array).all() for name, array in saved.items())
 
 
 def test_anchor_boxes_without_sizes_are_refused(tmp_path: Path) -> None:
@@ -70,6 +80,14 @@ def test_weights_of_another_head_are_named(tmp_path: Path) -> None:
     )
     with pytest.raises(WeightsError, match=message):
         load_weights(model, tmp_path / "w.safetensors")
+
+
+def test_anchor_boxes_do_not_count_as_classes() -> None:
+    config = ModelConfig(variant="yolox_nano", anchors=ANCHORS)
+    weights = export_state_dict(create_model(config, 2))
+    assert load_state_dict(create_model(config, 2, seed=1), weights).num_classes is None
+    report = load_state_dict(create_model(config, 3), weights, strict=False)
+    assert "6 tensors of the class head reinitialised (2 → 3 classes)" in report.summary()
 
 
 def test_classes_are_reordered_for_each_anchor_box() -> None:

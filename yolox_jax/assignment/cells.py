@@ -1,27 +1,20 @@
 """What the rules share that assign by cell, whatever the network predicts there: `centre` and `yolov3`."""
 
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.anchors import anchor_points
 from yolox_jax.structures import Assignment
 
 
-def levels(image_size: tuple[int, int], num_anchors: int) -> Int[np.ndarray, "A"]:
-    """Level of each anchor: index of its stride in `STRIDES`."""
-    _, stride = anchor_points(image_size, num_anchors)
-    return np.searchsorted(STRIDES, stride)
-
-
 def cells_about(
-    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], num_anchors: int, reach: int
+    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], reach: int, per_cell: int = 1
 ) -> Bool[Array, "B G A"]:
     """Whether the anchor's cell is at most `reach` cells from the one of its level that holds the object's centre.
 
     A cell holds its top and left edges, but not the others. An object whose centre lies outside the image has no cell.
     """
-    grid, stride = anchor_points(image_size, num_anchors)
+    grid, stride = anchor_points(image_size, per_cell)
     x, y = boxes[:, :, 0, None], boxes[:, :, 1, None]
     height, width = image_size
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)

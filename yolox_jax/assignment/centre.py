@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from yolox_jax.anchors import decode_boxes
-from yolox_jax.assignment.cells import assign_claimed, cells_about, levels
+from yolox_jax.anchors import anchor_levels, decode_boxes
+from yolox_jax.assignment.cells import assign_claimed, cells_about
 from yolox_jax.assignment.costs import pairwise_iou
 from yolox_jax.config import AssignmentConfig
 from yolox_jax.structures import Assignment, Targets
@@ -35,7 +35,6 @@ def _assign_about(
     boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
     longest_side = jnp.max(boxes[..., 2:], axis=-1)
     level = jnp.sum(longest_side[..., None] > jnp.asarray(config.level_sizes_px), axis=-1)
-    num_anchors = raw.shape[1]
-    claimed = cells_about(boxes, image_size, num_anchors, reach) & (level[..., None] == levels(image_size, num_anchors))
+    claimed = cells_about(boxes, image_size, reach) & (level[..., None] == anchor_levels(image_size))
     predicted = decode_boxes(lax.stop_gradient(raw[..., :4]), image_size)
     return assign_claimed(claimed & targets.valid[:, :, None], pairwise_iou(boxes, predicted))

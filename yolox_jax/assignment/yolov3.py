@@ -5,8 +5,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from yolox_jax.anchors import STRIDES, anchor_points, decode_boxes
-from yolox_jax.assignment.cells import assign_claimed, cells_about, levels
+from yolox_jax.anchors import STRIDES, anchor_levels, anchor_points, boxes_per_cell, decode_boxes
+from yolox_jax.assignment.cells import assign_claimed, cells_about
 from yolox_jax.assignment.costs import pairwise_iou
 from yolox_jax.boxes import overlap_ratio
 from yolox_jax.config import AssignmentConfig
@@ -35,12 +35,13 @@ def yolov3(
     Raises:
         ValueError: the network does not have that many anchor boxes at this size.
     """
+    per_cell = boxes_per_cell(anchors)
     box_of_prediction = _anchor_boxes(image_size, raw.shape[1], len(anchors))
     boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
     valid = targets.valid[:, :, None]
     most_similar = _most_similar(boxes[..., 2:], jnp.asarray(anchors, jnp.float32))
-    claimed = cells_about(boxes, image_size, raw.shape[1], reach=0) & (most_similar[..., None] == box_of_prediction)
-    iou = pairwise_iou(boxes, decode_boxes(lax.stop_gradient(raw[..., :4]), image_size))
+    claimed = cells_about(boxes, image_size, 0, per_cell) & (most_similar[..., None] == box_of_prediction)
+    iou = pairwise_iou(boxes, decode_boxes(lax.stop_gradient(raw[..., :4]), image_size, per_cell))
     assigned = assign_claimed(claimed & valid, iou)
     overlapping = jnp.any(valid & (iou > config.ignored_iou), axis=1)
     return assigned._replace(ignored=overlapping & ~assigned.foreground)
@@ -57,7 +58,7 @@ def _anchor_boxes(image_size: tuple[int, int], num_anchors: int, num_boxes: int)
             "of the network as `anchors`"
         )
     # Each level has a multiple of `per_cell` predictions, so that counting never breaks within a cell.
-    return levels(image_size, num_anchors) * per_cell + np.arange(num_anchors) % per_cell
+    return anchor_levels(image_size, per_cell) * per_cell + np.arange(num_anchors) % per_cell
 
 
 def _most_similar(sizes: Float[Array, "B G 2"], anchors: Float[Array, "N 2"]) -> Int[Array, "B G"]:

@@ -3,11 +3,11 @@
 from yolox_jax.config.assignment import AssignmentConfig as AssignmentConfig
 from yolox_jax.config.assignment import LossConfig as LossConfig
 from yolox_jax.config.assignment import OTAConfig as OTAConfig
+from yolox_jax.config.augment import AugmentConfig as AugmentConfig
 from yolox_jax.config.schedule import peak_learning_rate as peak_learning_rate
 from yolox_jax.config.schedule import scale_schedule as scale_schedule
 from yolox_jax.config.settings import NUM_LEVELS as NUM_LEVELS
 from yolox_jax.config.settings import STRIDE as STRIDE
-from yolox_jax.config.settings import AugmentConfig as AugmentConfig
 from yolox_jax.config.settings import Config as Config
 from yolox_jax.config.settings import ConfigError as ConfigError
 from yolox_jax.config.settings import DataConfig as DataConfig

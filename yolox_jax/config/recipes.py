@@ -7,8 +7,8 @@ experiments recorded in `configs/`.
 from dataclasses import replace
 
 from yolox_jax.config.assignment import AssignmentConfig, LossConfig, OTAConfig
+from yolox_jax.config.augment import AugmentConfig
 from yolox_jax.config.settings import (
-    AugmentConfig,
     Config,
     DataConfig,
     DatasetConfig,

@@ -7,7 +7,8 @@ They start from a recipe of YOLOX, the base, which the step `simota` reaches aga
 from dataclasses import replace
 
 from yolox_jax.config.assignment import YOLOV3_ANCHORS
-from yolox_jax.config.settings import AugmentConfig, Config
+from yolox_jax.config.augment import AugmentConfig
+from yolox_jax.config.settings import Config
 
 Anchors = tuple[tuple[float, float], ...]
 

@@ -1,5 +1,7 @@
 """All settings of an experiment as frozen dataclasses, each with its meaning, unit, range and source.
 
+The sections on augmentation, assignment and losses are in `augment.py` and `assignment.py`.
+
 A config file is a Python file with a function `get_config()` that returns a `Config`; `configs/` holds one for each
 experiment. The docstrings are what `--help` shows. Comments name the sections of docs/yolox.md that explain a default.
 """
@@ -8,10 +10,10 @@ import dataclasses
 from typing import Annotated, Literal
 
 from yolox_jax.config.assignment import AssignmentConfig, LossConfig
+from yolox_jax.config.augment import AugmentConfig
 from yolox_jax.config.ranges import (
     Ascending,
     AtLeast,
-    AtMost,
     Below,
     Count,
     CountOrZero,
@@ -89,49 +91,6 @@ class DatasetConfig:
     difficult: Literal["use", "ignore"] = "use"  # docs/yolox.md, 9.3
     """What to do with objects marked as difficult (VOC, TFDS). `use` treats them like all others, as the original does.
     `ignore` excludes them from training and counts them neither for nor against detections in evaluation."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:  # docs/yolox.md, 7
-    """Random augmentation of training images."""
-
-    mosaic_probability: Fraction = 1.0
-    """Fraction of training images that are mosaics of four images; the others are single letterboxed images."""
-    mosaic_geometry: Literal["centred", "corner"] = "centred"  # docs/yolox.md, 7.3 and 10.1
-    """`centred`: zoom and rotate a mosaic about its centre and drop boxes that are barely visible, as for the published
-    weights. `corner`: about its top-left corner, keeping all boxes, as on the original's main branch."""
-    mosaic_scale: Annotated[tuple[Positive, Positive], Ascending()] = (0.1, 2.0)
-    """Smallest and largest zoom factor of a mosaic."""
-    degrees: NonNegative = 10.0
-    """Maximum rotation of a mosaic in either direction, in degrees."""
-    translate: NonNegative = 0.1
-    """Maximum shift of a mosaic in either direction, as a fraction of the input size."""
-    # Both axes shear at once: if both reach 45 degrees, the image collapses into a line; beyond that it is mirrored.
-    shear_degrees: Annotated[float, AtLeast(0), Below(45)] = 2.0
-    """Maximum shear of a mosaic along each axis in either direction, in degrees."""
-    mixup_probability: Fraction = 1.0
-    """Fraction of mosaics that are blended with another image; 0 turns MixUp off."""
-    mixup_scale: Annotated[tuple[Positive, Positive], Ascending()] = (0.5, 1.5)
-    """Smallest and largest zoom factor of the image that is blended in."""
-    hsv_probability: Fraction = 1.0
-    """Fraction of images whose colours are jittered."""
-    # The ranges of the channels in OpenCV; the shifts are drawn as int16.
-    hsv_gains: tuple[
-        Annotated[float, AtLeast(0), AtMost(180)],
-        Annotated[float, AtLeast(0), AtMost(255)],
-        Annotated[float, AtLeast(0), AtMost(255)],
-    ] = (5.0, 30.0, 30.0)
-    """Maximum shift of hue (0 to 180), saturation and value (0 to 255) in either direction."""
-    flip_probability: Fraction = 0.5
-    """Fraction of images that are flipped horizontally."""
-    min_side_px: NonNegative = 2.0
-    """Centred mosaics: drop boxes unless both sides exceed this, in pixels of the network input."""
-    min_visible: Fraction = 0.2
-    """Centred mosaics: drop boxes unless more than this fraction of their scaled area is visible."""
-    max_aspect: Annotated[float, AtLeast(1)] = 20.0
-    """Centred mosaics: drop boxes unless their longer side is less than this many times the shorter one."""
-    min_final_side_px: NonNegative = 1.0  # docs/yolox.md, 7.5
-    """After all augmentation: drop boxes unless both sides exceed this, in pixels of the network input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +182,8 @@ class TrainConfig:
     """Compute batch norm statistics over the images of all devices. The original computes them per device."""
     accumulation_steps: Count = 1
     """Gradient accumulation: number of micro-batches that each device splits its images into, to save memory. The
-    gradients are those of the whole batch; batch norm sees one micro-batch at a time."""
+    gradients are those of the whole batch (nearly so for the branch of `model.end_to_end`, whose loss has a divisor of
+    its own); batch norm sees one micro-batch at a time."""
     rematerialise: Literal["none", "stage"] = "none"
     """Recompute activations in the backward pass instead of storing them, to save memory (gradient checkpointing).
     `stage`: those within each stage of the network: the stem and four stages of the backbone, each CSP layer of the

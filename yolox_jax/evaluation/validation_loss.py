@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from yolox_jax.config import AssignmentConfig, Config, LossConfig, ModelConfig
+from yolox_jax.config.checks import check_anchor_boxes
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.losses import detection_loss
 from yolox_jax.structures import Targets, padded_targets
@@ -113,7 +114,12 @@ def mean_losses(sums: Float[np.ndarray, "B N"]) -> dict[str, float]:
 
 
 def validation_loss(config: Config, dataset: Dataset) -> ValidationLoss | None:
-    """The loss to compute in an evaluation; None if `evaluation.losses` is off or there are no annotations."""
+    """The loss to compute in an evaluation; None if `evaluation.losses` is off or there are no annotations.
+
+    Raises:
+        ConfigError: the assignment rule needs anchor boxes, and there are none.
+    """
     if not config.evaluation.losses or not dataset.ground_truth["annotations"]:
         return None
+    check_anchor_boxes(config)
     return ValidationLoss(dataset, config.loss, config.assignment, config.model)

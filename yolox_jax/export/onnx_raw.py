@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.anchors import STRIDES, anchor_points, boxes_per_cell
 from yolox_jax.export.onnx_graph import Graph
 from yolox_jax.models.anchor_boxes import size_offsets
 
@@ -28,7 +28,7 @@ class RawOutput(NamedTuple):
     @property
     def num_anchors(self) -> int:
         """A."""
-        return self.boxes_per_cell * len(anchor_points(self.image_size)[1])
+        return len(anchor_points(self.image_size, self.boxes_per_cell)[1])
 
 
 def write_raw(
@@ -50,10 +50,10 @@ def write_raw(
         anchor_boxes: those of the network.
         end_to_end: whether the last value of an anchor is the logit of the one-to-one branch.
     """
-    boxes_per_cell = len(anchor_boxes) // len(STRIDES) or 1
+    per_cell = boxes_per_cell(anchor_boxes)
     num_values = 5 + num_classes + end_to_end
     rows = [
-        _anchors_last(graph, level, stride, num_values, boxes_per_cell, image_size)
+        _anchors_last(graph, level, stride, num_values, per_cell, image_size)
         for level, stride in zip(levels, STRIDES, strict=True)
     ]
     raw = graph.add("Concat", rows, "decode/raw", axis=2)
@@ -63,23 +63,23 @@ def write_raw(
         raw = _relative_to_strides(graph, raw, num_values, anchor_boxes, image_size)
     if end_to_end:
         raw = _fold_selection(graph, raw, num_classes)
-    return RawOutput(raw, image_size, num_classes, boxes_per_cell)
+    return RawOutput(raw, image_size, num_classes, per_cell)
 
 
 def _anchors_last(
-    graph: Graph, level: str, stride: int, num_values: int, boxes_per_cell: int, image_size: tuple[int, int]
+    graph: Graph, level: str, stride: int, num_values: int, per_cell: int, image_size: tuple[int, int]
 ) -> str:
     """Reshape one level to [N, values, anchors]; the anchors of a cell come one after the other."""
     height, width = image_size
     num_cells = (height // stride) * (width // stride)
     name = f"decode/stride{stride}"
-    if boxes_per_cell == 1:
+    if per_cell == 1:
         return graph.add("Reshape", [level, graph.integers(0, num_values, num_cells)], name)
     by_box = graph.add(
-        "Reshape", [level, graph.integers(0, num_values, boxes_per_cell, num_cells)], f"{name}/boxes_and_cells"
+        "Reshape", [level, graph.integers(0, num_values, per_cell, num_cells)], f"{name}/boxes_and_cells"
     )
     by_cell = graph.add("Transpose", [by_box], f"{name}/cells_and_boxes", perm=[0, 1, 3, 2])
-    return graph.add("Reshape", [by_cell, graph.integers(0, num_values, num_cells * boxes_per_cell)], name)
+    return graph.add("Reshape", [by_cell, graph.integers(0, num_values, num_cells * per_cell)], name)
 
 
 def _relative_to_strides(

@@ -108,7 +108,7 @@ def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Arra
 
     def function(images: UInt8[Array, "B H W 3"]) -> dict[str, Array]:
         raw = nnx.merge(graphdef, state)(images.astype(jnp.float32), _OPTIONS)
-        return {"predictions": decode(raw, image_size=settings.input_size)}
+        return {"predictions": decode(raw, image_size=settings.input_size, per_cell=model.boxes_per_cell)}
 
     return function
 

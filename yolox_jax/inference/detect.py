@@ -103,7 +103,10 @@ def detect(
         options = dataclasses.replace(options, separate_one_to_one=True)
     raw = [raw_output(model, as_float, view, options) for view in views]
     folded = [fold_selection(output) for output in raw] if model.end_to_end else raw
-    views_decoded = [decode_view(output, view, (height, width)) for output, view in zip(folded, views, strict=True)]
+    views_decoded = [
+        decode_view(output, view, (height, width), model.boxes_per_cell)
+        for output, view in zip(folded, views, strict=True)
+    ]
     decoded = jnp.concatenate(views_decoded, axis=1) if len(views_decoded) > 1 else views_decoded[0]
     if model.end_to_end:
         detections = best_detections(
@@ -136,9 +139,11 @@ def raw_output(
     return model(images, options)
 
 
-def decode_view(raw: Float[Array, "B A F"], view: View, image_size: tuple[int, int]) -> Float[Array, "B A F"]:
+def decode_view(
+    raw: Float[Array, "B A F"], view: View, image_size: tuple[int, int], per_cell: int = 1
+) -> Float[Array, "B A F"]:
     """Decode the raw output for one view, with boxes in pixels of the images of height and width `image_size`."""
-    decoded = decode(raw, image_size=view.size)
+    decoded = decode(raw, image_size=view.size, per_cell=per_cell)
     if view.mirrored:
         decoded = decoded.at[..., 0].set(view.size[1] - decoded[..., 0])
     if view.size != image_size:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.anchors import STRIDES, anchor_levels, anchor_points
 
 
 def relative_to_strides(
@@ -38,8 +38,6 @@ def size_offsets(anchor_boxes: Sequence[tuple[float, float]], image_size: tuple[
         anchor_boxes: width and height in px, a third of them for each level.
         image_size: height and width of the network input in px.
     """
-    boxes_per_cell = len(anchor_boxes) // len(STRIDES)
     _, stride = anchor_points(image_size)
-    sizes = np.asarray(anchor_boxes, np.float32).reshape(len(STRIDES), boxes_per_cell, 2)
-    level = np.searchsorted(STRIDES, stride)
-    return np.log(sizes[level] / stride[:, None, None]).reshape(-1, 2)
+    sizes = np.asarray(anchor_boxes, np.float32).reshape(len(STRIDES), -1, 2)[anchor_levels(image_size)]
+    return np.log(sizes / stride[:, None, None]).reshape(-1, 2)

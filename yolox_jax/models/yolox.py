@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from yolox_jax.anchors import boxes_per_cell
 from yolox_jax.config import NUM_LEVELS, STRIDE, ConfigError, ModelConfig, Variant
 from yolox_jax.models.anchor_boxes import relative_to_strides
 from yolox_jax.models.coupled_head import CoupledHead
@@ -111,7 +112,7 @@ class YOLOX(nnx.Module):
     @property
     def boxes_per_cell(self) -> int:
         """Number of predictions in a cell."""
-        return len(self.anchor_boxes) // NUM_LEVELS or 1
+        return boxes_per_cell(self.anchor_boxes)
 
     def with_dtype(self, dtype: DTypeLike) -> "YOLOX":
         """Return a model that computes in `dtype` and shares this model's variables, which stay float32."""
@@ -140,7 +141,9 @@ def create_model(
         raise ConfigError(f"--model.variant must be one of {', '.join(VARIANTS)}; got {name!r}")
     config = variant if isinstance(variant, ModelConfig) else ModelConfig(variant=cast(Variant, name))
     if len(config.anchors) % NUM_LEVELS:
-        raise ConfigError(f"anchor boxes must be as many for each of {NUM_LEVELS} levels; got {len(config.anchors)}")
+        raise ConfigError(
+            f"a network needs the same number of anchor boxes at each of {NUM_LEVELS} levels; got {len(config.anchors)}"
+        )
     if num_classes < 1:
         raise ConfigError(f"a detector needs at least one class; got {num_classes}")
     return YOLOX(config, num_classes, dtype=dtype, rng=np.random.default_rng(seed))

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from yolox_jax.anchors import STRIDES, anchor_points
+from yolox_jax.anchors import STRIDES, anchor_points, boxes_per_cell
 from yolox_jax.assignment import assign
 from yolox_jax.assignment.costs import match_costs
 from yolox_jax.assignment.one_to_one import one_to_one
@@ -112,11 +112,11 @@ def assigned_anchors(
     is_borrowed = config.rule == "yolov3" and not anchor_boxes
     if is_borrowed:
         anchor_boxes = YOLOV3_ANCHORS
-        raw = jnp.repeat(raw, len(anchor_boxes) // len(STRIDES), axis=1)
+        raw = jnp.repeat(raw, boxes_per_cell(anchor_boxes), axis=1)
     size = images.shape[1], images.shape[2]
     found: _Found = jax.device_get(_assign(config, size, anchor_boxes, model.end_to_end)(raw, targets))
-    anchors = _AnchorsOfBatch(found, *anchor_points(size, raw.shape[1]), anchor_boxes)
-    boxes_per_cell = len(anchor_boxes) // len(STRIDES) or 1
+    per_cell = boxes_per_cell(anchor_boxes)
+    anchors = _AnchorsOfBatch(found, *anchor_points(size, per_cell), anchor_boxes)
     # The repeated predictions would each be counted several times.
     ignored = None if is_borrowed else found.assignment.ignored
     return [
@@ -126,7 +126,7 @@ def assigned_anchors(
                 for slot in np.flatnonzero(np.asarray(targets.valid[image])).tolist()
             ],
             None if ignored is None else int(ignored[image].sum()),
-            boxes_per_cell,
+            per_cell,
         )
         for image in range(len(images))
     ]
@@ -143,9 +143,9 @@ class _AnchorsOfBatch(NamedTuple):
         column, row = self.grid[index].astype(int).tolist()
         box_of_cell = anchor_box = None
         if self.anchor_boxes:
-            boxes_per_cell = len(self.anchor_boxes) // len(STRIDES)
-            box_of_cell = index % boxes_per_cell
-            anchor_box = self.anchor_boxes[STRIDES.index(stride) * boxes_per_cell + box_of_cell]
+            per_cell = boxes_per_cell(self.anchor_boxes)
+            box_of_cell = index % per_cell
+            anchor_box = self.anchor_boxes[STRIDES.index(stride) * per_cell + box_of_cell]
         cost, selected = self.found.cost, self.found.selected
         return AssignedAnchor(
             place=index,

@@ -11,6 +11,8 @@ from yolox_jax.models.coupled_head import CoupledHead
 from yolox_jax.text import counted, shortened
 from yolox_jax.weights.errors import WeightsError
 
+_CLASSES = "head.cls_preds.0.weight"
+
 
 class Description(NamedTuple):
     """What distinguishes networks whose weights do not fit each other."""
@@ -52,15 +54,14 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> Description
     Raises:
         WeightsError: the weights are not those of one of the seven variants.
     """
-    classes, objectness = state_dict.get("head.cls_preds.0.weight"), state_dict.get("head.obj_preds.0.weight")
-    variant = _variant(state_dict)
+    variant, classes = _variant(state_dict), state_dict.get(_CLASSES)
     if variant is None or classes is None or classes.ndim != 4:
         raise WeightsError(
             f"these are not weights of a YOLOX variant ({', '.join(VARIANTS)}): the names and shapes of the "
             f"{counted(len(state_dict), 'array')} match none of them. Names found: {shortened(list(state_dict), 4)}. "
-            "Expected are names such as head.cls_preds.0.weight"
+            f"Expected are names such as {_CLASSES}"
         )
-    boxes_per_cell = 1 if objectness is None else len(objectness)
+    boxes_per_cell = _boxes_per_cell(state_dict)
     return Description(
         variant=variant,
         num_classes=len(classes) // boxes_per_cell,
@@ -68,6 +69,17 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> Description
         boxes_per_cell=boxes_per_cell,
         end_to_end="head.one_to_one.0.pred.weight" in state_dict,
     )
+
+
+def count_classes(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> int | None:
+    """Number of classes that the weights predict; None if there are no class predictions among them."""
+    classes = state_dict.get(_CLASSES)
+    return None if classes is None or not classes.ndim else len(classes) // _boxes_per_cell(state_dict)
+
+
+def _boxes_per_cell(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> int:
+    objectness = state_dict.get("head.obj_preds.0.weight")  # one output for each box
+    return 1 if objectness is None or not objectness.ndim else max(len(objectness), 1)
 
 
 def _variant(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> str | None:

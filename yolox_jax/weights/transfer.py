@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from yolox_jax.models import YOLOX
 from yolox_jax.text import counted, shortened
-from yolox_jax.weights.description import describe, describe_model
+from yolox_jax.weights.description import count_classes, describe, describe_model
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import read_weights
 from yolox_jax.weights.names import from_original_layout, named_variables, original_shape, to_original_layout
@@ -114,13 +114,12 @@ def _load(
     for key in loaded:
         array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
-    class_bias = weights.get(f"{_CLASS_HEAD}0.bias")
-    num_classes = (len(class_bias), model.num_classes) if class_bias is not None and class_bias.ndim else None
+    num_classes = count_classes(weights)
     return LoadReport(
         tuple(loaded),
         (*unexpected, *misshaped),
         (*missing, *misshaped),
-        num_classes if num_classes and num_classes[0] != num_classes[1] else None,
+        None if num_classes in (None, model.num_classes) else (num_classes, model.num_classes),
     )
 
 
