@@ -91,7 +91,7 @@ def test_onnx_without_detections_gives_the_decoded_predictions(tmp_path, name):
     path = export_onnx(model, tmp_path / "m.onnx", input_size=SIZE, class_names=NAMES, nms=False)
     model.eval()
     raw = jax.jit(lambda images: model(images))(jnp.asarray(pictures(1), jnp.float32))
-    expected = np.asarray(decode(raw, image_size=SIZE))
+    expected = np.asarray(decode(raw, image_size=SIZE, per_cell=model.boxes_per_cell))
     found = run_onnx(path, images=pictures(1))["predictions"]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found[..., :4], expected[..., :4], rtol=1e-3, atol=0.01)
