@@ -92,8 +92,8 @@ class YOLOX(nnx.Module):
 
         Returns:
             float32 tx, ty, tw, th, objectness logit and class logits, [B, A, 5 + C]; anchors level by level (strides 8,
-            16, 32), row by row, those of a cell one after the other. `yolox_jax.postprocess.decode` turns them into boxes
-            and scores.
+            16, 32), row by row, those of a cell one after the other. `yolox_jax.postprocess.decode` turns them into
+            boxes and scores.
 
         Raises:
             ValueError: height or width is not a multiple of 32.
