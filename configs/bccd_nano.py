@@ -6,7 +6,7 @@ in the second command. For your own data, change the two folders; the classes ar
 
 Reproduces: 0.577 AP on the 87 validation images, the mean of three seeds (0.566, 0.577, 0.587) of the original's
   modules with these settings and weights; AP50 0.870 to 0.887.
-Expected: 0.574, the mean of two seeds of this code (0.573, 0.575); AP50 0.862 and 0.875.
+Expected: 0.573, the mean of five runs of this code (0.571 to 0.575); AP50 0.862 to 0.880.
 Cost: 30 epochs of 205 images, ten to fifteen minutes on two CPU cores.
 Command: python train.py --config configs/bccd_nano.py --workdir runs/bccd_nano
   or: python train.py --config configs/bccd_nano.py --workdir runs/bccd_nano --data.train.images MY/bccd \
