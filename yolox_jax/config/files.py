@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from yolox_jax.config import Config, ConfigError, DatasetConfig
@@ -147,5 +147,5 @@ def find_config(path_or_name: str | Path) -> Path:
         raise ConfigError(f"{path_or_name} is a folder of shipped configs. Pass one of them: {', '.join(in_folder)}")
     if path.is_dir():
         raise ConfigError(f"{path} is not a run directory: it has no {RUN_SETTINGS}. {_CHOICES}{listed_configs()}")
-    hint = nearest(path.stem, {PurePath(name).name: name for name in shipped})
+    hint = nearest(path.stem, shipped)
     raise ConfigError(f"there is no config {path_or_name}{hint} {_CHOICES}{listed_configs()}")

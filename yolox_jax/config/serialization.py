@@ -5,7 +5,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal, Union
 
 from yolox_jax.config import Config, ConfigError
@@ -74,17 +74,14 @@ def typed(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def nearest(name: str, known: Iterable[str] | Mapping[str, str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """How to end an error about an unknown name: "; did you mean ...?" if a known name is close to it, else ".".
 
-    Args:
-        name: The unknown name.
-        known: The known names, or a mapping from what to compare with to the name to propose.
+    Of names with folders, such as `roadmap/simota`, the last part is compared.
     """
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    if not matches:
-        return "."
-    return f"; did you mean {known[matches[0]] if isinstance(known, Mapping) else matches[0]}?"
+    by_last_part = {one.rpartition("/")[2]: one for one in known}
+    matches = difflib.get_close_matches(name, by_last_part, n=1, cutoff=0.5)
+    return f"; did you mean {by_last_part[matches[0]]}?" if matches else "."
 
 
 def _to_json(value: Any) -> Any:
