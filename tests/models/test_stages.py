@@ -47,7 +47,7 @@ def test_rematerialised_stages_change_no_gradient_or_statistic_and_store_few_fea
     assert 4 * feature_bytes(recomputed_residuals, 5) < feature_bytes(stored_residuals, 5)
 
 
-@pytest.mark.parametrize("variant", ["yolox_s", "yolox_darknet53"])
+@pytest.mark.parametrize("variant", ["yolox_s", pytest.param("yolox_darknet53", marks=pytest.mark.slow)])
 def test_rematerialised_stages_store_less_than_a_quarter_of_the_features(variant: str):
     stored, recomputed = (feature_bytes(gradients(variant, options)[1], 5) for options in (STORED, RECOMPUTED))
     assert 0 < 4 * recomputed < stored

@@ -116,6 +116,7 @@ def test_metrics_tell_steps_and_evaluations_apart(finished):
     assert {"lr", "images_per_second", "data_wait", "transfer_wait", "memory_mib"} <= records[0].keys()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_a_signal_ends_bit_for_bit_where_the_whole_one_did(
     small_config, finished, tmp_path, monkeypatch
 ):

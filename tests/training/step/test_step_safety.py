@@ -104,6 +104,7 @@ def test_losses_of_real_images_in_half_precision_are_those_of_float32(shared):
         assert found == pytest.approx(expected, rel=rounding), precision
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_changes_no_weight_nor_average(batch):
     state, step, _ = start()
     bias = state.params["head"]["obj_preds"][0]["bias"]
