@@ -44,6 +44,7 @@ class OurStep:
         )
         self.training = build_training(RunSchedule(self.config, steps_per_epoch=1000), NUM_CLASSES)
         self.graphdef, self.state, self.mesh = self.training.graphdef, self.training.state, self.training.mesh
+        self.scalars = self.training.schedule.scalars_at(0)
         self.gflops = self.training.summary.gflops
         self.host_batch = fake_batch(spec.batch, spec.size, objects=spec.objects)
         self.batch = to_devices(self.host_batch, split_over_devices(self.mesh))
@@ -69,7 +70,7 @@ class OurStep:
     def _whole(self, *, from_host: bool) -> tuple[Callable[[], Any], dict[str, Any]]:
         start = time.perf_counter()
         lowered = self.training.step.lower(  # type: ignore[attr-defined]
-            self.state, self.batch, np.float32(0), size=self.spec.size
+            self.state, self.batch, self.scalars, size=self.spec.size
         )
         compiled, facts = _finish(lowered, start)
         sharding = split_over_devices(self.mesh)
@@ -78,21 +79,21 @@ class OurStep:
 
         def run() -> Any:
             batch = to_devices(self.host_batch, sharding) if from_host else self.batch
-            state[0], metrics = compiled(state[0], batch, np.float32(0))
+            state[0], metrics = compiled(state[0], batch, self.scalars)
             return metrics["loss"]
 
         return run, facts
 
     def _model(self, params: nnx.State, state: TrainState) -> Any:
-        return nnx.merge(self.graphdef, params, state.batch_stats, state.frozen, copy=True)
+        return nnx.merge(self.graphdef, params, state.batch_stats.tree(), state.frozen, copy=True)
 
     def _forward(self, state: TrainState, batch: Any) -> Any:
-        return self._model(state.params, state)(batch["images"].astype(jnp.float32))
+        return self._model(state.params.tree(), state)(batch["images"].astype(jnp.float32))
 
     def _network(self, state: TrainState, batch: Any) -> Any:
         return jax.grad(
             lambda params: jnp.mean(jnp.sin(self._model(params, state)(batch["images"].astype(jnp.float32))))
-        )(state.params)
+        )(state.params.tree())
 
     def _loss(self, raw: Any, batch: Any) -> Any:
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
@@ -102,7 +103,7 @@ class OurStep:
         from yolox_jax.training.step.gradients import make_gradients
 
         gradients_of = make_gradients(self.graphdef, self.config, self.mesh)
-        return gradients_of(state, batch, jnp.float32(0), self.spec.size)
+        return gradients_of(state, batch, self.scalars.loss, self.spec.size)
 
 
 def _finish(lowered: Any, start: float) -> tuple[Any, dict[str, Any]]:

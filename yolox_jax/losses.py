@@ -4,6 +4,8 @@ Every loss is a masked sum over all anchors rather than a sum over the gathered 
 gradient needs no scatter, which is not deterministic on GPUs (docs/yolox.md, 6.1).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,13 +21,23 @@ from yolox_jax.models.one_to_one import product_logit
 from yolox_jax.structures import Assignment, Targets
 
 
+class LossWeights(NamedTuple):
+    """The weights in `LossConfig` as numbers that may be traced, so that changing one does not recompile."""
+
+    iou_weight: float | Float[Array, ""]
+    objectness_weight: float | Float[Array, ""]
+    classification_weight: float | Float[Array, ""]
+    l1_weight: float | Float[Array, ""]
+    one_to_one_weight: float | Float[Array, ""]
+
+
 def detection_loss(
     raw: Float[Array, "B A F"],
     targets: Targets,
     *,
     image_size: tuple[int, int],
     l1_weight: ScalarLike = 0.0,
-    config: LossConfig = LossConfig(),
+    config: LossConfig | LossWeights = LossConfig(),
     assignment: AssignmentConfig = AssignmentConfig(),
     anchors: tuple[tuple[float, float], ...] = (),
     end_to_end: bool = False,

@@ -6,6 +6,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from yolox_jax.config import Config, DataConfig, EvaluationConfig, ScheduleConfig, TrainConfig
@@ -16,24 +17,24 @@ from yolox_jax.training.run_schedule import RunSchedule
 SIZES = [(32, 32), (64, 64), (96, 96)]
 
 
-def step(state, batch, l1_weight, size):
+def step(state, batch, scalars, size):
     if size == (96, 96):
         raise ValueError("no memory for 96x96")
-    return state + batch["images"].sum() + size[0], {"l1": l1_weight}
+    return state + batch["images"].sum() + size[0], {"l1": scalars}
 
 
 def test_every_size_is_compiled_before_it_is_asked_for():
     state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
-    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES[:2]) as steps:
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, np.float32(0), SIZES[:2]) as steps:
         for size in SIZES[:2]:
             compiled = steps.wait(size, timeout_s=60)
-            assert compiled is not None and float(compiled(state, batch, jnp.float32(0))[0]) == 6 + size[0]
+            assert compiled is not None and float(compiled(state, batch, np.float32(0))[0]) == 6 + size[0]
         assert steps.num_left == 0
 
 
 def test_an_error_of_any_size_comes_to_whoever_waits():
     state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
-    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES) as steps:
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, np.float32(0), SIZES) as steps:
         deadline = time.monotonic() + 60
         with pytest.raises(ValueError, match="no memory"):
             while time.monotonic() < deadline:
@@ -44,7 +45,7 @@ def test_of_several_processes_each_stops_where_the_size_is_needed(monkeypatch):
     """They hear of an error at different steps, and would wait for each other if one stopped before."""
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
-    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, SIZES[::2]) as steps:
+    with CompiledSteps(jax.jit(step, static_argnames="size"), state, batch, np.float32(0), SIZES[::2]) as steps:
         with pytest.raises(ValueError, match="no memory"):
             while steps.wait(SIZES[2], timeout_s=60) is None:
                 pass
@@ -64,7 +65,7 @@ def test_what_is_not_ready_is_waited_for_in_short_and_dropped_when_the_run_ends(
         raise AssertionError("compiled, never called")
 
     slow_step.lower = lower_slowly
-    with CompiledSteps(slow_step, jnp.zeros(()), {"images": jnp.ones(2)}, SIZES[:2]) as steps:
+    with CompiledSteps(slow_step, jnp.zeros(()), {"images": jnp.ones(2)}, np.float32(0), SIZES[:2]) as steps:
         assert steps.wait(SIZES[0], timeout_s=0.01) is None
         assert steps.num_left == 2
         (tracer,) = [thread for thread in threading.enumerate() if thread.name == "compile"]

@@ -55,8 +55,8 @@ def test_batch_statistics_are_the_mean_of_those_of_the_devices(differences):
 
 def test_two_steps_compile_once_with_few_collectives(differences):
     assert differences["compilations"] == 1
-    # One for the number of positives, and XLA puts 256 of the 560 arrays that are summed at the end into one.
-    assert differences["collectives"] <= 4
+    # The number of positives, and everything that is summed at the end.
+    assert differences["collectives"] <= 2
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +154,11 @@ def difference(found, expected) -> float:
     return max(jax.tree.leaves(jax.tree.map(of_arrays, found, expected)))
 
 
-def start(learning_rate: float, **settings):
+def start(learning_rate: float, l1_weight: float, **settings):
     """A run about to take its first step."""
-    import jax
 
     from reference import procedural
-    from started import started
+    from started import scalars_at, started
     from yolox_jax.config import Config, OptimizerConfig, TrainConfig
     from yolox_jax.models.yolox import create_model
     from yolox_jax.training.step.mesh import create_mesh, split_over_devices, to_devices
@@ -173,9 +172,10 @@ def start(learning_rate: float, **settings):
     # Gentle weights: with those of a fresh network, rounding alone parts two runs from the third step on.
     weights = {key: procedural.weight(key, value.shape, 1, True) for key, value in export_state_dict(model).items()}
     load_state_dict(model, weights)
-    graphdef, state, step = started(config, model, lambda step: learning_rate)
+    graphdef, state, step = started(config, model)
+    scalars = scalars_at(config, 0, learning_rate, l1_weight)
     batch = to_devices(make_batch(), split_over_devices(create_mesh(config.train)))
-    return graphdef, jax.device_get(state), state, step, batch
+    return graphdef, state, step, (batch, scalars)
 
 
 def compare_with_shares(parts: int) -> dict[str, object]:
@@ -183,27 +183,31 @@ def compare_with_shares(parts: int) -> dict[str, object]:
     import jax
     import optax
 
+    from yolox_jax.training.step.state import unpacked
+
     compiled = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **about: (
             compiled.append(about["fun_name"]) if event == "/jax/core/compile/backend_compile_duration" else None
         )
     )
-    graphdef, before, state, step, batch = start(LEARNING_RATE, accumulation_steps=parts)
+    graphdef, state, step, inputs = start(LEARNING_RATE, l1_weight=1.0, accumulation_steps=parts)
+    before = unpacked(state)
     metrics, gradients, batch_stats = expected_step(graphdef, before, make_batch(), jax.device_count() * parts)
     params = jax.tree.map(lambda p, g: p - LEARNING_RATE * (1 + MOMENTUM) * g, before.params, gradients)
     size = (SIDE_PX, SIDE_PX)
-    program = step.lower(state, batch, 1.0, size=size).compile().as_text()
+    program = step.lower(state, *inputs, size=size).compile().as_text()
 
-    state, found = step(state, batch, 1.0, size=size)
+    state, found = step(state, *inputs, size=size)
+    after = unpacked(state)
     result = {
         "metrics": difference({name: found[name] for name in metrics}, metrics),
-        "gradients": difference(optax.tree_utils.tree_get(state.opt_state, "trace"), gradients),
-        "params": difference(state.params, params),
-        "batch_stats": difference(state.batch_stats, batch_stats),
+        "gradients": difference(optax.tree_utils.tree_get(after.opt_state, "trace"), gradients),
+        "params": difference(after.params, params),
+        "batch_stats": difference(after.batch_stats, batch_stats),
         "collectives": len(re.findall(r"= .* (?:all-reduce|all-reduce-start|all-gather)[(]", program)),
     }
-    step(state, batch, 1.0, size=size)
+    step(state, *inputs, size=size)
     return result | {"compilations": compiled.count("jit(step)")}
 
 
@@ -213,14 +217,16 @@ def take_steps(path: str) -> dict[str, object]:
     import optax
     from jax.flatten_util import ravel_pytree
 
-    _, _, state, step, batch = start(1e-6, sync_batch_norm=True)
+    from yolox_jax.training.step.state import unpacked
+
+    _, state, step, inputs = start(1e-6, l1_weight=0.0, sync_batch_norm=True)
     arrays = {"first_weights": np.asarray(ravel_pytree(state.params)[0])}
     losses = []
     for number in range(10):
-        state, metrics = step(state, batch, 0.0, size=(SIDE_PX, SIDE_PX))
+        state, metrics = step(state, *inputs, size=(SIDE_PX, SIDE_PX))
         losses.append(float(metrics["loss"]))
         if number == 0:
-            gradients = optax.tree_utils.tree_get(state.opt_state, "trace")
+            gradients = optax.tree_utils.tree_get(unpacked(state).opt_state, "trace")
             named = jax.tree_util.tree_leaves_with_path(gradients)
             arrays |= {f"gradient/{jax.tree_util.keystr(path)}": np.asarray(leaf) for path, leaf in named}
     arrays["weights"], arrays["statistics"] = (

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from started import started
+from started import scalars_at, started
 from yolox_jax.boxes import cxcywh_to_xyxy, pairwise_iou
 from yolox_jax.config import AugmentConfig, Config, DataConfig, DatasetConfig, ModelConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data import open_dataset
@@ -21,9 +21,9 @@ from yolox_jax.training.validation import averaged_model
 pytestmark = pytest.mark.slow
 
 
-def start(config, num_classes, learning_rate):
+def start(config, num_classes):
     """The structure, the state and the step of a run, and where its batches go, as the trainer places them."""
-    run = started(config, create_model("yolox_nano", num_classes, seed=0), learning_rate)
+    run = started(config, create_model("yolox_nano", num_classes, seed=0))
     return *run, split_over_devices(create_mesh(config.train))
 
 
@@ -42,13 +42,13 @@ def test_eight_real_images_are_learned_by_heart(shared):
 
     def learning_rate(step):
         # Low at the end, for the running statistics of batch norm to catch up with the weights.
-        share = jnp.where(step < 0.65 * num_steps, 1.0, jnp.where(step < 0.87 * num_steps, 0.1, 0.02))
-        return 0.04 * share * jnp.minimum((step + 1) / 20, 1.0)
+        share = 1.0 if step < 0.65 * num_steps else 0.1 if step < 0.87 * num_steps else 0.02
+        return 0.04 * share * min((step + 1) / 20, 1.0)
 
-    graphdef, state, step, placement = start(config, len(dataset.class_names), learning_rate)
+    graphdef, state, step, placement = start(config, len(dataset.class_names))
     placed = jax.device_put(batch, placement)
-    for _ in range(num_steps):
-        state, _ = step(state, placed, 0.0, size=size)
+    for number in range(num_steps):
+        state, _ = step(state, placed, scalars_at(config, number, learning_rate(number)), size=size)
 
     model = averaged_model(graphdef, state._replace(ema_params=state.params, ema_batch_stats=state.batch_stats))
     raw = model(jnp.asarray(batch["images"], jnp.float32))
@@ -88,7 +88,7 @@ def test_forty_steps_over_two_sizes_compile_twice(compilations):
     plan = RunSchedule(config, steps_per_epoch=100)
     sizes = [plan.size_at(step) for step in range(40)]
     assert set(sizes) == {(32, 32), (64, 64)}
-    _, state, step, placement = start(config, 3, lambda step: 1e-4)
+    _, state, step, placement = start(config, 3)
     rng = np.random.default_rng(0)
     batch = {
         "images": rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8),
@@ -98,5 +98,6 @@ def test_forty_steps_over_two_sizes_compile_twice(compilations):
     }
     for number, size in enumerate(sizes):
         # L1 is switched on halfway: that must compile nothing.
-        state, _ = step(state, jax.device_put(batch, placement), float(number >= 20), size=size)
+        scalars = scalars_at(config, number, 1e-4, l1_weight=float(number >= 20))
+        state, _ = step(state, jax.device_put(batch, placement), scalars, size=size)
     assert compilations.count("jit(step)") == 2

@@ -7,7 +7,6 @@ from unittest.mock import Mock
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import nnx
 
@@ -33,7 +32,7 @@ class OneWeight(nnx.Module):
         self.weight = nnx.Param(jnp.zeros(()))
 
 
-def count_only(state: TrainState, batch: Any, l1_weight: Any) -> tuple[TrainState, dict[str, Any]]:
+def count_only(state: TrainState, batch: Any, scalars: Any) -> tuple[TrainState, dict[str, Any]]:
     return state._replace(step=state.step + 1), {"loss": jnp.ones(()), "skipped": jnp.zeros(())}
 
 
@@ -56,7 +55,7 @@ def make_loop(
         ),
         evaluation=EvaluationConfig(interval=1),
     )
-    _, state = create_train_state(OneWeight(), optax.identity(), config.train)
+    _, state = create_train_state(OneWeight(), config.train)
     batches = [{"images": np.zeros((1, 1), np.uint8), "broken": [], "dropped": 0}] * (epochs * STEPS_PER_EPOCH)
     reporter = Mock(spec=StepReporter)
     reporter.report.side_effect = lambda step, meter: {"loss": float(step)}

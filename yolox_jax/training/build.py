@@ -15,7 +15,6 @@ from yolox_jax.models import create_model, summarize
 from yolox_jax.models.summary import Summary
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh, replicated
-from yolox_jax.training.step.optimizer import sgd
 from yolox_jax.training.step.state import TrainState, create_train_state
 from yolox_jax.training.step.step import TrainStep, make_train_step
 
@@ -34,7 +33,7 @@ class Training(NamedTuple):
     state: TrainState
     """Replicated over the mesh; the step donates it."""
     step: TrainStep
-    """`step(state, batch, l1_weight, size) -> (state, metrics)`, jitted."""
+    """`step(state, batch, scalars, size) -> (state, metrics)`, jitted."""
 
 
 def build_training(
@@ -67,9 +66,9 @@ def build_training(
         from yolox_jax.training.freezing import freeze
 
         logger.info("frozen: %s", freeze(model, config.model.freeze))
-    optimizer = sgd(config.optimizer, schedule.learning_rate)
-    graphdef, state = create_train_state(model, optimizer, config.train)
+    on_gpu = mesh.devices[0].platform == "gpu"
+    graphdef, state = create_train_state(model, config.train, output_first=on_gpu)
     # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
     state = jax.device_put(jax.device_get(state), replicated(mesh))
-    step = make_train_step(graphdef, optimizer, schedule.ema_decay, config, mesh)
+    step = make_train_step(graphdef, config, mesh)
     return Training(schedule, mesh, graphdef, summary, state, step)

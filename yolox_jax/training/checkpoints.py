@@ -23,7 +23,7 @@ from yolox_jax.training.checkpoint_files import check_sizes, misread_because, si
 from yolox_jax.training.distributed import on_every_process
 from yolox_jax.training.run_directory import saved_steps
 from yolox_jax.training.state_differences import state_differences
-from yolox_jax.training.step.state import TrainState
+from yolox_jax.training.step.state import TrainState, repacked, unpacked
 
 logger = logging.getLogger("yolox_jax.training")
 
@@ -149,7 +149,7 @@ class Checkpoints:
             return None
         self._remove_leftovers()
         saved = ocp.args.Composite(
-            state=ocp.args.StandardSave(state._asdict()), progress=ocp.args.JsonSave(progress._asdict())
+            state=ocp.args.StandardSave(unpacked(state)._asdict()), progress=ocp.args.JsonSave(progress._asdict())
         )
         self._saving = step
         path = self._folder / str(step)
@@ -223,17 +223,19 @@ class Checkpoints:
 
     def _read(self, path: Path, like: TrainState, sharding: Sharding) -> tuple[TrainState, Progress]:
         saved = ocp.StandardCheckpointHandler().metadata(path / "state").tree
-        different = state_differences(saved, like._asdict())
+        expected = unpacked(like)
+        different = state_differences(saved, expected._asdict())
         if different:
             raise CheckpointError(
                 f"the checkpoint {path} belongs to another network, optimizer or version of yolox_jax. "
                 f"{shortened(different, 4)}. Resume with the settings it was written with, or start a new run"
             )
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like._asdict())
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardRestore(expected._asdict()), progress=ocp.args.JsonRestore()
+        )
         read = self._checkpointer.restore(path, args=arguments)
         known = {name: value for name, value in read["progress"].items() if name in Progress._fields}
-        return TrainState(**read["state"]), Progress(**known)
+        return jax.device_put(repacked(TrainState(**read["state"]), like), sharding), Progress(**known)
 
     def _remove_leftovers(self) -> None:
         """Removes incomplete checkpoints, and trials. Must not be called while one is being written."""

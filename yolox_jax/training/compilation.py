@@ -23,13 +23,14 @@ from yolox_jax.training.profiling.memory import check_fits, lasting_bytes
 from yolox_jax.training.reporting.console import FILE_ONLY
 from yolox_jax.training.step.gradients import Batch, StepMetrics
 from yolox_jax.training.step.mesh import split_over_devices
+from yolox_jax.training.step.scalars import StepScalars
 from yolox_jax.training.step.state import TrainState
 from yolox_jax.training.step.step import TrainStep
 
 logger = logging.getLogger("yolox_jax.training")
 
 Size = tuple[int, int]
-CompiledStep = Callable[[TrainState, Batch, np.float32], tuple[TrainState, StepMetrics]]
+CompiledStep = Callable[[TrainState, Batch, StepScalars], tuple[TrainState, StepMetrics]]
 
 MOST_AT_ONCE = 4
 """Sizes compiled in parallel; each takes a few GB of host memory."""
@@ -43,6 +44,7 @@ class CompiledSteps:
         step: TrainStep,
         state: PyTree,
         batch: PyTree,
+        scalars: PyTree,
         sizes: Iterable[Size],
         check: Callable[[jax.stages.Compiled, Size], None] = lambda compiled, size: None,
     ) -> None:
@@ -52,11 +54,12 @@ class CompiledSteps:
             step: the jitted step.
             state: the train state, on the devices.
             batch: a batch on the devices, or the abstract one of `batch_like`.
+            scalars: the numbers that the step takes, on the host; their values do not matter.
             sizes: heights and widths in px, in the order in which to compile them.
             check: called with each compiled step. `wait` raises what it raises.
         """
         self._check = check
-        self._arguments = jax.tree.map(_abstract, (state, batch))
+        self._arguments = *jax.tree.map(_abstract, (state, batch)), scalars
         self._step = step
         self._compiled: dict[Size, Future[CompiledStep]] = {size: Future() for size in sizes}
         self._closed = threading.Event()
@@ -94,7 +97,7 @@ class CompiledSteps:
 
     def _trace(self, size: Size) -> jax.stages.Lowered | Exception:
         try:
-            return self._step.lower(*self._arguments, np.float32(0), size=size)  # type: ignore[attr-defined]
+            return self._step.lower(*self._arguments, size=size)  # type: ignore[attr-defined]
         except Exception as error:
             return error
 
@@ -134,6 +137,7 @@ def compile_steps(training: Training) -> CompiledSteps:
         training.step,
         state,
         batch_like(config, split_over_devices(training.mesh)),
+        training.schedule.scalars_at(0),
         training.schedule.sizes_to_compile(int(state.step)),
         check=lambda compiled, size: check_fits(compiled, lasting, config, size),
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 from jax.sharding import NamedSharding
 
 from yolox_jax.config import Config, ConfigError
@@ -133,7 +132,7 @@ class Loop:
             with self.meter.waiting("transfer"):
                 batch = to_devices(local_batch, self.sharding)
             # No reference to `local_batch` is kept: it may be in memory that a loading process reuses.
-            self.state, metrics = take(self.state, batch, np.float32(self.schedule.l1_weight_at(step)))
+            self.state, metrics = take(self.state, batch, self.schedule.scalars_at(step))
             self.meter.add(metrics)
         self.console.took(step + 1)
 

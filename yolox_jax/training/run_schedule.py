@@ -1,14 +1,17 @@
 """The schedule of a run: what happens at each step and after each epoch, as a pure function of the config."""
 
 import dataclasses
-import functools
+import math
 
-import optax
+import jax
+import numpy as np
 
 from yolox_jax.config import STRIDE, Config, peak_learning_rate
 from yolox_jax.config.schedule import ema_ramp_steps
+from yolox_jax.losses import LossWeights
 from yolox_jax.training.step.multiscale import input_size_at
 from yolox_jax.training.step.optimizer import ema_decay, warmup_cosine
+from yolox_jax.training.step.scalars import StepScalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +31,23 @@ class RunSchedule:
         """First step of the last `no_aug_epochs`, without mosaic and with the L1 loss."""
         return (self.config.schedule.epochs - self.config.schedule.no_aug_epochs) * self.steps_per_epoch
 
-    @property
-    def learning_rate(self) -> optax.Schedule:
-        """Learning rate as a function of the step."""
-        return warmup_cosine(peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate at `step`."""
+        return warmup_cosine(step, peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
 
-    @property
-    def ema_decay(self) -> optax.Schedule:
-        """Decay of the averaged weights as a function of the number of updates, counted from 1."""
-        ramp_steps = ema_ramp_steps(self.config, self.total_steps)
-        return functools.partial(ema_decay, decay=self.config.train.ema_decay, ramp_steps=ramp_steps)
+    def scalars_at(self, step: int) -> StepScalars:
+        """The numbers that the training step takes at `step`, as float32."""
+        optimizer, loss = self.config.optimizer, self.config.loss
+        l1_weight = loss.l1_weight if step >= self.no_aug_from else 0.0
+        scalars = StepScalars(
+            learning_rate=self.learning_rate_at(step),
+            momentum=optimizer.momentum,
+            weight_decay=optimizer.weight_decay,
+            clip_norm=optimizer.clip_norm or math.inf,
+            ema_decay=ema_decay(step + 1, self.config.train.ema_decay, ema_ramp_steps(self.config, self.total_steps)),
+            loss=LossWeights(**dataclasses.asdict(loss))._replace(l1_weight=l1_weight),
+        )
+        return jax.tree.map(np.float32, scalars)
 
     def size_at(self, step: int) -> tuple[int, int]:
         """Height and width of the network input at `step`, in px."""
@@ -67,10 +77,6 @@ class RunSchedule:
         sizes = self.sizes_from(step)
         largest = sorted(sizes, key=lambda size: size[0] * size[1])[-1:]
         return list(dict.fromkeys([*sizes[:1], *largest, *sizes]))
-
-    def l1_weight_at(self, step: int) -> float:
-        """1 where the L1 loss is on, else 0."""
-        return float(step >= self.no_aug_from)
 
     def logs_after(self, step: int) -> bool:
         """Whether metrics are reported after `step`: every `train.log_interval` steps and at the end of each epoch."""

@@ -147,7 +147,9 @@ class Validator:
 
 def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
     """The model with the averaged weights and statistics, in evaluation mode and float32 (docs/yolox.md, 8.3)."""
-    model = nnx.merge(graphdef, state.ema_params, state.ema_batch_stats, state.frozen, copy=True)
+    # Unpacked on the host: hundreds of slices on the device would have to be compiled.
+    params, batch_stats, frozen = jax.device_get((state.ema_params, state.ema_batch_stats, state.frozen))
+    model = nnx.merge(graphdef, *jax.tree.map(jnp.array, (params.tree(), batch_stats.tree(), frozen)))
     model.eval()
     return model.with_dtype(jnp.float32)
 

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from reference import procedural
-from started import started
+from started import scalars_at, started
 from yolox_jax.config import Config, TrainConfig
 from yolox_jax.models.yolox import create_model
 from yolox_jax.training.validation import averaged_model
@@ -35,15 +34,16 @@ def test_steps_follow_the_original(variant):
     seed, fresh = int(reference["seed"]), True
     start = {key: procedural.weight(key, value.shape, seed, fresh) for key, value in export_state_dict(model).items()}
     load_state_dict(model, start)
-    rates = jnp.asarray(reference["lr"], jnp.float32)
     config = Config(train=TrainConfig(batch_size=4, ema_decay=0.9998))
-    graphdef, state, step = started(config, model, lambda step: rates[step])
+    graphdef, state, step = started(config, model)
     images = procedural.scenes(tuple(reference["image_shape"]), int(reference["image_seed"]))
     batch = make_batch(images, reference["labels"])
     size = images.shape[1:3]
 
     for number, losses in enumerate(reference["losses"]):
-        state, metrics = step(state, batch, float(number >= reference["l1_from_step"]), size=size)
+        l1_weight = float(number >= reference["l1_from_step"])
+        scalars = scalars_at(config, number, reference["lr"][number], l1_weight)
+        state, metrics = step(state, batch, scalars, size=size)
         objects = batch["valid"].sum()
         found = [float(metrics[name]) for name in PARTS[:-1]] + [float(metrics["num_foreground"]) / objects]
         np.testing.assert_allclose(found, losses[:6], rtol=1e-4, err_msg=f"step {number}")

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from saved_runs import differing_parts
-from started import started
+from started import scalars_at, started
 from yolox_jax.config import Config, DataConfig, DatasetConfig, TrainConfig
 from yolox_jax.data import open_dataset
 from yolox_jax.data.pipeline import training_batches
@@ -18,6 +18,7 @@ from yolox_jax.models.yolox import create_model
 from yolox_jax.structures import Targets
 from yolox_jax.training.freezing import freeze
 from yolox_jax.training.step.loss_scale import adjusted, initial_loss_scale
+from yolox_jax.training.step.state import repacked, unpacked
 from yolox_jax.training.validation import averaged_model
 from yolox_jax.weights import export_state_dict, load_weights
 
@@ -30,8 +31,9 @@ def start(precision: str = "float32", frozen: tuple[str, ...] = ()):
     model = create_model("yolox_nano", 3, dtype=jnp.dtype(precision))
     model.train()
     freeze(model, frozen)
-    graphdef, state, step = started(config, model, lambda step: 0.01)
-    return state, lambda state, batch: step(state, batch, 1.0, size=(SIDE_PX, SIDE_PX)), graphdef
+    graphdef, state, step = started(config, model)
+    scalars = scalars_at(config, 0, learning_rate=0.01, l1_weight=1.0)
+    return state, lambda state, batch: step(state, batch, scalars, size=(SIDE_PX, SIDE_PX)), graphdef
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +109,10 @@ def test_losses_of_real_images_in_half_precision_are_those_of_float32(shared):
 @pytest.mark.slow
 def test_a_step_that_is_not_finite_changes_no_weight_nor_average(batch):
     state, step, _ = start()
-    bias = state.params["head"]["obj_preds"][0]["bias"]
-    bias.set_value(bias[...].at[0].set(jnp.nan))
+    trees = unpacked(state)
+    bias = trees.params["head"]["obj_preds"][0]["bias"]
+    bias.set_value(np.full_like(bias[...], np.nan))
+    state = jax.tree.map(jnp.array, repacked(trees, state))
     before = jax.device_get(state)
     after, metrics = step(state, batch)
     assert np.isnan(float(metrics["loss"])) and float(metrics["skipped"]) == 1

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from yolox_jax.config import Config
 from yolox_jax.training.build import build_training
@@ -38,7 +37,7 @@ class PreparedStep:
         """Lowers the step for an input size (height, width in px), ready to compile."""
         batch = batch_like(self.config, self._sharding)
         lowered: jax.stages.Lowered = self.training.step.lower(  # type: ignore[attr-defined]
-            self.training.state, batch, np.float32(0), size=size
+            self.training.state, batch, self.training.schedule.scalars_at(0), size=size
         )
         return lowered
 
@@ -55,11 +54,12 @@ class PreparedStep:
             ),
             self._sharding,
         )
+        scalars = self.training.schedule.scalars_at(0)
         state = jax.tree.map(jnp.copy, self.training.state)  # the step donates it
 
         def run() -> Any:
             nonlocal state
-            state, metrics = compiled(state, batch, np.float32(0))
+            state, metrics = compiled(state, batch, scalars)
             return metrics["loss"]
 
         return run

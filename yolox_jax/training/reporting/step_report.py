@@ -38,7 +38,7 @@ class StepReporter:
         steps = meter.steps()
         self.guard.check(step + 1 - len(steps), steps)
         metrics = meter.report()
-        metrics["lr"] = float(self.schedule.learning_rate(step))
+        metrics["lr"] = self.schedule.learning_rate_at(step)
         metrics["input_height"], metrics["input_width"] = self.schedule.size_at(step)
         peak = peak_tflops(jax.devices()[0].device_kind, self.schedule.config.train.precision)
         if peak is not None:

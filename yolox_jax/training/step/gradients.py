@@ -10,9 +10,10 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from yolox_jax.config import Config
-from yolox_jax.losses import detection_loss
+from yolox_jax.losses import LossWeights, detection_loss
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.structures import Targets
+from yolox_jax.training.step.layout import Packed
 from yolox_jax.training.step.mesh import DATA_AXIS
 from yolox_jax.training.step.multiscale import resize_batch
 from yolox_jax.training.step.state import TrainState
@@ -33,9 +34,9 @@ StepMetrics = dict[str, Float[Array, ""]]
 class Gradients(NamedTuple):
     """Result of the backward pass, replicated on all devices."""
 
-    params: nnx.State
+    params: Packed
     """Gradient of the loss of the whole batch with respect to the parameters, times the loss scale."""
-    batch_stats: nnx.State
+    batch_stats: Packed
     """Running statistics after this batch: the mean over the devices."""
     metrics: StepMetrics
     """`loss` and its parts, not scaled, and `num_foreground`."""
@@ -43,12 +44,12 @@ class Gradients(NamedTuple):
 
 def make_gradients(
     graphdef: nnx.GraphDef, config: Config, mesh: Mesh
-) -> Callable[[TrainState, Batch, Float[Array, ""], tuple[int, int]], Gradients]:
-    """Builds `gradients(state, batch, l1_weight, size) -> Gradients`, to be called inside a jitted step.
+) -> Callable[[TrainState, Batch, LossWeights, tuple[int, int]], Gradients]:
+    """Builds `gradients(state, batch, loss_weights, size) -> Gradients`, to be called inside a jitted step.
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
-        config: network, losses, assignment, batch norm, rematerialisation and gradient accumulation.
+        config: network, assignment, batch norm, rematerialisation and gradient accumulation.
         mesh: the devices.
     """
     options = ForwardOptions(
@@ -58,20 +59,21 @@ def make_gradients(
     )
 
     def microbatch_gradients(
-        state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]
+        state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]
     ) -> Gradients:
+        batch_stats = state.batch_stats.tree()
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
         images, targets = resize_batch(batch["images"], targets, size)
 
         def scaled_loss(params: nnx.State) -> tuple[Float[Array, ""], tuple[nnx.State, StepMetrics]]:
             # A copy, because batch norm may not write to variables of the enclosing trace.
-            model = nnx.merge(graphdef, params, state.batch_stats, state.frozen, copy=True)
+            model = nnx.merge(graphdef, params, batch_stats, state.frozen, copy=True)
             total, parts = detection_loss(
                 model(images, options),
                 targets,
                 image_size=size,
-                l1_weight=l1_weight,
-                config=config.loss,
+                l1_weight=1.0,
+                config=loss_weights,
                 assignment=config.assignment,
                 anchors=config.model.anchors,
                 end_to_end=config.model.end_to_end,
@@ -79,13 +81,14 @@ def make_gradients(
             )
             return total * state.loss_scale.value, (nnx.state(model, nnx.BatchStat), {"loss": total, **parts})
 
-        gradients, (batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(state.params)
-        return Gradients(gradients, batch_stats, metrics)
+        # With respect to the tree: the gradient of a slice of a vector would be a vector again, most of it zero.
+        gradients, (new_batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(state.params.tree())
+        return Gradients(state.params.layout.pack(gradients), state.batch_stats.layout.pack(new_batch_stats), metrics)
 
-    def gradients(state: TrainState, batch: Batch, l1_weight: Float[Array, ""], size: tuple[int, int]) -> Gradients:
-        def device_gradients(state: TrainState, batch: Batch, l1_weight: Float[Array, ""]) -> Gradients:
+    def gradients(state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]) -> Gradients:
+        def device_gradients(state: TrainState, batch: Batch, loss_weights: LossWeights) -> Gradients:
             share = _accumulate(
-                lambda state, microbatch: microbatch_gradients(state, microbatch, l1_weight, size),
+                lambda state, microbatch: microbatch_gradients(state, microbatch, loss_weights, size),
                 state,
                 batch,
                 config.train.accumulation_steps,
@@ -100,7 +103,7 @@ def make_gradients(
             out_specs=replicated,
             # The reductions are explicit; with the check on, jax would add its own to the gradients.
             check_vma=False,
-        )(state, batch, l1_weight)
+        )(state, batch, loss_weights)
 
     return gradients
 
@@ -119,7 +122,7 @@ def _accumulate(
         return microbatch_gradients(state, batch)
     microbatches = jax.tree.map(lambda x: x.reshape(steps, x.shape[0] // steps, *x.shape[1:]), batch)
 
-    def add(carry: tuple[nnx.State, PyTree, Array], microbatch: Batch) -> tuple[tuple[nnx.State, PyTree, Array], None]:
+    def add(carry: tuple[Packed, PyTree, Array], microbatch: Batch) -> tuple[tuple[Packed, PyTree, Array], None]:
         batch_stats, sums, num_foreground = carry
         result = microbatch_gradients(state._replace(batch_stats=batch_stats), microbatch)
         losses = {name: value for name, value in result.metrics.items() if name != "num_foreground"}
@@ -138,10 +141,7 @@ def _accumulate(
 
 
 def _sum_over_devices(share: Gradients, num_devices: int) -> Gradients:
-    """Sums the shares of all devices in one `psum`, which XLA turns into a few collectives.
-
-    Concatenating the arrays first would give a single collective, but double the compile time.
-    """
+    """Sums the shares of all devices in one `psum`, which XLA turns into one collective."""
     losses = dict(share.metrics)
     num_foreground = losses.pop("num_foreground")  # already a sum over the devices
     batch_stats = jax.tree.map(lambda x: x / num_devices, share.batch_stats)

@@ -8,25 +8,20 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
 
 from yolox_jax.config import Config
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.training.step.gradients import Batch, StepMetrics, make_gradients
 from yolox_jax.training.step.loss_scale import adjusted
+from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.scalars import StepScalars
 from yolox_jax.training.step.state import TrainState
 
 TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
 
 
-def make_train_step(
-    graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformationExtraArgs,
-    ema_decay: optax.Schedule,
-    config: Config,
-    mesh: Mesh,
-) -> TrainStep:
-    """Builds `step(state, batch, l1_weight, size) -> (state, metrics)`.
+def make_train_step(graphdef: nnx.GraphDef, config: Config, mesh: Mesh) -> TrainStep:
+    """Builds `step(state, batch, scalars, size) -> (state, metrics)`.
 
     Each device computes the loss of its share of the batch, normalized by the number of foreground anchors in the whole
     batch; then gradients, losses and statistics are reduced across devices. If the loss or a gradient is not finite,
@@ -34,32 +29,32 @@ def make_train_step(
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
-        optimizer: from `sgd`.
-        ema_decay: decay of the averaged weights as a function of the number of updates, counted from 1.
-        config: losses, assignment and precision.
+        config: network, assignment and precision. What `StepScalars` holds is not read from it.
         mesh: the devices.
 
     Returns:
-        The jitted step. `l1_weight` is a scalar input, so switching the L1 loss on does not recompile; `size` (height,
-        width in px) is static. `metrics` contains `loss`, its parts, `num_foreground`, `gradient_norm` (before
-        clipping), `skipped` (1 if the step was skipped, else 0) and `loss_scale`, as scalars on the device.
+        The jitted step. `scalars` are inputs: no schedule, and no other config that differs in them alone, recompiles
+        it. `size` (height, width in px) is static. `metrics` contains `loss`, its parts, `num_foreground`,
+        `gradient_norm` (before clipping), `skipped` (1 if the step was skipped, else 0) and `loss_scale`, as scalars on
+        the device.
     """
     compute_gradients = make_gradients(graphdef, config, mesh)
     options = compiler_options(config.train)
 
     @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
     def step(
-        state: TrainState, batch: Batch, l1_weight: Float[Array, ""] | float, size: tuple[int, int]
+        state: TrainState, batch: Batch, scalars: StepScalars, size: tuple[int, int]
     ) -> tuple[TrainState, StepMetrics]:
-        gradients, batch_stats, metrics = compute_gradients(state, batch, jnp.asarray(l1_weight, jnp.float32), size)
+        gradients, batch_stats, metrics = compute_gradients(state, batch, scalars.loss, size)
         if config.train.precision == "float16":
             gradients = jax.tree.map(lambda x: x / state.loss_scale.value, gradients)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
 
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, step=state.step)
+        optimizer = sgd(scalars.learning_rate, scalars.momentum, scalars.weight_decay, scalars.clip_norm)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        decay = ema_decay(state.step + 1)
+        decay = scalars.ema_decay
         average = functools.partial(jax.tree.map, lambda old, new: decay * old + (1 - decay) * new)
         after = state._replace(
             params=params,
