@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
@@ -18,29 +19,39 @@ from flax import nnx
 from saved_runs import differing_parts
 from yolox_jax.config import ConfigError
 from yolox_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
+from yolox_jax.training.state_differences import described
+from yolox_jax.training.step.layout import Packed, packed
 from yolox_jax.training.step.loss_scale import LossScale
-from yolox_jax.training.step.state import TrainState
+from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.state import Frozen, TrainState, unpacked
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 PROGRESS = Progress(best_ap=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)
 
 
-def make_state(step: int = 7, size: int = 300) -> TrainState:
+def make_state(step: int = 7, size: int = 300, *, output_first: bool = False) -> TrainState:
+    """A state of random numbers; `output_first` as on a GPU."""
     rng = np.random.default_rng(step)
 
-    def weights(kind: type[nnx.Variable]) -> nnx.State:
-        return nnx.State({"conv": {"kernel": kind(jnp.asarray(rng.random((size, 3)), jnp.float32))}})
+    def weights() -> Packed:
+        arrays = {"kernel": rng.random((size, 1, 2, 3)), "bias": rng.random(3)}
+        tree = nnx.State({"conv": {name: nnx.Param(array.astype(np.float32)) for name, array in arrays.items()}})
+        return jax.tree.map(jnp.asarray, packed(tree, output_first=output_first))
+
+    def statistics() -> Packed:
+        tree = nnx.State({"bn": {"mean": nnx.BatchStat(rng.random(3).astype(np.float32))}})
+        return jax.tree.map(jnp.asarray, packed(tree, output_first=output_first))
 
     return TrainState(
         step=jnp.int32(step),
         skipped_steps=jnp.int32(2),
         loss_scale=LossScale(jnp.float32(1024), jnp.int32(5)),
-        params=weights(nnx.Param),
-        batch_stats=weights(nnx.BatchStat),
-        frozen=nnx.State({}),
-        ema_params=weights(nnx.Param),
-        ema_batch_stats=weights(nnx.BatchStat),
-        opt_state=({"trace": jnp.asarray(rng.random(5), jnp.float32)}, jnp.array([True, False])),
+        params=weights(),
+        batch_stats=statistics(),
+        frozen=nnx.State({"stem": {"kernel": Frozen(jnp.asarray(rng.random((1, 1, 2, 3)), jnp.float32))}}),
+        ema_params=weights(),
+        ema_batch_stats=statistics(),
+        opt_state=optax.tree_utils.tree_set(sgd(0.1, 0.9, 0.0, 1.0).init(weights()), trace=weights()),
     )
 
 
@@ -61,6 +72,35 @@ def test_state_and_progress_come_back_to_the_bit(tmp_path):
     assert differing_parts(make_state(7), state) == set()
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(lambda x: (x.shape, x.dtype), make_state())
     assert progress == PROGRESS
+
+
+def test_a_checkpoint_holds_named_arrays_in_the_shapes_of_the_network_whatever_the_layout(tmp_path):
+    """What runs in progress have on disk; another form would make them impossible to resume."""
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        checkpoints.save(make_state(7, output_first=True), PROGRESS)
+    kernel, of_channels = "float32[300, 1, 2, 3]", "float32[3]"
+    weights = [f"{part}.conv" for part in ("params", "ema_params", "opt_state.2.trace")]
+    assert described(ocp.StandardCheckpointHandler().metadata(tmp_path / "7" / "state").tree) == {
+        "step": "int32[]",
+        "skipped_steps": "int32[]",
+        "loss_scale.value": "float32[]",
+        "loss_scale.good_steps": "int32[]",
+        "frozen.stem.kernel.value": "float32[1, 1, 2, 3]",
+        "batch_stats.bn.mean.value": of_channels,
+        "ema_batch_stats.bn.mean.value": of_channels,
+        **{f"{name}.kernel.value": kernel for name in weights},
+        **{f"{name}.bias.value": of_channels for name in weights},
+    }
+
+
+@pytest.mark.parametrize("output_first", [False, True])
+def test_a_checkpoint_moves_between_cpus_and_gpus(tmp_path, output_first):
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        checkpoints.save(make_state(7, output_first=output_first), PROGRESS)
+        checkpoints.wait()
+        found, _ = checkpoints.restore(make_state(0, output_first=not output_first), HERE)
+    expected = make_state(7, output_first=not output_first)
+    assert differing_parts(expected, found) == set() == differing_parts(unpacked(make_state(7)), unpacked(found))
 
 
 def test_the_memory_of_a_state_may_be_used_as_soon_as_save_returns(tmp_path):
@@ -143,7 +183,9 @@ def test_where_all_are_broken_all_are_named(tmp_path):
 def test_the_state_of_another_network_is_an_error_and_stays_where_it_is(tmp_path):
     save(tmp_path, 3)
     with Checkpoints(tmp_path, 2) as checkpoints:
-        with pytest.raises(CheckpointError, match=r"kernel.value is float32\[300, 3\] in the checkpoint, float32\[200"):
+        with pytest.raises(
+            CheckpointError, match=r"kernel.value is float32\[300, 1, 2, 3\] in the checkpoint, float32\[200"
+        ):
             checkpoints.restore(make_state(size=200), HERE)
         assert checkpoints.steps() == [3]
 

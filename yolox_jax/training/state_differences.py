@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 def state_differences(saved: PyTree, expected: PyTree) -> list[str]:
     """Describes the arrays of a checkpoint that differ from those of the run in name, shape or type."""
-    before, now = _described(saved), _described(expected)
+    before, now = described(saved), described(expected)
     differences = [f"{name} is missing from the checkpoint" for name in now if name not in before]
     differences += [f"{name} is missing from the run" for name in before if name not in now]
     return differences + [
@@ -18,7 +18,9 @@ def state_differences(saved: PyTree, expected: PyTree) -> list[str]:
     ]
 
 
-def _described(tree: PyTree) -> dict[str, str]:
+def described(tree: PyTree) -> dict[str, str]:
+    """Type and shape of each array of a tree, by its name."""
+
     def name(path: tuple[Any, ...]) -> str:
         return ".".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from yolox_jax.config import Config, DataConfig, ModelConfig, ScheduleConfig, TrainConfig
+from yolox_jax.config import Config, DataConfig, LossConfig, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from yolox_jax.data.pipeline import TrainingBatches
 from yolox_jax.models.compiler_options import DETERMINISTIC, compiler_options
 from yolox_jax.training.build import Training, build_training
@@ -103,6 +103,24 @@ def test_a_step_scatters_nothing(training):
     batch = batch_like(training.schedule.config, split_over_devices(training.mesh))
     text = training.step.lower(training.state, batch, training.schedule.scalars_at(0), size=(32, 32)).as_text()
     assert "convolution" in text and "scatter" not in text
+
+
+def test_runs_that_differ_in_schedules_and_weights_alone_share_one_program(training):
+    """Otherwise each run of a sweep would compile anew."""
+    config = training.schedule.config
+    other = dataclasses.replace(
+        config,
+        schedule=ScheduleConfig(epochs=7, warmup_epochs=2, no_aug_epochs=1, min_lr_ratio=0.1),
+        optimizer=OptimizerConfig(lr=0.5, momentum=0.8, weight_decay=1e-3, clip_norm=10.0),
+        loss=LossConfig(iou_weight=2.0, objectness_weight=3.0, classification_weight=4.0, l1_weight=5.0),
+        train=dataclasses.replace(config.train, ema_decay=0.5, ema_ramp_steps=None),
+    )
+
+    def program(training: Training, step: int) -> str:
+        batch, scalars = batch_like(config, split_over_devices(training.mesh)), training.schedule.scalars_at(step)
+        return str(training.step.lower(training.state, batch, scalars, size=(32, 32)).as_text())
+
+    assert program(training, 0) == program(build_training(RunSchedule(other, 3 * NUM_STEPS), 3), step=2000)
 
 
 def test_deterministic_kernels_are_asked_for_where_wanted():
