@@ -66,7 +66,7 @@ def build_training(
         from yolox_jax.training.freezing import freeze
 
         logger.info("frozen: %s", freeze(model, config.model.freeze))
-    on_gpu = mesh.devices[0].platform == "gpu"
+    on_gpu = mesh.devices[0].platform == "gpu"  # where cuDNN wants kernels with the output channels first
     graphdef, state = create_train_state(model, config.train, output_first=on_gpu)
     # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
     state = jax.device_put(jax.device_get(state), replicated(mesh))

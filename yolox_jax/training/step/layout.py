@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ class Packed:
     """The arrays of a tree in a few vectors; a pytree of these vectors, so `jax.tree.map` works on them as a whole."""
 
     vectors: dict[str, Any]
-    """Vectors by their names in the layout."""
+    """Vectors by their names in the layout: `kernels`, the only one with weight decay, and `others`; none is empty."""
     layout: Layout
 
     def tree(self) -> Any:
@@ -59,7 +60,7 @@ class Packed:
 
         def arrays() -> Iterator[Any]:
             for group, start, shape, output_first in self.layout.places:
-                part = self.vectors[group][start : start + int(np.prod(shape))]
+                part = self.vectors[group][start : start + math.prod(shape)]
                 if output_first:
                     yield part.reshape(shape[-1:] + shape[:-1]).transpose(*range(1, len(shape)), 0)
                 else:
