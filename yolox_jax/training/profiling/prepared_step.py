@@ -1,6 +1,6 @@
-"""A training step built from a config alone and run on random data, for benchmarks."""
+"""A training step built from a config alone, and run on random data or compiled for devices that are not there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,12 +26,14 @@ class PreparedStep:
     Args:
         config: the config; its datasets are not used.
         num_classes: number of classes of the network.
+        described: devices that are not there, from `described_devices`; the step can then be compiled but not run. By
+            default, all devices that are there.
     """
 
-    def __init__(self, config: Config, num_classes: int) -> None:
+    def __init__(self, config: Config, num_classes: int, described: Sequence[jax.Device] | None = None) -> None:
         self.config = config
         self.num_classes = num_classes
-        self.training = build_training(RunSchedule(config, STEPS_PER_EPOCH), num_classes)
+        self.training = build_training(RunSchedule(config, STEPS_PER_EPOCH), num_classes, described=described)
         self._sharding = split_over_devices(self.training.mesh)
 
     def lower(self, size: tuple[int, int]) -> jax.stages.Lowered:

@@ -14,6 +14,7 @@ from yolox_jax.config import Config
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.training.step.gradients import Batch, StepMetrics, make_gradients
 from yolox_jax.training.step.loss_scale import adjusted
+from yolox_jax.training.step.mesh import platform_of
 from yolox_jax.training.step.state import TrainState
 
 TrainStep = Callable[..., tuple[TrainState, StepMetrics]]
@@ -45,7 +46,7 @@ def make_train_step(
         clipping), `skipped` (1 if the step was skipped, else 0) and `loss_scale`, as scalars on the device.
     """
     compute_gradients = make_gradients(graphdef, config, mesh)
-    options = compiler_options(config.train)
+    options = compiler_options(config.train, platform_of(mesh))
 
     @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
     def step(
