@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +10,8 @@ import jax
 import psutil
 
 from yolox_jax.config import Config, ConfigError
+from yolox_jax.training.profiling.cards import GIB
 from yolox_jax.training.step.state import TrainState
-
-GIB = 2**30
 
 WORTH_ASKING = 1.1
 """Batch sizes are tried only if they exceed the best one so far by more than this factor."""
@@ -22,6 +22,26 @@ def needed_bytes(compiled: jax.stages.Compiled) -> int:
     memory: Any = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return held + memory.temp_size_in_bytes
+
+
+def compiled_bytes(lowered: jax.stages.Lowered) -> int:
+    """Compiles a program and returns the memory that it needs on each device, also if the compiler finds it too large.
+
+    The compiler for TPUs refuses such programs; those for other platforms compile them.
+    """
+    try:
+        return needed_bytes(lowered.compile())
+    except jax.errors.JaxRuntimeError as error:
+        needed = refused_bytes(str(error))
+        if needed is None:
+            raise
+        return needed
+
+
+def refused_bytes(message: str) -> int | None:
+    """The memory that a program needs, from the message of a compiler that refuses it for that; None for others."""
+    found = re.search(r"RESOURCE_EXHAUSTED.*?(?:\(|Used )([\d.]+)([KMG])", message, re.DOTALL)
+    return int(float(found[1]) * 1024 ** (1 + "KMG".index(found[2]))) if found else None
 
 
 def limit_bytes() -> int | None:
