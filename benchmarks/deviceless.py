@@ -22,7 +22,7 @@ from typing import Any
 import jax
 
 from common import describe_run, write_json
-from deviceless_report import print_kinds, print_longest, report
+from deviceless_report import markdown, print_kinds, print_longest, report
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.checks import check_config
 from yolox_jax.config.files import load_config
@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if arguments.table:
+        print(markdown(result["cells"]))
     return 0
 
 
@@ -74,11 +76,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--num-classes", type=int, default=80, help="classes of the network (default: 80)")
     parser.add_argument(
-        "--largest-batch", action="store_true", help="also find the largest batch, with three or four more compilations"
+        "--largest-batch", action="store_true", help="also find the largest batch, with two or three more compilations"
     )
     parser.add_argument("--top", type=int, default=0, help="number of kernels to list")
     parser.add_argument("--programs", type=Path, metavar="FOLDER", help="keep the text of the compiled programs")
     parser.add_argument("--output", type=Path, metavar="FILE.json", help="results; cells of earlier calls are kept")
+    parser.add_argument("--table", action="store_true", help="print all cells of the results as a table in Markdown")
     return parser.parse_args(argv)
 
 
@@ -188,7 +191,8 @@ def _largest_batch(config: Config, target: DescribedDevices, cell: Cell, num_cla
         return compiled_bytes(step.lower(config.data.input_size))
 
     shares = len(target.devices) * config.train.accumulation_steps
-    largest, tried = largest_batch(needed_at, target.card.program_bytes, shares)
+    own = cell["batch_size"] // shares  # compiled already
+    largest, tried = largest_batch(needed_at, target.card.program_bytes, shares, second=own if own > 1 else 4)
     return {
         "largest_batch": largest,
         "needed_gib_by_batch": {str(batch): round(needed / GIB, 4) for batch, needed in sorted(tried.items())},

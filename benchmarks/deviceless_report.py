@@ -119,5 +119,30 @@ def print_longest(text: str, card: Card, precision: str, top: int) -> None:
     Console(width=160).print(table)
 
 
+def markdown(cells: Sequence[dict[str, Any]]) -> str:
+    """A table of the cells of a file of results, one a line, card by card."""
+    lines = [
+        "| network | card | precision | batch | GiB | largest batch | kernels | GB moved | at most images/s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in sorted(cells, key=lambda one: (one["device"], one["devices"])):
+        total = cell.get("total", {})
+        moved = total.get("read_gb", 0.0) + total.get("written_gb", 0.0)
+        card = f"{cell['devices']} x {cell['device']}" if cell["devices"] > 1 else cell["device"]
+        columns = (
+            cell["config"],
+            card,
+            cell["precision"],
+            str(cell["batch_size"]),
+            f"{cell['needed_gib']:.2f}",
+            str(cell.get("largest_batch", "")),
+            str(total.get("kernels", "")),
+            f"{moved:.1f}" if total else "",
+            f"{cell['most_images_per_s']:.0f}" if total else "",
+        )
+        lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
 def _rounded(total: Total) -> dict[str, Any]:
     return {name: round(value, 4) for name, value in dataclasses.asdict(total).items()}

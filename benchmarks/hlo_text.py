@@ -192,18 +192,20 @@ def _frames(tables: Mapping[str, list[str]]) -> dict[str, tuple[Frame, ...]]:
         for line in tables["FileLocations"]
         if (found := re.match(r"(\d+) \{file_name_id=(\d+) function_name_id=(\d+) line=(\d+)", line))
     }
-    # The outermost frame names itself as its parent, or none.
     parents = {
-        found[1]: (found[2], found[3])
+        found[1]: (found[2], int(found[3] or 0))
         for line in tables["StackFrames"]
         if (found := re.match(r"(\d+) \{file_location_id=(\d+)(?: parent_frame_id=(\d+))?", line))
     }
+    # XLA writes the number of the parent plus one, so that an outermost frame seems to be the parent of the next.
+    shift = int(any(int(frame) == parent for frame, (_, parent) in parents.items()))
 
-    def trail(frame: str | None) -> tuple[Frame, ...]:
-        seen: list[str] = []
-        while frame is not None and frame in parents and frame not in seen:
-            seen.append(frame)
-            frame = parents[frame][1]
-        return tuple(locations[parents[one][0]] for one in seen)
+    def trail(frame: str) -> tuple[Frame, ...]:
+        found = []
+        while frame in parents:
+            location, parent = parents[frame]
+            found.append(locations[location])
+            frame = str(parent - shift)
+        return tuple(found)
 
     return {frame: trail(frame) for frame in parents}

@@ -17,10 +17,13 @@ Kind = Literal[
     "network, other",
     "loss and assignment",
     "update",
+    "copy",
     "small",
     "not known",
     "between devices",
 ]
+
+COPIES = {"copy", "copy-start", "slice", "transpose"}
 
 SMALL_BYTES = 2**20
 """Kernels of the network that move less than this, such as the last stage of a sum, are counted apart: they take as
@@ -52,12 +55,21 @@ def kind_of(kernel: Kernel) -> Kind:
     if kernel.flop:
         return "matrix product"
     votes = Counter(room for origin in kernel.origins if (room := _room(origin)))
-    kind = votes.most_common(1)[0][0] if votes else "not known"
-    if kind not in ("loss and assignment", "update") and kernel.read_bytes + kernel.written_bytes < SMALL_BYTES:
+    kind = votes.most_common(1)[0][0] if votes else _without_origin(kernel)
+    if kind not in ("loss and assignment", "update", "copy") and kernel.read_bytes + kernel.written_bytes < SMALL_BYTES:
         return "small"
     if kind == "batch norm, forward" and any("transpose(" in one.op_name for one in kernel.inner):
         return "batch norm, backward"
     return kind
+
+
+def _without_origin(kernel: Kernel) -> Kind:
+    """The kind of a kernel that comes from no line of Python.
+
+    The compiler adds copies to change a layout, to keep an array that is overwritten, and on TPUs to bring weights into
+    the memory of the core.
+    """
+    return "copy" if all(one.opcode in COPIES for one in kernel.inner) else "not known"
 
 
 def _room(origin: tuple[Frame, ...]) -> Kind | None:

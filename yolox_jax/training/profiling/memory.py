@@ -98,22 +98,25 @@ def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iter
         raise ConfigError(f"{what} ({reason})") from error
 
 
-def largest_batch(needed_at: Callable[[int], int], limit: int, step: int) -> tuple[int, dict[int, int]]:
+def largest_batch(
+    needed_at: Callable[[int], int], limit: int, step: int, second: int = 4
+) -> tuple[int, dict[int, int]]:
     """Finds the largest batch size that fits.
 
     Args:
         needed_at: returns the bytes needed at a batch size, roughly a linear function of it. Each call compiles.
         limit: available bytes.
         step: only multiples of this batch size are tried.
+        second: the multiple that is tried after the first one, more than 1.
 
     Returns:
         The batch size (0 if none fits), and the bytes that each tried batch size needs.
     """
-    tried = {step * times: needed_at(step * times) for times in (1, 4)}
-    first, second = tried.values()
+    tried = {step * times: needed_at(step * times) for times in (1, second)}
+    first = tried[step]
     if first > limit:
         return 0, tried
-    per_step = max((second - first) / 3, 1.0)
+    per_step = max((tried[step * second] - first) / (second - 1), 1.0)
     guess = step * (1 + int((limit - first) / per_step))
     while True:
         if guess not in tried:
