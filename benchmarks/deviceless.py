@@ -28,7 +28,7 @@ from yolox_jax.config.checks import check_config
 from yolox_jax.config.files import load_config
 from yolox_jax.training.profiling.cards import GIB, Card
 from yolox_jax.training.profiling.described_devices import DescribedDevices, described_devices
-from yolox_jax.training.profiling.memory import compiled_bytes, largest_batch, needed_bytes, refused_bytes
+from yolox_jax.training.profiling.memory import largest_batch, needed_bytes, refused_bytes
 from yolox_jax.training.profiling.prepared_step import PreparedStep
 
 PACKAGES = ("yolox-jax", "jax", "jaxlib", "flax", "optax", "numpy", "jax-cuda12-pjrt", "jax-cuda13-pjrt", "libtpu")
@@ -133,7 +133,7 @@ def _measure(
     if same and earlier is not None:
         cell = earlier
     if not same or arguments.top or arguments.programs:
-        cell |= _compiled(lowered, target.card, cell, arguments)
+        cell |= _compiled(step, lowered, target.card, cell, arguments)
     _keep(cell, result, arguments.output)
     if arguments.largest_batch and "largest_batch" not in cell:
         cell |= _largest_batch(config, target, cell, arguments.num_classes)
@@ -141,13 +141,15 @@ def _measure(
     return cell
 
 
-def _compiled(lowered: jax.stages.Lowered, card: Card, cell: Cell, arguments: argparse.Namespace) -> Cell:
+def _compiled(
+    step: PreparedStep, lowered: jax.stages.Lowered, card: Card, cell: Cell, arguments: argparse.Namespace
+) -> Cell:
     """Compiles a step; the figures of its program. Without them if the compiler refuses it as too large."""
     label = f"{cell['config']} {cell['precision']} batch {cell['batch_size']} for {cell['device']}"
     print(f"compiling {label} ...", file=sys.stderr, flush=True)
     start = time.perf_counter()
     try:
-        compiled = lowered.compile()
+        compiled = step.compile(lowered)
     except jax.errors.JaxRuntimeError as error:
         needed = refused_bytes(str(error))
         if needed is None:
@@ -188,7 +190,7 @@ def _largest_batch(config: Config, target: DescribedDevices, cell: Cell, num_cla
         print(f"compiling {cell['config']} batch {batch} for {cell['device']} ...", file=sys.stderr, flush=True)
         train = dataclasses.replace(config.train, batch_size=batch)
         step = PreparedStep(dataclasses.replace(config, train=train), num_classes, target.devices)
-        return compiled_bytes(step.lower(config.data.input_size))
+        return step.needed_bytes(config.data.input_size)
 
     shares = len(target.devices) * config.train.accumulation_steps
     own = cell["batch_size"] // shares  # compiled already

@@ -58,7 +58,8 @@ def test_a_step_for_one_gpu_is_reported_and_not_compiled_again(tmp_path: Path, c
     convolutions = [cell["kinds"][f"convolution, {one}"]["kernels"] for one in ("forward", "weight gradient")]
     assert min(convolutions) > 100, "they are cuDNN's, not the forms for CPUs"
     assert cell["collectives"] == [] and cell["precision"] == "bfloat16"
-    assert 0 < cell["most_images_per_s"] < 2 / (cell["total"]["kernels"] * 2e-6)
+    start_s = 2e-6
+    assert 0 < cell["most_images_per_s"] < 1.001 * 2 / (cell["total"]["kernels"] * start_s)
     assert compiled_cell(output, "h100", "--batch-size", "2") == cell
     assert "compiling" not in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 
 from yolox_jax.config import ConfigError
 from yolox_jax.training.profiling.cards import Card, load_card
@@ -61,6 +62,21 @@ def described_devices(name: str, count: int | None = None) -> DescribedDevices:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"--device {name}: the compiler refuses it, or cannot be loaded ({reason})") from error
     return DescribedDevices(card, found.devices)
+
+
+def compile_described(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compiles for devices that are not there, past jax's cache: it would keep such a program but cannot read it."""
+    was_enabled = jax.config.values["jax_enable_compilation_cache"]
+    _enable_cache(False)
+    try:
+        return lowered.compile()
+    finally:
+        _enable_cache(was_enabled)
+
+
+def _enable_cache(enabled: bool) -> None:
+    jax.config.update("jax_enable_compilation_cache", enabled)
+    compilation_cache.reset_cache()  # jax remembers from the first compilation on whether there is a cache
 
 
 def _gpus(card: Card, count: int) -> topologies.TopologyDescription:

@@ -24,22 +24,11 @@ def needed_bytes(compiled: jax.stages.Compiled) -> int:
     return held + memory.temp_size_in_bytes
 
 
-def compiled_bytes(lowered: jax.stages.Lowered) -> int:
-    """Compiles a program and returns the memory that it needs on each device, also if the compiler finds it too large.
-
-    The compiler for TPUs refuses such programs; those for other platforms compile them.
-    """
-    try:
-        return needed_bytes(lowered.compile())
-    except jax.errors.JaxRuntimeError as error:
-        needed = refused_bytes(str(error))
-        if needed is None:
-            raise
-        return needed
-
-
 def refused_bytes(message: str) -> int | None:
-    """The memory that a program needs, from the message of a compiler that refuses it for that; None for others."""
+    """The memory that a program needs, from the message of a compiler that refuses it for that; None for others.
+
+    The compiler for TPUs refuses programs that are too large; those for other platforms compile them.
+    """
     found = re.search(r"RESOURCE_EXHAUSTED.*?(?:\(|Used )([\d.]+)([KMG])", message, re.DOTALL)
     return int(float(found[1]) * 1024 ** (1 + "KMG".index(found[2]))) if found else None
 
