@@ -25,14 +25,18 @@ CPU: Options = {
 """Measured with jax 0.10.2 (docs/performance.md)."""
 
 
-def compiler_options(config: TrainConfig) -> Options | None:
-    """`compiler_options` of `jax.jit` for the training step, or None."""
-    return (DETERMINISTIC if config.deterministic else {}) | (backend_options() or {}) or None
+def compiler_options(config: TrainConfig, platform: str | None = None) -> Options | None:
+    """`compiler_options` of `jax.jit` for the training step, or None; see `backend_options` for the platform."""
+    return (DETERMINISTIC if config.deterministic else {}) | (backend_options(platform) or {}) or None
 
 
-def backend_options() -> Options | None:
-    """`compiler_options` of `jax.jit` for any program that runs a network on the default backend, or None."""
-    if jax.default_backend() != "cpu":
+def backend_options(platform: str | None = None) -> Options | None:
+    """`compiler_options` of `jax.jit` for any program that runs a network, or None.
+
+    Args:
+        platform: `cpu`, `gpu` or `tpu`; by default that of jax's default backend.
+    """
+    if (platform or jax.default_backend()) != "cpu":
         return None
     return {name: value for name, value in CPU.items() if _is_known(name, value)} or None
 

@@ -1,7 +1,7 @@
 """Builds the network, optimizer, schedule and jitted step of a config, for training and for benchmarks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 from yolox_jax.models import create_model, summarize
 from yolox_jax.models.summary import Summary
 from yolox_jax.training.run_schedule import RunSchedule
-from yolox_jax.training.step.mesh import create_mesh, replicated
+from yolox_jax.training.step.mesh import create_mesh, platform_of, replicated
 from yolox_jax.training.step.state import TrainState, create_train_state
 from yolox_jax.training.step.step import TrainStep, make_train_step
 
@@ -41,6 +41,7 @@ def build_training(
     num_classes: int,
     *,
     weights: Mapping[str, Shaped[np.ndarray, "..."]] | None = None,
+    described: Sequence[jax.Device] | None = None,
 ) -> Training:
     """Builds all components of a run from its config, with the state at step 0.
 
@@ -49,11 +50,13 @@ def build_training(
         num_classes: number of classes in the dataset.
         weights: state dict under the original's names to start from. Tensors that are missing or have another shape
             keep their initial values.
+        described: devices that are not there, to compile for. `Training.state` then holds shapes instead of arrays. By
+            default, the run uses all devices that are there.
 
     Raises:
         ConfigError: the devices do not divide the batch, or `model.freeze` matches nothing or everything.
     """
-    config, mesh = schedule.config, create_mesh(schedule.config.train)
+    config, mesh = schedule.config, create_mesh(schedule.config.train, described)
     model = create_model(config.model, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
     # Imported on demand, so that the step can be benchmarked where only jax, flax and optax are installed.
     if weights is not None:
@@ -66,9 +69,12 @@ def build_training(
         from yolox_jax.training.freezing import freeze
 
         logger.info("frozen: %s", freeze(model, config.model.freeze))
-    on_gpu = mesh.devices[0].platform == "gpu"  # where cuDNN wants kernels with the output channels first
+    on_gpu = platform_of(mesh) == "gpu"  # where cuDNN wants kernels with the output channels first
     graphdef, state = create_train_state(model, config.train, output_first=on_gpu)
-    # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
-    state = jax.device_put(jax.device_get(state), replicated(mesh))
+    if described is None:
+        # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
+        state = jax.device_put(jax.device_get(state), replicated(mesh))
+    else:
+        state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), state)
     step = make_train_step(graphdef, config, mesh)
     return Training(schedule, mesh, graphdef, summary, state, step)

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +10,8 @@ import jax
 import psutil
 
 from yolox_jax.config import Config, ConfigError
+from yolox_jax.training.profiling.cards import GIB
 from yolox_jax.training.step.state import TrainState
-
-GIB = 2**30
 
 WORTH_ASKING = 1.1
 """Batch sizes are tried only if they exceed the best one so far by more than this factor."""
@@ -22,6 +22,15 @@ def needed_bytes(compiled: jax.stages.Compiled) -> int:
     memory: Any = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return held + memory.temp_size_in_bytes
+
+
+def refused_bytes(message: str) -> int | None:
+    """The memory that a program needs, from the message of a compiler that refuses it for that; None for others.
+
+    The compiler for TPUs refuses programs that are too large; those for other platforms compile them.
+    """
+    found = re.search(r"RESOURCE_EXHAUSTED.*?(?:\(|Used )([\d.]+)([KMG])", message, re.DOTALL)
+    return int(float(found[1]) * 1024 ** (1 + "KMG".index(found[2]))) if found else None
 
 
 def limit_bytes() -> int | None:
@@ -78,22 +87,25 @@ def out_of_memory_explained(config: Config, *, evaluating: bool = False) -> Iter
         raise ConfigError(f"{what} ({reason})") from error
 
 
-def largest_batch(needed_at: Callable[[int], int], limit: int, step: int) -> tuple[int, dict[int, int]]:
+def largest_batch(
+    needed_at: Callable[[int], int], limit: int, step: int, second: int = 4
+) -> tuple[int, dict[int, int]]:
     """Finds the largest batch size that fits.
 
     Args:
         needed_at: returns the bytes needed at a batch size, roughly a linear function of it. Each call compiles.
         limit: available bytes.
         step: only multiples of this batch size are tried.
+        second: the multiple that is tried after the first one, more than 1.
 
     Returns:
         The batch size (0 if none fits), and the bytes that each tried batch size needs.
     """
-    tried = {step * times: needed_at(step * times) for times in (1, 4)}
-    first, second = tried.values()
+    tried = {step * times: needed_at(step * times) for times in (1, second)}
+    first = tried[step]
     if first > limit:
         return 0, tried
-    per_step = max((second - first) / 3, 1.0)
+    per_step = max((tried[step * second] - first) / (second - 1), 1.0)
     guess = step * (1 + int((limit - first) / per_step))
     while True:
         if guess not in tried:

@@ -1,6 +1,6 @@
-"""A training step built from a config alone and run on random data, for benchmarks."""
+"""A training step built from a config alone, and run on random data or compiled for devices that are not there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from yolox_jax.config import Config
 from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
+from yolox_jax.training.profiling.described_devices import compile_described
 from yolox_jax.training.profiling.fake_batch import fake_batch
+from yolox_jax.training.profiling.memory import needed_bytes, refused_bytes
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import split_over_devices, to_devices
 from yolox_jax.training.step.multiscale import size_of
@@ -25,12 +27,15 @@ class PreparedStep:
     Args:
         config: the config; its datasets are not used.
         num_classes: number of classes of the network.
+        described: devices that are not there, from `described_devices`; the step can then be compiled but not run. By
+            default, all devices that are there.
     """
 
-    def __init__(self, config: Config, num_classes: int) -> None:
+    def __init__(self, config: Config, num_classes: int, described: Sequence[jax.Device] | None = None) -> None:
         self.config = config
         self.num_classes = num_classes
-        self.training = build_training(RunSchedule(config, STEPS_PER_EPOCH), num_classes)
+        self.training = build_training(RunSchedule(config, STEPS_PER_EPOCH), num_classes, described=described)
+        self._described = described is not None
         self._sharding = split_over_devices(self.training.mesh)
 
     def lower(self, size: tuple[int, int]) -> jax.stages.Lowered:
@@ -40,6 +45,25 @@ class PreparedStep:
             self.training.state, batch, self.training.schedule.scalars_at(0), size=size
         )
         return lowered
+
+    def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+        """Compiles what `lower` returned."""
+        if self._described:
+            return compile_described(lowered)
+        return lowered.compile()
+
+    def needed_bytes(self, size: tuple[int, int]) -> int:
+        """Compiles the step for an input size, and returns the memory that it needs on each device.
+
+        That is known even if the compiler refuses a step that is too large.
+        """
+        try:
+            return needed_bytes(self.compile(self.lower(size)))
+        except jax.errors.JaxRuntimeError as error:
+            needed = refused_bytes(str(error))
+            if needed is None:
+                raise
+            return needed
 
     def runner(self, compiled: jax.stages.Compiled) -> Callable[[], Any]:
         """Returns a function that runs one step on a random batch and returns the loss, an array on the device."""

@@ -14,7 +14,7 @@ from yolox_jax.losses import LossWeights, detection_loss
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.structures import Targets
 from yolox_jax.training.step.layout import Packed
-from yolox_jax.training.step.mesh import DATA_AXIS
+from yolox_jax.training.step.mesh import DATA_AXIS, platform_of
 from yolox_jax.training.step.multiscale import resize_batch
 from yolox_jax.training.step.state import TrainState
 
@@ -56,6 +56,8 @@ def make_gradients(
         batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
         rematerialise=config.train.rematerialise == "stage",
         separate_one_to_one=config.model.end_to_end,
+        # "backend" asks for jax's default backend, which a mesh to compile for alone need not be.
+        convolution="backend" if platform_of(mesh) == "cpu" else "primitive",
     )
 
     def microbatch_gradients(

@@ -1,5 +1,7 @@
 """The device mesh of a run: one axis, `data`, over which each batch is sharded."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -10,13 +12,17 @@ from yolox_jax.config import ConfigError, TrainConfig
 DATA_AXIS = "data"
 
 
-def create_mesh(config: TrainConfig) -> Mesh:
-    """All devices of all processes on one axis, the devices of each process next to each other.
+def create_mesh(config: TrainConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices on one axis, those of each process next to each other.
+
+    Args:
+        config: the batch size, which the devices must divide.
+        devices: by default, all devices of all processes.
 
     Raises:
         ConfigError: the batch size is not divisible by the number of devices times `accumulation_steps`.
     """
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     shares = len(devices) * config.accumulation_steps
     if config.batch_size % shares:
         below = config.batch_size // shares * shares
@@ -29,6 +35,12 @@ def create_mesh(config: TrainConfig) -> Mesh:
             f"Use a batch size of {' or '.join(map(str, fits))}"
         )
     return Mesh(np.asarray(devices), (DATA_AXIS,))
+
+
+def platform_of(mesh: Mesh) -> str:
+    """What the devices are: `cpu`, `gpu` or `tpu`. Those of a mesh to compile for need not be jax's default backend."""
+    platform: str = mesh.devices.flat[0].platform
+    return platform
 
 
 def split_over_devices(mesh: Mesh) -> NamedSharding:

@@ -13,6 +13,7 @@ from yolox_jax.config import Config
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.training.step.gradients import Batch, StepMetrics, make_gradients
 from yolox_jax.training.step.loss_scale import adjusted
+from yolox_jax.training.step.mesh import platform_of
 from yolox_jax.training.step.optimizer import sgd
 from yolox_jax.training.step.scalars import StepScalars
 from yolox_jax.training.step.state import TrainState
@@ -39,7 +40,7 @@ def make_train_step(graphdef: nnx.GraphDef, config: Config, mesh: Mesh) -> Train
         the device.
     """
     compute_gradients = make_gradients(graphdef, config, mesh)
-    options = compiler_options(config.train)
+    options = compiler_options(config.train, platform_of(mesh))
 
     @functools.partial(jax.jit, static_argnames="size", donate_argnames="state", compiler_options=options)
     def step(
