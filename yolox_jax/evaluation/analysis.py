@@ -30,7 +30,7 @@ LOWEST_SHOWN_SCORE = 0.05
 AREAS_PX2 = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """Upper limits of COCO's object areas."""
 
-PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "pycocotools", "faster-coco-eval", "opencv-python-headless")
+PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "hotcoco", "pycocotools", "opencv-python-headless")
 
 
 def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights: str) -> dict[str, Any]:

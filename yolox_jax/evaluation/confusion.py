@@ -8,9 +8,9 @@ from jaxtyping import Float64, Int
 from pycocotools import mask
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import FOREGROUND_IOU, Errors
 from yolox_jax.evaluation.matching import match_greedily
+from yolox_jax.evaluation.results import Result
 
 
 def confusion_matrix(

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import ErrorKind, Errors
+from yolox_jax.evaluation.results import Result
 
 IMAGES_PER_KIND = 8
 """Number of images per error type: enough to show a pattern, few enough to review."""

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import Errors
+from yolox_jax.evaluation.results import Result
 
 
 class OperatingPoint(NamedTuple):

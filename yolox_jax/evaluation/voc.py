@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco_scorers import Result
+from yolox_jax.evaluation.results import Result
 
 IOU_THRESHOLD = 0.5
 """The threshold of the challenges."""
