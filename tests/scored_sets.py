@@ -8,6 +8,8 @@ import numpy as np
 
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.evaluation.coco import CocoMetrics
+from yolox_jax.evaluation.errors import Errors, sort_errors
+from yolox_jax.evaluation.results import from_results
 from yolox_jax.evaluation.runner import evaluate_results
 
 CATEGORY_IDS = (3, 7, 9)
@@ -52,6 +54,11 @@ def make_dataset(objects: dict[int, list[tuple[int, list[float]]]]) -> Dataset:
 def score(dataset: Dataset, results: list[dict], **settings: Any) -> CocoMetrics:
     """The figures alone; `settings` are those of `evaluate_results`."""
     return evaluate_results(dataset, results, **settings).metrics
+
+
+def errors_of(dataset: Dataset, results: list[dict], **settings: Any) -> Errors:
+    """The errors of COCO results; `settings` are those of `sort_errors`."""
+    return sort_errors(dataset, from_results(results), **settings)
 
 
 def result_of(image_id: int, class_index: int, bbox: list[float], value: float) -> dict:

@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from scored_sets import NAMES, dataset_of, make_dataset, random_set, result_of
+from scored_sets import NAMES, dataset_of, errors_of, make_dataset, random_set, result_of
 from yolox_jax.config import Config
 from yolox_jax.evaluation import galleries
 from yolox_jax.evaluation.analysis import VERSION, analyse
 from yolox_jax.evaluation.confusion import confusion_matrix
-from yolox_jax.evaluation.errors import ErrorKind, sort_errors
+from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.evaluation.galleries import worst_images
 from yolox_jax.evaluation.operating_points import best_operating_points
+from yolox_jax.evaluation.results import from_results
 from yolox_jax.evaluation.runner import evaluate_results
 
 
@@ -27,8 +28,8 @@ def test_thresholds_have_the_largest_f1_of_all_there_are():
     tried = 0
     for seed in range(60):
         dataset, results = random_set(seed)
-        errors = sort_errors(dataset, results)
-        overall, per_class = best_operating_points(dataset, results, errors, image_ids=ids(dataset))
+        errors = errors_of(dataset, results)
+        overall, per_class = best_operating_points(dataset, from_results(results), errors, image_ids=ids(dataset))
         objects = [a for a in dataset.ground_truth["annotations"] if not a["iscrowd"]]
         for category, name in [(None, "all"), *zip(dataset.category_ids, NAMES, strict=True)]:
             point = overall if category is None else per_class[name]
@@ -37,7 +38,7 @@ def test_thresholds_have_the_largest_f1_of_all_there_are():
             best = 0.0
             for threshold in {r["score"] for r in own}:
                 kept = [r for r in own if r["score"] >= threshold]
-                left = sort_errors(dataset, kept)
+                left = errors_of(dataset, kept)
                 correct = sum(k is None and o >= 0 for k, o in zip(left.kinds, left.object_of.tolist(), strict=True))
                 wrong = sum(k is not None for k in left.kinds)
                 if correct:
@@ -52,8 +53,8 @@ def test_thresholds_have_the_largest_f1_of_all_there_are():
 def test_each_object_and_each_counted_detection_is_in_the_confusion_matrix_once():
     for seed in range(100):
         dataset, results = random_set(seed)
-        errors = sort_errors(dataset, results)
-        counts = confusion_matrix(dataset, results, errors, image_ids=ids(dataset), score_threshold=0.3)
+        errors = errors_of(dataset, results)
+        counts = confusion_matrix(dataset, from_results(results), errors, image_ids=ids(dataset), score_threshold=0.3)
         objects = [a for a in dataset.ground_truth["annotations"] if not a["iscrowd"]]
         for index, category in enumerate(dataset.category_ids):
             assert counts[index].sum() == sum(a["category_id"] == category for a in objects)
@@ -77,14 +78,14 @@ def test_confusion_pairs_correct_detections_first_and_then_the_best_of_other_cla
         result_of(1, 0, dog, 0.7),  # a cat there as well: the owl was surer
         result_of(1, 0, dog, 0.2),
     ]
-    errors = sort_errors(dataset, results)
-    counts = confusion_matrix(dataset, results, errors, image_ids=[1], score_threshold=0.3)
+    errors = errors_of(dataset, results)
+    counts = confusion_matrix(dataset, from_results(results), errors, image_ids=[1], score_threshold=0.3)
     expected = np.zeros((4, 4), int)
     expected[0, 0] = 1  # cat as cat
     expected[1, 2] = 1  # dog as owl
     expected[3, 1] = expected[3, 0] = 1  # nothing as dog, nothing as cat
     np.testing.assert_array_equal(counts, expected)
-    none = confusion_matrix(dataset, results, errors, image_ids=[1], score_threshold=0.95)
+    none = confusion_matrix(dataset, from_results(results), errors, image_ids=[1], score_threshold=0.95)
     assert none[0, 3] == none[1, 3] == 1 and none.sum() == 2
 
 
@@ -99,8 +100,8 @@ def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first(monk
         result_of(4, 2, box, 0.4),
         result_of(4, 2, far, 0.1),
     ]
-    errors = sort_errors(dataset, results)
-    shown = worst_images(dataset, results, errors, score_threshold=0.3)
+    errors = errors_of(dataset, results)
+    shown = worst_images(dataset, from_results(results), errors, score_threshold=0.3)
     assert [image["image_id"] for image in shown[ErrorKind.CLASSIFICATION]] == [3, 1]
     assert [image["image_id"] for image in shown[ErrorKind.MISSED]] == [7, 2, 6, 5]
     (background,) = shown[ErrorKind.BACKGROUND]
@@ -112,7 +113,7 @@ def test_galleries_show_the_surest_errors_and_the_most_missed_objects_first(monk
     assert first["objects"] == [{"box": [10, 10, 60, 60], "class": "cat", "missed": False}]
     assert first["detections"][0]["object"] == "cat"
     monkeypatch.setattr(galleries, "IMAGES_PER_KIND", 1)
-    one = worst_images(dataset, results, errors, score_threshold=0.3)
+    one = worst_images(dataset, from_results(results), errors, score_threshold=0.3)
     assert [image["image_id"] for image in one[ErrorKind.CLASSIFICATION]] == [3]
 
 
@@ -122,8 +123,8 @@ def test_detections_that_do_not_count_are_not_shown_as_correct():
     dataset = dataset_of([(1, 0, cat), (1, 1, crowd)], [1], crowds=[1])
     results = [result_of(1, 1, [210.0, 210.0, 50.0, 50.0], 0.9), result_of(1, 0, cat, 0.95)]
     results += [result_of(1, 0, [300.0, 10.0, 20.0, 20.0], 0.9 - 0.001 * rank) for rank in range(120)]
-    errors = sort_errors(dataset, results)
-    ((entry,), *_) = filter(None, worst_images(dataset, results, errors, score_threshold=0.3).values())
+    errors = errors_of(dataset, results)
+    ((entry,), *_) = filter(None, worst_images(dataset, from_results(results), errors, score_threshold=0.3).values())
     assert [thing["kind"] for thing in entry["detections"]] == [None] + [ErrorKind.BACKGROUND] * 99
     assert entry["detections"][0]["class"] == "cat"
 
@@ -136,7 +137,7 @@ def test_images_in_archives_have_a_name_but_no_path():
             raise NotImplementedError
 
     dataset = dataclasses.replace(dataset, records=(dataclasses.replace(dataset.records[0], archive=Archive()),))
-    shown = worst_images(dataset, [], sort_errors(dataset, []), score_threshold=0.3)
+    shown = worst_images(dataset, from_results([]), errors_of(dataset, []), score_threshold=0.3)
     assert [(entry["path"], entry["name"]) for entry in shown[ErrorKind.MISSED]] == [(None, "1.jpg")]
 
 

@@ -1,6 +1,8 @@
 import copy
 import json
 import math
+import sys
+import types
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +14,9 @@ from scored_sets import make_dataset, random_set, result_of, score
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation import coco_scorers
-from yolox_jax.evaluation.coco import FIGURES, CocoMetrics, metrics_of, to_coco
+from yolox_jax.evaluation.coco import FIGURES, CocoMetrics, metrics_of
+from yolox_jax.evaluation.coco_scorers import accumulate
+from yolox_jax.evaluation.results import from_detections, from_results
 from yolox_jax.structures import Detections
 
 
@@ -61,21 +65,22 @@ def test_a_dataset_without_objects_has_no_figures():
 def test_images_left_out_do_not_count_as_missed(dataset):
     first_only = [result for result in PERFECT if result["image_id"] == 11]
     assert score(dataset, first_only).figures["AP"] < 0.99
-    scorer = coco_scorers.open_scorer(dataset.ground_truth)
-    scorer.add([11], first_only)
-    metrics = metrics_of(scorer.finish(), dataset, num_images=1, num_detections=2)
-    assert metrics.figures["AP"] == pytest.approx(1.0)
+    for fast in (False, True):
+        accumulated = accumulate(dataset.ground_truth, [11], from_results(first_only), fast=fast)
+        metrics = metrics_of(accumulated, dataset, num_images=1, num_detections=2)
+        assert metrics.figures["AP"] == pytest.approx(1.0)
 
 
-def test_scoring_changes_neither_ground_truth_nor_results_and_prints_nothing(dataset, capsys):
+@pytest.mark.parametrize("fast", [False, True], ids=["pycocotools", "hotcoco"])
+def test_scoring_changes_neither_ground_truth_nor_results_and_prints_nothing(dataset, capfd, fast):
     truth, results = copy.deepcopy(dataset.ground_truth), copy.deepcopy(PERFECT)
-    score(dataset, results)
+    score(dataset, results, fast=fast)
     assert dataset.ground_truth == truth
     assert results == PERFECT
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("fast", [False, True], ids=["pycocotools", "faster-coco-eval"])
+@pytest.mark.parametrize("fast", [False, True], ids=["pycocotools", "hotcoco"])
 def test_figures_equal_those_of_pycocotools_used_directly(shared, fast):
     """With noisy copies of the annotations as detections, crowds included."""
     folder = shared / "data/coco_val2017_100"
@@ -113,9 +118,33 @@ def test_both_implementations_give_the_same_on_rare_cases():
         dataset, results = random_set(seed)
         slow, fast = (score(dataset, results, fast=choice) for choice in (False, True))
         for expected, found in zip(_all_figures(slow), _all_figures(fast), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9, err_msg=f"set {seed}")
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=f"set {seed}")
         compared += not math.isnan(slow.figures["AP"])
     assert compared > 150
+
+
+def test_ids_of_any_size_and_sign_are_told_apart():
+    """Also those that no float represents, in whatever order the images are given."""
+    far = 2**60
+    dataset = make_dataset(
+        {far + 1: [(0, [10, 10, 100, 120])], -5: [(1, [0, 0, 50, 50])], far: [(0, [30, 40, 20, 20])]}
+    )
+    results = [result_of(far, 0, [30, 40, 20, 20], 0.9), result_of(-5, 1, [0, 0, 50, 50], 0.8)]
+    slow, fast = (score(dataset, results, fast=choice) for choice in (False, True))
+    assert fast.figures == pytest.approx(slow.figures, abs=1e-12, nan_ok=True)
+    assert fast.per_class["dog"] == pytest.approx(1.0) and 0.3 < fast.per_class["cat"] < 0.7
+
+
+@pytest.mark.parametrize("unusable", [None, types.SimpleNamespace(COCO=object)], ids=["missing", "too old"])
+def test_without_a_usable_hotcoco_pycocotools_scores_and_says_so_once(dataset, monkeypatch, caplog, unusable):
+    expected = score(dataset, PERFECT, fast=True)
+    monkeypatch.setitem(sys.modules, "hotcoco", unusable)
+    coco_scorers._hotcoco.cache_clear()
+    for _ in range(2):
+        assert score(dataset, PERFECT) == expected
+    (message,) = caplog.messages
+    assert "scoring with pycocotools" in message and "pip install 'hotcoco" in message
+    coco_scorers._hotcoco.cache_clear()
 
 
 def _all_figures(metrics: CocoMetrics) -> Iterator[list[float]]:
@@ -124,28 +153,13 @@ def _all_figures(metrics: CocoMetrics) -> Iterator[list[float]]:
     yield from (list(figures.values()) for figures in metrics.per_class_figures.values())
 
 
-def test_images_may_be_added_in_any_order_and_in_parts(monkeypatch):
-    monkeypatch.setattr(coco_scorers, "CHUNK", 2)
-    dataset, results = next(
-        (dataset, results)
-        for dataset, results in map(random_set, range(100))
-        if len(dataset.records) == 4 and len(results) > 100
-    )
-    expected = score(dataset, results, fast=False)
-    scorer = coco_scorers.open_scorer(dataset.ground_truth, fast=True)
-    for record in sorted(dataset.records, key=lambda record: -record.image_id):
-        scorer.add([record.image_id], [result for result in results if result["image_id"] == record.image_id])
-    found = metrics_of(scorer.finish(), dataset, num_images=4, num_detections=len(results))
-    assert found == expected
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"image_id": 99}, r"detection 1 \(image id 99, category id 7\): the dataset test has no image with this id"),
         ({"category_id": 5}, r"detection 1 .*no such category\. Its category ids are 3, 7, 9"),
         ({"score": math.nan}, r"detection 1 .*score nan: all must be finite"),
-        ({"bbox": [0, 0, math.inf, 1]}, r"detection 1 .*box \[0, 0, inf, 1\]"),
+        ({"bbox": [0, 0, math.inf, 1]}, r"detection 1 .*box \[0\.0, 0\.0, inf, 1\.0\]"),
         ({"bbox": [200, 50, -40, 40]}, r"detection 1 .*has a negative side\. It must be \[x, y, width, height\]"),
     ],
 )
@@ -163,8 +177,8 @@ def test_batches_become_coco_results_without_padding_and_unbounded_boxes(dataset
         classes=np.array([[1, 0], [2, -1], [0, 0]], np.int32),
         valid=np.array([[True, True], [True, False], [True, True]]),
     )
-    results = to_coco(detections, np.array([1, 0, -1], np.int32), dataset)
-    assert results == [
+    found = from_detections(detections, np.array([1, 0, -1], np.int32), dataset)
+    assert found.to_results() == [
         {"image_id": 12, "category_id": 7, "bbox": [1, 2, 3, 6], "score": pytest.approx(0.9)},
         {"image_id": 11, "category_id": 9, "bbox": [5, 5, 1, 2], "score": pytest.approx(0.5)},
     ]

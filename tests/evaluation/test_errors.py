@@ -8,11 +8,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from error_twin import Twin
-from scored_sets import CATEGORY_IDS, dataset_of, result_of
+from scored_sets import CATEGORY_IDS, dataset_of, errors_of, result_of
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation import errors as errors_module
-from yolox_jax.evaluation.errors import ErrorKind, sort_errors
+from yolox_jax.evaluation.errors import ErrorKind
 
 CAT, DOG, OWL = range(3)
 
@@ -49,13 +49,13 @@ ON_CAT, NEAR_CAT, FAR = [100.0, 100.0, 100.0, 100.0], [150.0, 100.0, 100.0, 100.
     ],
 )
 def test_a_detection_is_sorted_by_what_it_overlaps(class_index, bbox, kind, object_of):
-    errors = sort_errors(dataset_of(TWO, [1]), [result_of(1, class_index, bbox, 0.9)])
+    errors = errors_of(dataset_of(TWO, [1]), [result_of(1, class_index, bbox, 0.9)])
     assert (errors.kinds, errors.object_of.tolist()) == ((kind,), [object_of])
 
 
 def test_a_second_detection_of_an_object_is_a_duplicate_whatever_the_order_given():
     results = [result_of(1, CAT, ON_CAT, 0.5), result_of(1, CAT, [105.0, 100.0, 100.0, 100.0], 0.9)]
-    errors = sort_errors(dataset_of(TWO, [1]), results)
+    errors = errors_of(dataset_of(TWO, [1]), results)
     assert errors.kinds == (ErrorKind.DUPLICATE, None)
     assert errors.object_of.tolist() == [0, 0]
 
@@ -65,7 +65,7 @@ def test_a_second_detection_of_an_object_is_a_duplicate_whatever_the_order_given
     [(CAT, NEAR_CAT, [1]), (DOG, ON_CAT, [1]), (DOG, NEAR_CAT, [0, 1]), (CAT, FAR, [0, 1])],
 )
 def test_objects_are_missed_unless_a_detection_was_meant_for_them(class_index, bbox, missed):
-    errors = sort_errors(dataset_of(TWO, [1]), [result_of(1, class_index, bbox, 0.9)])
+    errors = errors_of(dataset_of(TWO, [1]), [result_of(1, class_index, bbox, 0.9)])
     assert errors.missed.tolist() == missed
     assert errors.counts()[ErrorKind.MISSED] == len(missed)
 
@@ -76,7 +76,7 @@ def test_objects_are_missed_unless_a_detection_was_meant_for_them(class_index, b
 )
 def test_a_limit_belongs_to_the_kind_above_it(width, kind):
     dataset = dataset_of([(1, CAT, [0.0, 0.0, 100.0, 10.0])], [1])
-    assert sort_errors(dataset, [result_of(1, CAT, [0.0, 0.0, width, 10.0], 0.9)]).kinds == (kind,)
+    assert errors_of(dataset, [result_of(1, CAT, [0.0, 0.0, width, 10.0], 0.9)]).kinds == (kind,)
 
 
 def test_where_several_kinds_hold_the_first_of_the_documented_order_is_taken():
@@ -84,17 +84,17 @@ def test_where_several_kinds_hold_the_first_of_the_documented_order_is_taken():
     near = [100.0, 100.0, 40.0, 100.0]
     on_both = dataset_of([(1, CAT, box), (1, DOG, box)], [1])
     duplicate = [result_of(1, CAT, box, 0.9), result_of(1, CAT, box, 0.8)]
-    assert sort_errors(on_both, duplicate).kinds == (None, ErrorKind.CLASSIFICATION)
+    assert errors_of(on_both, duplicate).kinds == (None, ErrorKind.CLASSIFICATION)
     near_own = dataset_of([(1, CAT, near), (1, DOG, box)], [1])
-    assert sort_errors(near_own, [result_of(1, CAT, box, 0.9)]).kinds == (ErrorKind.LOCALISATION,)
+    assert errors_of(near_own, [result_of(1, CAT, box, 0.9)]).kinds == (ErrorKind.LOCALISATION,)
     near_other = dataset_of([(1, CAT, box), (1, DOG, near)], [1])
-    assert sort_errors(near_other, duplicate).kinds == (None, ErrorKind.DUPLICATE)
+    assert errors_of(near_other, duplicate).kinds == (None, ErrorKind.DUPLICATE)
 
 
 def test_detections_on_a_crowd_of_their_class_are_not_counted_and_crowds_are_not_missed():
     dataset = dataset_of([*TWO, (1, CAT, [0.0, 300.0, 400.0, 100.0])], [1], crowds=(2,))
     inside = [10.0, 310.0, 20.0, 20.0]
-    errors = sort_errors(dataset, [result_of(1, CAT, inside, 0.9), result_of(1, DOG, inside, 0.9)])
+    errors = errors_of(dataset, [result_of(1, CAT, inside, 0.9), result_of(1, DOG, inside, 0.9)])
     assert errors.kinds == (None, ErrorKind.BACKGROUND)
     assert errors.object_of.tolist() == [-1, -1]
     assert errors.missed.tolist() == [0, 1]
@@ -103,7 +103,7 @@ def test_detections_on_a_crowd_of_their_class_are_not_counted_and_crowds_are_not
 def test_only_the_hundred_best_of_a_class_in_an_image_are_counted():
     scores = [0.9 - 0.001 * rank for rank in range(102)]
     results = [result_of(1, class_index, FAR, score) for score in reversed(scores) for class_index in (CAT, DOG)]
-    errors = sort_errors(dataset_of(TWO, [1]), results)
+    errors = errors_of(dataset_of(TWO, [1]), results)
     assert errors.kinds == (None,) * 4 + (ErrorKind.BACKGROUND,) * 200
 
 
@@ -121,12 +121,12 @@ def test_costs_are_what_the_remedies_gain():
         (result_of(2, DOG, NEAR_CAT, 0.9), ErrorKind.BOTH, found_one),
     ]
     for wrong, kind, corrected in cases:
-        errors = sort_errors(dataset, [right, wrong])
+        errors = errors_of(dataset, [right, wrong])
         assert errors.kinds == (None, kind)
         assert errors.ap50 + errors.costs[kind] == pytest.approx(corrected)
         others = set(ErrorKind) - {kind, ErrorKind.MISSED}
         assert all(errors.costs[other] == 0.0 for other in others)
-    errors = sort_errors(dataset, [right])
+    errors = errors_of(dataset, [right])
     assert errors.costs[ErrorKind.MISSED] == errors.cost_false_negatives == pytest.approx(1 - found_one)
 
 
@@ -135,18 +135,18 @@ def test_a_corrected_detection_takes_its_object_from_a_worse_one_but_not_from_a_
     background = result_of(1, CAT, FAR, 0.7)
     for score, corrected in [(0.9, 1.0), (0.6, 0.5)]:
         results = [result_of(1, CAT, NEAR_CAT, score), background, result_of(1, CAT, ON_CAT, 0.65)]
-        errors = sort_errors(dataset, results)
+        errors = errors_of(dataset, results)
         assert errors.kinds == (ErrorKind.LOCALISATION, ErrorKind.BACKGROUND, None)
         assert errors.ap50 + errors.costs[ErrorKind.LOCALISATION] == pytest.approx(corrected)
 
 
 def test_a_class_whose_objects_were_all_missed_leaves_the_mean_with_them():
-    errors = sort_errors(dataset_of(TWO, [1]), [result_of(1, CAT, ON_CAT, 0.9)])
+    errors = errors_of(dataset_of(TWO, [1]), [result_of(1, CAT, ON_CAT, 0.9)])
     assert (errors.ap50, errors.costs[ErrorKind.MISSED]) == pytest.approx((0.5, 0.5))
 
 
 def test_no_results_leave_every_object_missed_at_a_cost_that_cannot_be_told():
-    errors = sort_errors(dataset_of(TWO, [1, 2]), [])
+    errors = errors_of(dataset_of(TWO, [1, 2]), [])
     assert errors.kinds == ()
     assert errors.missed.tolist() == [0, 1]
     assert errors.ap50 == 0.0
@@ -156,17 +156,17 @@ def test_no_results_leave_every_object_missed_at_a_cost_that_cannot_be_told():
 
 
 def test_without_objects_all_detections_are_background_and_no_cost_can_be_told():
-    errors = sort_errors(dataset_of([], [1]), [result_of(1, CAT, FAR, 0.9)])
+    errors = errors_of(dataset_of([], [1]), [result_of(1, CAT, FAR, 0.9)])
     assert errors.kinds == (ErrorKind.BACKGROUND,)
     assert errors.counts() == {**dict.fromkeys(ErrorKind, 0), ErrorKind.BACKGROUND: 1}
     assert all(map(math.isnan, [errors.ap50, *errors.costs.values(), errors.cost_false_positives]))
-    assert math.isnan(sort_errors(dataset_of([], []), []).ap50)
+    assert math.isnan(errors_of(dataset_of([], []), []).ap50)
 
 
 def test_images_left_out_have_neither_errors_nor_missed_objects():
     dataset = dataset_of([*TWO, (2, CAT, ON_CAT)], [1, 2])
     results = [result_of(2, CAT, FAR, 0.9), result_of(1, CAT, ON_CAT, 0.8), result_of(1, DOG, TWO[1][2], 0.7)]
-    errors = sort_errors(dataset, results, image_ids={1})
+    errors = errors_of(dataset, results, image_ids={1})
     assert errors.kinds == (None, None, None)
     assert errors.object_of.tolist() == [-1, 0, 1]
     assert errors.missed.tolist() == []
@@ -177,15 +177,15 @@ def test_other_limits_move_the_kinds(monkeypatch):
     dataset, results = dataset_of(TWO, [1]), [result_of(1, CAT, NEAR_CAT, 0.9)]  # IoU 1/3
     with monkeypatch.context() as patch:
         patch.setattr(errors_module, "FOREGROUND_IOU", 0.3)
-        assert sort_errors(dataset, results).kinds == (None,)
+        assert errors_of(dataset, results).kinds == (None,)
     monkeypatch.setattr(errors_module, "BACKGROUND_IOU", 0.4)
-    assert sort_errors(dataset, results).kinds == (ErrorKind.BACKGROUND,)
+    assert errors_of(dataset, results).kinds == (ErrorKind.BACKGROUND,)
 
 
 def test_sorting_changes_neither_ground_truth_nor_results():
     dataset, results = dataset_of(TWO, [1]), [result_of(1, CAT, ON_CAT, 0.9)]
     truth, before = copy.deepcopy(dataset.ground_truth), copy.deepcopy(results)
-    sort_errors(dataset, results)
+    errors_of(dataset, results)
     assert (dataset.ground_truth, results) == (truth, before)
 
 
@@ -204,13 +204,13 @@ def test_base_ap50_equals_that_of_pycocotools_on_real_annotations(shared):
         for annotation in dataset.ground_truth["annotations"] * 2
         if rng.uniform() < 0.7
     ]
-    errors = sort_errors(dataset, results)
+    errors = errors_of(dataset, results)
     assert errors.ap50 == pytest.approx(_ap50(dataset.ground_truth, results), rel=1e-12)
     assert 0.2 < errors.ap50 < 0.8
     assert min(errors.counts().values()) > 0
     half = [record.image_id for record in dataset.records[::2]]
     expected = _ap50(dataset.ground_truth, results, image_ids=half)
-    assert sort_errors(dataset, results, image_ids=half).ap50 == pytest.approx(expected, rel=1e-12)
+    assert errors_of(dataset, results, image_ids=half).ap50 == pytest.approx(expected, rel=1e-12)
 
 
 def _random_set(seed: int) -> tuple[Dataset, list[dict]]:
@@ -243,7 +243,7 @@ def test_kinds_and_costs_equal_those_of_a_twin_that_goes_box_by_box():
     seen = Counter()
     for seed in range(150):
         dataset, results = _random_set(seed)
-        errors, twin = sort_errors(dataset, results), Twin(dataset, results)
+        errors, twin = errors_of(dataset, results), Twin(dataset, results)
         assert list(errors.kinds) == twin.kinds, f"set {seed}"
         assert errors.object_of.tolist() == twin.object_of, f"set {seed}"
         assert errors.missed.tolist() == twin.missed, f"set {seed}"

@@ -5,6 +5,7 @@ import pytest
 
 from yolox_jax.data.sources.voc import read_voc
 from yolox_jax.evaluation import voc
+from yolox_jax.evaluation.results import from_results
 from yolox_jax.evaluation.voc import voc_ap
 
 
@@ -72,7 +73,7 @@ def twin(dataset, results, category: int, iou_threshold: float, style: str) -> f
 def test_average_precision_is_that_of_the_definition(blood_cells, style, iou_threshold, monkeypatch):
     monkeypatch.setattr(voc, "IOU_THRESHOLD", iou_threshold)
     dataset, results = blood_cells
-    found = voc_ap(dataset, results, style=style)
+    found = voc_ap(dataset, from_results(results), style=style)
     assert list(found) == list(dataset.class_names)
     for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
         assert found[name] == pytest.approx(twin(dataset, results, category, iou_threshold, style), abs=1e-12), name
@@ -85,8 +86,8 @@ def test_perfect_detections_score_one_none_zero_and_absent_classes_nothing(blood
     perfect = [{key: first[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5}]
     of_one_image = dict.fromkeys(dataset.class_names, 0.0)
     name = dataset.class_names[dataset.category_ids.index(first["category_id"])]
-    figures = voc_ap(dataset, perfect, style="10", image_ids=[first["image_id"]])
+    figures = voc_ap(dataset, from_results(perfect), style="10", image_ids=[first["image_id"]])
     assert 0 < figures[name] <= 1
     assert all(value == 0 or math.isnan(value) for other, value in figures.items() if other != name)
-    assert voc_ap(dataset, [], style="07") == of_one_image
-    assert all(map(math.isnan, voc_ap(dataset, [], style="10", image_ids=[]).values()))
+    assert voc_ap(dataset, from_results([]), style="07") == of_one_image
+    assert all(map(math.isnan, voc_ap(dataset, from_results([]), style="10", image_ids=[]).values()))

@@ -12,7 +12,7 @@ from scored_sets import score
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.pipeline import evaluation_batches
 from yolox_jax.data.sources.coco import read_coco
-from yolox_jax.evaluation.coco import to_coco
+from yolox_jax.evaluation.results import from_detections
 from yolox_jax.export.onnx_runner import OnnxDetector
 from yolox_jax.inference.detector import Detector
 from yolox_jax.models import YOLOX, create_model
@@ -48,7 +48,8 @@ def test_average_precision_is_the_originals(nano, dataset, tmp_path, precision):
         inputs = {"images": batch["images"], "ratios": batch["ratios"]}
         boxes, scores, classes, count = session.run(None, inputs)
         valid = np.arange(boxes.shape[1]) < count[:, None]
-        results += to_coco(Detections(boxes, scores, classes, valid), batch["indices"], dataset)
+        found = Detections(boxes, scores, classes, valid)
+        results += from_detections(found, batch["indices"], dataset).to_results()
     assert score(dataset, results).figures["AP"] == pytest.approx(REFERENCE["stats"][0], abs=5e-4)
     tolerance = 0.002 if precision == "float32" else 0.01
     assert len(results) == pytest.approx(len(REFERENCE["detections"]), rel=tolerance)

@@ -13,21 +13,11 @@ from yolox_jax.cli.terminal import say
 from yolox_jax.config import NUM_LEVELS, Config, ConfigError
 from yolox_jax.config.assignment import YOLOV3_ANCHORS
 from yolox_jax.config.serialization import typed
-from yolox_jax.data.anchor_sizes import (
-    MOST_CLUSTERED,
-    POOR_IOU,
-    STRIDES_PX,
-    AnchorFit,
-    Anchors,
-    Sizes,
-    by_level,
-    cluster_sizes,
-    measure_fit,
-)
 from yolox_jax.files import check_writable_folder, ensure_writable_folder
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
+    from yolox_jax.data.anchor_sizes import AnchorFit, Anchors, Sizes
     from yolox_jax.data.dataset import Dataset
 
 MOST_ANCHORS = 99
@@ -78,7 +68,8 @@ def main(argv: list[str]) -> None:
         announce_datasets(arguments.path, config, ("train",))
         name = requested_config(argv) or CONFIG_OF_PATH
         say(f"settings of the config {name} (--data.input-size {height} {width}); pass --config for another")
-    # Imported here, so that --help and errors in flags do not wait for OpenCV.
+    # Imported here, so that --help and errors in flags do not wait for NumPy and OpenCV.
+    from yolox_jax.data.anchor_sizes import MOST_CLUSTERED, cluster_sizes, measure_fit
     from yolox_jax.data.sources import open_datasets
 
     dataset = open_datasets(config.data, "train")
@@ -108,7 +99,7 @@ def _check_count(count: int) -> None:
         )
 
 
-def _training_sizes(dataset: "Dataset", config: Config) -> Sizes:
+def _training_sizes(dataset: "Dataset", config: Config) -> "Sizes":
     """Sizes of the boxes that training uses, at the input size; says how many they are."""
     from yolox_jax.data.doctor.annotations import sizes_to_train_on
 
@@ -128,8 +119,10 @@ def _training_sizes(dataset: "Dataset", config: Config) -> Sizes:
     return sizes
 
 
-def _print_anchors(anchors: Anchors, fits: dict[str, AnchorFit]) -> None:
+def _print_anchors(anchors: "Anchors", fits: dict[str, "AnchorFit"]) -> None:
     """Prints the anchor boxes, how well they fit, and what to paste."""
+    from yolox_jax.data.anchor_sizes import POOR_IOU, STRIDES_PX, by_level
+
     print(f"\n{'anchor boxes':20}{'boxes nearest':>14}  width x height in px")
     shares = fits["these anchors"].level_shares
     for stride, share, level in zip(STRIDES_PX, shares, by_level(anchors), strict=True):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -14,11 +14,12 @@ from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.settings import CONFIG_OF_PATH, parse_with_config, requested_config
 from yolox_jax.cli.terminal import say
 from yolox_jax.config import DatasetConfig
-from yolox_jax.data.doctor.examine import Report, examine
-from yolox_jax.data.doctor.finding import BOTH, Finding
 from yolox_jax.files import ensure_writable_folder
-from yolox_jax.report.data_check import write_data_check
 from yolox_jax.text import counted
+
+if TYPE_CHECKING:
+    from yolox_jax.data.doctor.examine import Report
+    from yolox_jax.data.doctor.finding import Finding
 
 CASES_SHOWN = 3
 """Number of cases to print per finding; report.json lists all."""
@@ -72,6 +73,11 @@ def main(argv: list[str]) -> int:
         announce_datasets(arguments.path, config)
         height, width = config.data.input_size
         say(f"settings of the config {config_name} (--data.input-size {height} {width}); pass --config for another")
+    # Imported here, so that --help and errors in flags do not wait for OpenCV.
+    from yolox_jax.data.doctor.examine import examine
+    from yolox_jax.data.doctor.finding import BOTH
+    from yolox_jax.report.data_check import write_data_check
+
     only_train = arguments.path is not None and config.data.val == DatasetConfig()
     with show_progress("images") as on_progress:
         report = examine(
@@ -88,7 +94,7 @@ def main(argv: list[str]) -> int:
     return 1 if report.reasons_to_fail else 0
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: "Report") -> None:
     """Prints tables on a terminal, plain lines elsewhere."""
     console = _console()
     _print_statistics(console, report)
@@ -107,7 +113,7 @@ def _print_report(report: Report) -> None:
             )
 
 
-def _print_verdict(report: Report) -> None:
+def _print_verdict(report: "Report") -> None:
     console = _console()
     if report.reasons_to_fail:
         reasons = "; ".join(report.reasons_to_fail)
@@ -121,7 +127,7 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=not Console().is_terminal)
 
 
-def _lines(finding: Finding) -> list[str]:
+def _lines(finding: "Finding") -> list[str]:
     shown = [f"- {case.text}" for case in finding.cases[:CASES_SHOWN]]
     rest = finding.count - len(shown)
     more = [f"- and {rest} more"] if rest else []
@@ -129,7 +135,7 @@ def _lines(finding: Finding) -> list[str]:
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
-def _print_statistics(console: Console, report: Report) -> None:
+def _print_statistics(console: Console, report: "Report") -> None:
     rows = {
         split: {
             "images": figures.images,

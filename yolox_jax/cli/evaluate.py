@@ -149,7 +149,7 @@ def _write_and_print(
 
     style, voc = arguments.voc, {}
     if style is not None:
-        voc = voc_ap(dataset, evaluation.results, style=style, image_ids=evaluation.image_ids)
+        voc = voc_ap(dataset, evaluation.found, style=style, image_ids=evaluation.image_ids)
     if arguments.output is not None:
         source = str(arguments.weights if arguments.weights is not None else arguments.results)
         document = analyse(evaluation, dataset, config=config, weights=source)

@@ -30,7 +30,7 @@ LOWEST_SHOWN_SCORE = 0.05
 AREAS_PX2 = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """Upper limits of COCO's object areas."""
 
-PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "pycocotools", "faster-coco-eval", "opencv-python-headless")
+PACKAGES = ("yolox-jax", "jax", "flax", "numpy", "hotcoco", "pycocotools", "opencv-python-headless")
 
 
 def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights: str) -> dict[str, Any]:
@@ -48,13 +48,13 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
         with the best F1); `confusion`; `errors` (TIDE); `galleries` (images to look at); `data`, `settings`, `weights`,
         `environment`, `date`.
     """
-    results, image_ids = evaluation.results, evaluation.image_ids
-    errors = sort_errors(dataset, results, image_ids=image_ids)
-    overall, per_class = best_operating_points(dataset, results, errors, image_ids=image_ids)
+    found, image_ids = evaluation.found, evaluation.image_ids
+    errors = sort_errors(dataset, found, image_ids=image_ids)
+    overall, per_class = best_operating_points(dataset, found, errors, image_ids=image_ids)
     threshold = LOWEST_SHOWN_SCORE if math.isnan(overall.threshold) else overall.threshold
     metrics = evaluation.metrics
-    confusion = confusion_matrix(dataset, results, errors, image_ids=image_ids, score_threshold=threshold)
-    galleries = worst_images(dataset, results, errors, score_threshold=threshold)
+    confusion = confusion_matrix(dataset, found, errors, image_ids=image_ids, score_threshold=threshold)
+    galleries = worst_images(dataset, found, errors, score_threshold=threshold)
     document = {
         "version": VERSION,
         **metrics.to_json(),

@@ -2,16 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 
-from yolox_jax.data.dataset import DataError, Dataset
-from yolox_jax.evaluation.coco_scorers import Accumulated, Result
+from yolox_jax.data.dataset import Dataset
+from yolox_jax.evaluation.coco_scorers import Accumulated
 from yolox_jax.files import null_if_not_finite
-from yolox_jax.structures import Detections
 
 FIGURES = (
     "AP",
@@ -57,66 +55,6 @@ class CocoMetrics:
             "num_detections": self.num_detections,
         }
         return null_if_not_finite(values)
-
-
-def to_coco(
-    detections: Detections,
-    indices: Int[np.ndarray, " B"],
-    dataset: Dataset,
-    category_ids: Sequence[int] | None = None,
-) -> list[Result]:
-    """Convert the detections of a batch to COCO results.
-
-    Args:
-        detections: boxes x1, y1, x2, y2 in pixels of the original images.
-        indices: for each image of the batch its index in `dataset.records`; -1 for padding, which is skipped.
-        dataset: provides the image and category ids.
-        category_ids: category of each class of the network; by default those of the dataset.
-
-    Returns:
-        One dict per detection: image_id, category_id, bbox (x, y, width, height in px), score.
-    """
-    categories = dataset.category_ids if category_ids is None else category_ids
-    all_boxes, all_scores, all_classes, all_valid = (np.asarray(array) for array in detections)
-    # A diverged network can predict infinite boxes, which JSON cannot represent and no object matches.
-    keep = all_valid & np.isfinite(all_boxes).all(axis=-1) & (indices >= 0)[:, None]
-    results = []
-    for image, slot in np.argwhere(keep).tolist():
-        x1, y1, x2, y2 = all_boxes[image, slot].tolist()
-        results.append(
-            {
-                "image_id": dataset.records[indices[image]].image_id,
-                "category_id": categories[all_classes[image, slot]],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "score": float(all_scores[image, slot]),
-            }
-        )
-    return results
-
-
-def check_results(results: Sequence[Result], dataset: Dataset) -> None:
-    """Check that results can be scored.
-
-    Raises:
-        DataError: a result's image or category is not in the dataset, its box or score is not finite, or its box has a
-            negative side. The message names the first such result.
-    """
-    image_ids, category_ids = {record.image_id for record in dataset.records}, set(dataset.category_ids)
-    for index, result in enumerate(results):
-        where = f"detection {index} (image id {result['image_id']}, category id {result['category_id']})"
-        if result["image_id"] not in image_ids:
-            raise DataError(
-                f"{where}: the dataset {dataset.name} has no image with this id. Is the detection from another dataset?"
-            )
-        if result["category_id"] not in category_ids:
-            known = ", ".join(map(str, dataset.category_ids[:10])) + (", ..." if len(category_ids) > 10 else "")
-            raise DataError(f"{where}: the dataset {dataset.name} has no such category. Its category ids are {known}.")
-        if not all(map(math.isfinite, (*result["bbox"], result["score"]))):
-            raise DataError(f"{where}: box {result['bbox']}, score {result['score']}: all must be finite numbers.")
-        if min(result["bbox"][2:]) < 0:
-            raise DataError(
-                f"{where}: box {result['bbox']} has a negative side. It must be [x, y, width, height], not corners."
-            )
 
 
 def metrics_of(accumulated: Accumulated, dataset: Dataset, *, num_images: int, num_detections: int) -> CocoMetrics:

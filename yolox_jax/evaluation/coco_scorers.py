@@ -1,26 +1,33 @@
-"""Two implementations of the COCO metric: pycocotools, and faster-coco-eval, which gives the same results faster."""
+"""Precision and recall as COCO defines them, by hotcoco or by pycocotools, whose results are the same bit for bit.
+
+Of what else hotcoco computes, nothing replaces code of this package, because it answers other questions:
+
+- Its confusion matrix pairs detections and objects by score and IoU alone, and counts the 100 best detections of an
+  image over all classes. Here correct detections are paired first (`confusion.py`), so that the diagonal agrees with
+  the errors and thresholds beside it.
+- Its TIDE analysis has totals only. A report also shows which detections are wrong, and how (`errors.py`).
+- Its F scores come without the score threshold that gives them (`operating_points.py`).
+"""
 
 import contextlib
-import importlib.util
+import functools
 import io
+import logging
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-Result = dict[str, Any]
-"""A detection in COCO's format: image_id, category_id, bbox (x, y, width, height in px), score."""
+from yolox_jax.evaluation.results import ScoredBoxes
+from yolox_jax.text import NOTICE
 
-CHUNK = 256
-"""Images matched at a time: enough to keep the overhead small, few enough to start early."""
+logger = logging.getLogger(__name__)
 
 
 class Accumulated(NamedTuple):
-    """The accumulated results of pycocotools or faster-coco-eval; -1 where no object counts.
+    """The accumulated results of pycocotools or hotcoco; -1 where no object counts.
 
     Axes: T the ten IoU thresholds, R the 101 recalls, K categories in ascending order, A the areas all, small, medium
     and large, M at most 1, 10 and 100 detections per image.
@@ -33,136 +40,109 @@ class Accumulated(NamedTuple):
     category_ids: tuple[int, ...]
 
 
-@runtime_checkable
-class Scorer(Protocol):
-    """Takes the results of a dataset image by image, and computes the metrics at the end."""
-
-    def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
-        """Add all results of some images; may return before they are matched."""
-
-    def finish(self) -> Accumulated:
-        """Compute the metrics of all images that were added."""
-
-
-def open_scorer(ground_truth: dict[str, Any], *, fast: bool | None = None) -> Scorer:
-    """Open a scorer for annotations in COCO layout.
+def accumulate(
+    ground_truth: dict[str, Any], image_ids: Sequence[int], found: ScoredBoxes, *, fast: bool | None = None
+) -> Accumulated:
+    """Match detections to annotations, and compute precision and recall.
 
     Args:
-        ground_truth: images, annotations and categories; not modified.
-        fast: use faster-coco-eval, which matches in a background thread while results are still added; by default if
-            it is installed (`pip install 'yolox-jax[fast-eval]'`).
+        ground_truth: images, annotations and categories in COCO layout; not modified.
+        image_ids: the images to score, in any order.
+        found: the detections on these images. Those of one image with equal scores are ranked as given.
+        fast: use hotcoco rather than pycocotools; by default if it is installed.
     """
     if fast is None:
-        fast = importlib.util.find_spec("faster_coco_eval") is not None
-    return _FasterCocoEval(ground_truth) if fast else _Pycocotools(ground_truth)
+        fast = _hotcoco() is not None
+    return (_by_hotcoco if fast else _by_pycocotools)(ground_truth, image_ids, found)
 
 
-class _Pycocotools:
-    """Scores everything at the end: pycocotools prints, and silencing it affects stdout of the whole process."""
-
-    def __init__(self, ground_truth: dict[str, Any]) -> None:
-        self._ground_truth = ground_truth
-        self._image_ids: list[int] = []
-        self._results: list[Result] = []
-
-    def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
-        self._image_ids += image_ids
-        self._results += results
-
-    def finish(self) -> Accumulated:
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = _index(COCO, self._ground_truth, self._ground_truth["annotations"])
-            results = _index(COCO, self._ground_truth, _as_annotations(self._results))
-            evaluator = COCOeval(truth, results, iouType="bbox")
-            evaluator.params.imgIds = sorted(self._image_ids)
-            evaluator.evaluate()
-            evaluator.accumulate()
-            evaluator.summarize()
-        return _accumulated(evaluator)
+@functools.cache
+def _hotcoco() -> ModuleType | None:
+    """The package, if it can be used; cached, so that a reason why not is given once in a process."""
+    try:
+        import hotcoco
+    except ImportError as error:  # missing, or built for another system
+        reason = str(error)
+    else:
+        if hasattr(hotcoco.COCO, "from_arrays"):
+            return hotcoco
+        reason = "it is older than 1.2"
+    logger.warning(
+        "scoring with pycocotools, which takes many times as long as hotcoco, because hotcoco cannot be used: %s. "
+        "Install it with `pip install 'hotcoco>=1.2'`",
+        reason,
+        extra=NOTICE,
+    )
+    return None
 
 
-class _FasterCocoEval:
-    """Matches a chunk of images at a time in a background thread while further results are added.
+def _by_hotcoco(ground_truth: dict[str, Any], image_ids: Sequence[int], found: ScoredBoxes) -> Accumulated:
+    import hotcoco
 
-    The parts are combined as `faster_coco_eval.utils.pytorch.FasterCocoEvaluator` does.
-    """
+    images = np.unique(np.array(image_ids, np.int64))
+    categories = np.array(_category_ids(ground_truth), np.int64)
+    known = set(images.tolist())
+    objects = [entry for entry in ground_truth["annotations"] if entry["image_id"] in known]
 
-    def __init__(self, ground_truth: dict[str, Any]) -> None:
-        import faster_coco_eval
+    def column(key: str, dtype: type) -> np.ndarray:
+        return np.array([entry[key] for entry in objects], dtype)
 
-        self._package, self._ground_truth = faster_coco_eval, ground_truth
-        self._truth = _index(faster_coco_eval.COCO, ground_truth, ground_truth["annotations"])
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="score")
-        self._waiting_ids: list[int] = []
-        self._waiting: list[Result] = []
-        self._parts: list[Future[tuple[list[int], np.ndarray]]] = []
+    # Positions stand for ids, which may be negative, or too large for the floats that detections are given as.
+    truth = hotcoco.COCO.from_arrays(
+        [{"id": position} for position in range(len(images))],
+        [{"id": position, "name": str(position)} for position in range(len(categories))],
+        np.searchsorted(images, column("image_id", np.int64)),
+        np.searchsorted(categories, column("category_id", np.int64)),
+        column("bbox", np.float64).reshape(-1, 4),
+        area=column("area", np.float64),
+        iscrowd=column("iscrowd", np.bool_),
+    )
+    rows = np.column_stack(
+        [
+            np.searchsorted(images, found.image_ids),
+            found.boxes_xywh,
+            found.scores,
+            np.searchsorted(categories, found.category_ids),
+        ]
+    )
+    evaluator = hotcoco.COCOeval(truth, truth.load_res(rows), "bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    evaluator.summary_lines()  # computes `stats` as `summarize` does, but prints nothing
+    return _accumulated(evaluator, ground_truth)
 
-    def add(self, image_ids: Sequence[int], results: Sequence[Result]) -> None:
-        self._waiting_ids += image_ids
-        self._waiting += results
-        if len(self._waiting_ids) >= CHUNK:
-            self._start()
 
-    def finish(self) -> Accumulated:
-        if self._waiting_ids or not self._parts:
-            self._start()
-        with self._pool:
-            parts = [part.result() for part in self._parts]
-        image_ids = [image_id for ids, _ in parts for image_id in ids]
-        matches = np.concatenate([matched for _, matched in parts], axis=2)
-        # Ties of scores are broken by the order of the images, which is that of their ids.
-        order = np.argsort(image_ids, kind="stable")
-        evaluator = self._evaluator([])
-        evaluator.params.imgIds = [image_ids[index] for index in order]
-        evaluator._paramsEval = evaluator.params
-        evaluator._evalImgs_cpp = matches[:, :, order].ravel().tolist()
-        evaluator.accumulate()
-        evaluator.summarize()
-        return _accumulated(evaluator)
+def _by_pycocotools(ground_truth: dict[str, Any], image_ids: Sequence[int], found: ScoredBoxes) -> Accumulated:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
 
-    def _start(self) -> None:
-        self._parts.append(self._pool.submit(self._match, self._waiting_ids, self._waiting))
-        self._waiting_ids, self._waiting = [], []
+    def index(annotations: list[dict[str, Any]]) -> COCO:
+        """Index annotations as `COCO.loadRes` does, which fails on an empty list and requires an `info` entry."""
+        coco = COCO()
+        shared = {key: ground_truth[key] for key in ("images", "categories")}
+        coco.dataset = {**shared, "annotations": annotations}
+        coco.createIndex()
+        return coco
 
-    def _match(self, image_ids: list[int], results: list[Result]) -> tuple[list[int], np.ndarray]:
-        """Image ids in ascending order, and the matches of each category, area and image."""
-        evaluator = self._evaluator(results)
+    results = [
+        {**result, "id": number, "iscrowd": 0, "area": result["bbox"][2] * result["bbox"][3]}
+        for number, result in enumerate(found.to_results(), start=1)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        # Copies, because it writes to the annotations.
+        truth = index([dict(annotation) for annotation in ground_truth["annotations"]])
+        evaluator = COCOeval(truth, index(results), iouType="bbox")
         evaluator.params.imgIds = sorted(image_ids)
         evaluator.evaluate()
-        shape = len(evaluator.params.catIds), len(evaluator.params.areaRng), len(image_ids)
-        matched = np.empty(int(np.prod(shape)), object)
-        matched[:] = evaluator._evalImgs_cpp
-        return sorted(image_ids), matched.reshape(shape)
-
-    def _evaluator(self, results: list[Result]) -> Any:
-        annotations = _index(self._package.COCO, self._ground_truth, _as_annotations(results))
-        return self._package.COCOeval_faster(
-            self._truth, annotations, "bbox", print_function=lambda *_: None, separate_eval=True
-        )
+        evaluator.accumulate()
+        evaluator.summarize()
+    return _accumulated(evaluator, ground_truth)
 
 
-def _index(coco: type, ground_truth: dict[str, Any], annotations: Sequence[dict[str, Any]]) -> Any:
-    """Index annotations as `COCO.loadRes` does, which fails on an empty list and requires an `info` entry."""
-    index = coco()
-    index.dataset = {
-        "images": ground_truth["images"],
-        "categories": ground_truth["categories"],
-        # Copies, because both packages write to them.
-        "annotations": [dict(annotation) for annotation in annotations],
-    }
-    index.createIndex()
-    return index
+def _accumulated(evaluator: Any, ground_truth: dict[str, Any]) -> Accumulated:
+    of, stats = evaluator.eval, np.asarray(evaluator.stats[:12], np.float64)
+    return Accumulated(stats, of["precision"], of["recall"], _category_ids(ground_truth))
 
 
-def _as_annotations(results: Sequence[Result]) -> list[dict[str, Any]]:
-    return [
-        {**result, "id": number, "iscrowd": 0, "area": result["bbox"][2] * result["bbox"][3]}
-        for number, result in enumerate(results, start=1)
-    ]
-
-
-def _accumulated(evaluator: Any) -> Accumulated:
-    of = evaluator.eval
-    stats = np.asarray(evaluator.stats[:12], np.float64)
-    category_ids = tuple(int(category) for category in evaluator.params.catIds)
-    return Accumulated(stats, of["precision"], of["recall"], category_ids)
+def _category_ids(ground_truth: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(sorted(category["id"] for category in ground_truth["categories"]))

@@ -1,21 +1,21 @@
 """The confusion matrix: which classes the objects of each class are detected as."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 from jaxtyping import Float64, Int
 from pycocotools import mask
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import FOREGROUND_IOU, Errors
 from yolox_jax.evaluation.matching import match_greedily
+from yolox_jax.evaluation.results import ScoredBoxes
 
 
 def confusion_matrix(
     dataset: Dataset,
-    results: Sequence[Result],
+    found: ScoredBoxes,
     errors: Errors,
     *,
     image_ids: Collection[int],
@@ -28,7 +28,7 @@ def confusion_matrix(
 
     Args:
         dataset: holds the ground truth.
-        results: the detections.
+        found: the detections.
         errors: the error type of each detection, from `sort_errors`.
         image_ids: the images to count.
         score_threshold: detections with a lower score are ignored.
@@ -41,7 +41,8 @@ def confusion_matrix(
     index_of = {category: index for index, category in enumerate(dataset.category_ids)}
     annotations, counted_images = dataset.ground_truth["annotations"], set(image_ids)
     class_of_object, class_of_result = (
-        np.array([index_of[entry["category_id"]] for entry in entries], np.int64) for entries in (annotations, results)
+        np.array([index_of[category] for category in categories], np.int64)
+        for categories in ([entry["category_id"] for entry in annotations], found.category_ids.tolist())
     )
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     free: defaultdict[int, list[int]] = defaultdict(list)
@@ -49,20 +50,19 @@ def confusion_matrix(
         if not annotation["iscrowd"] and annotation["image_id"] in counted_images:
             free[annotation["image_id"]].append(index)
     wrong: defaultdict[int, list[int]] = defaultdict(list)
-    for index, result in enumerate(results):
-        if result["score"] < score_threshold:
-            continue
+    for index in np.flatnonzero(found.scores >= score_threshold).tolist():
+        image_id = int(found.image_ids[index])
         if errors.kinds[index] is not None:
-            wrong[result["image_id"]].append(index)
+            wrong[image_id].append(index)
         elif errors.object_of[index] >= 0:
             counts[class_of_result[index], class_of_result[index]] += 1
-            free[result["image_id"]].remove(int(errors.object_of[index]))
+            free[image_id].remove(int(errors.object_of[index]))
 
     for image_id, indices in wrong.items():
-        indices.sort(key=lambda index: -results[index]["score"])
+        indices.sort(key=lambda index: -found.scores[index])
         objects = np.array(free.pop(image_id, []), np.int64)
         classes = class_of_result[indices]
-        overlaps = _overlaps([results[index]["bbox"] for index in indices], [annotations[i]["bbox"] for i in objects])
+        overlaps = _overlaps(found.boxes_xywh[indices], [annotations[i]["bbox"] for i in objects])
         # Only objects of other classes: a wrong detection would have matched a free object of its own class.
         column = match_greedily(overlaps, FOREGROUND_IOU)
         paired = column >= 0
@@ -74,8 +74,8 @@ def confusion_matrix(
     return counts
 
 
-def _overlaps(detections: list[list[float]], objects: list[list[float]]) -> Float64[np.ndarray, "D G"]:
+def _overlaps(detections: Float64[np.ndarray, "D 4"], objects: list[list[float]]) -> Float64[np.ndarray, "D G"]:
     """IoU of each detection with each object; boxes x, y, width, height."""
     if not objects:
         return np.zeros((len(detections), 0))
-    return np.asarray(mask.iou(np.array(detections, np.float64), np.array(objects, np.float64), [0] * len(objects)))
+    return np.asarray(mask.iou(detections, np.array(objects, np.float64), [0] * len(objects)))

@@ -6,14 +6,14 @@ Errors" (ECCV 2020, arXiv 2008.08115), section 2; matching and AP are those of p
 
 import dataclasses
 import enum
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.matching import Boxes, Matches, average_precision, best_first, match_all, to_arrays
+from yolox_jax.evaluation.matching import Matches, Objects, average_precision, best_first, match_all, to_objects
+from yolox_jax.evaluation.results import ScoredBoxes
 
 FOREGROUND_IOU = 0.5
 """Lowest IoU at which a detection matches an object."""
@@ -81,7 +81,7 @@ class Errors:
 
 def sort_errors(
     dataset: Dataset,
-    results: Sequence[dict[str, Any]],
+    found: ScoredBoxes,
     *,
     image_ids: Collection[int] | None = None,
 ) -> Errors:
@@ -110,17 +110,17 @@ def sort_errors(
 
     Args:
         dataset: holds the ground truth, crowds included.
-        results: from `to_coco`; may be empty. Their ids and numbers are not checked.
+        found: the detections, possibly none. Their ids and numbers are not checked.
         image_ids: images to analyse; by default all of the dataset.
     """
     chosen = [record.image_id for record in dataset.records] if image_ids is None else list(image_ids)
     images = np.unique(np.array(chosen, np.int64))
-    objects, found = to_arrays(dataset.ground_truth["annotations"]), to_arrays(results)
-    order = best_first(found, np.array([result["score"] for result in results], np.float64), images)
+    objects = to_objects(dataset.ground_truth["annotations"])
+    order = best_first(found, images)
     matches = match_all(found, objects, order, images, FOREGROUND_IOU)
     codes, object_of = _sort(matches)
 
-    countable = np.isin(objects.images, images) & ~objects.crowd
+    countable = np.isin(objects.image_ids, images) & ~objects.crowd
     unmatched = countable & ~_among(matches.matched, objects)
     referred_to = _among(object_of[np.isin(codes, [_CODES[kind] for kind in RELABELLED])], objects)
     missed = unmatched & ~referred_to
@@ -158,9 +158,9 @@ def _sort(matches: Matches) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, 
     return codes, np.select([correct, of_own, of_other], [matches.matched, matches.own, matches.other], -1)
 
 
-def _among(indices: Int64[np.ndarray, " _"], objects: Boxes) -> Bool[np.ndarray, " G"]:
+def _among(indices: Int64[np.ndarray, " _"], objects: Objects) -> Bool[np.ndarray, " G"]:
     """Which objects the indices include; -1 is no object."""
-    return np.isin(np.arange(len(objects.images)), indices)
+    return np.isin(np.arange(len(objects.image_ids)), indices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,16 +203,16 @@ class _Ranking:
 
 
 def _rank(
-    found: Boxes,
-    objects: Boxes,
+    found: ScoredBoxes,
+    objects: Objects,
     order: Int64[np.ndarray, " K"],
     codes: Int64[np.ndarray, " N"],
     object_of: Int64[np.ndarray, " N"],
     countable: Bool[np.ndarray, " G"],
 ) -> _Ranking:
     """Rank the results whose indices are in `order`."""
-    categories, classes = np.unique(np.concatenate([objects.categories, found.categories]), return_inverse=True)
-    object_classes, found_classes = np.split(classes, [len(objects.categories)])
+    categories, classes = np.unique(np.concatenate([objects.category_ids, found.category_ids]), return_inverse=True)
+    object_classes, found_classes = np.split(classes, [len(objects.category_ids)])
     return _Ranking(
         found_classes[order], codes[order], object_of[order], object_classes, countable, num_classes=len(categories)
     )

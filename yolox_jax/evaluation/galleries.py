@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import ErrorKind, Errors
+from yolox_jax.evaluation.results import ScoredBoxes
 
 IMAGES_PER_KIND = 8
 """Number of images per error type: enough to show a pattern, few enough to review."""
@@ -14,7 +16,7 @@ IMAGES_PER_KIND = 8
 
 def worst_images(
     dataset: Dataset,
-    results: Sequence[Result],
+    found: ScoredBoxes,
     errors: Errors,
     *,
     score_threshold: float,
@@ -26,7 +28,7 @@ def worst_images(
 
     Args:
         dataset: images and ground truth.
-        results: the detections.
+        found: the detections.
         errors: the error type of each detection, from `sort_errors`.
         score_threshold: detections with a lower score are not shown, nor are those that do not count.
 
@@ -37,13 +39,12 @@ def worst_images(
         that the error type refers to.
     """
     shown: defaultdict[int, list[int]] = defaultdict(list)
-    for index, result in enumerate(results):
-        counts = errors.kinds[index] is not None or errors.object_of[index] >= 0
-        if counts and result["score"] >= score_threshold:
-            shown[result["image_id"]].append(index)
+    for index in np.flatnonzero(found.scores >= score_threshold).tolist():
+        if errors.kinds[index] is not None or errors.object_of[index] >= 0:
+            shown[int(found.image_ids[index])].append(index)
     chosen = {
         kind: sorted(badness, key=badness.__getitem__, reverse=True)[:IMAGES_PER_KIND]
-        for kind, badness in _badness(dataset, results, errors, shown).items()
+        for kind, badness in _badness(dataset, found, errors, shown).items()
     }
     chosen_ids = {image_id for images in chosen.values() for image_id in images}
     objects: defaultdict[int, list[int]] = defaultdict(list)
@@ -51,7 +52,7 @@ def worst_images(
         if annotation["image_id"] in chosen_ids and not annotation["iscrowd"]:
             objects[annotation["image_id"]].append(index)
     entries = {
-        record.image_id: _entry(dataset, record, objects[record.image_id], results, shown[record.image_id], errors)
+        record.image_id: _entry(dataset, record, objects[record.image_id], found, shown[record.image_id], errors)
         for record in dataset.records
         if record.image_id in chosen_ids
     }
@@ -59,7 +60,7 @@ def worst_images(
 
 
 def _badness(
-    dataset: Dataset, results: Sequence[Result], errors: Errors, shown: Mapping[int, list[int]]
+    dataset: Dataset, found: ScoredBoxes, errors: Errors, shown: Mapping[int, list[int]]
 ) -> dict[ErrorKind, dict[int, tuple[float, float]]]:
     """How bad the errors of each type are in each image that has any; larger is worse."""
     badness: dict[ErrorKind, dict[int, tuple[float, float]]] = {kind: {} for kind in ErrorKind}
@@ -68,7 +69,7 @@ def _badness(
             kind = errors.kinds[index]
             if kind is not None:
                 worst = badness[kind].get(image_id, (0.0, 0.0))
-                badness[kind][image_id] = max(worst, (results[index]["score"], 0.0))
+                badness[kind][image_id] = max(worst, (float(found.scores[index]), 0.0))
     of_missed = badness[ErrorKind.MISSED]
     for index in errors.missed.tolist():
         annotation = dataset.ground_truth["annotations"][index]
@@ -81,11 +82,11 @@ def _entry(
     dataset: Dataset,
     record: Record,
     objects: Sequence[int],
-    results: Sequence[Result],
+    found: ScoredBoxes,
     shown: Sequence[int],
     errors: Errors,
 ) -> dict[str, Any]:
-    """One image; `objects` and `shown` are indices of annotations and results."""
+    """One image; `objects` and `shown` are indices of annotations and detections."""
     annotations, missed = dataset.ground_truth["annotations"], set(errors.missed.tolist())
     name_of = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     targets = [int(errors.object_of[index]) for index in shown]
@@ -105,9 +106,9 @@ def _entry(
         ],
         "detections": [
             {
-                "box": _corners(results[index]["bbox"]),
-                "class": name_of[results[index]["category_id"]],
-                "score": round(results[index]["score"], 4),
+                "box": _corners(found.boxes_xywh[index].tolist()),
+                "class": name_of[int(found.category_ids[index])],
+                "score": round(float(found.scores[index]), 4),
                 "kind": errors.kinds[index],
                 "object": name_of[annotations[target]["category_id"]] if target >= 0 else None,
             }

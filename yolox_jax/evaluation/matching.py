@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from pycocotools import mask
 
+from yolox_jax.evaluation.results import ScoredBoxes
+
 MOST_DETECTIONS = 100
 """Maximum number of detections that COCO counts per class and image, best first."""
 
@@ -18,38 +20,36 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 """Recalls that COCO's AP averages over."""
 
 
-class Boxes(NamedTuple):
-    """Annotations or results of many images as arrays."""
+class Objects(NamedTuple):
+    """The annotations of many images as arrays."""
 
-    images: Int64[np.ndarray, " N"]
-    categories: Int64[np.ndarray, " N"]
-    xywh: Float64[np.ndarray, "N 4"]
+    image_ids: Int64[np.ndarray, " N"]
+    category_ids: Int64[np.ndarray, " N"]
+    boxes_xywh: Float64[np.ndarray, "N 4"]
     """Left, top, width and height in px."""
     crowd: Bool[np.ndarray, " N"]
 
 
-def to_arrays(entries: Sequence[dict[str, Any]]) -> Boxes:
-    """Convert annotations or results in COCO layout to arrays."""
-    return Boxes(
-        images=np.array([entry["image_id"] for entry in entries], np.int64),
-        categories=np.array([entry["category_id"] for entry in entries], np.int64),
-        xywh=np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4),
-        crowd=np.array([entry.get("iscrowd", 0) for entry in entries], bool),
+def to_objects(annotations: Sequence[dict[str, Any]]) -> Objects:
+    """Convert annotations in COCO layout to arrays."""
+    return Objects(
+        image_ids=np.array([entry["image_id"] for entry in annotations], np.int64),
+        category_ids=np.array([entry["category_id"] for entry in annotations], np.int64),
+        boxes_xywh=np.array([entry["bbox"] for entry in annotations], np.float64).reshape(-1, 4),
+        crowd=np.array([entry["iscrowd"] for entry in annotations], bool),
     )
 
 
-def best_first(
-    found: Boxes, scores: Float64[np.ndarray, " N"], images: Int64[np.ndarray, " I"]
-) -> Int64[np.ndarray, " K"]:
+def best_first(found: ScoredBoxes, images: Int64[np.ndarray, " I"]) -> Int64[np.ndarray, " K"]:
     """Indices of the results that count: the `MOST_DETECTIONS` best of each class in each of the images.
 
     They are in the order in which pycocotools walks along the precision-recall curve: by descending score, then by
     image id, then as given.
     """
-    order = np.lexsort((found.images, -scores))
-    order = order[np.isin(found.images[order], images)]
-    grouped = np.lexsort((found.categories[order], found.images[order]))
-    image, category = found.images[order][grouped], found.categories[order][grouped]
+    order = np.lexsort((found.image_ids, -found.scores))
+    order = order[np.isin(found.image_ids[order], images)]
+    grouped = np.lexsort((found.category_ids[order], found.image_ids[order]))
+    image, category = found.image_ids[order][grouped], found.category_ids[order][grouped]
     starts = np.ones(len(order), bool)
     starts[1:] = (image[1:] != image[:-1]) | (category[1:] != category[:-1])
     position = np.arange(len(order))
@@ -76,8 +76,8 @@ class Matches:
 
 
 def match_all(
-    found: Boxes,
-    objects: Boxes,
+    found: ScoredBoxes,
+    objects: Objects,
     order: Int64[np.ndarray, " K"],
     images: Int64[np.ndarray, " I"],
     threshold: float,
@@ -94,13 +94,15 @@ def match_all(
         images: ids of the images to match in, ascending.
         threshold: lowest IoU of a match, below 1.
     """
-    area = found.xywh[:, 2] * found.xywh[:, 3]
+    area = found.boxes_xywh[:, 2] * found.boxes_xywh[:, 3]
     counted = np.zeros(len(area), bool)
     counted[order] = (area[order] >= 0) & (area[order] <= LARGEST_AREA_PX2)
     none, nothing = np.full(len(area), -1), np.zeros(len(area))
     matches = Matches(counted, none, nothing, none.copy(), nothing.copy(), none.copy())
     for rows, columns in zip(
-        _by_image(found, order, images), _by_image(objects, np.arange(len(objects.images)), images), strict=True
+        _by_image(found.image_ids, order, images),
+        _by_image(objects.image_ids, np.arange(len(objects.image_ids)), images),
+        strict=True,
     ):
         if rows.size and columns.size:
             _match_image(matches, found, objects, rows, columns, threshold)
@@ -108,26 +110,26 @@ def match_all(
 
 
 def _by_image(
-    boxes: Boxes, order: Int64[np.ndarray, " K"], images: Int64[np.ndarray, " I"]
+    image_ids: Int64[np.ndarray, " N"], order: Int64[np.ndarray, " K"], images: Int64[np.ndarray, " I"]
 ) -> Iterator[Int64[np.ndarray, " _"]]:
     """The members of `order` in each of the images, in this order."""
-    order = order[np.argsort(boxes.images[order], kind="stable")]
-    starts, ends = (np.searchsorted(boxes.images[order], images, side=side).tolist() for side in ("left", "right"))
+    order = order[np.argsort(image_ids[order], kind="stable")]
+    starts, ends = (np.searchsorted(image_ids[order], images, side=side).tolist() for side in ("left", "right"))
     return (order[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 def _match_image(
     matches: Matches,
-    found: Boxes,
-    objects: Boxes,
+    found: ScoredBoxes,
+    objects: Objects,
     rows: Int64[np.ndarray, " D"],
     columns: Int64[np.ndarray, " G"],
     threshold: float,
 ) -> None:
     """Fill in the matches of one image; `rows` are its results, best first, `columns` its objects."""
     crowd = objects.crowd[columns]
-    iou = mask.iou(found.xywh[rows], objects.xywh[columns], crowd)
-    same_class = found.categories[rows][:, None] == objects.categories[columns]
+    iou = mask.iou(found.boxes_xywh[rows], objects.boxes_xywh[columns], crowd)
+    same_class = found.category_ids[rows][:, None] == objects.category_ids[columns]
     own, other = np.where(same_class & ~crowd, iou, 0.0), np.where(~same_class & ~crowd, iou, 0.0)
     for overlaps, largest, index in ((own, matches.own_iou, matches.own), (other, matches.other_iou, matches.other)):
         best = _last_argmax(overlaps)

@@ -1,15 +1,15 @@
 """Operating points: the score threshold of each class that balances precision and recall."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco_scorers import Result
 from yolox_jax.evaluation.errors import Errors
+from yolox_jax.evaluation.results import ScoredBoxes
 
 
 class OperatingPoint(NamedTuple):
@@ -28,21 +28,19 @@ NOWHERE = OperatingPoint(float("nan"), 0.0, 0.0, 0.0)
 
 
 def best_operating_points(
-    dataset: Dataset, results: Sequence[Result], errors: Errors, *, image_ids: Collection[int]
+    dataset: Dataset, found: ScoredBoxes, errors: Errors, *, image_ids: Collection[int]
 ) -> tuple[OperatingPoint, dict[str, OperatingPoint]]:
     """Find the score thresholds with the best F1.
 
     Args:
         dataset: holds the ground truth.
-        results: the detections.
+        found: the detections.
         errors: the error type of each detection, from `sort_errors`.
         image_ids: the images to count.
 
     Returns:
         The operating point of all detections together, a single threshold for all classes; and that of each class.
     """
-    scores = np.array([result["score"] for result in results], np.float64)
-    categories = np.array([result["category_id"] for result in results], np.int64)
     wrong = np.array([kind is not None for kind in errors.kinds], bool)
     correct = ~wrong & (np.asarray(errors.object_of) >= 0)
     counted = wrong | correct  # the others are ignored, see `Errors.kinds`
@@ -54,9 +52,9 @@ def best_operating_points(
     )
     per_class = {}
     for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
-        own = counted & (categories == category)
-        per_class[name] = _best(scores[own], correct[own], num_objects[category])
-    return _best(scores[counted], correct[counted], num_objects.total()), per_class
+        own = counted & (found.category_ids == category)
+        per_class[name] = _best(found.scores[own], correct[own], num_objects[category])
+    return _best(found.scores[counted], correct[counted], num_objects.total()), per_class
 
 
 def _best(scores: Float[np.ndarray, " N"], correct: Bool[np.ndarray, " N"], num_objects: int) -> OperatingPoint:

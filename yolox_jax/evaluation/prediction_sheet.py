@@ -49,19 +49,20 @@ def _draw_image(dataset: Dataset, record: Record, evaluation: Evaluation) -> UIn
     except BrokenImage:
         return None  # the evaluation has already reported it
     class_of = {category: index for index, category in enumerate(dataset.category_ids)}
-    results = [r for r in evaluation.results if r["image_id"] == record.image_id and r["score"] >= SCORE_THRESHOLD]
+    found = evaluation.found
+    drawn = (found.image_ids == record.image_id) & (found.scores >= SCORE_THRESHOLD)
     # The weights of the first epochs can give boxes whose sides overflow float32.
-    boxes = np.array([r["bbox"] for r in results], np.float64).reshape(-1, 4)
+    boxes = found.boxes_xywh[drawn]
     boxes[:, 2:] += boxes[:, :2]
-    classes = np.array([class_of[r["category_id"]] for r in results], np.int32)
-    scores = np.array([r["score"] for r in results], np.float32)
+    classes = np.array([class_of[category] for category in found.category_ids[drawn].tolist()], np.int32)
+    scores = found.scores[drawn].astype(np.float32)
 
     # Scaled before drawing, so that labels are readable whatever the size of the image.
     small, ratio = letterbox(image, (SIDE_PX, SIDE_PX))
     names = dataset.class_names
     truth = draw_detections(small, record.boxes * ratio, None, record.classes, all_class_names=names)
     predicted = draw_detections(small, boxes * ratio, scores, classes, all_class_names=names)
-    caption = f"{'predictions' if results else 'no predictions'} (score ≥ {SCORE_THRESHOLD:g})"
+    caption = f"{'predictions' if drawn.any() else 'no predictions'} (score ≥ {SCORE_THRESHOLD:g})"
     pair = np.concatenate([_with_caption(truth, "annotated"), _with_caption(predicted, caption)])
     return cv2.copyMakeBorder(pair, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -13,9 +14,10 @@ from yolox_jax.config import EvaluationConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.pipeline import HostBatch, evaluation_batches
 from yolox_jax.evaluation.classes import check_classes
-from yolox_jax.evaluation.coco import CocoMetrics, check_results, metrics_of, to_coco
-from yolox_jax.evaluation.coco_scorers import Accumulated, Result, Scorer, open_scorer
+from yolox_jax.evaluation.coco import CocoMetrics, metrics_of
+from yolox_jax.evaluation.coco_scorers import Accumulated, accumulate
 from yolox_jax.evaluation.gather import gather_rows
+from yolox_jax.evaluation.results import Result, ScoredBoxes, check_results, from_detections, from_results
 from yolox_jax.evaluation.validation_loss import ValidationLoss, mean_losses
 from yolox_jax.inference.detector import Detector
 from yolox_jax.structures import Detections
@@ -30,11 +32,18 @@ class Evaluation:
     """The precision-recall curves that the metrics average."""
     image_ids: list[int] = dataclasses.field(repr=False)
     """The images that were evaluated: all that could be read."""
-    results: list[Result] = dataclasses.field(repr=False)
-    """Every detection as a COCO result: image_id, category_id, bbox (x, y, width, height in px), score. In the order
-    of the images, best first within each."""
+    found: ScoredBoxes = dataclasses.field(repr=False)
+    """Every detection, in the order of the images, best first within each."""
     losses: dict[str, float] | None
     """From `mean_losses`; None if they were not computed."""
+
+    @functools.cached_property
+    def results(self) -> list[Result]:
+        """Every detection as a COCO result: image_id, category_id, bbox (x, y, width, height in px), score.
+
+        In the order of `found`.
+        """
+        return self.found.to_results()
 
 
 def evaluate_detector(
@@ -50,9 +59,9 @@ def evaluate_detector(
 ) -> Evaluation:
     """Detect objects in all images of a dataset and compute the COCO metrics.
 
-    The next images are loaded while the device detects and, with faster-coco-eval, earlier detections are matched with
-    the ground truth. With several processes, each must call this with its own detector, with the same weights. Each
-    processes its share of the images, and all return the result of a single process.
+    The next images are loaded while the device detects. With several processes, each must call this with its own
+    detector, with the same weights. Each processes its share of the images, and all return the result of a single
+    process.
 
     Args:
         detector: provides the network, its input size and the class order; the thresholds are those of `config`.
@@ -81,21 +90,19 @@ def evaluate_detector(
         broken_images=broken_images,
         num_threads=num_threads,
     )
-    collector = _Collector(dataset, dataset.category_ids if category_ids is None else category_ids)
-    single_process = jax.process_count() == 1
     parts, num_done = [_NO_OUTPUTS], 0
     with contextlib.closing(batches):
         for outputs in _detect_batches(detector, batches, config, loss):
-            if single_process:
-                collector.add(outputs)
-            else:
-                parts.append(outputs)
+            parts.append(outputs)
             num_done = min(num_done + batch_size, len(share))
             if on_progress is not None:
                 on_progress(num_done, len(share))
-    if not single_process:
-        collector.add(_gather(parts, loss))
-    return collector.finish()
+    gathered = _gather(parts, loss)
+    found = from_detections(gathered.detections, gathered.detection_indices, dataset, category_ids)
+    image_ids = [dataset.records[index].image_id for index in gathered.image_indices.tolist()]
+    sums = gathered.loss_sums
+    losses = mean_losses(sums) if sums is not None and len(sums) else None
+    return _evaluation(dataset, image_ids, found, losses)
 
 
 class _Outputs(NamedTuple):
@@ -176,31 +183,6 @@ def _gather(parts: list[_Outputs], loss: ValidationLoss | None) -> _Outputs:
     )
 
 
-class _Collector:
-    """Collects the outputs in the order of the images, and scores them."""
-
-    def __init__(self, dataset: Dataset, category_ids: Sequence[int]) -> None:
-        self._dataset = dataset
-        self._category_ids = category_ids
-        self._scorer = open_scorer(dataset.ground_truth)
-        self._image_ids: list[int] = []
-        self._results: list[Result] = []
-        self._loss_sums: list[Float[np.ndarray, "B N"]] = []
-
-    def add(self, outputs: _Outputs) -> None:
-        results = to_coco(outputs.detections, outputs.detection_indices, self._dataset, self._category_ids)
-        image_ids = [self._dataset.records[index].image_id for index in outputs.image_indices.tolist()]
-        self._scorer.add(image_ids, results)
-        self._results += results
-        self._image_ids += image_ids
-        if outputs.loss_sums is not None:
-            self._loss_sums.append(outputs.loss_sums)
-
-    def finish(self) -> Evaluation:
-        losses = mean_losses(np.concatenate(self._loss_sums)) if self._loss_sums else None
-        return _evaluation(self._scorer, self._dataset, self._image_ids, self._results, losses)
-
-
 def evaluate_results(
     dataset: Dataset,
     results: Sequence[Result],
@@ -212,22 +194,28 @@ def evaluate_results(
     Args:
         dataset: holds the ground truth, crowds included.
         results: COCO results in any order, possibly none. Neither they nor the ground truth are modified.
-        fast: see `open_scorer`.
+        fast: see `accumulate`.
 
     Raises:
         DataError: see `check_results`.
     """
-    check_results(results, dataset)
-    index_of = {record.image_id: index for index, record in enumerate(dataset.records)}
-    ordered = sorted(results, key=lambda result: (index_of[result["image_id"]], -result["score"]))
-    scorer = open_scorer(dataset.ground_truth, fast=fast)
-    scorer.add(list(index_of), ordered)
-    return _evaluation(scorer, dataset, list(index_of), ordered, losses=None)
+    found = from_results(results)
+    check_results(found, dataset)
+    image_ids = [record.image_id for record in dataset.records]
+    by_id = np.argsort(np.array(image_ids, np.int64))
+    position = by_id[np.searchsorted(image_ids, found.image_ids, sorter=by_id)]
+    order = np.lexsort((-found.scores, position))
+    return _evaluation(dataset, image_ids, ScoredBoxes(*(array[order] for array in found)), losses=None, fast=fast)
 
 
 def _evaluation(
-    scorer: Scorer, dataset: Dataset, image_ids: list[int], results: list[Result], losses: dict[str, float] | None
+    dataset: Dataset,
+    image_ids: list[int],
+    found: ScoredBoxes,
+    losses: dict[str, float] | None,
+    *,
+    fast: bool | None = None,
 ) -> Evaluation:
-    accumulated = scorer.finish()
-    metrics = metrics_of(accumulated, dataset, num_images=len(image_ids), num_detections=len(results))
-    return Evaluation(metrics, accumulated, image_ids, results, losses)
+    accumulated = accumulate(dataset.ground_truth, image_ids, found, fast=fast)
+    metrics = metrics_of(accumulated, dataset, num_images=len(image_ids), num_detections=len(found.scores))
+    return Evaluation(metrics, accumulated, image_ids, found, losses)

@@ -5,7 +5,7 @@ from typing import Any
 
 from yolox_jax.data.dataset import DataError
 from yolox_jax.data.sources.json_file import is_number, read_json
-from yolox_jax.evaluation.coco_scorers import Result
+from yolox_jax.evaluation.results import Result
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 

@@ -1,14 +1,14 @@
 """The metric of Pascal VOC: average precision of each class at one IoU."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.evaluation.coco_scorers import Result
+from yolox_jax.evaluation.results import ScoredBoxes
 
 IOU_THRESHOLD = 0.5
 """The threshold of the challenges."""
@@ -16,7 +16,7 @@ IOU_THRESHOLD = 0.5
 
 def voc_ap(
     dataset: Dataset,
-    results: Sequence[Result],
+    found: ScoredBoxes,
     *,
     style: Literal["07", "10"],
     image_ids: Collection[int] | None = None,
@@ -30,7 +30,7 @@ def voc_ap(
 
     Args:
         dataset: holds the ground truth.
-        results: the detections.
+        found: the detections.
         style: `07` for the mean of the highest precision at the recalls 0, 0.1, ..., 1, as in VOC2007; `10` for the
             area under that envelope of precision, as from VOC2010 on.
         image_ids: the images to score; by default all of the dataset.
@@ -43,31 +43,31 @@ def voc_ap(
     for entry in dataset.ground_truth["annotations"]:
         if entry["image_id"] in kept:
             objects[entry["category_id"], entry["image_id"]].append((entry["bbox"], bool(entry["iscrowd"])))
-    of_class: defaultdict[int, list[Result]] = defaultdict(list)
-    for result in results:
-        if result["image_id"] in kept:
-            of_class[result["category_id"]].append(result)
+    order = np.argsort(-found.scores, kind="stable")
+    order = order[np.isin(found.image_ids[order], list(kept))]
 
     figures = {}
     for name, category in zip(dataset.class_names, dataset.category_ids, strict=True):
         own = {image: entries for (of, image), entries in objects.items() if of == category}
         count = sum(not crowd for entries in own.values() for _, crowd in entries)
-        correct = _correct(sorted(of_class[category], key=lambda result: -result["score"]), own)
+        correct = _correct(found, order[found.category_ids[order] == category], own)
         figures[name] = _average(correct, count, style) if count else float("nan")
     return figures
 
 
-def _correct(results: list[Result], objects: dict[int, list[tuple[list[float], bool]]]) -> Bool[np.ndarray, " N"]:
-    """Whether each result is correct, without those of ignored objects."""
+def _correct(
+    found: ScoredBoxes, order: Int64[np.ndarray, " K"], objects: dict[int, list[tuple[list[float], bool]]]
+) -> Bool[np.ndarray, " N"]:
+    """Whether each of the detections in `order`, best first, is correct, without those of ignored objects."""
     boxes = {image: np.array([box for box, _ in entries], np.float64) for image, entries in objects.items()}
     taken: set[tuple[int, int]] = set()
     correct = []
-    for result in results:
-        image = result["image_id"]
+    for index in order.tolist():
+        image = int(found.image_ids[index])
         if image not in boxes:
             correct.append(False)
             continue
-        overlaps = _iou_of_pixels(np.array(result["bbox"], np.float64), boxes[image])
+        overlaps = _iou_of_pixels(found.boxes_xywh[index], boxes[image])
         best = int(overlaps.argmax())
         if overlaps[best] < IOU_THRESHOLD:
             correct.append(False)
