@@ -19,6 +19,7 @@ from yolox_jax.data.augment.paint import Placement, paint, visible_part
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Record
 from yolox_jax.data.image import Pixels, read_image
+from yolox_jax.data.image_order import ImageOrder
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample import make_sample, new_canvases
@@ -58,12 +59,10 @@ def smooth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 
 def _sample(loader: ImageLoader, index: int, config: DataConfig, *, mosaic: bool, seed: int = 0) -> Sample:
-    with_objects = np.flatnonzero([len(record.boxes) > 0 for record in loader.records])
+    shown = ImageOrder(loader.records, 0.0).pass_at(0)
     out = np.empty((*config.input_size, 3), np.uint8)
     canvases = new_canvases(config.input_size)
-    targets = make_sample(
-        index, loader, with_objects, mosaic=mosaic, config=config, seed=(seed,), canvases=canvases, out=out
-    )
+    targets = make_sample(index, loader, shown, mosaic=mosaic, config=config, seed=(seed,), canvases=canvases, out=out)
     return Sample(out, targets)
 
 

@@ -5,7 +5,6 @@ for any number of threads and workers, and a run that resumes at any step sees t
 """
 
 import contextlib
-import functools
 import gc
 import logging
 import sys
@@ -18,12 +17,12 @@ from typing import Any, Literal
 
 import grain
 import numpy as np
-from jaxtyping import Int64
 
 from yolox_jax.config import Config
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import PADDING, evaluation_image
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.process_settings import LOADING_SETTINGS
@@ -34,11 +33,6 @@ HostBatch = dict[str, np.ndarray]
 """A batch in host memory; see `training_batches` and `evaluation_batches` for its keys."""
 
 logger = logging.getLogger("yolox_jax.data")
-
-
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return the number of steps in an epoch, which show at least as many images as the dataset has."""
-    return -(-num_images // batch_size)
 
 
 class TrainingBatches(Iterator[HostBatch]):
@@ -148,8 +142,8 @@ class _TrainingSource:
         self._config = config
         self._rows = rows
         self._cache = cache
-        self._steps_per_epoch = steps_per_epoch(len(records), config.train.batch_size)
-        self._with_objects = np.flatnonzero([len(record.boxes) > 0 for record in records])
+        self._steps_per_epoch = steps_per_epoch(records, config)
+        self._order = ImageOrder(records, config.data.repeat_threshold, config.seed)
 
     def __len__(self) -> int:
         return self._config.schedule.epochs * self._steps_per_epoch
@@ -161,18 +155,19 @@ class _TrainingSource:
 
     def load(self, step: int) -> tuple[HostBatch, list[ImageLoader], int]:
         """Return the batch of `step`, the loader of each of its images, and the number of dropped objects."""
-        config, count = self._config, len(self._records)
+        config = self._config
         batch = _empty_batch(config, len(self._rows))
         canvases = new_canvases(config.data.input_size)
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
         loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
         dropped = 0
         for row, (row_of_batch, loader) in enumerate(zip(self._rows, loaders, strict=True)):
-            pass_number, position = divmod(step * config.train.batch_size + row_of_batch, count)
+            pass_number, position = divmod(step * config.train.batch_size + row_of_batch, self._order.length)
+            shown = self._order.pass_at(pass_number)
             targets = make_sample(
-                int(_order(config.seed, pass_number, count)[position]),
+                int(shown.order[position]),
                 loader,
-                self._with_objects,
+                shown,
                 mosaic=mosaic,
                 config=config.data,
                 # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
@@ -193,12 +188,6 @@ def _empty_batch(config: Config, images: int) -> HostBatch:
         "classes": np.empty((images, slots), np.int32),
         "valid": np.empty((images, slots), bool),
     }
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, pass_number: int, num_images: int) -> Int64[np.ndarray, " N"]:
-    """Return the order of the images in one pass over the dataset."""
-    return np.random.default_rng((seed, pass_number)).permutation(num_images)
 
 
 def load_training_batch(

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.augment.colour import shift_hsv
 from yolox_jax.data.augment.mixup import blend, fill_background
 from yolox_jax.data.augment.paint import Placement, paint
 from yolox_jax.data.image import BrokenImage, Pixels
+from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, plan_sample
@@ -31,7 +32,7 @@ def new_canvases(size: tuple[int, int]) -> Canvases:
 def make_sample(
     index: int,
     loader: ImageLoader,
-    with_objects: Int[np.ndarray, " M"],
+    shown: Pass,
     *,
     mosaic: bool,
     config: DataConfig,
@@ -43,8 +44,8 @@ def make_sample(
 
     Args:
         index: of the image.
-        loader: loads the image, and the partners, which are drawn from all its records.
-        with_objects: indices of the images with objects, to draw the partner of MixUp from.
+        loader: loads the image and its partners.
+        shown: the images to draw partners from.
         mosaic: False in the last epochs: no mosaic, and therefore no MixUp.
         config: sizes and augmentation.
         seed: determines every random choice.
@@ -61,8 +62,7 @@ def make_sample(
         plan = plan_sample(
             index,
             loader.find,
-            len(loader.records),
-            with_objects,
+            shown,
             mosaic=mosaic,
             config=config,
             rng=np.random.default_rng(seed),

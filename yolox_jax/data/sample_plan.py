@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int16, Int32
+from jaxtyping import Bool, Float32, Int16, Int32
 
 from yolox_jax.config import AugmentConfig, DataConfig
 from yolox_jax.data.augment.affine import apply_affine, draw_affine
@@ -18,6 +18,7 @@ from yolox_jax.data.augment.mosaic import draw_centre, place_tiles
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
 from yolox_jax.data.dataset import Record
+from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import fitted_size
 
 
@@ -51,8 +52,7 @@ class SamplePlan(NamedTuple):
 def plan_sample(
     index: int,
     find: Callable[[int], tuple[int, Record]],
-    num_images: int,
-    with_objects: Int[np.ndarray, " M"],
+    shown: Pass,
     *,
     mosaic: bool,
     config: DataConfig,
@@ -63,8 +63,7 @@ def plan_sample(
     Args:
         index: of the image.
         find: returns the index and record of an image, or of the replacement if the image is broken.
-        num_images: number of images to draw the partners of a mosaic from.
-        with_objects: indices of the images with objects, to draw the partner of MixUp from.
+        shown: the images to draw the partners of mosaics and MixUp from.
         mosaic: False in the last epochs: no mosaic, and therefore no MixUp.
         config: sizes and augmentation.
         rng: the source of every random choice.
@@ -72,9 +71,9 @@ def plan_sample(
     augment, size = config.augment, config.input_size
     partner = None
     if mosaic and rng.random() < augment.mosaic_probability:
-        tiles, objects = _plan_mosaic(index, find, num_images, config, rng)
-        if len(objects.boxes) and len(with_objects) and rng.random() < augment.mixup_probability:
-            partner_index, partner_record = find(int(rng.choice(with_objects)))
+        tiles, objects = _plan_mosaic(index, find, shown, config, rng)
+        if len(objects.boxes) and len(shown.with_objects) and rng.random() < augment.mixup_probability:
+            partner_index, partner_record = find(int(rng.choice(shown.with_objects)))
             partner, others = draw_partner(partner_index, partner_record, size, augment.mixup_scale, rng)
             objects = objects.joined(others)
         shifts, mirrored = _draw_finish(objects, augment, rng)
@@ -98,13 +97,13 @@ def plan_sample(
 def _plan_mosaic(
     index: int,
     find: Callable[[int], tuple[int, Record]],
-    num_images: int,
+    shown: Pass,
     config: DataConfig,
     rng: np.random.Generator,
 ) -> tuple[list[Placement], Objects]:
     """Place four images on a canvas, and transform the canvas by a random affine map."""
     centre = draw_centre(rng, config.input_size)
-    partners = [int(partner) for partner in rng.integers(num_images, size=3)]
+    partners = [int(partner) for partner in shown.images[rng.integers(len(shown.images), size=3)]]
     indices, records = zip(*(find(tile) for tile in (index, *partners)), strict=True)
     tiles, objects = place_tiles(indices, records, centre, config.input_size)
     matrix, objects = apply_affine(objects, draw_affine(rng, config.augment), config.input_size, config.augment)

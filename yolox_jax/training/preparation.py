@@ -13,7 +13,7 @@ from yolox_jax.config import NUM_LEVELS, Config, ConfigError, ModelConfig
 from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
-from yolox_jax.data.pipeline import steps_per_epoch
+from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
@@ -54,7 +54,7 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        return RunSchedule(self.config, steps_per_epoch(len(self.train_set.records), self.config.train.batch_size))
+        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config))
 
 
 @contextlib.contextmanager
