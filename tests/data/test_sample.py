@@ -18,6 +18,7 @@ from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
 from yolox_jax.data.augment.paint import Placement, paint, visible_part
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Record
+from yolox_jax.data.hooks import NO_HOOKS
 from yolox_jax.data.image import Pixels, read_image
 from yolox_jax.data.image_order import ImageOrder
 from yolox_jax.data.letterbox import letterbox
@@ -62,7 +63,18 @@ def _sample(loader: ImageLoader, index: int, config: DataConfig, *, mosaic: bool
     shown = ImageOrder(loader.records, 0.0).pass_at(0)
     out = np.empty((*config.input_size, 3), np.uint8)
     canvases = new_canvases(config.input_size)
-    targets = make_sample(index, loader, shown, mosaic=mosaic, config=config, seed=(seed,), canvases=canvases, out=out)
+    targets = make_sample(
+        index,
+        loader,
+        shown,
+        mosaic=mosaic,
+        config=config,
+        seed=(seed,),
+        canvases=canvases,
+        out=out,
+        hooks=NO_HOOKS,
+        num_classes=6,
+    )
     return Sample(out, targets)
 
 

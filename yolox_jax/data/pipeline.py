@@ -21,6 +21,7 @@ import numpy as np
 from yolox_jax.config import Config
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import Dataset, Record
+from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import PADDING, evaluation_image
@@ -93,6 +94,7 @@ def training_batches(
     start_step: int = 0,
     rows: range | None = None,
     cache: PixelCache | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> TrainingBatches:
     """Load the batches for the steps from `start_step` to the end of the run.
 
@@ -105,6 +107,7 @@ def training_batches(
         rows: rows of each batch that this process loads; by default all. The rows of several hosts together make up
             the batch that one host would load.
         cache: decoded images from `open_cache`; None decodes the image files.
+        hooks: the user's own augmentation.
 
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] (cx, cy, w, h in px), classes int32
@@ -112,10 +115,10 @@ def training_batches(
 
     Raises:
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
-        DataError: while iterating, if no image can be read, or a worker process dies.
+        DataError: while iterating, if no image can be read, a hook fails, or a worker process dies.
     """
     rows = range(config.train.batch_size) if rows is None else rows
-    source = _TrainingSource(dataset.records, config, rows, cache)
+    source = _TrainingSource(dataset, config, rows, cache, hooks)
     batches = grain.MapDataset.source(source)[start_step:]
     workers = min(config.data.num_workers, len(batches))
     # A worker loads in its main thread: a single further thread would only compete with it for a core.
@@ -137,8 +140,10 @@ def training_batches(
 class _TrainingSource:
     """Random access to the batches of a run, as grain wants it: item `step` is the batch of that step, or its rows."""
 
-    def __init__(self, records: Sequence[Record], config: Config, rows: range, cache: PixelCache | None) -> None:
-        self._records = records
+    def __init__(self, dataset: Dataset, config: Config, rows: range, cache: PixelCache | None, hooks: Hooks) -> None:
+        self._records = records = dataset.records
+        self._num_classes = len(dataset.class_names)
+        self._hooks = hooks
         self._config = config
         self._rows = rows
         self._cache = cache
@@ -174,6 +179,8 @@ class _TrainingSource:
                 seed=(config.seed, pass_number, position + 1),
                 canvases=canvases,
                 out=batch["images"][row],
+                hooks=self._hooks,
+                num_classes=self._num_classes,
             )
             batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
             dropped += targets.num_dropped
@@ -191,7 +198,12 @@ def _empty_batch(config: Config, images: int) -> HostBatch:
 
 
 def load_training_batch(
-    dataset: Dataset, config: Config, step: int, rows: range, cache: PixelCache | None = None
+    dataset: Dataset,
+    config: Config,
+    step: int,
+    rows: range,
+    cache: PixelCache | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> tuple[HostBatch, list[str]]:
     """Load the batch of one step again, identical to the one from `training_batches`.
 
@@ -201,6 +213,7 @@ def load_training_batch(
         step: counts from 0.
         rows: rows of the batch to load.
         cache: decoded images, as for `training_batches`.
+        hooks: the user's own augmentation.
 
     Returns:
         The batch, and the paths of the images that it was made from.
@@ -209,7 +222,7 @@ def load_training_batch(
         BrokenImage: an image cannot be read, and `data.broken_images` is `stop`.
         DataError: no image can be read.
     """
-    batch, loaders, _ = _TrainingSource(dataset.records, config, rows, cache).load(step)
+    batch, loaders, _ = _TrainingSource(dataset, config, rows, cache, hooks).load(step)
     reported: dict[str, str] = {}
     for error in (error for loader in loaders for error in loader.broken.values()):
         _report_broken(error, config.data.broken_images, reported)

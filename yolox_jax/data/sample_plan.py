@@ -46,7 +46,8 @@ class SamplePlan(NamedTuple):
     """Shifts of hue, saturation and value; None does not change the colours."""
     mirrored: bool
     """Whether the sample is mirrored left to right; `tiles` and `partner` already include it."""
-    targets: SampleTargets
+    objects: Objects
+    """The objects of the sample, those included that are too small to train on."""
 
 
 def plan_sample(
@@ -81,7 +82,7 @@ def plan_sample(
             objects = objects.mirrored(size[1])
             tiles = [tile.mirrored(size[1]) for tile in tiles]
             partner = partner and partner.mirrored(size[1])
-        return SamplePlan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _to_targets(objects, config))
+        return SamplePlan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, objects)
 
     index, record = find(index)
     fitted, ratio = fitted_size((record.height, record.width), size)
@@ -91,7 +92,7 @@ def plan_sample(
         objects = objects.mirrored(fitted[1])
     # If truncation made the image one pixel too small, letterboxing resizes it again.
     objects = objects._replace(boxes=objects.boxes * np.float32(fitted_size(fitted, size)[1]))
-    return SamplePlan(index, (), None, shifts, mirrored, _to_targets(objects, config))
+    return SamplePlan(index, (), None, shifts, mirrored, objects)
 
 
 def _plan_mosaic(
@@ -123,11 +124,16 @@ def _draw_finish(
     return shifts, bool(rng.random() < augment.flip_probability)
 
 
-def _to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
+def large_enough(objects: Objects, config: DataConfig) -> Bool[np.ndarray, " N"]:
+    """Return which objects are large enough to train on."""
+    return (objects.boxes[:, 2:] - objects.boxes[:, :2] > config.augment.min_final_side_px).all(axis=1)
+
+
+def to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
     """Put the objects that are large enough into slots; if there are too many, the largest (docs/yolox.md, 7.5)."""
     boxes, classes = objects
     sides = boxes[:, 2:] - boxes[:, :2]
-    kept = np.flatnonzero(sides.min(axis=1, initial=np.inf) > config.augment.min_final_side_px)
+    kept = np.flatnonzero(large_enough(objects, config))
     num_dropped = max(len(kept) - config.max_boxes, 0)
     if num_dropped:
         by_size = np.argsort(-sides[kept].prod(axis=1), kind="stable")

@@ -13,6 +13,7 @@ from yolox_jax.config import NUM_LEVELS, Config, ConfigError, ModelConfig
 from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
+from yolox_jax.data.hooks import Hook, Hooks, checked_hooks
 from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.files import ensure_writable_folder
@@ -45,6 +46,8 @@ class PreparedRun:
     """Whether there is a checkpoint to resume from."""
     train_set: Dataset
     val_set: Dataset
+    hooks: Hooks
+    """The user's own augmentation."""
 
     @property
     def num_classes(self) -> int:
@@ -58,7 +61,9 @@ class PreparedRun:
 
 
 @contextlib.contextmanager
-def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[PreparedRun]:
+def prepare(
+    config: Config, workdir: Path, *, resume: bool, augment: Mapping[str, Hook] | None = None
+) -> Iterator[PreparedRun]:
     """Checks the config, the run directory and the datasets, before any work is done.
 
     The run directory is locked while the context is open. With several processes that have the same config, either all
@@ -66,16 +71,18 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[Prepared
     that the others then find.
 
     Raises:
-        ConfigError: a setting is invalid, the run directory cannot be used with the config, or the processes disagree.
+        ConfigError: a setting or hook is invalid, the run directory cannot be used with the config, or the processes
+            disagree.
         DataError: annotations are invalid or missing.
     """
     check_config(config)
     check_anchor_boxes(config)
     check_multiscale_range(config)
+    hooks = checked_hooks(augment, config.data.num_workers)
     connect(create_mesh(config.train))
-    check_same_settings({"resume": resume, **shared_settings(config)})
+    check_same_settings({"resume": resume, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
-        run = first_process_first(lambda: _prepare_here(config, RunDirectory(workdir), stack, resume=resume))
+        run = first_process_first(lambda: _prepare_here(config, RunDirectory(workdir), stack, hooks, resume=resume))
         # Differs between processes that do not share a file system.
         lock = "the lock" if run.directory.lock.exists() else "no lock"
         check_same_settings(
@@ -88,7 +95,9 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[Prepared
         yield run
 
 
-def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.ExitStack, *, resume: bool) -> PreparedRun:
+def _prepare_here(
+    config: Config, directory: RunDirectory, stack: contextlib.ExitStack, hooks: Hooks, *, resume: bool
+) -> PreparedRun:
     is_first = jax.process_index() == 0
     if is_first:
         check_metric_writers(config.train.loggers)
@@ -100,9 +109,9 @@ def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.Exi
     train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
     check_same_classes(train_set, val_set)
     if is_first:
-        check_same_data(directory, train_set)
+        check_same_data(directory, config, train_set, hooks)
     resuming = resume and bool(saved_steps(directory.checkpoints))
-    return PreparedRun(config, directory, resuming, train_set, val_set)
+    return PreparedRun(config, directory, resuming, train_set, val_set, hooks)
 
 
 def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:

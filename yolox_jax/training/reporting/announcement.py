@@ -8,6 +8,7 @@ from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.data.anchor_sizes import POOR_IOU, measure_fit
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.annotations import cheap_findings, sizes_to_train_on
+from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.models.summary import Summary
 from yolox_jax.text import counted
@@ -22,7 +23,7 @@ MANY_POOR = 0.25
 COCO poorly at 640x640 (docs/data.md)."""
 
 
-def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset) -> None:
+def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset, hooks: Hooks = NO_HOOKS) -> None:
     """Logs what is about to be trained, and warns about likely mistakes in the data."""
     logger.info(
         "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
@@ -50,6 +51,8 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
         for warning in dataset.warnings:
             logger.warning("%s: %s", split, warning)
     _announce_repeats(config, train_set)
+    for stage, name in hooks.names.items():
+        logger.info("train: own augmentation %s: %s", stage, name)
     if config.train.batch_size > len(train_set.records):
         logger.warning(
             "--train.batch-size %d is larger than the training set of %s: each batch repeats images. The peak learning "
