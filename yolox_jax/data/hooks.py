@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from yolox_jax.config import ConfigError
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
-from yolox_jax.data.dataset import DataError, Record
+from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.letterbox import resize_to_fit
 from yolox_jax.data.loader import ImageLoader
@@ -87,6 +87,17 @@ def check_picklable(value: object, what: str, num_workers: int) -> None:
         ) from error
 
 
+def check_archives(dataset: Dataset | None, num_workers: int) -> None:
+    """Check that the objects that a dataset has its images from can be sent to the processes that load images.
+
+    Raises:
+        ConfigError: one cannot be pickled.
+    """
+    if num_workers and isinstance(dataset, Dataset):
+        for archive in {id(record.archive): record.archive for record in dataset.records}.values():
+            check_picklable(archive, f"the dataset {dataset.name}", num_workers)
+
+
 class _Nowhere:
     """A file that keeps nothing: a dataset in memory need not be copied to see whether it could be."""
 
@@ -125,7 +136,7 @@ def call_hook(
     """
     where = f"the {stage} hook {_name(hook)}, called for {path}"
     try:
-        returned = hook(image, objects.boxes.copy(), objects.classes.copy(), np.random.default_rng(seed))
+        returned: Any = hook(image, objects.boxes.copy(), objects.classes.copy(), np.random.default_rng(seed))
     except Exception as error:
         raise DataError(f"{where}, raised {type(error).__name__}: {error}", kind="failed hooks") from error
     if not isinstance(returned, tuple | list) or len(returned) != 3:

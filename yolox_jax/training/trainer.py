@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from yolox_jax.config import Config
 from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.cache.pixel_cache import PixelCache, open_cache
+from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.hooks import Hook
 from yolox_jax.data.pipeline import load_training_batch, training_batches
 from yolox_jax.training.build import Training, build_training
@@ -65,6 +66,8 @@ def train(
     workdir: str | Path,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    train_set: Dataset | None = None,
+    val_set: Dataset | None = None,
     augment: Mapping[str, Hook] | None = None,
 ) -> TrainingResult:
     """Trains a detector and writes weights, checkpoints, metrics and pictures to `workdir`.
@@ -77,7 +80,10 @@ def train(
         resume: continue from the newest checkpoint in `workdir`, or start from scratch if there is none.
         callbacks: called with a `TrainingEvent` for each logged step, evaluation and checkpoint, on the first process;
             one that raises `StopTraining` ends the run early.
-        augment: own augmentation (docs/python.md): the function to call `before_mosaic` or `after_mosaic`, of (image,
+        train_set: an open dataset to train on in place of the files of the config, such as one of
+            `yolox_jax.make_dataset`.
+        val_set: the same for evaluation.
+        augment: own augmentation (docs/data.md): the function to call `before_mosaic` or `after_mosaic`, of (image,
             boxes, classes, rng), which returns the first three. Its randomness must come from `rng`.
 
     Returns:
@@ -94,11 +100,12 @@ def train(
         Exception: whatever a callback raises; the run is saved first.
     """
     with (
-        prepare(config, Path(workdir), resume=resume, augment=augment) as run,
+        prepare(config, Path(workdir), resume=resume, train_set=train_set, val_set=val_set, augment=augment) as run,
         StopSignals() as stop,
         TrainingConsole(run.directory.log, run.schedule, process=jax.process_index()) as console,
         Checkpoints(run.directory.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
+        config = run.config
         if resume and not run.resuming:
             logger.warning("no checkpoint to resume from in %s: starting from scratch", workdir)
         training = build_training(
