@@ -92,6 +92,11 @@ def test_arrays_are_not_taken_for_those_of_another_dataset(files: Dataset) -> No
     assert repr(first) == repr(again) != repr(other)
 
 
+def test_items_of_the_same_name_in_training_and_validation_are_no_leakage() -> None:
+    first, second = (make_dataset([(np.full((48, 64, 3), grey, np.uint8), BOX, [0])] * 2, NAMES) for grey in (0, 9))
+    assert "leakage" not in " ".join(finding.kind for finding in cheap_findings(first, second, CONFIG.data))
+
+
 def test_an_image_that_has_become_another_is_an_error() -> None:
     items = [(np.zeros((9, 9, 3), np.uint8), [], [])]
     dataset = make_dataset(items, NAMES)

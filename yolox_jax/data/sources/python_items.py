@@ -45,10 +45,10 @@ class _Item(NamedTuple):
 class _Row(NamedTuple):
     """What is kept of an item while its image is not."""
 
-    path: Path
-    """For an array, a name for it."""
+    path: Path | None
+    """Of a file."""
     size: tuple[int, int] | None
-    """Of an array; None for a file."""
+    """Of an array."""
     boxes: Any
     classes: Any
 
@@ -82,9 +82,9 @@ def make_dataset(items: Any, class_names: Sequence[str], *, name: str = "items")
                 "object with __len__ and __getitem__",
                 kind="invalid items",
             )
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=4)
     rows = [_read(items, index, f"{name}[{index}]", digest) for index in range(len(items))]
-    sizes_of_files = iter(image_sizes(row.path for row in rows if row.size is None))
+    sizes_of_files = iter(image_sizes(row.path for row in rows if row.path is not None))
     archive = ItemArchive(items, name, digest.hexdigest())
     records = []
     for index, row in enumerate(rows):
@@ -92,8 +92,11 @@ def make_dataset(items: Any, class_names: Sequence[str], *, name: str = "items")
         if size is None:
             raise DataError(f"{where}: {row.path} is no image that can be read. Leave it out", kind="invalid images")
         boxes, classes = checked_objects(row.boxes, row.classes, size, len(names), where)
-        record = Record(row.path, index, *size, boxes, classes)
-        records.append(dataclasses.replace(record, archive=archive, position=index) if row.size else record)
+        if row.path is not None:
+            records.append(Record(row.path, index, *size, boxes, classes))
+        else:  # the digest tells items of the same name apart, such as those of training and validation
+            path = Path(archive.digest, where)
+            records.append(Record(path, index, *size, boxes, classes, archive, index))
     categories = dict(enumerate(names))
     return Dataset(name, names, tuple(categories), tuple(records), ground_truth_of(records, categories), ())
 
@@ -128,4 +131,4 @@ def _read(items: Any, index: int, where: str, digest: Any) -> _Row:
         return _Row(path, None, boxes, classes)
     image = checked_image(image, where)
     digest.update(image.tobytes())
-    return _Row(Path(where), image.shape[:2], boxes, classes)
+    return _Row(None, image.shape[:2], boxes, classes)
