@@ -89,11 +89,10 @@ def test_hooks_that_change_nothing_leave_the_stream_of_cached_images_as_it_is(da
 
 
 def test_a_hook_before_the_mosaic_sees_images_as_annotated_and_decides_their_size(dataset: Dataset) -> None:
-    seen, draws = [], []
+    seen = []
 
     def double(image: Any, boxes: Any, classes: Any, rng: Any) -> Any:
         seen.append((image.shape, image.dtype.name, boxes.tolist(), classes.tolist()))
-        draws.append(rng.random())
         boxes *= 2
         return image.repeat(2, axis=0).repeat(2, axis=1), boxes, classes
 
@@ -101,10 +100,20 @@ def test_a_hook_before_the_mosaic_sees_images_as_annotated_and_decides_their_siz
     batches = _run(dataset, config, Hooks(before_mosaic=double))
     annotated = [((48, 64, 3), "uint8", record.boxes.tolist(), record.classes.tolist()) for record in dataset.records]
     assert all(one in annotated for one in seen) and len(seen) == 18
-    assert len(set(draws)) == len(seen), "each image of each pass has randomness of its own"
     # Twice as large, and fitted to the same input.
     for changed, plain in zip(batches, _run(dataset, config, NO_HOOKS), strict=True):
         np.testing.assert_allclose(changed["boxes"], plain["boxes"], rtol=1e-6)
+
+
+def test_each_image_of_each_sample_has_randomness_of_its_own(dataset: Dataset) -> None:
+    draws = []
+
+    def draw(image: Any, boxes: Any, classes: Any, rng: np.random.Generator) -> Any:
+        draws.append(rng.random())
+        return image, boxes, classes
+
+    _run(dataset, CONFIG, Hooks(before_mosaic=draw, after_mosaic=draw))
+    assert len(set(draws)) == len(draws) > 3 * 18
 
 
 def test_a_hook_after_the_mosaic_sees_what_would_be_trained_on(dataset: Dataset) -> None:
