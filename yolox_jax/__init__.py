@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from yolox_jax.config.files import load_config as load_config
     from yolox_jax.data.dataset import DataError as DataError
     from yolox_jax.data.image import BrokenImage as BrokenImage
+    from yolox_jax.data.sources.python_items import make_dataset as make_dataset
     from yolox_jax.evaluation.api import evaluate as evaluate
     from yolox_jax.export.exporter import export as export
     from yolox_jax.inference.detector import Detector as Detector
@@ -51,6 +52,7 @@ _HOME = {
     "evaluate": "yolox_jax.evaluation.api",
     "load_config": "yolox_jax.config.files",
     "load_weights": "yolox_jax.weights",
+    "make_dataset": "yolox_jax.data.sources.python_items",
     "summarize": "yolox_jax.models",
     "train": "yolox_jax.training.trainer",
 }

@@ -201,6 +201,22 @@ def test_annotations_that_are_not_trained_on_are_counted(
     assert finding.cases[0].boxes_xyxy == ((40, 30, 70, 70),)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.2])
+def test_rare_classes_are_counted_with_the_setting_that_repeats_them(tmp_path: Path, threshold: float) -> None:
+    config = dataclasses.replace(write_good_coco(tmp_path, num_images=12), repeat_threshold=threshold)
+    writer = CocoWriter(tmp_path, "train", {1: "cat", 2: "dog"})
+    for key in range(1, 13):
+        writer.image(key, f"{key}.jpg", None, GOOD)
+    writer.annotation(100, 3, [5, 5, 20, 20], category_id=2)
+    findings = check(dataclasses.replace(config, train=writer.write())).findings
+    (finding,) = (finding for finding in findings if finding.kind == "rare classes")
+    assert (finding.level, finding.splits) == ("note", ("train",))
+    assert [case.text for case in finding.cases] == ["dog: 1 image, 1/12 of cat (12 images)"]
+    # sqrt(1/12 * 12/12) = 0.29, which gives the dog sqrt(0.3 * 12) = 1.9; 0.2 gives it 1.5.
+    assert f"--data.repeat-threshold {threshold or 0.3:g}" in finding.advice
+    assert f"up to {'1.5' if threshold else '1.9'} times: it has 13 images, not 12." in finding.advice
+
+
 def test_class_all_of_whose_objects_are_crowds_is_told_so(tmp_path: Path) -> None:
     splits = []
     for name in ("train", "val"):

@@ -18,8 +18,9 @@ from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.letterbox import evaluation_image, letterbox
-from yolox_jax.data.pipeline import evaluation_batches, load_training_batch, steps_per_epoch, training_batches
+from yolox_jax.data.pipeline import evaluation_batches, load_training_batch, training_batches
 
 CONFIG = Config(
     data=DataConfig(input_size=(64, 64), max_boxes=6, num_threads=2),
@@ -67,7 +68,7 @@ def _break(dataset: Dataset, index: int) -> Path:
 
 def test_batches_have_the_promised_form_and_number(dataset: Dataset) -> None:
     batches = _run(dataset, CONFIG)
-    assert len(batches) == 3 * steps_per_epoch(5, 2) == 9
+    assert len(batches) == 3 * steps_per_epoch(dataset.records, CONFIG) == 9
     shapes = {key: (value.shape, value.dtype.name) for key, value in batches[0].items()}
     assert shapes == {
         "images": ((2, 64, 64, 3), "uint8"),
@@ -100,6 +101,27 @@ def test_worker_processes_give_the_same_stream(dataset: Dataset, num_workers: in
     threads = _run(dataset, CONFIG)
     with training_batches(dataset, _with(CONFIG, num_workers=num_workers)) as batches:
         _assert_equal(threads, list(batches))
+
+
+def test_repeated_images_are_the_same_for_any_start_worker_or_host(dataset: Dataset) -> None:
+    # Apples are in two of five images and kites in three: seven images an epoch, so four steps.
+    config = _with(CONFIG, repeat_threshold=1.0)
+    whole = _run(dataset, config)
+    assert len(whole) == 3 * 4
+    _assert_equal(whole[5:], _run(dataset, config, 5))
+    _assert_equal(whole, _run(dataset, replace(config, data=replace(config.data, num_workers=2))))
+    hosts = []
+    for rows in (range(0, 1), range(1, 2)):
+        with training_batches(dataset, config, rows=rows) as batches:
+            hosts.append(list(batches))
+    _assert_equal(whole, [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)])
+
+
+def test_an_epoch_repeats_images_of_rare_classes(dataset: Dataset) -> None:
+    shown = _shown(dataset, _run(dataset, _with(CONFIG, repeat_threshold=1.0, augment=PLAIN)))
+    passes = np.array([np.bincount(shown[first : first + 7], minlength=5) for first in (0, 7, 14)])
+    assert (passes >= 1).all() and (passes <= 2).all()
+    assert (passes[:, 2] == 1).all(), "the image without objects"
 
 
 def test_batches_that_do_not_fit_into_shared_memory_pass_through_pipes(

@@ -18,11 +18,13 @@ from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
 from yolox_jax.data.augment.paint import Placement, paint, visible_part
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Record
+from yolox_jax.data.hooks import NO_HOOKS
 from yolox_jax.data.image import Pixels, read_image
+from yolox_jax.data.image_order import ImageOrder, Pass
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample import make_sample, new_canvases
-from yolox_jax.data.sample_plan import SampleTargets
+from yolox_jax.data.sample_plan import SampleTargets, plan_sample
 
 PLAIN = AugmentConfig(hsv_probability=0.0, flip_probability=0.0)
 
@@ -58,13 +60,35 @@ def smooth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 
 def _sample(loader: ImageLoader, index: int, config: DataConfig, *, mosaic: bool, seed: int = 0) -> Sample:
-    with_objects = np.flatnonzero([len(record.boxes) > 0 for record in loader.records])
+    shown = ImageOrder(loader.records, 0.0).pass_at(0)
     out = np.empty((*config.input_size, 3), np.uint8)
     canvases = new_canvases(config.input_size)
     targets = make_sample(
-        index, loader, with_objects, mosaic=mosaic, config=config, seed=(seed,), canvases=canvases, out=out
+        index,
+        loader,
+        shown,
+        mosaic=mosaic,
+        config=config,
+        seed=(seed,),
+        canvases=canvases,
+        out=out,
+        hooks=NO_HOOKS,
+        num_classes=6,
     )
     return Sample(out, targets)
+
+
+def test_partners_are_drawn_from_the_images_of_the_pass(loader: ImageLoader) -> None:
+    shown = Pass(order=np.arange(5), images=np.array([3, 3, 3, 4]), with_objects=np.array([1]))
+    config = DataConfig(input_size=(96, 96), augment=AugmentConfig(mosaic_probability=1.0, mixup_probability=1.0))
+    plans = [
+        plan_sample(0, loader.find, shown, mosaic=True, config=config, rng=np.random.default_rng(seed))
+        for seed in range(60)
+    ]
+    assert {plan.tiles[0].record_index for plan in plans} == {0}
+    partners = np.bincount([tile.record_index for plan in plans for tile in plan.tiles[1:]])
+    assert partners[:3].tolist() == [0, 0, 0] and partners[3] > 2 * partners[4] > 0
+    assert {plan.partner.placement.record_index for plan in plans if plan.partner} == {1}
 
 
 @pytest.mark.parametrize("cached", [False, True])

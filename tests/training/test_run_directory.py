@@ -126,11 +126,11 @@ def test_further_data_sets_may_move_but_not_change(tmp_path):
 )
 def test_resuming_on_other_data_is_refused_once_there_is_something_to_resume(tmp_path, other, message):
     run = start_run(tmp_path, Config())
-    check_same_data(run, other)
+    check_same_data(run, Config(), other)
     (run.checkpoints / "100").mkdir(parents=True)
-    check_same_data(run, dataset())
+    check_same_data(run, Config(), dataset())
     with pytest.raises(ConfigError, match=message):
-        check_same_data(run, other)
+        check_same_data(run, Config(), other)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_work(tmp_path):

@@ -31,6 +31,7 @@ USED_SETTINGS = (
     "data.classes",
     "data.input_size",
     "data.max_boxes",
+    "data.repeat_threshold",
     "data.num_threads",
     "data.broken_images",
     "data.augment.max_aspect",

@@ -19,6 +19,7 @@ USED_SETTINGS = (
     "data.classes",
     "data.input_size",
     "data.max_boxes",
+    "data.repeat_threshold",
     "data.augment",
     "schedule.epochs",
     "schedule.no_aug_epochs",

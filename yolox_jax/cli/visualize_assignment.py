@@ -29,6 +29,7 @@ USED_SETTINGS = (
     "data.classes",
     "data.input_size",
     "data.max_boxes",
+    "data.repeat_threshold",
     "data.augment",
     "assignment",
     "train.batch_size",

@@ -76,6 +76,7 @@ def yolox_coco(
             classes=(),
             input_size=input_size,
             max_boxes=120,
+            repeat_threshold=0.0,
             augment=AugmentConfig(
                 mosaic_probability=mosaic_probability,
                 mosaic_geometry="centred",

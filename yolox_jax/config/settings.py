@@ -114,6 +114,10 @@ class DataConfig:
     max_boxes: Count = 120  # docs/yolox.md, 7.5
     """Maximum number of objects per training image. If there are more, the largest are kept and the others are counted
     as dropped. The original silently keeps the first ones."""
+    repeat_threshold: Fraction = 0.0  # docs/data.md
+    """Repeat the images of rare classes within an epoch (repeat factor sampling, as for LVIS): an image is shown
+    sqrt(this / f) times on average, where f is the fraction of the training images that have its rarest class, and once
+    if this is not above f. 0 turns it off. `yolox-jax data check` proposes a value."""
     augment: AugmentConfig = AugmentConfig()
     """Random augmentation of training images."""
     num_workers: CountOrZero = 0

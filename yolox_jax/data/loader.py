@@ -73,6 +73,15 @@ class ImageLoader:
                 return self._cache[index]
             return resize_to_fit(load_image(self.records[index]), size)[0]
 
+    def whole(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Load an image at its full size, or as the cache has it. Do not write to it.
+
+        Raises:
+            BrokenImage: the image cannot be used; from now on `find` skips it.
+        """
+        with self._recorded(index):
+            return load_image(self.records[index]) if self._cache is None else self._cache[index]
+
     @contextlib.contextmanager
     def _recorded(self, index: int) -> Iterator[None]:
         """Record whether the image at `index` was loaded or is broken."""

@@ -5,7 +5,6 @@ for any number of threads and workers, and a run that resumes at any step sees t
 """
 
 import contextlib
-import functools
 import gc
 import logging
 import sys
@@ -18,12 +17,13 @@ from typing import Any, Literal
 
 import grain
 import numpy as np
-from jaxtyping import Int64
 
 from yolox_jax.config import Config
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import Dataset, Record
+from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import PADDING, evaluation_image
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.process_settings import LOADING_SETTINGS
@@ -34,11 +34,6 @@ HostBatch = dict[str, np.ndarray]
 """A batch in host memory; see `training_batches` and `evaluation_batches` for its keys."""
 
 logger = logging.getLogger("yolox_jax.data")
-
-
-def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Return the number of steps in an epoch, which show at least as many images as the dataset has."""
-    return -(-num_images // batch_size)
 
 
 class TrainingBatches(Iterator[HostBatch]):
@@ -99,6 +94,7 @@ def training_batches(
     start_step: int = 0,
     rows: range | None = None,
     cache: PixelCache | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> TrainingBatches:
     """Load the batches for the steps from `start_step` to the end of the run.
 
@@ -111,6 +107,7 @@ def training_batches(
         rows: rows of each batch that this process loads; by default all. The rows of several hosts together make up
             the batch that one host would load.
         cache: decoded images from `open_cache`; None decodes the image files.
+        hooks: the user's own augmentation.
 
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] (cx, cy, w, h in px), classes int32
@@ -118,10 +115,10 @@ def training_batches(
 
     Raises:
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
-        DataError: while iterating, if no image can be read, or a worker process dies.
+        DataError: while iterating, if no image can be read, a hook fails, or a worker process dies.
     """
     rows = range(config.train.batch_size) if rows is None else rows
-    source = _TrainingSource(dataset.records, config, rows, cache)
+    source = _TrainingSource(dataset, config, rows, cache, hooks)
     batches = grain.MapDataset.source(source)[start_step:]
     workers = min(config.data.num_workers, len(batches))
     # A worker loads in its main thread: a single further thread would only compete with it for a core.
@@ -143,13 +140,15 @@ def training_batches(
 class _TrainingSource:
     """Random access to the batches of a run, as grain wants it: item `step` is the batch of that step, or its rows."""
 
-    def __init__(self, records: Sequence[Record], config: Config, rows: range, cache: PixelCache | None) -> None:
-        self._records = records
+    def __init__(self, dataset: Dataset, config: Config, rows: range, cache: PixelCache | None, hooks: Hooks) -> None:
+        self._records = records = dataset.records
+        self._num_classes = len(dataset.class_names)
+        self._hooks = hooks
         self._config = config
         self._rows = rows
         self._cache = cache
-        self._steps_per_epoch = steps_per_epoch(len(records), config.train.batch_size)
-        self._with_objects = np.flatnonzero([len(record.boxes) > 0 for record in records])
+        self._steps_per_epoch = steps_per_epoch(records, config)
+        self._order = ImageOrder(records, config.data.repeat_threshold, config.seed)
 
     def __len__(self) -> int:
         return self._config.schedule.epochs * self._steps_per_epoch
@@ -161,24 +160,27 @@ class _TrainingSource:
 
     def load(self, step: int) -> tuple[HostBatch, list[ImageLoader], int]:
         """Return the batch of `step`, the loader of each of its images, and the number of dropped objects."""
-        config, count = self._config, len(self._records)
+        config = self._config
         batch = _empty_batch(config, len(self._rows))
         canvases = new_canvases(config.data.input_size)
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
         loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
         dropped = 0
         for row, (row_of_batch, loader) in enumerate(zip(self._rows, loaders, strict=True)):
-            pass_number, position = divmod(step * config.train.batch_size + row_of_batch, count)
+            pass_number, position = divmod(step * config.train.batch_size + row_of_batch, self._order.length)
+            shown = self._order.pass_at(pass_number)
             targets = make_sample(
-                int(_order(config.seed, pass_number, count)[position]),
+                int(shown.order[position]),
                 loader,
-                self._with_objects,
+                shown,
                 mosaic=mosaic,
                 config=config.data,
                 # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
                 seed=(config.seed, pass_number, position + 1),
                 canvases=canvases,
                 out=batch["images"][row],
+                hooks=self._hooks,
+                num_classes=self._num_classes,
             )
             batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
             dropped += targets.num_dropped
@@ -195,14 +197,13 @@ def _empty_batch(config: Config, images: int) -> HostBatch:
     }
 
 
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, pass_number: int, num_images: int) -> Int64[np.ndarray, " N"]:
-    """Return the order of the images in one pass over the dataset."""
-    return np.random.default_rng((seed, pass_number)).permutation(num_images)
-
-
 def load_training_batch(
-    dataset: Dataset, config: Config, step: int, rows: range, cache: PixelCache | None = None
+    dataset: Dataset,
+    config: Config,
+    step: int,
+    rows: range,
+    cache: PixelCache | None = None,
+    hooks: Hooks = NO_HOOKS,
 ) -> tuple[HostBatch, list[str]]:
     """Load the batch of one step again, identical to the one from `training_batches`.
 
@@ -212,6 +213,7 @@ def load_training_batch(
         step: counts from 0.
         rows: rows of the batch to load.
         cache: decoded images, as for `training_batches`.
+        hooks: the user's own augmentation.
 
     Returns:
         The batch, and the paths of the images that it was made from.
@@ -220,7 +222,7 @@ def load_training_batch(
         BrokenImage: an image cannot be read, and `data.broken_images` is `stop`.
         DataError: no image can be read.
     """
-    batch, loaders, _ = _TrainingSource(dataset.records, config, rows, cache).load(step)
+    batch, loaders, _ = _TrainingSource(dataset, config, rows, cache, hooks).load(step)
     reported: dict[str, str] = {}
     for error in (error for loader in loaders for error in loader.broken.values()):
         _report_broken(error, config.data.broken_images, reported)

@@ -4,16 +4,19 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.augment.colour import shift_hsv
 from yolox_jax.data.augment.mixup import blend, fill_background
+from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement, paint
+from yolox_jax.data.hooks import Hook, HookedImages, Hooks, call_hook
 from yolox_jax.data.image import BrokenImage, Pixels
+from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, plan_sample
+from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, large_enough, plan_sample, to_targets
 
 
 class Canvases(NamedTuple):
@@ -31,55 +34,92 @@ def new_canvases(size: tuple[int, int]) -> Canvases:
 def make_sample(
     index: int,
     loader: ImageLoader,
-    with_objects: Int[np.ndarray, " M"],
+    shown: Pass,
     *,
     mosaic: bool,
     config: DataConfig,
     seed: tuple[int, ...],
     canvases: Canvases,
     out: UInt8[np.ndarray, "H W 3"],
+    hooks: Hooks,
+    num_classes: int,
 ) -> SampleTargets:
     """Make the training sample around one image, and draw it into `out`.
 
     Args:
         index: of the image.
-        loader: loads the image, and the partners, which are drawn from all its records.
-        with_objects: indices of the images with objects, to draw the partner of MixUp from.
+        loader: loads the image and its partners.
+        shown: the images to draw partners from.
         mosaic: False in the last epochs: no mosaic, and therefore no MixUp.
         config: sizes and augmentation.
         seed: determines every random choice.
         canvases: buffers of the input size; their content is overwritten.
         out: receives the BGR image of the input size.
+        hooks: the user's own augmentation.
+        num_classes: number of classes, to check what hooks return.
 
     Returns:
         The objects of the sample.
 
     Raises:
-        DataError: none of the images can be read, or none of the first `MAX_BROKEN`.
+        DataError: none of the images can be read, or none of the first `MAX_BROKEN`; or a hook failed.
     """
+    images: ImageLoader | HookedImages = loader
+    if hooks.before_mosaic is not None:
+        images = HookedImages(loader, hooks.before_mosaic, num_classes, seed)
     while True:
         plan = plan_sample(
             index,
-            loader.find,
-            len(loader.records),
-            with_objects,
+            images.find,
+            shown,
             mosaic=mosaic,
             config=config,
             rng=np.random.default_rng(seed),
         )
         try:
             if plan.tiles:
-                _draw_mosaic(plan, loader, canvases, out)
+                _draw_mosaic(plan, images, canvases, out)
             else:
-                _draw_whole(plan, loader, out)
+                _draw_whole(plan, images, out)
         except BrokenImage:
             continue  # the loader now replaces the broken image by another
-        return plan.targets
+        objects = plan.objects
+        if hooks.after_mosaic is not None:
+            objects = _call_after(hooks.after_mosaic, plan, loader, config, num_classes, seed, out)
+        return to_targets(objects, config)
 
 
-def _draw_mosaic(plan: SamplePlan, loader: ImageLoader, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]) -> None:
+def _call_after(
+    hook: Hook,
+    plan: SamplePlan,
+    loader: ImageLoader,
+    config: DataConfig,
+    num_classes: int,
+    seed: tuple[int, ...],
+    out: UInt8[np.ndarray, "H W 3"],
+) -> Objects:
+    """Let a hook change the finished sample in `out`; it gets the objects that would be trained on."""
+    # Letterboxed boxes may exceed the image by a fraction of a pixel.
+    limit = np.array([out.shape[1], out.shape[0]] * 2, np.float32)
+    objects = plan.objects._replace(boxes=np.clip(plan.objects.boxes, 0, limit))
+    image, objects = call_hook(
+        "after_mosaic",
+        hook,
+        out,
+        objects.keep(large_enough(objects, config)),
+        num_classes=num_classes,
+        seed=np.random.SeedSequence(seed, spawn_key=(2,)),
+        path=loader.records[plan.record_index].path,
+    )
+    out[:] = image
+    return objects
+
+
+def _draw_mosaic(
+    plan: SamplePlan, images: ImageLoader | HookedImages, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]
+) -> None:
     def load(placement: Placement) -> Pixels:
-        return loader.pixels(placement, (out.shape[0], out.shape[1]))
+        return images.pixels(placement, (out.shape[0], out.shape[1]))
 
     canvas = canvases.mosaic
     canvas.fill(PADDING)
@@ -95,10 +135,10 @@ def _draw_mosaic(plan: SamplePlan, loader: ImageLoader, canvases: Canvases, out:
         shift_hsv(canvas, plan.shifts, out)
 
 
-def _draw_whole(plan: SamplePlan, loader: ImageLoader, out: UInt8[np.ndarray, "H W 3"]) -> None:
+def _draw_whole(plan: SamplePlan, images: ImageLoader | HookedImages, out: UInt8[np.ndarray, "H W 3"]) -> None:
     """Letterbox one image as in evaluation, with colour shifts and mirroring."""
     size = (out.shape[0], out.shape[1])
-    image = loader.fitted(plan.record_index, size)
+    image = images.fitted(plan.record_index, size)
     if plan.shifts is not None:
         image = shift_hsv(image, plan.shifts)
     if plan.mirrored:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int16, Int32
+from jaxtyping import Bool, Float32, Int16, Int32
 
 from yolox_jax.config import AugmentConfig, DataConfig
 from yolox_jax.data.augment.affine import apply_affine, draw_affine
@@ -18,6 +18,7 @@ from yolox_jax.data.augment.mosaic import draw_centre, place_tiles
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
 from yolox_jax.data.dataset import Record
+from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import fitted_size
 
 
@@ -45,14 +46,14 @@ class SamplePlan(NamedTuple):
     """Shifts of hue, saturation and value; None does not change the colours."""
     mirrored: bool
     """Whether the sample is mirrored left to right; `tiles` and `partner` already include it."""
-    targets: SampleTargets
+    objects: Objects
+    """The objects of the sample, those included that are too small to train on."""
 
 
 def plan_sample(
     index: int,
     find: Callable[[int], tuple[int, Record]],
-    num_images: int,
-    with_objects: Int[np.ndarray, " M"],
+    shown: Pass,
     *,
     mosaic: bool,
     config: DataConfig,
@@ -63,8 +64,7 @@ def plan_sample(
     Args:
         index: of the image.
         find: returns the index and record of an image, or of the replacement if the image is broken.
-        num_images: number of images to draw the partners of a mosaic from.
-        with_objects: indices of the images with objects, to draw the partner of MixUp from.
+        shown: the images to draw the partners of mosaics and MixUp from.
         mosaic: False in the last epochs: no mosaic, and therefore no MixUp.
         config: sizes and augmentation.
         rng: the source of every random choice.
@@ -72,9 +72,9 @@ def plan_sample(
     augment, size = config.augment, config.input_size
     partner = None
     if mosaic and rng.random() < augment.mosaic_probability:
-        tiles, objects = _plan_mosaic(index, find, num_images, config, rng)
-        if len(objects.boxes) and len(with_objects) and rng.random() < augment.mixup_probability:
-            partner_index, partner_record = find(int(rng.choice(with_objects)))
+        tiles, objects = _plan_mosaic(index, find, shown, config, rng)
+        if len(objects.boxes) and len(shown.with_objects) and rng.random() < augment.mixup_probability:
+            partner_index, partner_record = find(int(rng.choice(shown.with_objects)))
             partner, others = draw_partner(partner_index, partner_record, size, augment.mixup_scale, rng)
             objects = objects.joined(others)
         shifts, mirrored = _draw_finish(objects, augment, rng)
@@ -82,7 +82,7 @@ def plan_sample(
             objects = objects.mirrored(size[1])
             tiles = [tile.mirrored(size[1]) for tile in tiles]
             partner = partner and partner.mirrored(size[1])
-        return SamplePlan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, _to_targets(objects, config))
+        return SamplePlan(tiles[0].record_index, tuple(tiles), partner, shifts, mirrored, objects)
 
     index, record = find(index)
     fitted, ratio = fitted_size((record.height, record.width), size)
@@ -92,19 +92,19 @@ def plan_sample(
         objects = objects.mirrored(fitted[1])
     # If truncation made the image one pixel too small, letterboxing resizes it again.
     objects = objects._replace(boxes=objects.boxes * np.float32(fitted_size(fitted, size)[1]))
-    return SamplePlan(index, (), None, shifts, mirrored, _to_targets(objects, config))
+    return SamplePlan(index, (), None, shifts, mirrored, objects)
 
 
 def _plan_mosaic(
     index: int,
     find: Callable[[int], tuple[int, Record]],
-    num_images: int,
+    shown: Pass,
     config: DataConfig,
     rng: np.random.Generator,
 ) -> tuple[list[Placement], Objects]:
     """Place four images on a canvas, and transform the canvas by a random affine map."""
     centre = draw_centre(rng, config.input_size)
-    partners = [int(partner) for partner in rng.integers(num_images, size=3)]
+    partners = [int(partner) for partner in shown.images[rng.integers(len(shown.images), size=3)]]
     indices, records = zip(*(find(tile) for tile in (index, *partners)), strict=True)
     tiles, objects = place_tiles(indices, records, centre, config.input_size)
     matrix, objects = apply_affine(objects, draw_affine(rng, config.augment), config.input_size, config.augment)
@@ -124,11 +124,16 @@ def _draw_finish(
     return shifts, bool(rng.random() < augment.flip_probability)
 
 
-def _to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
+def large_enough(objects: Objects, config: DataConfig) -> Bool[np.ndarray, " N"]:
+    """Return which objects are large enough to train on."""
+    return (objects.boxes[:, 2:] - objects.boxes[:, :2] > config.augment.min_final_side_px).all(axis=1)
+
+
+def to_targets(objects: Objects, config: DataConfig) -> SampleTargets:
     """Put the objects that are large enough into slots; if there are too many, the largest (docs/yolox.md, 7.5)."""
     boxes, classes = objects
     sides = boxes[:, 2:] - boxes[:, :2]
-    kept = np.flatnonzero(sides.min(axis=1, initial=np.inf) > config.augment.min_final_side_px)
+    kept = np.flatnonzero(large_enough(objects, config))
     num_dropped = max(len(kept) - config.max_boxes, 0)
     if num_dropped:
         by_size = np.argsort(-sides[kept].prod(axis=1), kind="stable")

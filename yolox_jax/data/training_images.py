@@ -9,8 +9,9 @@ from jaxtyping import Float32, Int32, UInt8
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.letterbox import fitted_size, letterbox
-from yolox_jax.data.pipeline import load_training_batch, steps_per_epoch
+from yolox_jax.data.pipeline import load_training_batch
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -42,7 +43,7 @@ def augmented_images(dataset: Dataset, config: Config, epoch: int, count: int) -
         DataError: No image can be read.
     """
     batch_size = config.train.batch_size
-    steps = steps_per_epoch(len(dataset.records), batch_size)
+    steps = steps_per_epoch(dataset.records, config)
     if count > steps * batch_size:
         raise ConfigError(f"--count must be at most {steps * batch_size}, the number of images per epoch; got {count}")
     images: list[TrainingImage] = []

@@ -42,7 +42,7 @@ def evaluate(
         config: provides the dataset, the variant, the input size, and the settings of the evaluation.
         weights: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s,
             which are downloaded on first use.
-        dataset: an open dataset to use instead of the one in the config.
+        dataset: an open dataset to use instead of the one in the config, such as one of `yolox_jax.make_dataset`.
         devices: devices of this process to split each batch over; by default all of them.
         on_progress: called with the number of images done and the total: before the first batch, whose
             compilation takes longest, and after each batch.

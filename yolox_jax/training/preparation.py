@@ -4,17 +4,19 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from yolox_jax.config import NUM_LEVELS, Config, ConfigError, ModelConfig
+from yolox_jax.config import NUM_LEVELS, Config, ConfigError, DataConfig, DatasetConfig, ModelConfig
 from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
-from yolox_jax.data.pipeline import steps_per_epoch
-from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.hooks import Hook, Hooks, check_archives, checked_hooks
+from yolox_jax.data.image_order import steps_per_epoch
+from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
@@ -45,6 +47,8 @@ class PreparedRun:
     """Whether there is a checkpoint to resume from."""
     train_set: Dataset
     val_set: Dataset
+    hooks: Hooks
+    """The user's own augmentation."""
 
     @property
     def num_classes(self) -> int:
@@ -54,28 +58,42 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        return RunSchedule(self.config, steps_per_epoch(len(self.train_set.records), self.config.train.batch_size))
+        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config))
 
 
 @contextlib.contextmanager
-def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[PreparedRun]:
+def prepare(
+    config: Config,
+    workdir: Path,
+    *,
+    resume: bool,
+    train_set: Dataset | None = None,
+    val_set: Dataset | None = None,
+    augment: Mapping[str, Hook] | None = None,
+) -> Iterator[PreparedRun]:
     """Checks the config, the run directory and the datasets, before any work is done.
 
     The run directory is locked while the context is open. With several processes that have the same config, either all
     of them enter it or all of them raise. Process 0 goes first, because it creates the directory and generates images
-    that the others then find.
+    that the others then find. `train_set` and `val_set` take the place of the files that the config names.
 
     Raises:
-        ConfigError: a setting is invalid, the run directory cannot be used with the config, or the processes disagree.
+        ConfigError: a setting or hook is invalid, the run directory cannot be used with the config, or the processes
+            disagree.
         DataError: annotations are invalid or missing.
     """
     check_config(config)
     check_anchor_boxes(config)
     check_multiscale_range(config)
+    hooks = checked_hooks(augment, config.data.num_workers)
+    check_archives(train_set, config.data.num_workers)
+    config = _without_files(config, train_set, val_set)
     connect(create_mesh(config.train))
-    check_same_settings({"resume": resume, **shared_settings(config)})
+    check_same_settings({"resume": resume, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
-        run = first_process_first(lambda: _prepare_here(config, RunDirectory(workdir), stack, resume=resume))
+        run = first_process_first(
+            lambda: _prepare_here(config, RunDirectory(workdir), stack, train_set, val_set, hooks, resume=resume)
+        )
         # Differs between processes that do not share a file system.
         lock = "the lock" if run.directory.lock.exists() else "no lock"
         check_same_settings(
@@ -88,7 +106,26 @@ def prepare(config: Config, workdir: Path, *, resume: bool) -> Iterator[Prepared
         yield run
 
 
-def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.ExitStack, *, resume: bool) -> PreparedRun:
+def _without_files(config: Config, train_set: Dataset | None, val_set: Dataset | None) -> Config:
+    """The config without the files that datasets from Python replace, so that the record of the run names no others."""
+    data = config.data
+    if train_set is not None:
+        data = dataclasses.replace(data, train=DatasetConfig(), more_train=())
+    if val_set is not None:
+        data = dataclasses.replace(data, val=DatasetConfig(), more_val=())
+    return dataclasses.replace(config, data=data)
+
+
+def _prepare_here(
+    config: Config,
+    directory: RunDirectory,
+    stack: contextlib.ExitStack,
+    train_set: Dataset | None,
+    val_set: Dataset | None,
+    hooks: Hooks,
+    *,
+    resume: bool,
+) -> PreparedRun:
     is_first = jax.process_index() == 0
     if is_first:
         check_metric_writers(config.train.loggers)
@@ -97,12 +134,16 @@ def _prepare_here(config: Config, directory: RunDirectory, stack: contextlib.Exi
         # Before looking for checkpoints: a run that ends just now may still write one.
         lock.acquire()
         ensure_writable_folder(directory.checkpoints, "--workdir: the checkpoint folder")
-    train_set, val_set = open_datasets(config.data, "train"), open_datasets(config.data, "val")
+    train_set, val_set = _dataset(train_set, config.data, "train"), _dataset(val_set, config.data, "val")
     check_same_classes(train_set, val_set)
     if is_first:
-        check_same_data(directory, train_set)
+        check_same_data(directory, config, train_set, hooks)
     resuming = resume and bool(saved_steps(directory.checkpoints))
-    return PreparedRun(config, directory, resuming, train_set, val_set)
+    return PreparedRun(config, directory, resuming, train_set, val_set, hooks)
+
+
+def _dataset(given: Dataset | None, data: DataConfig, which: Literal["train", "val"]) -> Dataset:
+    return open_datasets(data, which) if given is None else use_dataset(given, data, which)
 
 
 def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:

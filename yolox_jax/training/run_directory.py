@@ -3,11 +3,14 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.files import RUN_SETTINGS, config_of_run, run_settings
 from yolox_jax.config.serialization import config_to_dict, flag, flatten, primary_name
 from yolox_jax.data.dataset import Dataset
+from yolox_jax.data.hooks import NO_HOOKS, Hooks
+from yolox_jax.data.image_order import ImageOrder
 from yolox_jax.files import atomic_write, ensure_writable_folder, write_json
 from yolox_jax.text import counted, shortened
 
@@ -54,7 +57,7 @@ class RunDirectory:
 
     @property
     def data(self) -> Path:
-        """Number of training images and the names of the classes, as JSON."""
+        """Number of training images, and the names of the classes and of the user's own augmentation, as JSON."""
         return self.root / "data.json"
 
     @property
@@ -152,37 +155,53 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     return run
 
 
-def record_settings(run: RunDirectory, config: Config, train_set: Dataset) -> None:
+def record_settings(run: RunDirectory, config: Config, train_set: Dataset, hooks: Hooks = NO_HOOKS) -> None:
     """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
-    for path, content in ((run.data, _describe(train_set)), (run.config, run_settings(config))):
+    for path, content in ((run.data, _describe(config, train_set, hooks)), (run.config, run_settings(config))):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)
 
 
-def check_same_data(run: RunDirectory, train_set: Dataset) -> None:
+def check_same_data(run: RunDirectory, config: Config, train_set: Dataset, hooks: Hooks = NO_HOOKS) -> None:
     """Checks that a resumed run trains on the data it was started with, wherever the files are now.
 
     Raises:
-        ConfigError: the classes or the number of training images differ.
+        ConfigError: the classes, the number of training images or the names of hooks differ.
     """
     if not (run.data.exists() and saved_steps(run.checkpoints)):
         return
-    before, now = json.loads(run.data.read_text()), _describe(train_set)
+    before, now = json.loads(run.data.read_text()), _describe(config, train_set, hooks)
+    hooks_before, hooks_now = before.pop("augment", {}), now.pop("augment", {})
     if before != now:
 
         def described(data: dict) -> str:
             images, names = counted(data["num_images"], "training image"), data["class_names"]
-            return f"{images} with the {'class' if len(names) == 1 else 'classes'} {shortened(names, 8)}"
+            repeated = f" ({data['images_per_epoch']} an epoch)" if "images_per_epoch" in data else ""
+            return f"{images}{repeated} with the {'class' if len(names) == 1 else 'classes'} {shortened(names, 8)}"
 
         raise ConfigError(
             f"--resume: the training data cannot change on resume: the run in {run.root} was started with "
             f"{described(before)}; --data.train now gives {described(now)}. Restore the data, or start a new run in "
             f"another --workdir; --model.weights {run.root} starts it from the trained weights"
         )
+    if hooks_before != hooks_now:
+        raise ConfigError(
+            f"--resume: the augmentation cannot change on resume: the run in {run.root} was started with the hooks "
+            f"{hooks_before or 'none'}, and is resumed with {hooks_now or 'none'}. Resume it from Python, as "
+            "yolox_jax.train(..., resume=True, augment=...) with the functions that it was started with"
+        )
 
 
-def _describe(train_set: Dataset) -> dict[str, object]:
-    return {"num_images": len(train_set.records), "class_names": list(train_set.class_names)}
+def _describe(config: Config, train_set: Dataset, hooks: Hooks) -> dict[str, Any]:
+    description: dict[str, Any] = {
+        "num_images": len(train_set.records),
+        "class_names": list(train_set.class_names),
+    }
+    if config.data.repeat_threshold:  # then the number of steps depends on the annotations
+        description["images_per_epoch"] = ImageOrder(train_set.records, config.data.repeat_threshold).length
+    if hooks.names:
+        description["augment"] = hooks.names
+    return description
 
 
 def _check_same_settings(run: RunDirectory, config: Config) -> None:

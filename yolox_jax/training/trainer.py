@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from yolox_jax.config import Config
 from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.cache.pixel_cache import PixelCache, open_cache
+from yolox_jax.data.dataset import Dataset
+from yolox_jax.data.hooks import Hook
 from yolox_jax.data.pipeline import load_training_batch, training_batches
 from yolox_jax.training.build import Training, build_training
 from yolox_jax.training.callbacks import Callback
@@ -59,7 +61,14 @@ class TrainingResult:
 
 
 def train(
-    config: Config, *, workdir: str | Path, resume: bool = False, callbacks: Sequence[Callback] = ()
+    config: Config,
+    *,
+    workdir: str | Path,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    train_set: Dataset | None = None,
+    val_set: Dataset | None = None,
+    augment: Mapping[str, Hook] | None = None,
 ) -> TrainingResult:
     """Trains a detector and writes weights, checkpoints, metrics and pictures to `workdir`.
 
@@ -71,6 +80,11 @@ def train(
         resume: continue from the newest checkpoint in `workdir`, or start from scratch if there is none.
         callbacks: called with a `TrainingEvent` for each logged step, evaluation and checkpoint, on the first process;
             one that raises `StopTraining` ends the run early.
+        train_set: an open dataset to train on in place of the files of the config, such as one of
+            `yolox_jax.make_dataset`.
+        val_set: the same for evaluation.
+        augment: own augmentation (docs/data.md): the function to call `before_mosaic` or `after_mosaic`, of (image,
+            boxes, classes, rng), which returns the first three. Its randomness must come from `rng`.
 
     Returns:
         The run directory, the best AP and its epoch.
@@ -78,7 +92,7 @@ def train(
     Raises:
         ConfigError: invalid settings, reported before any work is done; or a device ran out of memory.
         DataError, WeightsError, FileNotFoundError: annotations or weights that cannot be used, reported before any
-            work is done.
+            work is done; or a function of `augment` failed, and the run is saved first.
         BrokenImage: an image that cannot be read, if `data.broken_images` is `stop`.
         TrainingError: the loss or its gradient is no longer finite.
         Interrupted: SIGTERM or Ctrl-C was received; the run is saved.
@@ -86,11 +100,12 @@ def train(
         Exception: whatever a callback raises; the run is saved first.
     """
     with (
-        prepare(config, Path(workdir), resume=resume) as run,
+        prepare(config, Path(workdir), resume=resume, train_set=train_set, val_set=val_set, augment=augment) as run,
         StopSignals() as stop,
         TrainingConsole(run.directory.log, run.schedule, process=jax.process_index()) as console,
         Checkpoints(run.directory.checkpoints, config.train.keep_checkpoints) as checkpoints,
     ):
+        config = run.config
         if resume and not run.resuming:
             logger.warning("no checkpoint to resume from in %s: starting from scratch", workdir)
         training = build_training(
@@ -100,7 +115,7 @@ def train(
                 lambda: None if run.resuming else initial_weights(config, run.train_set.class_names)
             ),
         )
-        announce(config, training.summary, run.train_set, run.val_set)
+        announce(config, training.summary, run.train_set, run.val_set, run.hooks)
         progress = Progress(**_platform(training.mesh))
         if run.resuming:
             training, progress = _restore(training, checkpoints)
@@ -110,13 +125,15 @@ def train(
         with (
             _open_outputs(run, start, progress, stop) as (log, cache),
             compile_steps(training) as compiled,
-            training_batches(run.train_set, config, start_step=start, rows=rows, cache=cache) as batches,
+            training_batches(
+                run.train_set, config, start_step=start, rows=rows, cache=cache, hooks=run.hooks
+            ) as batches,
         ):
             validator = Validator(config, run.val_set, training.graphdef, run.directory, log, console)
             guard = NonFiniteGuard(
                 config,
                 run.directory.non_finite,
-                lambda step: load_training_batch(run.train_set, config, step, rows, cache),
+                lambda step: load_training_batch(run.train_set, config, step, rows, cache, run.hooks),
             )
             loop = Loop(
                 schedule=training.schedule,
@@ -162,7 +179,7 @@ def _open_outputs(
                 )
             )
             if log is not None:
-                record_settings(run.directory, run.config, run.train_set)
+                record_settings(run.directory, run.config, run.train_set, run.hooks)
             return log, cache
 
         yield on_every_process(open_here)

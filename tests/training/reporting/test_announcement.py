@@ -1,3 +1,5 @@
+import dataclasses
+import logging
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,26 @@ def test_anchor_boxes_of_other_sizes_than_the_objects_are_warned_of(
     )
     announce(config, Summary(1, 1.0, 1), train_set, open_datasets(data, "val"))
     assert ("fit no anchor box at --data.input-size 32 32" in caplog.text) == (anchors == "of COCO")
+
+
+def test_the_number_of_images_an_epoch_is_told_where_images_are_repeated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    generate_shapes(tmp_path, num_train=12, num_val=2, image_size=64, seed=0)
+    shapes = DatasetConfig(format="shapes", images=str(tmp_path))
+    train_set = open_datasets(DataConfig(train=shapes), "train")
+    rare = [dataclasses.replace(record, classes=record.classes * 0) for record in train_set.records[1:]]
+    train_set = dataclasses.replace(train_set, records=(train_set.records[0], *rare))
+    for threshold, level, told in (
+        (
+            0.75,
+            logging.INFO,
+            "train: 14 images an epoch: --data.repeat-threshold 0.75 repeats 1 image, up to 3.0 times",
+        ),
+        (0.001, logging.WARNING, "--data.repeat-threshold 0.001 repeats no image"),
+    ):
+        caplog.clear()
+        config = Config(data=DataConfig(train=shapes, val=shapes, repeat_threshold=threshold))
+        with caplog.at_level(logging.INFO, "yolox_jax.training"):
+            announce(config, Summary(1, 1.0, 1), train_set, train_set)
+        assert [record.levelno for record in caplog.records if told in record.getMessage()] == [level]

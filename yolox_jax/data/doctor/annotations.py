@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from yolox_jax.config import DataConfig
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.doctor.finding import BOTH, MAX_CASES, Case, Finding, Level, Split, finding_if_any
+from yolox_jax.data.doctor.imbalance import rare_classes
 from yolox_jax.data.sources.checks import leaves_out_difficult
 from yolox_jax.text import counted
 
@@ -88,6 +89,7 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
         *_narrow(dataset, table, split, config),
         *_background(dataset, split),
         *_left_out(dataset, split, config),
+        *(rare_classes(dataset, config) if split == "train" else []),
     ]
 
 

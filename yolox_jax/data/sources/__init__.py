@@ -78,6 +78,28 @@ def open_dataset(
     return open_datasets(DataConfig(train=config, val=config), which, errors=errors)
 
 
+def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val"]) -> Dataset:
+    """Check a dataset that is used in place of those of a config, and select its classes as for them.
+
+    Args:
+        dataset: all of it.
+        data: the classes to use.
+        which: what the images are used for.
+
+    Raises:
+        ConfigError: it is no dataset, or does not have one of the classes.
+        DataError: there is nothing to train on.
+    """
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(
+            f"{which}_set must be a Dataset, got {type(dataset).__name__}. Make one of it with "
+            "yolox_jax.make_dataset(items, class_names)"
+        )
+    if data.classes:
+        dataset = select_classes(dataset, data.classes, all_required=which == "train")
+    return _check_not_empty(dataset, which, {}, RAISE_AT_FIRST)
+
+
 def check_datasets_named(data: DataConfig) -> None:
     """Check that a config names its datasets, without looking for them.
 
@@ -177,6 +199,7 @@ def _check_not_empty(
         else f"{setting}.split {config.split or which} of {config.images}"
         for setting, config in configs.items()
     )
+    sources = sources or f"{which}_set"
     if not dataset.records:
         raise DataError(f"no {kind} images: {dataset.name} lists none ({sources}).", kind="no images")
     if any(len(record.boxes) for record in dataset.records):

@@ -8,7 +8,8 @@ from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.data.anchor_sizes import POOR_IOU, measure_fit
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.annotations import cheap_findings, sizes_to_train_on
-from yolox_jax.data.pipeline import steps_per_epoch
+from yolox_jax.data.hooks import NO_HOOKS, Hooks
+from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.models.summary import Summary
 from yolox_jax.text import counted
 
@@ -22,7 +23,7 @@ MANY_POOR = 0.25
 COCO poorly at 640x640 (docs/data.md)."""
 
 
-def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset) -> None:
+def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset, hooks: Hooks = NO_HOOKS) -> None:
     """Logs what is about to be trained, and warns about likely mistakes in the data."""
     logger.info(
         "%s: %.2f M parameters, %.2f GFLOPs at %dx%d, on %d %s",
@@ -49,6 +50,9 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
         )
         for warning in dataset.warnings:
             logger.warning("%s: %s", split, warning)
+    _announce_repeats(config, train_set)
+    for stage, name in hooks.names.items():
+        logger.info("train: own augmentation %s: %s", stage, name)
     if config.train.batch_size > len(train_set.records):
         logger.warning(
             "--train.batch-size %d is larger than the training set of %s: each batch repeats images. The peak learning "
@@ -62,7 +66,25 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
             logger.warning("%s", finding.sentence())
     if jax.process_index() == 0:  # the other processes have the same config
         _warn_of_poor_anchor_boxes(config, train_set)
-        _warn_of_lost_features(config, steps_per_epoch(len(train_set.records), config.train.batch_size))
+        _warn_of_lost_features(config, steps_per_epoch(train_set.records, config))
+
+
+def _announce_repeats(config: Config, train_set: Dataset) -> None:
+    """Logs how many images an epoch has if those of rare classes are repeated."""
+    threshold, num_images = config.data.repeat_threshold, len(train_set.records)
+    if not threshold:
+        return
+    order = ImageOrder(train_set.records, threshold)
+    if order.length == num_images:
+        logger.warning("--data.repeat-threshold %g repeats no image: no class is rare enough", threshold)
+        return
+    logger.info(
+        "train: %d images an epoch: --data.repeat-threshold %g repeats %s, up to %.1f times",
+        order.length,
+        threshold,
+        counted(int((order.factors > 1).sum()), "image"),
+        order.factors.max(),
+    )
 
 
 def _warn_of_lost_features(config: Config, steps_per_epoch: int) -> None:

@@ -1,0 +1,93 @@
+"""Checks images, boxes and classes that come from a user's Python code. Errors say where the values come from."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int32, UInt8
+
+from yolox_jax.data.augment.objects import Objects
+from yolox_jax.data.dataset import DataError
+from yolox_jax.data.sources.checks import CLIP_TOLERANCE_PX
+
+
+def checked_image(image: Any, where: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the image if it is one.
+
+    Args:
+        image: should be uint8 [H, W, 3].
+        where: what the error starts with.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"{where}: the image must be a NumPy array, got {type(image).__name__}", kind="invalid images")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(
+            f"{where}: the image must be uint8 [H, W, 3] in BGR order, got {image.dtype} {list(image.shape)}",
+            kind="invalid images",
+        )
+    return image
+
+
+def checked_objects(boxes: Any, classes: Any, size: tuple[int, int], num_classes: int, where: str) -> Objects:
+    """Return the objects of an image, whose boxes are clipped where rounding put them outside.
+
+    Args:
+        boxes: should be numbers [N, 4]: x1, y1, x2, y2 in px.
+        classes: should be integers [N].
+        size: height and width of the image in px.
+        num_classes: number of classes.
+        where: what the error starts with.
+
+    Raises:
+        DataError: boxes and classes differ in number, a box has NaN, no area, or reaches outside the image, or a class
+            does not exist.
+    """
+    height, width = size
+    found = _numbers(boxes, "boxes", where)
+    if not found.size:  # such as []
+        found = found.reshape(0, 4)
+    if found.ndim != 2 or found.shape[1] != 4:
+        raise DataError(f"{where}: boxes must be [N, 4]: x1, y1, x2, y2 in px; got the shape {list(found.shape)}")
+    labels = _checked_classes(classes, len(found), num_classes, where)
+    clipped = np.clip(found, 0, np.array([width, height] * 2)).astype(np.float32)
+    for problem, wrong in (
+        ("has NaN or infinity", ~np.isfinite(found).all(axis=1)),
+        (
+            "has no area. Boxes are x1, y1, x2, y2, with x1 < x2 and y1 < y2; for x, y, width, height, pass x, y, x + "
+            "width, y + height",
+            (found[:, 2:] <= found[:, :2]).any(axis=1),
+        ),
+        (
+            f"reaches outside the image of {width}x{height} px (width x height). Clip boxes to the image, and leave "
+            "out those outside",
+            (np.abs(clipped - found) > CLIP_TOLERANCE_PX).any(axis=1),
+        ),
+    ):
+        if wrong.any():
+            index = int(wrong.argmax())
+            box = ", ".join(f"{value:g}" for value in found[index])
+            raise DataError(f"{where}: boxes[{index}] ({box}) {problem}", kind="invalid boxes")
+    return Objects(clipped, labels)
+
+
+def _checked_classes(classes: Any, count: int, num_classes: int, where: str) -> Int32[np.ndarray, " N"]:
+    labels = _numbers(classes, "classes", where)
+    if labels.shape != (count,):
+        raise DataError(f"{where}: {count} boxes need classes of the shape [{count}], got {list(labels.shape)}")
+    wrong = (labels != np.round(labels)) | (labels < 0) | (labels >= num_classes) | ~np.isfinite(labels)
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise DataError(
+            f"{where}: classes[{index}] is {labels[index]:g}; it must be an integer from 0 to {num_classes - 1}",
+            kind="unknown classes",
+        )
+    return labels.astype(np.int32)
+
+
+def _numbers(values: Any, name: str, where: str) -> Float64[np.ndarray, "..."]:
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: {name} must be numbers: {error}") from error
