@@ -71,7 +71,7 @@ class BaseConv(nnx.Module):
         x = self.conv(x, options)
         if self.bn is None:
             return ACTIVATIONS[self.activation](x)
-        return self.bn(x, self.activation, options.batch_norm_axis)
+        return self.bn(x, self.activation, options.batch_norm_axis, options.for_gpu)
 
 
 class DepthwiseConv(nnx.Module):

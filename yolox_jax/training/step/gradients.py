@@ -55,6 +55,7 @@ def make_gradients(
         batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
         rematerialise=config.train.rematerialise == "stage",
         separate_one_to_one=config.model.end_to_end,
+        for_gpu=mesh.devices.flat[0].platform == "gpu",
     )
 
     def microbatch_gradients(
