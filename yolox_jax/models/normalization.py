@@ -1,11 +1,12 @@
 """Batch norm fused with the activation that follows it, as one function with its own gradient."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
@@ -64,12 +65,28 @@ class BatchNorm(nnx.Module):
             normal = x.astype(jnp.float32) * factor + (bias - self.mean[...] * factor)
             return ACTIVATIONS[activation](normal).astype(x.dtype)
         y, mean, var = _normalise(x, scale, bias, self.EPSILON, activation, axis_name, for_gpu)
-        count = _count(x, axis_name)
+        self.update_running_statistics(mean, var, _count(x, axis_name))
+        return y
+
+    def update_running_statistics(self, mean: Float[Array, " C"], var: Float[Array, " C"], count: int) -> None:
+        """Moves the running statistics towards those of a batch of `count` values."""
         unbiased = var * (count / max(count - 1, 1))
         # set_value, because assigning to [...] compares shardings, which adds seconds to the tracing of nano.
         self.mean.set_value((1 - self.MOMENTUM) * self.mean[...] + self.MOMENTUM * mean)
         self.var.set_value((1 - self.MOMENTUM) * self.var[...] + self.MOMENTUM * unbiased)
-        return y
+
+
+def batch_norm_side_by_side(
+    norms: Sequence[BatchNorm], x: Float[Array, "B H W C"], activation: Activation, axis_name: str | None
+) -> list[Float[Array, "B H W _"]]:
+    """Outputs of several layers in training, each of its own channels of `x`, in the form for GPUs."""
+    scale = jnp.concatenate([norm.scale[...] for norm in norms])
+    bias = jnp.concatenate([norm.bias[...] for norm in norms])
+    y, mean, var = _normalise(x, scale, bias, BatchNorm.EPSILON, activation, axis_name, True)
+    ends = np.cumsum([norm.scale[...].size for norm in norms])[:-1]
+    for norm, own_mean, own_var in zip(norms, jnp.split(mean, ends), jnp.split(var, ends), strict=True):
+        norm.update_running_statistics(own_mean, own_var, _count(x, axis_name))
+    return jnp.split(y, ends, axis=-1)
 
 
 # The gradient is written out so that only the input is stored for the backward pass, in its own dtype, and read twice.
