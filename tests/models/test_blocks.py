@@ -59,11 +59,12 @@ def test_stride_two_pads_both_sides_as_pytorch_does():
     np.testing.assert_allclose(conv2d(x, kernel, 2)[0, ..., 0], expected, rtol=1e-5)
 
 
-def test_batch_norm_normalises_accurately_far_from_zero():
+@pytest.mark.parametrize("for_gpu", [False, True])
+def test_batch_norm_normalises_accurately_far_from_zero(for_gpu: bool):
     x = 1000 + _random(4, 8, 8, 3)
     exact = np.asarray(x, np.float64)
     expected = (exact - exact.mean((0, 1, 2))) / np.sqrt(exact.var((0, 1, 2)) + 1e-3)
-    np.testing.assert_allclose(BatchNorm(3)(x), expected, atol=1e-3)
+    np.testing.assert_allclose(BatchNorm(3)(x, for_gpu=for_gpu), expected, atol=1e-3)
 
 
 def test_running_statistics_follow_pytorchs_rule_over_steps():
@@ -102,15 +103,16 @@ def test_batch_norm_gradients_equal_the_closed_form(dtype: jnp.dtype, tolerance:
         np.testing.assert_allclose(np.asarray(got, np.float64), expected, atol=tolerance * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("for_gpu", [False, True])
 @pytest.mark.parametrize("activation", ["silu", "lrelu"])
-def test_gradients_through_batch_norm_and_activation_equal_those_of_autodiff(activation: Activation):
+def test_gradients_through_batch_norm_and_activation_equal_those_of_autodiff(activation: Activation, for_gpu: bool):
     x, weight, bn = 1 + 2 * _random(3, 4, 5, 6), _random(3, 4, 5, 6, seed=1), BatchNorm(6)
     bn.scale.set_value(1 + 0.3 * _random(6, seed=2))
     bn.bias.set_value(_random(6, seed=3))
     graphdef, params, stats = nnx.split(bn, nnx.Param, nnx.BatchStat)
 
     def ours(params: nnx.State, x: jax.Array) -> jax.Array:
-        return jnp.sum(weight * nnx.merge(graphdef, params, stats, copy=True)(x, activation))
+        return jnp.sum(weight * nnx.merge(graphdef, params, stats, copy=True)(x, activation, for_gpu=for_gpu))
 
     def plain(params: nnx.State, x: jax.Array) -> jax.Array:
         mean, var = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
@@ -122,14 +124,15 @@ def test_gradients_through_batch_norm_and_activation_equal_those_of_autodiff(act
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_over_an_axis_equals_that_of_the_whole_batch_and_so_do_its_gradients():
+@pytest.mark.parametrize("for_gpu", [False, True])
+def test_batch_norm_over_an_axis_equals_that_of_the_whole_batch_and_so_do_its_gradients(for_gpu: bool):
     x, weight = 1 + 2 * _random(4, 3, 5, 6), _random(4, 3, 5, 6, seed=1)
     graphdef, params, stats = nnx.split(BatchNorm(6), nnx.Param, nnx.BatchStat)
 
     def gradients(params: nnx.State, x: jax.Array, weight: jax.Array, axis_name: str | None):
         def loss(params: nnx.State, x: jax.Array) -> tuple[jax.Array, nnx.State]:
             bn = nnx.merge(graphdef, params, stats, copy=True)
-            return jnp.sum(weight * bn(x, "silu", axis_name)), nnx.state(bn, nnx.BatchStat)
+            return jnp.sum(weight * bn(x, "silu", axis_name, for_gpu)), nnx.state(bn, nnx.BatchStat)
 
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
 

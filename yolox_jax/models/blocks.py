@@ -4,6 +4,8 @@ Attributes have the names of the original's state dict, so a parameter's path is
 the dtype of their input; parameters and batch statistics are float32.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -11,7 +13,7 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
 from yolox_jax.models.forward_options import ForwardOptions
-from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm
+from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm, batch_norm_side_by_side
 from yolox_jax.models.pooling import max_pool
 from yolox_jax.models.stages import in_sequence
 
@@ -71,7 +73,7 @@ class BaseConv(nnx.Module):
         x = self.conv(x, options)
         if self.bn is None:
             return ACTIVATIONS[self.activation](x)
-        return self.bn(x, self.activation, options.batch_norm_axis)
+        return self.bn(x, self.activation, options.batch_norm_axis, options.for_gpu)
 
 
 class DepthwiseConv(nnx.Module):
@@ -92,6 +94,40 @@ class DepthwiseConv(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
         return self.pconv(self.dconv(x, options), options)
+
+
+def convs_side_by_side(
+    convs: Sequence[Conv], x: Float[Array, "B H W I"], options: ForwardOptions
+) -> list[Float[Array, "B H2 W2 _"]]:
+    """Outputs of convolutions of the same input that differ in their weights alone, computed as one for GPUs."""
+    if not options.for_gpu:
+        return [conv(x, options) for conv in convs]
+    out = _join(convs, x, options)
+    biases = [conv.bias[...] for conv in convs if conv.bias is not None]
+    out = out + jnp.concatenate(biases).astype(out.dtype) if biases else out
+    ends = np.cumsum([conv.kernel[...].shape[-1] for conv in convs])
+    return jnp.split(out, ends[:-1], axis=-1)
+
+
+def blocks_side_by_side(
+    blocks: Sequence[BaseConv | DepthwiseConv], x: Float[Array, "B H W I"], options: ForwardOptions
+) -> list[Float[Array, "B H2 W2 _"]]:
+    """Outputs of blocks of the same input that differ in their weights alone.
+
+    In training for GPUs, their convolutions are computed as one, and so are their batch norms.
+    """
+    plain = [block for block in blocks if isinstance(block, BaseConv)]
+    norms = [block.bn for block in plain if block.bn is not None and not block.bn.use_running_average]
+    if len(norms) < len(blocks) or not options.for_gpu:
+        return [block(x, options) for block in blocks]
+    joined = _join([block.conv for block in plain], x, options)
+    return batch_norm_side_by_side(norms, joined, plain[0].activation, options.batch_norm_axis)
+
+
+def _join(convs: Sequence[Conv], x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+    """One convolution in place of several, without biases."""
+    kernel = jnp.concatenate([conv.kernel[...] for conv in convs], axis=-1)
+    return conv2d(x, kernel, convs[0].stride, convs[0].groups, options.convolution)
 
 
 def spatial_conv(depthwise: bool) -> type[BaseConv] | type[DepthwiseConv]:
@@ -132,8 +168,8 @@ class CSPLayer(nnx.Module):
         self.m = nnx.List([Bottleneck(hidden, shortcut=shortcut, depthwise=depthwise, rng=rng) for _ in range(repeats)])
 
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
-        deep = in_sequence(self.m, self.conv1(x, options), options)
-        return self.conv3(jnp.concatenate([deep, self.conv2(x, options)], axis=-1), options)
+        deep, bypass = blocks_side_by_side([self.conv1, self.conv2], x, options)
+        return self.conv3(jnp.concatenate([in_sequence(self.m, deep, options), bypass], axis=-1), options)
 
 
 class Focus(nnx.Module):

@@ -25,3 +25,6 @@ class ForwardOptions:
     """Append the logit of the one-to-one branch of an end-to-end network as the last channel, for its loss, instead of
     folding it into the objectness logit."""
     convolution: ConvolutionForm = "backend"
+    for_gpu: bool = False
+    """Train in the form that moves the fewest bytes and starts the fewest kernels on GPUs: convolutions of the same
+    input as one, and batch norm that computes again what it would read. CPUs take longer with it."""

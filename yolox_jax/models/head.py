@@ -6,12 +6,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from yolox_jax.models.blocks import BaseConv, spatial_conv
+from yolox_jax.models.blocks import BaseConv, blocks_side_by_side, convs_side_by_side, spatial_conv
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import Activation
 from yolox_jax.models.one_to_one import OneToOneBranch
 from yolox_jax.models.predictions import join_boxes, join_levels, prediction_layers
-from yolox_jax.models.stages import in_sequence, run_stage
+from yolox_jax.models.stages import run_stage
 
 
 class YOLOXHead(nnx.Module):
@@ -61,6 +61,8 @@ def _predict(
     """Box, objectness and class logits of one level."""
     stem, cls_convs, reg_convs, reg_pred, obj_pred, cls_pred, *one_to_one = layers
     x = stem(feature, options)
-    classes, boxes = in_sequence(cls_convs, x, options), in_sequence(reg_convs, x, options)
+    classes, boxes = blocks_side_by_side([cls_convs[0], reg_convs[0]], x, options)
+    classes, boxes = cls_convs[1](classes, options), reg_convs[1](boxes, options)
     selection = [branch(boxes, options) for branch in one_to_one]
-    return join_boxes([reg_pred(boxes, options), obj_pred(boxes, options), cls_pred(classes, options), *selection])
+    box_outputs = convs_side_by_side([reg_pred, obj_pred], boxes, options)
+    return join_boxes([*box_outputs, cls_pred(classes, options), *selection])

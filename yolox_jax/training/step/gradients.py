@@ -58,6 +58,7 @@ def make_gradients(
         separate_one_to_one=config.model.end_to_end,
         # "backend" asks for jax's default backend, which a mesh to compile for alone need not be.
         convolution="backend" if platform_of(mesh) == "cpu" else "primitive",
+        for_gpu=platform_of(mesh) == "gpu",
     )
 
     def microbatch_gradients(
