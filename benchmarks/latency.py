@@ -1,4 +1,4 @@
-"""Measures detection latency: preprocessing, network, non-maximum suppression and end to end.
+"""Measures detection latency: preprocessing, network, non-maximum suppression, and all of them together.
 
 Our detector is compared with the original in PyTorch (package `pixeltable-yolox`) and with ONNX Runtime, which runs our
 export and PyTorch's export of the original. All use the same weights, and 100 anchors per image pass the score
@@ -12,7 +12,7 @@ import importlib.util
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from latency_spec import PARTS, LatencySpec, prepare
 from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_latency
 from processes import BenchmarkProcess, has_gpu, matrix_tflops, take_turns
+from yolox_jax.config import Variant
 
 PACKAGES = (
     *("yolox-jax", "jax", "jaxlib", "flax", "numpy", "opencv-python-headless"),
@@ -31,6 +32,8 @@ PACKAGES = (
 )
 IN_TORCH = ("eager", "channels_last", "compile")
 IN_ONNX_RUNTIME = ("onnx", "torch_onnx")
+WITH_BRANCH = ("ours", "onnx")
+"""What can run the network with the end-to-end branch."""
 PARTS_OF = {"onnx": ("preprocess", "network", "network_nms", "all"), "torch_onnx": ("network",)}
 SMALL = ("yolox_nano", "yolox_tiny")
 PAPER = ["yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
@@ -47,15 +50,25 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for variant in arguments.variants:
             for size in arguments.size or [(416, 416) if variant in SMALL else (640, 640)]:
-                weights, threshold = prepare(variant, tuple(size), Path(folder))
-                for precision, batch in itertools.product(arguments.precision, arguments.batch):
-                    spec = LatencySpec(variant, batch, precision, size[0], size[1], str(weights), threshold)
-                    result["cases"].append(_measure(spec, sides, arguments))
+                for spec in _specs(variant, tuple(size), Path(folder), arguments):
+                    able = [side for side in sides if side in WITH_BRANCH or not spec.end_to_end]
+                    result["cases"].append(_measure(spec, able, arguments))
                     if arguments.output is not None:
                         write_json(arguments.output, result)
     _print_table(result)
     if arguments.output is not None:
         plot_latency(result, arguments.output.with_suffix(".png"))
+
+
+def _specs(
+    variant: Variant, size: tuple[int, int], folder: Path, arguments: argparse.Namespace
+) -> Iterator[LatencySpec]:
+    """Yield all calls of a network at one input size, each network next to the same one with the end-to-end branch."""
+    branches = (False, True) if arguments.end_to_end else (False,)
+    prepared = {branch: prepare(variant, size, folder, end_to_end=branch) for branch in branches}
+    for precision, batch, branch in itertools.product(arguments.precision, arguments.batch, branches):
+        weights, threshold = prepared[branch]
+        yield LatencySpec(variant, batch, precision, *size, str(weights), threshold, end_to_end=branch)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -94,6 +107,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="follow the protocol of the YOLOX paper, table 3: s to x and darknet53 at 640, batch 1, half precision, "
         "batch norm folded, without pre- and post-processing (the paper used a V100)",
     )
+    parser.add_argument(
+        "--end-to-end",
+        action="store_true",
+        help="measure each network also with the end-to-end branch, which needs no suppression",
+    )
     parser.add_argument("--rounds", type=int, default=15, help="rounds of measurement")
     parser.add_argument("--seconds", type=float, default=1.0, help="approximate seconds per part and round")
     parser.add_argument(
@@ -114,8 +132,8 @@ def _present(wanted: Sequence[str]) -> list[str]:
             print(f"{side}: skipped, the original is not installed here ({HOW_TO_INSTALL})")
         elif side in IN_ONNX_RUNTIME and not _has("onnx", "onnxruntime"):
             print(f"{side}: skipped, ONNX Runtime is not installed here (pip install onnx onnxruntime)")
-        elif side in IN_ONNX_RUNTIME and has_gpu():
-            print(f"{side}: skipped, it is only measured on machines without a GPU")
+        elif side in IN_ONNX_RUNTIME and has_gpu() and not _onnx_runtime_has_gpu():
+            print(f"{side}: skipped, this ONNX Runtime cannot use the GPU (pip install onnxruntime-gpu)")
         else:
             present.append(side)
     return present
@@ -123,6 +141,12 @@ def _present(wanted: Sequence[str]) -> list[str]:
 
 def _has(*packages: str) -> bool:
     return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
+def _onnx_runtime_has_gpu() -> bool:
+    from onnx_latency import execution_providers
+
+    return execution_providers()[0] != "CPUExecutionProvider"
 
 
 def _measure(spec: LatencySpec, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -159,11 +183,12 @@ def _to_json(one: BenchmarkProcess, ours: BenchmarkProcess) -> dict[str, Any]:
 
 def _print_table(result: dict[str, Any]) -> None:
     table = Table(title="Detection, ms per batch", title_justify="left")
-    for name in ("network", "precision", "batch", "size", "by", *PARTS, "p90", "ours / this", "of peak"):
-        table.add_column(name, justify="left" if name in ("network", "precision", "by") else "right")
+    for name in ("model", "precision", "batch", "size", "by", *PARTS, "p90", "ours / this", "of peak"):
+        table.add_column(name, justify="left" if name in ("model", "precision", "by") else "right")
     for case in result["cases"]:
         for one in case["contestants"]:
-            row = [case["variant"].removeprefix("yolox_"), case["precision"], str(case["batch"])]
+            network = case["variant"].removeprefix("yolox_") + " end-to-end" * case["end_to_end"]
+            row = [network, case["precision"], str(case["batch"])]
             row += [f"{case['height']}x{case['width']}", one["side"]]
             if "ms" in one:
                 row += [f"{one['ms'][part]['median']:.2f}" if part in one["ms"] else "" for part in PARTS]

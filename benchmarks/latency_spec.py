@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from step_spec import Precision
+from yolox_jax.config import Variant
 
 FRAME = (720, 1280)
 """Height and width of the input images in px, before preprocessing."""
@@ -15,15 +16,15 @@ CANDIDATES = 100
 IOU_THRESHOLD, MAX_DETECTIONS = 0.45, 300
 PARTS = ("preprocess", "network", "nms", "network_nms", "all")
 """`preprocess`: letterboxing on the host and transfer to the device; `network`: images on the device to decoded
-predictions; `nms`: decoded predictions to detections on the host; `network_nms`: both; `all`: input images to
-detections on the host."""
+predictions; `nms`: decoded predictions to detections on the host, which end-to-end networks do without suppression;
+`network_nms`: both; `all`: input images to detections on the host."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LatencySpec:
     """One call of the detector."""
 
-    variant: str
+    variant: Variant
     batch: int
     precision: Precision
     height: int
@@ -31,6 +32,8 @@ class LatencySpec:
     weights: str
     """Path of the .npz file, the same for all implementations."""
     score_threshold: float
+    end_to_end: bool = False
+    """The network with the end-to-end branch, whose best predictions are its detections. The original has none."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -38,7 +41,8 @@ class LatencySpec:
         return self.height, self.width
 
     def __str__(self) -> str:
-        return f"{self.variant} {self.precision} batch {self.batch} at {self.height}x{self.width}"
+        branch = " end-to-end" if self.end_to_end else ""
+        return f"{self.variant}{branch} {self.precision} batch {self.batch} at {self.height}x{self.width}"
 
 
 def frames(count: int) -> list[np.ndarray]:
@@ -47,7 +51,7 @@ def frames(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (*FRAME, 3), np.uint8) for _ in range(count)]
 
 
-def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, float]:
+def prepare(variant: Variant, size: tuple[int, int], folder: Path, *, end_to_end: bool = False) -> tuple[Path, float]:
     """Write weights that behave like trained ones, and choose a score threshold that some anchors pass.
 
     Batch-norm statistics are taken from a random batch. With the initial statistics, 0 and 1, activations would vanish
@@ -60,6 +64,7 @@ def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, fl
     import jax.numpy as jnp
     from flax import nnx
 
+    from yolox_jax.config import ModelConfig
     from yolox_jax.data.letterbox import letterbox
     from yolox_jax.models import create_model
     from yolox_jax.models.normalization import BatchNorm
@@ -67,7 +72,7 @@ def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, fl
     from yolox_jax.weights import export_state_dict, save_weights
 
     images = jnp.asarray(np.stack([letterbox(frame, size)[0] for frame in frames(2)]), jnp.float32)
-    model = create_model(variant, NUM_CLASSES)
+    model = create_model(ModelConfig(variant=variant, end_to_end=end_to_end), NUM_CLASSES)
     model.train()
     momentum, BatchNorm.MOMENTUM = BatchNorm.MOMENTUM, 1.0
     try:
@@ -78,7 +83,7 @@ def prepare(variant: str, size: tuple[int, int], folder: Path) -> tuple[Path, fl
     model.eval()
     decoded = jax.device_get(decode(run(model, images[:1]), image_size=size))[0]
     scores = np.sort(decoded[:, 4] * decoded[:, 5:].max(axis=-1))
-    path = folder / f"{variant}_{size[0]}x{size[1]}.npz"
+    path = folder / f"{variant}{'_end_to_end' * end_to_end}_{size[0]}x{size[1]}.npz"
     save_weights(path, export_state_dict(model), {})
     # Midway between two scores, so that rounding does not move any score across it.
     return path, float(scores[-CANDIDATES] + scores[-CANDIDATES - 1]) / 2

@@ -40,7 +40,12 @@ class OurStep:
             data=DataConfig(input_size=spec.size),
             # Low enough that the loss on random images stays finite.
             optimizer=OptimizerConfig(lr_per_image=1e-6 / spec.batch),
-            train=TrainConfig(batch_size=spec.batch, precision=spec.precision),
+            train=TrainConfig(
+                batch_size=spec.batch,
+                precision=spec.precision,
+                rematerialise=spec.rematerialise,
+                deterministic=spec.deterministic,
+            ),
         )
         self.training = build_training(RunSchedule(self.config, steps_per_epoch=1000), NUM_CLASSES)
         self.graphdef, self.state, self.mesh = self.training.graphdef, self.training.state, self.training.mesh

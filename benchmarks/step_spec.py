@@ -19,6 +19,10 @@ class StepSpec:
     width: int
     objects: int
     """Objects per image."""
+    rematerialise: Literal["none", "stage"] = "none"
+    """`train.rematerialise` of our step."""
+    deterministic: bool = False
+    """`train.deterministic` of our step."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -45,10 +45,19 @@ def main(argv: Sequence[str]) -> None:
     result["cases"] = []
     for variant, batch, precision in itertools.product(arguments.variants, arguments.batch, arguments.precision):
         height, width = arguments.size or ((416, 416) if variant in ("yolox_nano", "yolox_tiny") else (640, 640))
-        spec = StepSpec(variant, batch, precision, height, width, arguments.objects)
+        spec = StepSpec(
+            *(variant, batch, precision, height, width, arguments.objects),
+            rematerialise=arguments.rematerialise,
+            deterministic=arguments.deterministic,
+        )
+        if arguments.compile_only:
+            _compile(spec)
+            continue
         result["cases"].append(_measure(spec, sides, arguments))
         if arguments.output is not None:
             write_json(arguments.output, result)
+    if arguments.compile_only:
+        return
     _print_table(result)
     if arguments.output is not None:
         plot_steps(result, arguments.output.with_suffix(".png"))
@@ -81,6 +90,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=["channels_last"],
         help="ways to run the original, or none",
     )
+    parser.add_argument(
+        "--rematerialise", choices=["none", "stage"], default="none", help="what our step computes again"
+    )
+    parser.add_argument("--deterministic", action="store_true", help="our step with train.deterministic")
+    parser.add_argument(
+        "--compile-only",
+        action="store_true",
+        help="compile our step and measure nothing. With JAX_COMPILATION_CACHE_DIR set, a later call finds the program",
+    )
     parser.add_argument("--breakdown", action="store_true", help="also time the parts of our step")
     parser.add_argument("--from-host", action="store_true", help="also time our step with the batch sent from the host")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of measurement")
@@ -94,6 +112,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--one-after-another", action="store_true", help="do not take turns, as on a GPU")
     parser.add_argument("--output", type=Path, help="JSON file for the results; a plot is saved next to it")
     return parser.parse_args(argv)
+
+
+def _compile(spec: StepSpec) -> None:
+    process = BenchmarkProcess("step_worker.py", dataclasses.asdict(spec), "ours", ["step"], {})
+    process.wait()
+    process.close()
+    print(f"{spec}: {process.error or 'compiled'}", flush=True)
 
 
 def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
