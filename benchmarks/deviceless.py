@@ -220,7 +220,7 @@ def _print(cell: Cell, target: DescribedDevices) -> None:
         print(f"largest batch that fits: {cell['largest_batch']}")
     if "total" in cell:
         print_kinds(cell)
-        print(f"at least {cell['total']['least_ms']:.1f} ms per step: at most {cell['most_images_per_s']:.4g} images/s")
+        print(f"at least {cell['total']['least_ms']:.4g} ms per step: at most {cell['most_images_per_s']:.4g} images/s")
 
 
 if __name__ == "__main__":
