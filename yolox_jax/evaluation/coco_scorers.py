@@ -5,7 +5,8 @@ Of what else hotcoco computes, nothing replaces code of this package, because it
 - Its confusion matrix pairs detections and objects by score and IoU alone, and counts the 100 best detections of an
   image over all classes. Here correct detections are paired first (`confusion.py`), so that the diagonal agrees with
   the errors and thresholds beside it.
-- Its TIDE analysis has totals only. A report also shows which detections are wrong, and how (`errors.py`).
+- Its TIDE analysis has totals only, and counts detections on crowds differently. A report also shows which detections
+  are wrong, and how (`errors.py`).
 - Its F scores come without the score threshold that gives them (`operating_points.py`).
 """
 
