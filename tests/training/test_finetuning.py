@@ -63,12 +63,12 @@ def test_published_means_the_weights_of_the_variant() -> None:
 def test_average_spans_a_tenth_of_a_short_run(epochs: int) -> None:
     train = TrainConfig(ema_decay=0.99999, ema_ramp_steps=None)
     schedule = RunSchedule(Config(schedule=ScheduleConfig(epochs=epochs), train=train), steps_per_epoch=1)
-    assert 1 / (1 - float(schedule.ema_decay(epochs))) == pytest.approx(epochs / 10, rel=0.02)
+    assert 1 / (1 - float(schedule.scalars_at(epochs - 1).ema_decay)) == pytest.approx(epochs / 10, rel=0.02)
 
 
 def test_ramp_of_a_long_run_is_that_of_the_original_and_a_given_one_stays() -> None:
     decays = [
-        RunSchedule(Config(train=TrainConfig(ema_ramp_steps=ramp)), steps_per_epoch=1848).ema_decay(1000)
+        RunSchedule(Config(train=TrainConfig(ema_ramp_steps=ramp)), steps_per_epoch=1848).scalars_at(999).ema_decay
         for ramp in (None, 2000.0, 10.0)
     ]
     assert decays[0] == decays[1] < decays[2]
