@@ -49,6 +49,14 @@ def test_every_pass_has_one_length_and_shows_an_image_as_often_as_its_factor_on_
     np.testing.assert_allclose(counts.mean(axis=0), order.factors, rtol=0.03)
 
 
+def test_no_image_is_shown_twice_more_where_the_sum_of_the_fractions_is_rounded_up() -> None:
+    """Three of twelve images have the fractions 0.90, 0.34 and 0.34, of whose sum of 1.58 two are drawn."""
+    order = ImageOrder(_records([1], [2], [2], *[[0]] * 9), 0.3)
+    counts = np.array([np.bincount(order.draw(number).order, minlength=12) for number in range(1000)])
+    assert order.length == 14 and (counts.sum(axis=1) == 14).all() and counts.max() == 2
+    assert counts[:, 0].mean() > 1.85 and counts[:, 1].mean() == pytest.approx(counts[:, 2].mean(), abs=0.06)
+
+
 def test_passes_draw_anew_and_depend_on_seed_and_number_alone() -> None:
     draws = [tuple(np.sort(ImageOrder(RECORDS, 0.5, seed=3).draw(number).images)) for number in range(8)]
     assert len(set(draws)) > 4

@@ -6,10 +6,10 @@ pass over the dataset:
     r(c) = max(1, sqrt(t / f(c)))        f(c): fraction of the images that have class c; t: `data.repeat_threshold`
     r(i) = max of r(c) over the classes of the image, and 1 without objects
 
-Factors are fractions, and numbers of images are not. Every pass shows an image at least floor(r(i)) times, and draws
-which images it shows once more. LVIS draws each on its own, so that its epochs differ in length. Here a pass draws a
-fixed number of images, the sum of the fractions rounded, by systematic sampling: steps per epoch, and with them the
-schedule and the meaning of a step number, are those of the run.
+Factors have fractions, numbers of images do not. Every pass shows an image floor(r(i)) times, and draws which images it
+shows once more. LVIS draws each on its own, so that its epochs differ in length. Here a pass draws a fixed number of
+images, the sum of the fractions rounded, by systematic sampling: all epochs of a run have the same number of steps, on
+which the schedule depends.
 """
 
 import functools
@@ -64,7 +64,7 @@ class ImageOrder:
         return Pass(images[places], images, images[self._has_objects[images]])
 
     def _draw_extra(self, rng: np.random.Generator) -> Int64[np.ndarray, " N"]:
-        """Draw which images to show once more: a fixed number, each with a probability in proportion to its fraction.
+        """Draw which images to show once more: a fixed number, each about as often as its fraction says.
 
         Systematic sampling: the fractions are laid end to end in random order, and equally spaced marks pick images.
         """
@@ -72,7 +72,10 @@ class ImageOrder:
         if self._num_drawn:
             images = rng.permutation(np.flatnonzero(self._fractions))
             ends = np.cumsum(self._fractions[images])
-            marks = (rng.random() + np.arange(self._num_drawn)) * (ends[-1] / self._num_drawn)
+            # At least 1, which no fraction reaches, so that no image is picked twice where their sum was rounded up.
+            spacing = max(ends[-1] / self._num_drawn, 1.0)
+            first = rng.random() * (ends[-1] - (self._num_drawn - 1) * spacing)
+            marks = first + np.arange(self._num_drawn) * spacing
             picked = np.minimum(np.searchsorted(ends, marks, side="right"), len(images) - 1)
             np.add.at(extra, images[picked], 1)
         return extra
