@@ -113,14 +113,15 @@ IMAGE, BOX = np.zeros((48, 64, 3), np.uint8), [[1.0, 2.0, 30.0, 40.0]]
     [
         ((IMAGE, BOX), r"must be \(image or path, boxes, classes\), got 2 values"),
         (IMAGE, r"must be \(image or path, boxes, classes\), got ndarray"),
-        ((IMAGE.astype(float), BOX, [0]), r": the image must be uint8 \[H, W, 3\] in BGR order, got float64"),
+        ((IMAGE.astype(float), BOX, [0]), r": the image must be uint8 \[H, W, 3\] in BGR order, got float64 .*uint8\)"),
+        ((IMAGE.tolist(), BOX, [0]), r": the image must be a NumPy array, got list.*numpy\.array\(image\)"),
         (("no/such.jpg", BOX, [0]), ": the file no/such.jpg does not exist"),
         ((__file__, BOX, [0]), r": .*test_python_items\.py is no image that can be read"),
         ((IMAGE, [[1, 2, np.nan, 4]], [0]), r": boxes\[0\] \(1, 2, nan, 4\) has NaN or infinity"),
         ((IMAGE, [[1, 2, 65, 4]], [0]), r": boxes\[0\] \(1, 2, 65, 4\) reaches outside the image of 64x48 px"),
         ((IMAGE, [[9, 9, 4, 4]], [0]), r": boxes\[0\] \(9, 9, 4, 4\) has no area. Boxes are x1, y1, x2, y2"),
         ((IMAGE, BOX, [2]), r": classes\[0\] is 2; it must be an integer from 0 to 1"),
-        ((IMAGE, BOX, ["kite"]), r": classes must be numbers"),
+        ((IMAGE, BOX, ["kite"]), r": classes must be numbers \(indices into the class names\): .*'kite'"),
     ],
 )
 def test_an_item_that_cannot_be_used_is_named_by_its_index(item: Any, message: str) -> None:
@@ -128,6 +129,12 @@ def test_an_item_that_cannot_be_used_is_named_by_its_index(item: Any, message: s
         DataError, match=rf"^mine\[1\]{message}" if message.startswith(":") else rf"^mine\[1\] {message}"
     ):
         make_dataset([(IMAGE, BOX, [0]), item], NAMES, name="mine")
+
+
+def test_boxes_of_which_clipping_or_float32_leaves_nothing_are_left_out() -> None:
+    boxes = [[64, 1, 64.04, 4], *BOX, [40, 1, 40 + 1e-7, 4]]
+    (record,) = make_dataset([(IMAGE, boxes, [0, 1, 0])], NAMES).records
+    assert (record.boxes.tolist(), record.classes.tolist()) == (BOX, [1])
 
 
 def test_an_item_that_raises_is_named_by_its_index() -> None:
@@ -162,10 +169,13 @@ def test_objects_that_cannot_be_sent_to_loading_processes_are_refused() -> None:
 
 def test_classes_are_selected_and_there_must_be_something_to_train_on() -> None:
     dataset = yolox_jax.make_dataset([(IMAGE, [*BOX, *BOX], [0, 1])], NAMES)
-    apples = use_dataset(dataset, DataConfig(classes=("apple",)), "train")
+    apples = use_dataset(dataset, DataConfig(classes=("apple",)), "train", argument="train_set")
     assert apples.class_names == ("apple",) and apples.records[0].classes.tolist() == [0]
     with pytest.raises(DataError, match=r"the only training image has no box \(train_set\)"):
-        use_dataset(make_dataset([(IMAGE, [], [])], NAMES), DataConfig(), "train")
+        use_dataset(make_dataset([(IMAGE, [], [])], NAMES), DataConfig(), "train", argument="train_set")
     with pytest.raises(DataError, match=r"no training images: items lists none \(train_set\)"):
-        use_dataset(make_dataset([], NAMES), DataConfig(), "train")
-    assert "AP is undefined" in use_dataset(make_dataset([(IMAGE, [], [])], NAMES), DataConfig(), "val").warnings[0]
+        use_dataset(make_dataset([], NAMES), DataConfig(), "train", argument="train_set")
+    assert (
+        "AP is undefined"
+        in use_dataset(make_dataset([(IMAGE, [], [])], NAMES), DataConfig(), "val", argument="val_set").warnings[0]
+    )

@@ -8,7 +8,7 @@ import jax
 
 from yolox_jax.config import Config, ConfigError, DataConfig
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.data.sources import open_datasets
+from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.evaluation.classes import match_classes
 from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import validation_loss
@@ -42,7 +42,8 @@ def evaluate(
         config: provides the dataset, the variant, the input size, and the settings of the evaluation.
         weights: a .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s,
             which are downloaded on first use.
-        dataset: an open dataset to use instead of the one in the config, such as one of `yolox_jax.make_dataset`.
+        dataset: an open dataset to use instead of the one in the config, such as one of `yolox_jax.make_dataset`;
+            `data.classes` selects its classes too.
         devices: devices of this process to split each batch over; by default all of them.
         on_progress: called with the number of images done and the total: before the first batch, whose
             compilation takes longest, and after each batch.
@@ -62,6 +63,8 @@ def evaluate(
     """
     if dataset is None:
         dataset = open_validation_data(config.data)
+    else:
+        dataset = use_dataset(dataset, config.data, "val", argument="dataset")
     model, metadata = read_model(weights, config.model.variant)
     _check_network(model, config, weights)
     class_names = resolve_class_names(None, metadata, model.num_classes)

@@ -143,7 +143,9 @@ def _prepare_here(
 
 
 def _dataset(given: Dataset | None, data: DataConfig, which: Literal["train", "val"]) -> Dataset:
-    return open_datasets(data, which) if given is None else use_dataset(given, data, which)
+    if given is None:
+        return open_datasets(data, which)
+    return use_dataset(given, data, which, argument=f"{which}_set")
 
 
 def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:

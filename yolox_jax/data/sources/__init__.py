@@ -78,13 +78,14 @@ def open_dataset(
     return open_datasets(DataConfig(train=config, val=config), which, errors=errors)
 
 
-def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val"]) -> Dataset:
+def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val"], *, argument: str) -> Dataset:
     """Check a dataset that is used in place of those of a config, and select its classes as for them.
 
     Args:
         dataset: all of it.
         data: the classes to use.
         which: what the images are used for.
+        argument: the name of the argument that it was passed as, for errors.
 
     Raises:
         ConfigError: it is no dataset, or does not have one of the classes.
@@ -92,12 +93,12 @@ def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val
     """
     if not isinstance(dataset, Dataset):
         raise ConfigError(
-            f"{which}_set must be a Dataset, got {type(dataset).__name__}. Make one of it with "
+            f"{argument} must be a Dataset, got {type(dataset).__name__}. Make one of it with "
             "yolox_jax.make_dataset(items, class_names)"
         )
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_required=which == "train")
-    return _check_not_empty(dataset, which, {}, RAISE_AT_FIRST)
+    return _check_not_empty(dataset, which, {}, RAISE_AT_FIRST, argument=argument)
 
 
 def check_datasets_named(data: DataConfig) -> None:
@@ -189,7 +190,12 @@ def _check_folder(path: Path, setting: str, advice: str) -> None:
 
 
 def _check_not_empty(
-    dataset: Dataset, which: Literal["train", "val"], configs: dict[str, DatasetConfig], errors: ErrorHandler
+    dataset: Dataset,
+    which: Literal["train", "val"],
+    configs: dict[str, DatasetConfig],
+    errors: ErrorHandler,
+    *,
+    argument: str = "",
 ) -> Dataset:
     """Check that there is something to train on; add a warning if there is nothing to evaluate on."""
     kind = "training" if which == "train" else "validation"
@@ -199,7 +205,7 @@ def _check_not_empty(
         else f"{setting}.split {config.split or which} of {config.images}"
         for setting, config in configs.items()
     )
-    sources = sources or f"{which}_set"
+    sources = sources or argument
     if not dataset.records:
         raise DataError(f"no {kind} images: {dataset.name} lists none ({sources}).", kind="no images")
     if any(len(record.boxes) for record in dataset.records):
