@@ -12,7 +12,7 @@ from yolox_jax.config import AugmentConfig, Config, ConfigError, DataConfig, Dat
 from yolox_jax.data import open_dataset
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import DataError, Dataset
-from yolox_jax.data.hooks import NO_HOOKS, Hook, Hooks, checked_hooks
+from yolox_jax.data.hooks import NO_HOOKS, Hooks, checked_hooks
 from yolox_jax.data.pipeline import HostBatch, load_training_batch, training_batches
 
 CONFIG = Config(
@@ -215,12 +215,13 @@ def test_an_exception_in_a_hook_ends_loading_and_names_hook_stage_and_image(data
 @pytest.mark.parametrize(
     ("augment", "num_workers", "message"),
     [
+        (unchanged, 0, "augment must be a dict of stages and functions, .* got <function unchanged"),
         ({"mosaic": unchanged}, 0, r"augment\['mosaic'\]: there is no such stage; pass before_mosaic or after_mosaic"),
         ({"after_mosaic": "crop"}, 0, r"augment\['after_mosaic'\] must be a function .* got 'crop'"),
         ({"after_mosaic": lambda *one: one[:3]}, 2, r"lambda> cannot be sent to .*--data.num-workers 2 .*top level"),
     ],
 )
-def test_hooks_that_cannot_be_used_are_refused(augment: dict[str, Hook], num_workers: int, message: str) -> None:
+def test_hooks_that_cannot_be_used_are_refused(augment: Any, num_workers: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         checked_hooks(augment, num_workers)
 

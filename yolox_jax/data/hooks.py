@@ -50,16 +50,21 @@ class Hooks:
 NO_HOOKS = Hooks()
 
 
-def checked_hooks(augment: Mapping[str, Any] | None, num_workers: int) -> Hooks:
+def checked_hooks(augment: Any, num_workers: int) -> Hooks:
     """Check the argument `augment` of `train`.
 
     Args:
-        augment: the function of each stage.
+        augment: should be a dict with the function of each stage, or None.
         num_workers: processes that load images, to which the functions are sent.
 
     Raises:
-        ConfigError: there is no such stage, or it has no function, or one that cannot be sent to a process.
+        ConfigError: it is no dict, there is no such stage, or it has no function, or one that cannot be sent to a
+            process.
     """
+    if augment is not None and not isinstance(augment, Mapping):
+        raise ConfigError(
+            f"augment must be a dict of stages and functions, such as {{'after_mosaic': function}}, got {augment!r}"
+        )
     for stage, hook in (augment or {}).items():
         where = f"augment[{stage!r}]"
         if stage not in get_args(Stage):
@@ -142,7 +147,7 @@ def call_hook(
     if not isinstance(returned, tuple | list) or len(returned) != 3:
         got = f"{len(returned)} values" if isinstance(returned, tuple | list) else type(returned).__name__
         raise DataError(f"{where}, must return (image, boxes, classes), got {got}", kind="failed hooks")
-    where = f"{where}, returned something else than it must"
+    where = f"{where}, returned invalid values"
     changed = checked_image(returned[0], where)
     if stage == "after_mosaic" and changed.shape != image.shape:
         raise DataError(

@@ -21,10 +21,16 @@ def checked_image(image: Any, where: str) -> UInt8[np.ndarray, "H W 3"]:
         DataError: it is something else.
     """
     if not isinstance(image, np.ndarray):
-        raise DataError(f"{where}: the image must be a NumPy array, got {type(image).__name__}", kind="invalid images")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
-            f"{where}: the image must be uint8 [H, W, 3] in BGR order, got {image.dtype} {list(image.shape)}",
+            f"{where}: the image must be a NumPy array, got {type(image).__name__}. For an RGB image from PIL, pass "
+            "numpy.array(image)[..., ::-1]",
+            kind="invalid images",
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        is_float = np.issubdtype(image.dtype, np.floating)
+        raise DataError(
+            f"{where}: the image must be uint8 [H, W, 3] in BGR order, got {image.dtype} {list(image.shape)}"
+            + ". Scale floats to 0 to 255 and convert them with .astype(numpy.uint8)" * is_float,
             kind="invalid images",
         )
     return image
@@ -32,6 +38,8 @@ def checked_image(image: Any, where: str) -> UInt8[np.ndarray, "H W 3"]:
 
 def checked_objects(boxes: Any, classes: Any, size: tuple[int, int], num_classes: int, where: str) -> Objects:
     """Return the objects of an image, whose boxes are clipped where rounding put them outside.
+
+    Objects of which nothing is left then, or in float32, are left out, as readers of files do.
 
     Args:
         boxes: should be numbers [N, 4]: x1, y1, x2, y2 in px.
@@ -53,7 +61,7 @@ def checked_objects(boxes: Any, classes: Any, size: tuple[int, int], num_classes
     labels = _checked_classes(classes, len(found), num_classes, where)
     clipped = np.clip(found, 0, np.array([width, height] * 2)).astype(np.float32)
     for problem, wrong in (
-        ("has NaN or infinity", ~np.isfinite(found).all(axis=1)),
+        ("has NaN or infinity. Correct it or leave it out", ~np.isfinite(found).all(axis=1)),
         (
             "has no area. Boxes are x1, y1, x2, y2, with x1 < x2 and y1 < y2; for x, y, width, height, pass x, y, x + "
             "width, y + height",
@@ -69,7 +77,7 @@ def checked_objects(boxes: Any, classes: Any, size: tuple[int, int], num_classes
             index = int(wrong.argmax())
             box = ", ".join(f"{value:g}" for value in found[index])
             raise DataError(f"{where}: boxes[{index}] ({box}) {problem}", kind="invalid boxes")
-    return Objects(clipped, labels)
+    return Objects(clipped, labels).keep((clipped[:, 2:] > clipped[:, :2]).all(axis=1))
 
 
 def _checked_classes(classes: Any, count: int, num_classes: int, where: str) -> Int32[np.ndarray, " N"]:
@@ -80,7 +88,8 @@ def _checked_classes(classes: Any, count: int, num_classes: int, where: str) -> 
     if wrong.any():
         index = int(wrong.argmax())
         raise DataError(
-            f"{where}: classes[{index}] is {labels[index]:g}; it must be an integer from 0 to {num_classes - 1}",
+            f"{where}: classes[{index}] is {labels[index]:g}; it must be an integer from 0 to {num_classes - 1}, an "
+            "index into the class names",
             kind="unknown classes",
         )
     return labels.astype(np.int32)
@@ -90,4 +99,5 @@ def _numbers(values: Any, name: str, where: str) -> Float64[np.ndarray, "..."]:
     try:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: {name} must be numbers: {error}") from error
+        of_what = " (indices into the class names)" if name == "classes" else ""
+        raise DataError(f"{where}: {name} must be numbers{of_what}: {error}") from error
