@@ -1,4 +1,4 @@
-"""Precision and recall as COCO defines them, by hotcoco or by pycocotools, whose results are the same bit for bit.
+"""Precision and recall as COCO defines them, by hotcoco or by pycocotools, whose results are the same.
 
 Of what else hotcoco computes, nothing replaces code of this package, because it answers other questions:
 
@@ -50,7 +50,7 @@ def accumulate(
         ground_truth: images, annotations and categories in COCO layout; not modified.
         image_ids: the images to score, in any order.
         found: the detections on these images. Those of one image with equal scores are ranked as given.
-        fast: use hotcoco rather than pycocotools; by default if it is installed.
+        fast: use hotcoco rather than pycocotools; by default if it can be used.
     """
     if fast is None:
         fast = _hotcoco() is not None

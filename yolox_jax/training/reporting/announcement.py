@@ -76,7 +76,11 @@ def _announce_repeats(config: Config, train_set: Dataset) -> None:
         return
     order = ImageOrder(train_set.records, threshold)
     if order.length == num_images:
-        logger.warning("--data.repeat-threshold %g repeats no image: no class is rare enough", threshold)
+        logger.warning(
+            "--data.repeat-threshold %g repeats no image: no class is rare enough. Pass a larger one; yolox-jax data "
+            "check proposes one if classes are rare",
+            threshold,
+        )
         return
     logger.info(
         "train: %d images an epoch: --data.repeat-threshold %g repeats %s, up to %.1f times",
