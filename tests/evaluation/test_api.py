@@ -82,6 +82,10 @@ def test_an_open_dataset_a_device_and_no_losses_can_be_asked_for(config, weights
     evaluation = yolox_jax.evaluate(config, weights=weights, dataset=dataset, devices=jax.local_devices()[:1])
     assert evaluation.results == expected.results[:10]
     assert evaluation.losses is None
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, classes=("blue",)))
+    evaluation = yolox_jax.evaluate(config, weights=weights, dataset=dataset)
+    assert list(evaluation.metrics.per_class) == ["blue"]
+    assert {result["category_id"] for result in evaluation.results} == {2}
 
 
 def test_what_goes_wrong_is_raised_as_an_error_of_its_kind(config, weights, tmp_path):
