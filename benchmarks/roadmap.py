@@ -4,8 +4,8 @@ The steps are those of table 2 of the paper, and OTA (docs/roadmap.md). They cha
 augmentation is the strong one. Steps with anchor boxes take them from the sizes of the training objects, as `yolox-jax
 data anchors` does. Each run is a process of its own; a study that was stopped continues with the same command.
 
-The default is a small study: YOLOX-nano on generated shapes at 96x96 px for 12 epochs, about two minutes for each of 24
-runs on two CPU cores. Writes results.json, roadmap.md (a table) and roadmap.png to the folder given by --output.
+The default is a small study: YOLOX-nano on generated shapes at 96x96 px for 12 epochs, about four minutes of CPU time
+for each of 24 runs. Writes results.json, roadmap.md (a table) and roadmap.png to the folder given by --output.
 """
 
 import argparse
