@@ -102,7 +102,10 @@ class OurStep:
 
     def _loss(self, raw: Any, batch: Any) -> Any:
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
-        return jax.value_and_grad(lambda raw: detection_loss(raw, targets, image_size=self.spec.size)[0])(raw)
+        weights = self.scalars.loss
+        return jax.value_and_grad(
+            lambda raw: detection_loss(raw, targets, image_size=self.spec.size, config=weights)[0]
+        )(raw)
 
     def _gradients(self, state: TrainState, batch: Any) -> Any:
         from yolox_jax.training.step.gradients import make_gradients
