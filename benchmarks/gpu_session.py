@@ -37,9 +37,11 @@ TAIL = 6000
 def main(argv: Sequence[str]) -> None:
     """Measures; `argv` is the command line without the program name."""
     arguments = _parse(argv)
-    parts = (rehearsal if arguments.rehearse else full_session)(arguments.output, arguments.data, arguments.before)
+    # The parts run in this checkout, wherever the session was started.
+    output, data, before = (path and path.resolve() for path in (arguments.output, arguments.data, arguments.before))
+    parts = (rehearsal if arguments.rehearse else full_session)(output, data, before)
     parts = [part for part in parts if any(fnmatch.fnmatch(part.name, pattern) for pattern in arguments.parts)]
-    session = Session(arguments.output, minutes=arguments.minutes)
+    session = Session(output, minutes=arguments.minutes)
     steps = [part for part in parts if part.compile_ahead and not session.has(part)]
     session.compile_ahead(steps, workers=arguments.workers)
     for part in parts:
@@ -59,7 +61,7 @@ class Session:
         self._content: dict[str, Any] = {**describe_run(PACKAGES), "gpu": _gpu(), "parts": before["parts"]}
         self._environment = {
             **environment(),
-            "JAX_COMPILATION_CACHE_DIR": str(folder.resolve() / "compiled"),
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
         }
 
@@ -102,7 +104,8 @@ class Session:
             "output": output[-TAIL:],
         }
         write_json(self.path, self._content)
-        print(output[-800:] if code else f"  done in {time.monotonic() - start:.0f} s", flush=True)
+        ended = "stopped after" if code is None else "done in"
+        print(output[-800:] if code else f"  {ended} {time.monotonic() - start:.0f} s", flush=True)
 
     def _seconds_left(self) -> float:
         return max(self._ends - time.monotonic(), 0.0)

@@ -3,9 +3,10 @@
 #
 #     WHEELS=wheels PYTHON=python3 benchmarks/gpu_session.sh --output results [--data DATA] [--before CHECKOUT]
 #
-# The machine needs jax with CUDA. WHEELS is a folder of wheels of the other packages, for a machine without a network:
+# The machine needs jax with CUDA, and by default PYTHON with the other dependencies of the project. For a machine
+# without a network, WHEELS is a folder of wheels: all that the machine lacks, with what those packages need in turn.
 #
-#     pip download --no-deps --only-binary=:all: --python-version 3.12 -d wheels flax optax orbax-checkpoint grain ...
+#     pip download --no-deps --only-binary=:all: --python-version 3.12 -d wheels PACKAGE ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

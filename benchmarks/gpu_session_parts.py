@@ -168,8 +168,8 @@ def _profile(sizes: _Sizes, output: Path, variant: str, batch: int) -> Part:
 def _training(sizes: _Sizes, output: Path, data: Path, precision: str) -> Part:
     workdir = output / f"training_{precision}"
     command = [
-        *(sys.executable, str(CHECKOUT / "train.py"), "--config", "bccd_nano", "--data", str(data.resolve())),
-        *("--train.precision", precision, "--workdir", str(workdir), *sizes.training),
+        *(sys.executable, str(CHECKOUT / "train.py"), "--config", "bccd_nano", "--data", str(data)),
+        *("--train.precision", precision, "--workdir", str(workdir), "--resume", *sizes.training),
     ]
     what = f"a training in {precision} with real loading: its metrics"
     return Part(f"training_{precision}", what, tuple(command), minutes=5.0)
@@ -186,7 +186,7 @@ def _writing(
     compile_ahead: bool = False,
 ) -> Part:
     """A benchmark script with its JSON file."""
-    result = (output / f"{name}.json").resolve()
+    result = output / f"{name}.json"
     command = (sys.executable, str(script), *words, "--output", str(result))
     return Part(name, what, command, minutes, result, compile_ahead)
 

@@ -19,6 +19,7 @@ from yolox_jax.training.build import build_training
 from yolox_jax.training.profiling.fake_batch import fake_batch
 from yolox_jax.training.profiling.memory import needed_bytes
 from yolox_jax.training.run_schedule import RunSchedule
+from yolox_jax.training.step.gradients import forward_options, make_gradients
 from yolox_jax.training.step.mesh import split_over_devices, to_devices
 from yolox_jax.training.step.state import TrainState
 
@@ -89,24 +90,24 @@ class OurStep:
 
         return run, facts
 
-    def _model(self, params: nnx.State, state: TrainState) -> Any:
-        return nnx.merge(self.graphdef, params, state.batch_stats.tree(), state.frozen, copy=True)
+    def _raw(self, params: nnx.State, state: TrainState, batch: Any) -> Any:
+        model = nnx.merge(self.graphdef, params, state.batch_stats.tree(), state.frozen, copy=True)
+        return model(batch["images"].astype(jnp.float32), forward_options(self.config, self.mesh))
 
     def _forward(self, state: TrainState, batch: Any) -> Any:
-        return self._model(state.params.tree(), state)(batch["images"].astype(jnp.float32))
+        return self._raw(state.params.tree(), state, batch)
 
     def _network(self, state: TrainState, batch: Any) -> Any:
-        return jax.grad(
-            lambda params: jnp.mean(jnp.sin(self._model(params, state)(batch["images"].astype(jnp.float32))))
-        )(state.params.tree())
+        return jax.grad(lambda params: jnp.mean(jnp.sin(self._raw(params, state, batch))))(state.params.tree())
 
     def _loss(self, raw: Any, batch: Any) -> Any:
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
-        return jax.value_and_grad(lambda raw: detection_loss(raw, targets, image_size=self.spec.size)[0])(raw)
+        weights = self.scalars.loss
+        return jax.value_and_grad(
+            lambda raw: detection_loss(raw, targets, image_size=self.spec.size, config=weights)[0]
+        )(raw)
 
     def _gradients(self, state: TrainState, batch: Any) -> Any:
-        from yolox_jax.training.step.gradients import make_gradients
-
         gradients_of = make_gradients(self.graphdef, self.config, self.mesh)
         return gradients_of(state, batch, self.scalars.loss, self.spec.size)
 

@@ -16,9 +16,10 @@ SMALL = ["--config", "yolox_nano", "--train.multiscale-px", "None", "--data.inpu
         (["--device", "h10"], "--device h10 is not described; did you mean h100?"),
         (["--device", "v5e"], "such as --device v5e:2x2"),
         (["--devices", "8"], "--devices needs --device"),
+        (["--train.multiscale-px", "320", "640"], "must include the input height 64"),
     ],
 )
-def test_a_device_that_cannot_be_compiled_for_is_an_error_of_one_line(
+def test_what_cannot_be_compiled_for_or_trained_is_an_error_of_one_line(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["memory", *SMALL, *words]) == 2

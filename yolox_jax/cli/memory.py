@@ -11,6 +11,7 @@ import tyro
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.cli.settings_help import STEP_SETTINGS
 from yolox_jax.config import ConfigError
+from yolox_jax.config.checks import check_multiscale_range
 from yolox_jax.text import counted
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> None:
         raise ConfigError(f"--num-classes must be at least 1, got {arguments.num_classes}")
     if arguments.devices is not None and arguments.device is None:
         raise ConfigError("--devices needs --device, the kind of GPU; without it, the devices of this machine count")
+    check_multiscale_range(config)
     # Imported here, so that --help and errors in flags do not wait for jax.
     from rich.console import Console
     from rich.table import Table

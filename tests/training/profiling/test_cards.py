@@ -53,6 +53,7 @@ def test_a_program_gets_the_share_of_a_gpu_that_jax_takes(monkeypatch: pytest.Mo
         ("h100", 0, "--devices must be at least 1, got 0"),
         ("v5e", None, "--device v5e needs the arrangement of its chips, such as --device v5e:2x2"),
         ("v5e:", None, "--device v5e: needs the arrangement of its chips"),
+        ("v5e:0x2", None, "--device v5e:0x2 needs the arrangement of its chips"),
         ("v5e:2x2", 4, "--devices is for GPUs; --device v5e:2x2 says how many chips there are"),
     ],
 )

@@ -42,6 +42,18 @@ class Gradients(NamedTuple):
     """`loss` and its parts, not scaled, and `num_foreground`."""
 
 
+def forward_options(config: Config, mesh: Mesh) -> ForwardOptions:
+    """The options of the forward pass in the training step of a config on these devices."""
+    return ForwardOptions(
+        batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
+        rematerialise=config.train.rematerialise == "stage",
+        separate_one_to_one=config.model.end_to_end,
+        # "backend" asks for jax's default backend, which a mesh to compile for alone need not be.
+        convolution="backend" if platform_of(mesh) == "cpu" else "primitive",
+        for_gpu=platform_of(mesh) == "gpu",
+    )
+
+
 def make_gradients(
     graphdef: nnx.GraphDef, config: Config, mesh: Mesh
 ) -> Callable[[TrainState, Batch, LossWeights, tuple[int, int]], Gradients]:
@@ -52,14 +64,7 @@ def make_gradients(
         config: network, assignment, batch norm, rematerialisation and gradient accumulation.
         mesh: the devices.
     """
-    options = ForwardOptions(
-        batch_norm_axis=DATA_AXIS if config.train.sync_batch_norm else None,
-        rematerialise=config.train.rematerialise == "stage",
-        separate_one_to_one=config.model.end_to_end,
-        # "backend" asks for jax's default backend, which a mesh to compile for alone need not be.
-        convolution="backend" if platform_of(mesh) == "cpu" else "primitive",
-        for_gpu=platform_of(mesh) == "gpu",
-    )
+    options = forward_options(config, mesh)
 
     def microbatch_gradients(
         state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]
@@ -75,7 +80,6 @@ def make_gradients(
                 model(images, options),
                 targets,
                 image_size=size,
-                l1_weight=1.0,  # whether it is on is part of the weights
                 config=loss_weights,
                 assignment=config.assignment,
                 anchors=config.model.anchors,
