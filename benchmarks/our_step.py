@@ -102,10 +102,7 @@ class OurStep:
 
     def _loss(self, raw: Any, batch: Any) -> Any:
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
-        weights = self.scalars.loss
-        return jax.value_and_grad(
-            lambda raw: detection_loss(raw, targets, image_size=self.spec.size, config=weights)[0]
-        )(raw)
+        return jax.value_and_grad(lambda raw: detection_loss(raw, targets, image_size=self.spec.size)[0])(raw)
 
     def _gradients(self, state: TrainState, batch: Any) -> Any:
         gradients_of = make_gradients(self.graphdef, self.config, self.mesh)

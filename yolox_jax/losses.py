@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from yolox_jax.anchors import anchor_points, boxes_per_cell, decode_boxes
 from yolox_jax.assignment import assign
@@ -36,6 +36,7 @@ def detection_loss(
     targets: Targets,
     *,
     image_size: tuple[int, int],
+    l1_weight: ScalarLike = 0.0,
     config: LossConfig | LossWeights = LossConfig(),
     assignment: AssignmentConfig = AssignmentConfig(),
     anchors: tuple[tuple[float, float], ...] = (),
@@ -62,7 +63,8 @@ def detection_loss(
             `end_to_end`, the logit of being the one comes last.
         targets: objects, in pixels of the network input.
         image_size: height and width of the network input in px.
-        config: weights of the losses. The original trains without the L1 loss (weight 0) until its last epochs.
+        l1_weight: 1 turns the L1 loss on, 0 off. It may be traced, so that switching does not recompile.
+        config: weights of the losses.
         assignment: rule and settings of the assignment.
         anchors: width and height in px of the anchor boxes of the network, for the rule `yolov3`.
         end_to_end: whether the network selects one prediction for each object.
@@ -89,15 +91,15 @@ def detection_loss(
 
     # Masked here as well as in the losses, so that non-finite values on the background have gradient 0 instead of NaN.
     raw_boxes = jnp.where(foreground[..., None], raw[..., :4], 0.0)
+    l1_weight = jnp.asarray(l1_weight, jnp.float32) * config.l1_weight
     per_cell = boxes_per_cell(anchors)
     iou = _iou_loss(decode_boxes(raw_boxes, image_size, per_cell), boxes, foreground)
     classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground)
-    l1 = _l1_loss(raw_boxes, boxes, *anchor_points(image_size, per_cell), foreground)
     parts = {
         "iou": config.iou_weight * iou / normaliser,
         "objectness": config.objectness_weight * _objectness_loss(raw[..., 4], assigned) / normaliser,
         "classification": config.classification_weight * classification / normaliser,
-        "l1": config.l1_weight * l1 / normaliser,
+        "l1": l1_weight * _l1_loss(raw_boxes, boxes, *anchor_points(image_size, per_cell), foreground) / normaliser,
     }
     total = parts["iou"] + parts["objectness"] + parts["classification"] + parts["l1"]
     if end_to_end:

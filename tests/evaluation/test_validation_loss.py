@@ -23,7 +23,7 @@ def test_networks_with_anchor_boxes_have_the_losses_of_one_batch():
     )
     losses = mean_losses(np.asarray(sums))
     _, expected = jax.jit(detection_loss, static_argnames=STATIC)(
-        jnp.asarray(raw), as_targets(*targets), image_size=SIZE, assignment=config, anchors=anchors
+        jnp.asarray(raw), as_targets(*targets), image_size=SIZE, l1_weight=1.0, assignment=config, anchors=anchors
     )
     assert set(losses) == {"loss", "iou", "objectness", "classification", "l1"}
     for name in set(losses) - {"loss"}:

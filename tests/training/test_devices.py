@@ -124,7 +124,7 @@ def expected_step(graphdef, state, batch, num_devices):
         def loss(params):
             model = nnx.merge(graphdef, params, state.batch_stats, copy=True)
             raw = model(images.astype(jnp.float32))
-            total, parts = detection_loss(raw, targets, image_size=(SIDE_PX, SIDE_PX))
+            total, parts = detection_loss(raw, targets, image_size=(SIDE_PX, SIDE_PX), l1_weight=1.0)
             # Undo the normalisation: sums over anchors can be added across shares.
             count = parts.pop("num_foreground")
             sums = jax.tree.map(lambda x: x * jnp.maximum(count, 1), {"loss": total, **parts})

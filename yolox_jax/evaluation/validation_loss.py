@@ -55,6 +55,7 @@ class LossSums:
                 raw[None],
                 jax.tree.map(lambda array: array[None], targets),
                 image_size=image_size,
+                l1_weight=1.0,
                 config=self.loss,
                 assignment=self.assignment,
                 anchors=self.anchors,

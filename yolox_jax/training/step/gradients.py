@@ -80,6 +80,7 @@ def make_gradients(
                 model(images, options),
                 targets,
                 image_size=size,
+                l1_weight=1.0,  # whether it is on is part of the weights
                 config=loss_weights,
                 assignment=config.assignment,
                 anchors=config.model.anchors,
