@@ -111,7 +111,7 @@ def assert_falls(losses: list[float]) -> None:
 def take_steps(name: str) -> list[float]:
     """The losses of steps on one batch."""
     from reference import procedural
-    from started import started
+    from started import scalars_at, started
     from yolox_jax.models import create_model
     from yolox_jax.training.step.mesh import create_mesh, split_over_devices, to_devices
 
@@ -125,11 +125,12 @@ def take_steps(name: str) -> list[float]:
         "valid": np.arange(slots) < np.array([1, 4, 0, 3])[:, None],
     }
     model = create_model(config.model, NUM_CLASSES, dtype=config.train.precision)
-    _, state, step = started(config, model, lambda step: 0.01)
+    _, state, step = started(config, model)
     placed = to_devices(batch, split_over_devices(create_mesh(config.train)))
     losses = []
-    for _ in range(NUM_STEPS):
-        state, metrics = step(state, placed, 0.0, size=(SIDE_PX, SIDE_PX))
+    for number in range(NUM_STEPS):
+        scalars = scalars_at(config, number, learning_rate=0.01)
+        state, metrics = step(state, placed, scalars, size=(SIDE_PX, SIDE_PX))
         losses.append(float(metrics["loss"]))
     return losses
 
