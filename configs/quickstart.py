@@ -3,8 +3,8 @@
 Nothing is downloaded; the images are generated on first use and kept in the user's cache.
 
 Reproduces: nothing published.
-Expected: AP50 of about 0.7 on the held-out images (0.725 in one run).
-Cost: six minutes on two CPU cores, including installation.
+Expected: AP50 of about 0.7 on the held-out images (0.735 in one run).
+Cost: four minutes on two idle CPU cores, including installation (3:51 in one run).
 Command: make quickstart, or python train.py --config configs/quickstart.py --workdir runs/quickstart
 """
 
