@@ -115,9 +115,11 @@ def test_two_processes_train_and_evaluate_as_one_does(config_file, runs):
             {name: math.nan if value is None else value for name, value in record.items() if name not in drop}
             for record in (expected, found)
         ]
-        # Rounding may swap detections of a network that has hardly learned anything, which moves its AP a little.
-        tolerance = 1e-3 if expected["kind"] == "evaluation" else 1e-5
-        assert numbers[1] == pytest.approx(numbers[0], rel=1e-5, abs=tolerance, nan_ok=True)
+        # Rounding swaps detections of a network that has learned little, which moves the figures of its ranking.
+        ranked = [name for name in numbers[0] if name.startswith(("AP", "AR"))]
+        for name in ranked:
+            assert numbers[1].pop(name) == pytest.approx(numbers[0].pop(name), abs=5e-4, nan_ok=True), name
+        assert numbers[1] == pytest.approx(numbers[0], rel=1e-5, abs=1e-5, nan_ok=True)
         assert found.get("num_images") == expected.get("num_images") in (None, 7)
     states = [saved_state(load_config(config_file), 4, workdir) for workdir in runs.values()]
     for name in ("params", "ema_params", "batch_stats"):
