@@ -138,16 +138,18 @@ def _normalise_backward(
         return normal, *pull_back(gradients[0].astype(jnp.float32))
 
     # XLA for GPUs would write an array with several uses to memory, in float32. Behind a barrier, it does not see that
-    # each use computes it again. XLA for CPUs computes it once.
-    barrier = lax.optimization_barrier if for_gpu else lambda values: values
-    _, inner = normal_and_inner(x)
-    normal, inner_again = normal_and_inner(barrier(x))
-    bias_gradient, scale_gradient = _sums(inner, inner_again * normal, for_gpu)
+    # each use computes it again.
+    normal, inner = normal_and_inner(x)
+    of_bias = inner
+    if for_gpu:
+        normal, inner = normal_and_inner(lax.optimization_barrier(x))
+    bias_gradient, scale_gradient = _sums(of_bias, inner * normal, for_gpu)
     totals = bias_gradient, scale_gradient
     if axis_name is not None:
         totals = lax.psum(totals, axis_name)
-    x, totals = barrier((x, totals))
-    normal, inner = normal_and_inner(x)
+    if for_gpu:
+        x, totals = lax.optimization_barrier((x, totals))
+        normal, inner = normal_and_inner(x)
     x_gradient = scale * inverse * (inner - (totals[0] + normal * totals[1]) / _count(x, axis_name))
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 

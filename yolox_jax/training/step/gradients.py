@@ -149,7 +149,7 @@ def _accumulate(
 
 
 def _sum_over_devices(share: Gradients, num_devices: int) -> Gradients:
-    """Sums the shares of all devices in one `psum`, which XLA turns into one collective."""
+    """Sums the shares of all devices in one `psum`, which XLA turns into one collective or a few."""
     losses = dict(share.metrics)
     num_foreground = losses.pop("num_foreground")  # already a sum over the devices
     batch_stats = jax.tree.map(lambda x: x / num_devices, share.batch_stats)
