@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from yolox_jax import files
-from yolox_jax.config import Config, ConfigError, DatasetConfig
-from yolox_jax.config.settings import DataConfig
+from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
 from yolox_jax.training import run_lock
 from yolox_jax.training.preparation import prepare
 from yolox_jax.training.run_directory import RunDirectory

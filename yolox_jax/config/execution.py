@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from yolox_jax.config import Config, ConfigError, settings
+import yolox_jax.config as sections
+from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.serialization import nearest
 
 
@@ -86,7 +87,7 @@ def _places(module: ModuleType) -> set[Path]:
 def _hint(error: Exception) -> str:
     """The closest setting, if the error is a misspelt one."""
     match = re.fullmatch(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'.*", str(error))
-    section = getattr(settings, match[1], None) if match else None
+    section = getattr(sections, match[1], None) if match else None
     if match is None or not dataclasses.is_dataclass(section):
         return ""
     return nearest(match[2], (field.name for field in dataclasses.fields(section)))

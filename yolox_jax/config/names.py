@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from yolox_jax.config.settings import ModelConfig
+from yolox_jax.config.model import ModelConfig
 
 logger = logging.getLogger("yolox_jax")
 

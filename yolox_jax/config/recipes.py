@@ -8,17 +8,12 @@ from dataclasses import replace
 
 from yolox_jax.config.assignment import AssignmentConfig, LossConfig, OTAConfig
 from yolox_jax.config.augment import AugmentConfig
-from yolox_jax.config.settings import (
-    Config,
-    DataConfig,
-    DatasetConfig,
-    EvaluationConfig,
-    ModelConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-    TrainConfig,
-    Variant,
-)
+from yolox_jax.config.data import DataConfig, DatasetConfig
+from yolox_jax.config.evaluation import EvaluationConfig
+from yolox_jax.config.model import ModelConfig, Variant
+from yolox_jax.config.optimization import OptimizerConfig, ScheduleConfig
+from yolox_jax.config.settings import Config
+from yolox_jax.config.training import TrainConfig
 
 
 def coco_dataset(split: str) -> DatasetConfig:

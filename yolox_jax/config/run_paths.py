@@ -5,7 +5,8 @@ import logging
 import os
 from pathlib import Path
 
-from yolox_jax.config.settings import Config, DatasetConfig
+from yolox_jax.config.data import DatasetConfig
+from yolox_jax.config.settings import Config
 
 logger = logging.getLogger("yolox_jax")
 

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 
-from yolox_jax.config.settings import Config, ScheduleConfig
+from yolox_jax.config.optimization import ScheduleConfig
+from yolox_jax.config.settings import Config
 
 
 def peak_learning_rate(config: Config) -> float:
