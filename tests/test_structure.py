@@ -25,7 +25,7 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 
-# Packages that one place alone may know. The runner of ONNX files is a program of its own, made to be copied.
+# Packages that one place alone may know. The runners of exported files are programs of their own, made to be copied.
 OWNERS: dict[str, str | tuple[str, ...]] = {
     "orbax": "training/checkpoints.py",
     "grain": "data/pipeline.py",
@@ -140,9 +140,11 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
 
 
-def test_the_onnx_runner_knows_nothing_of_the_package() -> None:
-    own = {name.split(".")[0] for name in imports(PACKAGE / "export/onnx_runner.py")} - set(sys.stdlib_module_names)
-    assert own == {"cv2", "numpy", "onnxruntime"}
+@pytest.mark.parametrize("format, runtime", [("onnx", "onnxruntime"), ("stablehlo", "jax")])
+def test_runners_know_nothing_of_the_package(format: str, runtime: str) -> None:
+    runner = PACKAGE / f"export/{format}_runner.py"
+    own = {name.split(".")[0] for name in imports(runner)} - set(sys.stdlib_module_names)
+    assert own == {"cv2", "numpy", runtime}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "cli"], ids=lambda path: path.name)

@@ -8,6 +8,7 @@ from typing import Literal
 from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
+from yolox_jax.cli.verification import verify
 from yolox_jax.export import ExportedFile, export
 from yolox_jax.text import counted
 
@@ -46,11 +47,15 @@ class ExportArguments:
     opset: int | None = None
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
-    """onnx: also write onnx_runner.py, which runs the file with only numpy, OpenCV and onnxruntime."""
+    """Also write onnx_runner.py or stablehlo_runner.py, which runs the file with only numpy, OpenCV and onnxruntime or
+    jax."""
+    verify: Path | None = None
+    """Then compare the detections of the file with those of the weights on these images, as `yolox-jax verify` does: a
+    dataset, or a folder of images. The exit code is 1 if they differ."""
 
 
-def main(argv: list[str]) -> None:
-    """Exports; `argv` is the command line after `export`."""
+def main(argv: list[str]) -> int:
+    """Exports; `argv` is the command line after `export`. Returns 1 if the file differs from its weights."""
     arguments = parse(
         ExportArguments,
         argv,
@@ -60,6 +65,7 @@ def main(argv: list[str]) -> None:
         flag_pairs=True,
     )
     options = dataclasses.asdict(arguments)
+    images = options.pop("verify")
     with show_download() as on_progress:
         exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
     if exported.runner is not None:
@@ -73,13 +79,16 @@ def main(argv: list[str]) -> None:
         f"{exported.path.stat().st_size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
+    return 0 if images is None else verify(exported.path, arguments.weights, images)
 
 
 def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx"]) -> str:
-    if format == "stablehlo":
+    if format == "stablehlo" and exported.runner is None:
         load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
         return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
-    words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]
+    words = ["python", exported.runner, exported.path, "photo.jpg"]
+    if format == "onnx":
+        words += ["--output", "drawn.jpg"]
     return f"Run it: {shlex.join(map(str, words))}"

@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "compute the COCO metrics of weights on a dataset",
     "predict": "run detection on images, folders, videos or cameras",
     "export": "export a network as StableHLO or ONNX",
+    "verify": "compare an exported file with its weights on your own images",
     "report": "write an HTML report of an evaluation: metrics, curves, error types and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",
     "data": "check a dataset, preview augmented training images, or cluster anchor boxes",

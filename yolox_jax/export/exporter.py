@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Format = Literal["stablehlo", "onnx"]
 """The formats, and the suffixes of their files."""
-RUNNER = Path(__file__).with_name("onnx_runner.py")
+RUNNERS = {format: Path(__file__).with_name(f"{format}_runner.py") for format in get_args(Format)}
+"""Programs that run the files, made to be copied."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ExportedFile:
     path: Path
     """The file."""
     runner: Path | None
-    """The copy of `onnx_runner.py` next to it, if there is one."""
+    """The copy of the program that runs it next to it, if there is one."""
     variant: str
     """Variant of the network, such as `yolox_s`."""
     settings: "ExportSettings"
@@ -76,7 +77,8 @@ def export(
         max_detections: most detections per image; the outputs are padded to this number.
         platforms: StableHLO only: the platforms that the file can run on. By default cpu, cuda and tpu.
         opset: ONNX only: version of the operators, at least 13. By default 17.
-        runner: ONNX only: copy `onnx_runner.py` next to the file. It runs the file with NumPy, OpenCV and onnxruntime.
+        runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file. It runs the file with NumPy, OpenCV and
+            onnxruntime or jax.
         on_progress: called while published weights are downloaded, see `yolox_jax.weights.download.OnProgress`.
 
     Returns:
@@ -118,7 +120,7 @@ def export(
         from yolox_jax.export.onnx import OPSET, export_onnx
 
         export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
-    copy = Path(shutil.copy(RUNNER, path.parent)) if runner else None
+    copy = Path(shutil.copy(RUNNERS[format], path.parent)) if runner else None
     return ExportedFile(path, copy, model.variant, settings)
 
 
@@ -138,11 +140,11 @@ def _check(
     for option, is_set, owner in (
         ("platforms", platforms is not None, "stablehlo"),
         ("opset", opset is not None, "onnx"),
-        ("runner", runner, "onnx"),
     ):
         if is_set and file_format != owner:
             raise ConfigError(f"--{option} applies only to --format {owner}; leave it out")
-    copy = path.with_name(RUNNER.name)
-    if runner and copy.exists() and copy.read_bytes() != RUNNER.read_bytes():
+    program = RUNNERS[file_format]
+    copy = path.with_name(program.name)
+    if runner and copy.exists() and copy.read_bytes() != program.read_bytes():
         raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")
     return file_format

@@ -30,6 +30,7 @@ class OnnxDetector:
     """Finds objects in images of any size.
 
     Attributes:
+        metadata: what the file says about itself: the values below, precision, and more.
         class_names: one per class.
         input_size: height and width of the network input in px.
         score_threshold: lowest score of a detection.
@@ -50,7 +51,7 @@ class OnnxDetector:
             ModelFileError: yolox_jax did not export the file, or this version of ONNX Runtime does not support it.
         """
         self._session = _open(path, providers)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        metadata = self.metadata = self._session.get_modelmeta().custom_metadata_map
         try:
             self.class_names: list[str] = json.loads(metadata["class_names"])
             self.input_size: tuple[int, int] = tuple(json.loads(metadata["input_size"]))
