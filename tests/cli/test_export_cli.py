@@ -78,9 +78,9 @@ def test_stablehlo_is_written_for_the_platforms_asked_for(weights, tmp_path, cap
 def test_a_stablehlo_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     output, image = tmp_path / "m.stablehlo", tmp_path / "image.png"
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
-    words = ["--score-threshold", "1e-9", "--max-detections", "4", "--platforms", "cpu", "--runner"]
+    words = ["--score-threshold", "1e-9", "--max-detections", "4", "--platforms", "cpu", "--batch", "1", "--runner"]
     assert export("--weights", weights, "--format", "stablehlo", "--output", output, *words) == 0
-    python, *command = shlex.split(capfd.readouterr().out.splitlines()[-1].removeprefix("Run it: "))
+    _, *command = shlex.split(capfd.readouterr().out.splitlines()[-1].removeprefix("Run it: "))
     command = [str(image) if word == "photo.jpg" else word for word in command]
     run = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert len(run.stdout.splitlines()) == 4 and run.stdout.split()[0] in {"red", "green", "blue"}

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import cv2
-import jaxtyping
 import numpy as np
 import onnx
 import pytest
@@ -17,14 +16,6 @@ from yolox_jax.weights import export_state_dict, save_weights
 NAMES = ["bar", "circle", "star"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unchecked_shapes():
-    """The checker of shapes cannot broadcast a symbolic batch size."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Weights, files exported from them, and images with and without annotations."""
@@ -32,7 +23,13 @@ def folder(tmp_path_factory) -> Path:
     save(folder / "weights.safetensors", seed=1)
     save(folder / "others.safetensors", seed=2)
     for name in ("m.onnx", "raw.onnx", "m.stablehlo"):
-        words = ["--no-nms"] if name == "raw.onnx" else ["--platforms", "cpu"] if name == "m.stablehlo" else []
+        words = (
+            ["--no-nms"]
+            if name == "raw.onnx"
+            else ["--platforms", "cpu", "--batch", "2"]
+            if name == "m.stablehlo"
+            else []
+        )
         kind = name.split(".")[1]
         command = ["export", "--weights", folder / "weights.safetensors", "--format", kind, "--output", folder / name]
         assert main([*map(str, command), "--score-threshold", "0.05", "--max-detections", "50", *words]) == 0
