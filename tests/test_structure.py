@@ -36,6 +36,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "argparse": ("cli/", "export/onnx_runner.py"),
     "onnx": "export/onnx",
     "onnxruntime": "export/onnx_runner.py",
+    "openvino": "export/onnx_runner.py",
 }
 
 CORE = ["models", "assignment", "losses", "postprocess", "training/step/"]
@@ -140,11 +141,11 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
 
 
-@pytest.mark.parametrize("format, runtime", [("onnx", "onnxruntime"), ("stablehlo", "jax")])
-def test_runners_know_nothing_of_the_package(format: str, runtime: str) -> None:
+@pytest.mark.parametrize("format, runtimes", [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"})])
+def test_runners_know_nothing_of_the_package(format: str, runtimes: set[str]) -> None:
     runner = PACKAGE / f"export/{format}_runner.py"
     own = {name.split(".")[0] for name in imports(runner)} - set(sys.stdlib_module_names)
-    assert own == {"cv2", "numpy", runtime}
+    assert own == {"cv2", "numpy"} | runtimes
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "cli"], ids=lambda path: path.name)

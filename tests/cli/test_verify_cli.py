@@ -60,18 +60,14 @@ def verify(*words: str | Path) -> int:
     return main(["verify", *map(str, words)])
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "raw.onnx", "m.stablehlo"])
-def test_a_file_detects_what_its_weights_detect(folder, tmp_path, capfd, name):
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [("m.onnx", "onnxruntime"), ("m.onnx", "openvino"), ("raw.onnx", "onnxruntime"), ("m.stablehlo", "onnxruntime")],
+)
+def test_a_file_detects_what_its_weights_detect(folder, tmp_path, capfd, name, runtime):
     output = tmp_path / "out" / "differences.json"
-    words = [
-        "--weights",
-        folder / "weights.safetensors",
-        "--data",
-        folder / "shapes" / "instances_val.json",
-        "--output",
-        output,
-    ]
-    assert verify(folder / name, *words) == 0
+    words = ["--weights", folder / "weights.safetensors", "--data", folder / "shapes" / "instances_val.json"]
+    assert verify(folder / name, *words, "--output", output, "--runtime", runtime) == 0
     printed = capfd.readouterr().out
     assert "4 images" in printed and "0 lost, 0 gained" in printed and "AP at the thresholds" in printed
     written = json.loads(output.read_text())
@@ -128,6 +124,9 @@ def test_export_verifies_what_it_wrote(folder, tmp_path, capfd):
         ("none.onnx", [], "there is no file"),
         ("weights.safetensors", [], "must be an exported file that ends in .onnx or .stablehlo"),
         ("m.onnx", ["--data", "nowhere"], "there are neither images nor a dataset"),
+        ("damaged.onnx", [], "ONNX Runtime"),
+        ("damaged.onnx", ["--runtime", "openvino"], "OpenVINO"),
+        ("damaged.stablehlo", [], "cannot be run by jax"),
         ("m.onnx", ["--limit", "-1"], "--limit must be 0 or more"),
         ("m.onnx", ["--weights", "none.pth"], "none.pth"),
         ("m.onnx", ["--weights", "renamed.safetensors"], "has the classes bar, circle, star, but"),
@@ -135,6 +134,8 @@ def test_export_verifies_what_it_wrote(folder, tmp_path, capfd):
     ],
 )
 def test_what_cannot_be_compared_is_refused(folder, tmp_path, capfd, file, words, message):
+    if file.startswith("damaged"):
+        (folder / file).write_bytes(b"no model")
     save(folder / "renamed.safetensors", seed=1, names=["a", "b", "c"])
     if "tiny.safetensors" in words and not (folder / "tiny.safetensors").exists():
         save_weights(

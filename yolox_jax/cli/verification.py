@@ -16,6 +16,7 @@ from yolox_jax.text import counted
 if TYPE_CHECKING:
     from yolox_jax.data.dataset import Dataset
     from yolox_jax.evaluation.verification import NamedImage, Verification
+    from yolox_jax.export.onnx_runner import Runtime
 
 MOST_IMAGES = 200
 """Images to compare on, unless another number is given."""
@@ -26,6 +27,7 @@ def verify(
     weights: str,
     data: Path,
     *,
+    runtime: "Runtime" = "onnxruntime",
     limit: int = MOST_IMAGES,
     tolerances: tuple[float | None, float | None, float | None] = (None, None, None),
     output: Path | None = None,
@@ -36,6 +38,7 @@ def verify(
         path: The exported file.
         weights: A path, or the name of published weights.
         data: A dataset or images.
+        runtime: What runs an ONNX file.
         limit: Maximum number of images; 0 for all.
         tolerances: Fields of `Tolerance`; None for that of the precision of the file.
         output: JSON file to write.
@@ -48,7 +51,7 @@ def verify(
     from yolox_jax.export.exported import open_exported
 
     images = _Images.at(data, limit)
-    file = open_exported(path)
+    file = open_exported(path, runtime=runtime)
     detector = detector_like(file, fetch_if_published(weights), path)
     usual = TOLERANCES[file.metadata["precision"]]
     tolerance = Tolerance(*(ours if one is None else one for one, ours in zip(tolerances, usual, strict=True)))
@@ -59,7 +62,7 @@ def verify(
     if output is not None:
         write_json(output, _to_json(verification))
     counts = f"{counted(len(verification.differences), 'image')}, {counted(verification.num_detections, 'detection')}"
-    print(f"{path} beside {weights}: {counts}")
+    print(f"{path}{' in OpenVINO' * (runtime == 'openvino')} beside {weights}: {counts}")
     _print(verification)
     return 0 if verification.agrees else 1
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -25,6 +25,8 @@ class VerifyArguments:
     data: Path
     """Images to compare on: a data.yaml (YOLO), a COCO JSON file or the folder of a dataset, whose validation split is
     used and gives the AP of both; or an image, a folder of images, or a pattern such as 'photos/*.jpg'."""
+    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
+    """What runs an ONNX file. `openvino` is an extra: `pip install 'yolox-jax[openvino]'`."""
     limit: int = MOST_IMAGES
     """Maximum number of images, spread evenly; 0 for all."""
     box_tolerance: float | None = None
@@ -57,6 +59,7 @@ def main(argv: list[str]) -> int:
         arguments.file,
         arguments.weights,
         arguments.data,
+        runtime=arguments.runtime,
         limit=arguments.limit,
         tolerances=tolerances,
         output=arguments.output,

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from yolox_jax.config import ConfigError
+from yolox_jax.export.onnx_runner import OnnxDetector, Runtime
 
 
 @runtime_checkable
@@ -22,8 +23,12 @@ class ExportedDetector(Protocol):
         """Boxes (x1, y1, x2, y2 in px of the image), scores and classes of the objects in a BGR image, best first."""
 
 
-def open_exported(path: Path) -> ExportedDetector:
+def open_exported(path: Path, *, runtime: Runtime = "onnxruntime") -> ExportedDetector:
     """Open a file that `yolox_jax.export` wrote.
+
+    Args:
+        path: an .onnx or .stablehlo file.
+        runtime: onnxruntime or openvino, for ONNX files.
 
     Raises:
         ConfigError: the suffix is that of no format, the package that runs it is missing, or it cannot be run.
@@ -31,22 +36,18 @@ def open_exported(path: Path) -> ExportedDetector:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    if path.suffix == ".onnx":
-        try:
-            from yolox_jax.export import onnx_runner
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"running {path} needs the package onnxruntime: pip install onnxruntime") from error
-        try:
-            return onnx_runner.OnnxDetector(path)
-        except onnx_runner.ModelFileError as error:
-            raise ConfigError(str(error)) from error
-    if path.suffix == ".stablehlo":
-        try:
-            from yolox_jax.export import stablehlo_runner
+    if path.suffix not in (".onnx", ".stablehlo"):
+        raise ConfigError(f"{path} must be an exported file that ends in .onnx or .stablehlo")
+    # Each imports what its format needs.
+    try:
+        if path.suffix == ".onnx":
+            return OnnxDetector(path, runtime=runtime)
+        from yolox_jax.export.stablehlo_runner import StablehloDetector
 
-            return stablehlo_runner.StablehloDetector(path)
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"running {path} needs flatbuffers: pip install 'yolox-jax[stablehlo]'") from error
-        except stablehlo_runner.ModelFileError as error:
-            raise ConfigError(str(error)) from error
-    raise ConfigError(f"{path} must be an exported file that ends in .onnx or .stablehlo")
+        return StablehloDetector(path)
+    except ModuleNotFoundError as error:
+        package = error.name
+        extra = "stablehlo" if package == "flatbuffers" else "openvino" if package == "openvino" else "onnx"
+        raise ConfigError(f"running {path} needs the package {package}: pip install 'yolox-jax[{extra}]'") from error
+    except ValueError as error:  # `ModelFileError` of the runners
+        raise ConfigError(str(error)) from error

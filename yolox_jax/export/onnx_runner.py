@@ -1,8 +1,9 @@
-"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and onnxruntime.
+"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and onnxruntime or openvino.
 
 Copy this file to where the network is used. It therefore imports nothing from its package, and can be run as a program:
 
     python onnx_runner.py yolox_s.onnx street.jpg --output drawn.jpg
+    python onnx_runner.py yolox_s.onnx street.jpg --runtime openvino
 
     from onnx_runner import OnnxDetector
     detector = OnnxDetector("yolox_s.onnx")
@@ -14,12 +15,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, Protocol, get_args
 
 import cv2
 import numpy as np
-import onnxruntime
+
+Runtime = Literal["onnxruntime", "openvino"]
 
 
 class ModelFileError(ValueError):
@@ -39,19 +42,25 @@ class OnnxDetector:
         max_detections: most detections per image.
     """
 
-    def __init__(self, path: str | Path, *, providers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, runtime: Runtime = "onnxruntime", providers: Sequence[str] | None = None
+    ) -> None:
         """Load a file. Thresholds, class names and sizes come from its metadata.
 
         Args:
             path: a file from `yolox_jax.export`, with or without non-maximum suppression.
+            runtime: the package that computes.
             providers: execution providers of ONNX Runtime; by default CUDA if its package has it, else the CPU.
 
         Raises:
             FileNotFoundError: the file does not exist.
-            ModelFileError: yolox_jax did not export the file, or this version of ONNX Runtime does not support it.
+            ModelFileError: yolox_jax did not export the file, or this version of the runtime does not support it.
+            ModuleNotFoundError: the runtime is not installed.
         """
-        self._session = _open(path, providers)
-        metadata = self.metadata = self._session.get_modelmeta().custom_metadata_map
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        self._network: _Network = _OpenVino(path) if runtime == "openvino" else _OnnxRuntime(path, providers)
+        metadata = self.metadata = self._network.metadata
         try:
             self.class_names: list[str] = json.loads(metadata["class_names"])
             self.input_size: tuple[int, int] = tuple(json.loads(metadata["input_size"]))
@@ -66,8 +75,7 @@ class OnnxDetector:
                 f"{path} was not exported by yolox_jax: its metadata has no {error.args[0]!r}. Export the weights with "
                 "yolox_jax.export"
             ) from error
-        batch = self._session.get_inputs()[0].shape[0]
-        self._batch_size = batch if isinstance(batch, int) else 1
+        self._batch_size = self._network.batch_size or 1
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect objects in an image.
@@ -92,11 +100,11 @@ class OnnxDetector:
         if self._suppression_inside:
             ratios = np.full(self._batch_size, ratio, np.float32)
             inputs = {"images": images, "ratios": ratios}
-            boxes, scores, classes, count = self._session.run(["boxes", "scores", "classes", "count"], inputs)
-            found = boxes[0, : count[0]], scores[0, : count[0]], classes[0, : count[0]]
+            outputs = self._network.run(inputs)
+            count = outputs["count"][0]
+            found = outputs["boxes"][0, :count], outputs["scores"][0, :count], outputs["classes"][0, :count]
         else:
-            (predictions,) = self._session.run(["predictions"], {"images": images})
-            boxes, scores, classes = self._suppress(predictions[0])
+            boxes, scores, classes = self._suppress(self._network.run({"images": images})["predictions"][0])
             found = boxes / np.float32(ratio), scores, classes
         # Weights of a run that diverged can give infinite boxes.
         bounded = np.isfinite(found[0]).all(axis=1)
@@ -172,21 +180,60 @@ def draw(
     return canvas
 
 
-def _open(path: str | Path, providers: Sequence[str] | None) -> onnxruntime.InferenceSession:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    if providers is None:
-        available = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-    try:
-        return onnxruntime.InferenceSession(str(path), providers=list(providers))
-    except Exception as error:  # the exceptions of ONNX Runtime have no common base class
-        raise ModelFileError(_explain(path, str(error))) from error
+class _Network(Protocol):
+    """A file that a runtime has loaded."""
+
+    metadata: dict[str, str]
+    batch_size: int | None
+    """None for any number of images."""
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Compute all outputs, by name."""
 
 
-def _explain(path: str | Path, reason: str) -> str:
+class _OnnxRuntime:
+    def __init__(self, path: str | Path, providers: Sequence[str] | None) -> None:
+        import onnxruntime
+
+        if providers is None:
+            available = onnxruntime.get_available_providers()
+            providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=list(providers))
+        except Exception as error:  # the exceptions of ONNX Runtime have no common base class
+            raise ModelFileError(_explain(path, str(error), onnxruntime.__version__)) from error
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        batch = self._session.get_inputs()[0].shape[0]
+        self.batch_size = batch if isinstance(batch, int) else None
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+
+class _OpenVino:
+    def __init__(self, path: str | Path) -> None:
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+            # The type of the file. By itself, OpenVINO computes in bfloat16 on processors that can.
+            self._compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ModelFileError(f"OpenVINO {openvino.__version__} cannot load {path}: {reason}") from error
+        stored = model.rt_info["framework"] if model.has_rt_info("framework") else {}
+        self.metadata = {name: entry.astype(str) for name, entry in stored.items()}
+        batch = model.inputs[0].partial_shape[0]
+        self.batch_size = None if batch.is_dynamic else batch.get_length()
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {output.any_name: value for output, value in self._compiled(dict(inputs)).items()}
+
+
+def _explain(path: str | Path, reason: str, version: str) -> str:
     """Translate an error of ONNX Runtime into what to do."""
-    version = onnxruntime.__version__
     for what, pattern in (
         ("opset", r"Opset (\d+) is under development.*till opset (\d+)"),
         ("IR version", r"IR version: (\d+), max supported IR version: (\d+)"),
@@ -205,6 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="the .onnx file")
     parser.add_argument("image", help="an image file")
     parser.add_argument("--output", help="where to save the image with the detections drawn")
+    parser.add_argument(
+        "--runtime", choices=get_args(Runtime), default="onnxruntime", help="what computes (default: onnxruntime)"
+    )
     options = parser.parse_args(arguments)
     if options.output is not None and not cv2.haveImageWriter(options.output):
         print(f"--output {options.output} must be the name of an image file, such as drawn.jpg", file=sys.stderr)
@@ -214,8 +264,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.image} is missing, or not an image that OpenCV can read", file=sys.stderr)
         return 2
     try:
-        detector = OnnxDetector(options.model)
-    except (FileNotFoundError, ModelFileError) as error:
+        detector = OnnxDetector(options.model, runtime=options.runtime)
+    except (FileNotFoundError, ModelFileError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
     boxes, scores, classes = detector(image)
