@@ -213,6 +213,8 @@ class _OnnxRuntime:
 
 class _OpenVino:
     def __init__(self, path: str | Path) -> None:
+        # Importing openvino would report its use to Intel, from a forked process, if it found this package.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
         core = openvino.Core()
