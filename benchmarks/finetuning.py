@@ -55,7 +55,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="folder of BCCD, in Pascal VOC layout")
     parser.add_argument("--weights", default="published", help="weights of YOLOX-nano to start from")
     parser.add_argument("--images", type=int, nargs="+", default=[24, 100, 205], help="training images of each setting")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[30, 15, 10], help="epochs of each setting")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[30, 8, 5], help="epochs of each setting")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="what to train (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of each run (default: 0 1 2)")
     parser.add_argument("--input-size", type=int, nargs=2, metavar=("H", "W"), default=[320, 320])
