@@ -56,7 +56,7 @@ class SuspectsArguments:
     object."""
     score_threshold: float | None = None
     """Minimum score of a detection that may contradict an annotation. By default, the one with the best F1 on these
-    images."""
+    images, at most 0.5."""
     top: int = 100
     """Number of suspects to draw, the most suspicious first. The JSON file lists all."""
     output: Path = Path("runs/data-suspects")

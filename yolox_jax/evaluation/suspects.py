@@ -33,8 +33,8 @@ LEAST_SCORE = 0.1
 LOWEST_DETECTION_SCORE = 0.01
 """Detections from this score on give an annotation support."""
 
-SCORE_WITHOUT_MATCHES = 0.5
-"""Score of a confident detection, where none shows what the scores of this detector mean."""
+HIGHEST_USUAL_THRESHOLD = 0.5
+"""Upper limit of the default threshold: faults count as false positives, and many would raise the score of best F1."""
 
 
 class SuspectKind(enum.StrEnum):
@@ -67,10 +67,10 @@ class Suspect:
 
 
 def usual_threshold(dataset: Dataset, found: ScoredBoxes, *, image_ids: Collection[int]) -> float:
-    """The score with the best F1 on these annotations, or 0.5 if no detection agrees with any."""
+    """The score with the best F1 on these annotations, at most 0.5, which is also used if no detection is correct."""
     errors = sort_errors(dataset, found, image_ids=image_ids)
     point, _ = best_operating_points(dataset, found, errors, image_ids=image_ids)
-    return SCORE_WITHOUT_MATCHES if math.isnan(point.threshold) else point.threshold
+    return HIGHEST_USUAL_THRESHOLD if math.isnan(point.threshold) else min(point.threshold, HIGHEST_USUAL_THRESHOLD)
 
 
 def find_suspects(

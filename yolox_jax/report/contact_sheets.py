@@ -26,6 +26,8 @@ BACKGROUND = (70, 70, 70)
 Picture = UInt8[np.ndarray, "H W 3"]
 View = UInt8[np.ndarray, "320 320 3"]
 """A square of `CELL_PX`."""
+Cell = UInt8[np.ndarray, "h w 3"]
+"""A view with its caption."""
 
 
 def draw_contact_sheet(finding: Finding) -> Picture | None:
@@ -34,7 +36,7 @@ def draw_contact_sheet(finding: Finding) -> Picture | None:
     Returns:
         BGR, grey outside the images; None if no image can be read.
     """
-    cells: list[Picture] = []
+    cells: list[Cell] = []
     for number, case in enumerate(finding.cases, start=1):
         if len(cells) + len(case.records) > MOST_CELLS:
             break
@@ -48,7 +50,7 @@ def draw_contact_sheet(finding: Finding) -> Picture | None:
     return arrange(cells)
 
 
-def arrange(cells: Sequence[Picture]) -> Picture:
+def arrange(cells: Sequence[Cell]) -> Picture:
     """Put cells of one size into a grid of at most `COLUMNS` columns, white where the last row has none."""
     columns = min(COLUMNS, len(cells))
     padded = [*cells, *[np.full_like(cells[0], 255)] * (-len(cells) % columns)]
@@ -131,7 +133,7 @@ def _rectangle(cell: View, corners: Float[np.ndarray, "4"], colour: tuple[int, i
     cv2.rectangle(cell, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, thickness)
 
 
-def with_caption(view: View, text: str) -> Picture:
+def with_caption(view: View, text: str) -> Cell:
     """Add a caption of up to `CAPTION_LINES` lines below a view, and a white gap to the next cell."""
     strip = np.full((LINE_PX * CAPTION_LINES, CELL_PX, 3), 255, np.uint8)
     text = text.encode(errors="replace").decode()

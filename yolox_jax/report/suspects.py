@@ -10,7 +10,7 @@ from yolox_jax.data.dataset import Record
 from yolox_jax.evaluation.suspects import SuspectKind
 from yolox_jax.files import write_json
 from yolox_jax.inference.picture_files import write_picture
-from yolox_jax.report.contact_sheets import View, arrange, with_caption
+from yolox_jax.report.contact_sheets import Picture, View, arrange, with_caption
 from yolox_jax.report.suspect_pictures import caption, draw_suspect
 from yolox_jax.report.suspects_page import suspects_page
 
@@ -48,7 +48,7 @@ def write_suspects(
     for entry in shown:
         views[entry["rank"]] = draw_suspect(entry, record_of[entry["image_id"]])
         on_progress(len(views), len(shown))
-    sheets: dict[str, View] = {}
+    sheets: dict[str, Picture] = {}
     for kind in SuspectKind:
         sheets |= _sheets(kind, [entry for entry in shown if entry["kind"] == kind], views)
     for name, sheet in sheets.items():
@@ -64,7 +64,7 @@ def _remove_earlier_sheets(listing: Path) -> None:
             (listing.parent / Path(name).name).unlink(missing_ok=True)
 
 
-def _sheets(kind: SuspectKind, entries: Sequence[dict[str, Any]], views: dict[int, View | None]) -> dict[str, View]:
+def _sheets(kind: SuspectKind, entries: Sequence[dict[str, Any]], views: dict[int, View | None]) -> dict[str, Picture]:
     """Contact sheets by name, best first, without images that cannot be read."""
     cells = []
     for entry in entries:
