@@ -200,3 +200,8 @@ def test_the_usual_threshold_has_the_best_f1_but_trusts_every_score_from_one_hal
     assert usual_threshold(clean, found, image_ids=IMAGES) == 0.5
     hesitant = found._replace(scores=0.3 * found.scores)
     assert usual_threshold(clean, hesitant, image_ids=IMAGES) == 0.3 * found.scores[-96:].min()
+
+
+def test_an_object_beside_an_annotation_that_is_not_seen_is_missing_and_no_place_for_it() -> None:
+    (missing,) = one_image([(0, box(0))], [(0, box(28), 0.9)])
+    assert missing.kind is SuspectKind.MISSING

@@ -18,8 +18,8 @@ from yolox_jax.evaluation.results import ScoredBoxes
 SAME_OBJECT_IOU = 0.5
 """Lowest IoU at which a detection and an annotation are taken to mean the same object."""
 
-NEAR_IOU = 0.1
-"""Lowest IoU at which a detection may mean the object of a misplaced annotation."""
+NEAR_IOU = 0.2
+"""Lowest IoU at which a detection may mean the object of a misplaced annotation, and not a neighbour of it."""
 
 WELL_PLACED_IOU = 0.7
 """IoU from which a box is not questioned."""
@@ -47,7 +47,7 @@ class SuspectKind(enum.StrEnum):
     MISPLACED = "misplaced"
     """The box of an annotation is not around its object."""
     SPURIOUS = "spurious"
-    """There is no object at an annotation."""
+    """There is no object at an annotation, or another annotation has it already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ def find_suspects(
 
     1. of their class, with an IoU of at least 0.5: the detector agrees; misplaced if the IoU is below 0.7;
     2. of another class, with an IoU of at least 0.5: wrong class;
-    3. of their class, with an IoU of at least 0.1: misplaced;
+    3. of their class, with an IoU of at least 0.2: misplaced;
     4. none, with an IoU below 0.5 with all: missing.
 
     An annotation that is left has as its support the largest s * min(1, IoU / 0.5) of the detections that took none,

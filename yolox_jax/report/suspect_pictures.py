@@ -67,7 +67,7 @@ def what(entry: dict[str, Any]) -> str:
     if entry["kind"] == SuspectKind.MISSING:
         return f"not annotated, detected {detected(entry)}"
     if entry["kind"] == SuspectKind.SPURIOUS:
-        return f"annotated {annotated(entry)}, nothing detected"
+        return f"annotated {annotated(entry)}, no detection"
     return f"annotated {annotated(entry)}, detected {detected(entry)}, IoU {entry['iou']:.2f}"
 
 

@@ -18,7 +18,8 @@ DESCRIPTIONS = {
     "the annotation, and none of its own class has",
     SuspectKind.MISPLACED: f"a confident detection of its class has an IoU from {NEAR_IOU} to {WELL_PLACED_IOU} with "
     "the annotation",
-    SuspectKind.SPURIOUS: "hardly any detection is at the annotation, whatever its class and score",
+    SuspectKind.SPURIOUS: "no detection of any class and score is at the annotation that does not mean another one; it "
+    "may be the second one of an object",
 }
 
 KEYS = (("annotation", "annotated"), ("detection", "detected"), ("object", "other annotations"))
