@@ -129,12 +129,18 @@ def test_each_kind_is_counted_listed_and_drawn(data: Path, weights: Path, capfd:
 def test_kinds_and_top_choose_what_is_shown_and_earlier_sheets_go(data: Path, weights: Path) -> None:
     suspects(data, weights)
     (data / "out" / "mine.png").write_bytes(b"")
+    write_annotations(data, ["red", "blue"], ANNOTATIONS[:-2])
     assert suspects(data, weights, "--kinds", "missing", "misplaced", "--top", "1", split="val") == 0
     document = read(data)
-    assert [entry["kind"] for entry in document["suspects"]] == ["missing", "misplaced"]
-    assert document["counts"] == {"missing": 1, "wrong-class": 0, "misplaced": 1, "spurious": 0}
-    assert {path.name for path in (data / "out").glob("*.png")} == {"mine.png", "missing-1.png"}
-    assert (data / "out" / "suspects.html").read_text().count("data:image/jpeg") == 1
+    assert [entry["kind"] for entry in document["suspects"]] == ["missing", "missing", "misplaced"]
+    assert document["counts"] == {"missing": 2, "wrong-class": 0, "misplaced": 1, "spurious": 0}
+    assert {path.name for path in (data / "out").glob("*.png")} == {
+        "mine.png",
+        "missing-1.png",
+        "misplaced-1.png",
+    }
+    page = (data / "out" / "suspects.html").read_text()
+    assert page.count("data:image/jpeg") == 2 and "2 of 3 suspects are shown" in page
 
 
 @pytest.mark.usefixtures("detects")

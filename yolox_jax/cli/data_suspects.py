@@ -40,7 +40,8 @@ class SuspectsArguments:
 
     weights: OptionalWeightsPath = None
     """Weights of the detector, with the classes of the data: a .pth, .safetensors or .npz file, a run directory, or the
-    name of published weights, such as yolox_s. It may have been trained on these images, best for few epochs."""
+    name of published weights, such as yolox_s. It may have been trained on these images, then
+    best for few epochs."""
     data: DataPath = None
     """Dataset to search, in place of that of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO,
     COCO, VOC or Roboflow dataset."""
@@ -57,8 +58,8 @@ class SuspectsArguments:
     score_threshold: float | None = None
     """Minimum score of a detection that may contradict an annotation. By default, the one with the best F1 on these
     images, at most 0.5."""
-    top: int = 100
-    """Number of suspects to draw, the most suspicious first. The JSON file lists all."""
+    top: int = 40
+    """Number of suspects of each kind to draw, the most suspicious ones. The JSON file lists all."""
     output: Path = Path("runs/data-suspects")
     """Folder for the page, suspects.json and the contact sheets; those of an earlier search are replaced."""
 

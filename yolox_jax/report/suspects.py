@@ -26,15 +26,15 @@ def write_suspects(
     top: int,
     on_progress: Callable[[int, int], None],
 ) -> Path:
-    """Write suspects.json with all suspects, and suspects.html and contact sheets with the first ones.
+    """Write suspects.json with all suspects, suspects.html and contact sheets with the first of each kind.
 
     Contact sheets that an earlier suspects.json lists are removed, and no other file.
 
     Args:
-        document: from `describe_suspects`; gains `sheets`, the names of the contact sheets.
+        document: from `describe_suspects`; the file adds `sheets`, the names of the contact sheets.
         records: the images of the dataset.
         folder: output folder, which must exist.
-        top: number of suspects to draw.
+        top: number of suspects of each kind to draw.
         on_progress: called with the number of suspects drawn and the number to draw.
 
     Returns:
@@ -43,14 +43,15 @@ def write_suspects(
     listing, page = folder / "suspects.json", folder / "suspects.html"
     _remove_earlier_sheets(listing)
     record_of = {record.image_id: record for record in records}
-    shown = document["suspects"][:top]
+    by_kind = {kind: [entry for entry in document["suspects"] if entry["kind"] == kind][:top] for kind in SuspectKind}
+    shown = [entry for entries in by_kind.values() for entry in entries]
     views: dict[int, View | None] = {}
     for entry in shown:
         views[entry["rank"]] = draw_suspect(entry, record_of[entry["image_id"]])
         on_progress(len(views), len(shown))
     sheets: dict[str, Picture] = {}
-    for kind in SuspectKind:
-        sheets |= _sheets(kind, [entry for entry in shown if entry["kind"] == kind], views)
+    for kind, entries in by_kind.items():
+        sheets |= _sheets(kind, entries, views)
     for name, sheet in sheets.items():
         write_picture(folder / name, sheet)
     write_json(listing, {**document, "sheets": list(sheets)}, indent=1)

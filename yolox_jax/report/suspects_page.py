@@ -47,7 +47,7 @@ def _headline(document: dict[str, Any], num_shown: int) -> str:
     figures += [("annotations", document["num_annotations"]), ("images", document["num_images"])]
     about = f"{document['weights']} on {document['data']}, {document['date'].replace('T', ' ')}"
     total = len(document["suspects"])
-    shown = f"The {num_shown} most suspicious of {total} are shown. " if num_shown < total else ""
+    shown = f"{num_shown} of {total} suspects are shown, the first of each kind. " if num_shown < total else ""
     how = (
         f"{shown}Detections with a score of at least {document['score_threshold']:.3f} are confident. The score of a "
         "suspect, from 0 to 1, is the confidence of the detector times how far it contradicts the annotation. Either "
