@@ -144,6 +144,12 @@ def test_neighbours_duplicates_and_hesitation_are_no_suspects() -> None:
     assert one_image(two[:1], [(0, box(0), 0.9), (1, box(0), 0.8)]) == [], "its own class is seen too"
 
 
+def test_a_second_detection_of_an_object_takes_no_annotation_beside_it() -> None:
+    twice = [(0, box(0), 0.9), (0, box(4), 0.7)]
+    assert one_image([(0, box(0)), (0, box(24))], twice) == []
+    assert one_image([(0, box(0)), (1, box(5))], twice) == []
+
+
 def test_of_two_annotations_of_one_object_the_one_left_is_suspect() -> None:
     (spurious,) = one_image([(0, box(0)), (0, box(5)), (0, box(100))], [(0, box(0), 0.9), (0, box(100), 0.9)])
     assert (spurious.kind, spurious.annotation) == (SuspectKind.SPURIOUS, 1)
@@ -164,7 +170,8 @@ def test_only_images_that_the_detector_saw_are_searched() -> None:
     assert find_suspects(clean, seen, image_ids=[2, 3], score_threshold=THRESHOLD) == []
     also_unread = find_suspects(clean, seen, image_ids=[2, 3, 4], score_threshold=THRESHOLD)
     assert [(suspect.kind, suspect.image_id) for suspect in also_unread] == [(SuspectKind.SPURIOUS, 4)] * 12
-    assert all(suspect.score < 0.8 for suspect in also_unread), "a third of the annotations are not found"
+    shares = [suspect.score for suspect in also_unread]
+    assert 0.5 < min(shares) < max(shares) < 0.8, "of these images, a third of the annotations is not found"
 
 
 @pytest.mark.parametrize("seed", range(3))
