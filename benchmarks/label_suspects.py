@@ -101,7 +101,7 @@ def _search(run: Path, faulty: Dataset, faults: list[Fault]) -> dict[str, Any]:
     folder = run / "suspects"
     folder.mkdir(exist_ok=True)
     write_suspects(document, faulty.records, folder, top=FIRST[0], on_progress=lambda done, total: None)
-    shown = [_shown(suspect, faults, faulty, found) for suspect in suspects]
+    shown = [faults_shown(suspect, faults, faulty, found) for suspect in suspects]
     of_kind = {
         kind: [hits for suspect, hits in zip(suspects, shown, strict=True) if suspect.kind is kind]
         for kind in SuspectKind
@@ -119,7 +119,7 @@ def _search(run: Path, faulty: Dataset, faults: list[Fault]) -> dict[str, Any]:
     }
 
 
-def _shown(suspect: Suspect, faults: list[Fault], faulty: Dataset, found: ScoredBoxes) -> set[int]:
+def faults_shown(suspect: Suspect, faults: list[Fault], faulty: Dataset, found: ScoredBoxes) -> set[int]:
     """The indices of the faults that a suspect shows."""
     shown = set()
     for index, fault in enumerate(faults):
