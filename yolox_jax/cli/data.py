@@ -9,6 +9,7 @@ COMMANDS = {
     "anchors": "cluster anchor boxes for an anchor-based head from the sizes of the objects",
     "check": "check the images and annotations of a dataset for problems",
     "preview": "draw training images exactly as the network sees them",
+    "suspects": "find annotations that a trained detector contradicts",
 }
 
 

@@ -85,7 +85,8 @@ class Dataset:
     """Category id of each class in `ground_truth`."""
     records: tuple[Record, ...]
     ground_truth: dict[str, Any]
-    """The annotations in COCO layout, crowds included, as pycocotools reads them."""
+    """The annotations in COCO layout, crowds included, as pycocotools reads them. Their ids are new; `source_id` is the
+    id in a COCO file."""
     warnings: tuple[str, ...]
     """One sentence for each kind of repair made while reading."""
 

@@ -100,8 +100,8 @@ def match_all(
     none, nothing = np.full(len(area), -1), np.zeros(len(area))
     matches = Matches(counted, none, nothing, none.copy(), nothing.copy(), none.copy())
     for rows, columns in zip(
-        _by_image(found.image_ids, order, images),
-        _by_image(objects.image_ids, np.arange(len(objects.image_ids)), images),
+        by_image(found.image_ids, order, images),
+        by_image(objects.image_ids, np.arange(len(objects.image_ids)), images),
         strict=True,
     ):
         if rows.size and columns.size:
@@ -109,7 +109,7 @@ def match_all(
     return matches
 
 
-def _by_image(
+def by_image(
     image_ids: Int64[np.ndarray, " N"], order: Int64[np.ndarray, " K"], images: Int64[np.ndarray, " I"]
 ) -> Iterator[Int64[np.ndarray, " _"]]:
     """The members of `order` in each of the images, in this order."""

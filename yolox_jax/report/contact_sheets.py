@@ -26,6 +26,8 @@ BACKGROUND = (70, 70, 70)
 Picture = UInt8[np.ndarray, "H W 3"]
 View = UInt8[np.ndarray, "320 320 3"]
 """A square of `CELL_PX`."""
+Cell = UInt8[np.ndarray, "h w 3"]
+"""A view with its caption."""
 
 
 def draw_contact_sheet(finding: Finding) -> Picture | None:
@@ -34,7 +36,7 @@ def draw_contact_sheet(finding: Finding) -> Picture | None:
     Returns:
         BGR, grey outside the images; None if no image can be read.
     """
-    cells: list[Picture] = []
+    cells: list[Cell] = []
     for number, case in enumerate(finding.cases, start=1):
         if len(cells) + len(case.records) > MOST_CELLS:
             break
@@ -42,12 +44,17 @@ def draw_contact_sheet(finding: Finding) -> Picture | None:
             view = _view(record, case.boxes_xyxy)
             if view is not None:
                 text = f"{number}: {case.text.replace(f'{record.path.parent}/', '')}"
-                cells.append(_with_caption(view, text if len(case.records) == 1 else f"{number}: {record.path}"))
+                cells.append(with_caption(view, text if len(case.records) == 1 else f"{number}: {record.path}"))
     if not cells:
         return None
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % min(COLUMNS, len(cells)))
+    return arrange(cells)
+
+
+def arrange(cells: Sequence[Cell]) -> Picture:
+    """Put cells of one size into a grid of at most `COLUMNS` columns, white where the last row has none."""
     columns = min(COLUMNS, len(cells))
-    rows = [np.concatenate(cells[start : start + columns], axis=1) for start in range(0, len(cells), columns)]
+    padded = [*cells, *[np.full_like(cells[0], 255)] * (-len(cells) % columns)]
+    rows = [np.concatenate(padded[start : start + columns], axis=1) for start in range(0, len(padded), columns)]
     return np.concatenate(rows)
 
 
@@ -56,12 +63,7 @@ def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
         image = decode_image(record.encoded(), record.path)
     except (BrokenImage, OSError):
         return None
-    height, width = image.shape[:2]
-    left, top, right, bottom = _part(boxes_xyxy, height, width)
-    ratio = CELL_PX / max(right - left, bottom - top)
-    cell = np.full((CELL_PX, CELL_PX, 3), BACKGROUND, np.uint8)
-    _paste(cell, image, (left, top, right, bottom), ratio)
-    origin = np.array([left, top, left, top])
+    cell, origin, ratio = cut_out(image, boxes_xyxy)
     thickness = 1 if len(record.boxes) > 1 or boxes_xyxy else 2
     for box, label in zip(record.boxes, record.classes.tolist(), strict=True):
         if not boxes_xyxy:
@@ -73,7 +75,29 @@ def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
     return cell
 
 
-def _part(boxes_xyxy: Sequence[Box], height: int, width: int) -> tuple[int, int, int, int]:
+def cut_out(
+    image: Picture, boxes_xyxy: Sequence[Box], around: float = AROUND
+) -> tuple[View, Float[np.ndarray, "4"], float]:
+    """Cut the part of an image around some boxes; the whole image if there are none.
+
+    Args:
+        image: BGR.
+        boxes_xyxy: boxes in px of the image; may be outside it.
+        around: side of the part, relative to the longer side of the boxes.
+
+    Returns:
+        The part as a square, grey where there is no image, and how to place a box on it: subtract its origin (left,
+        top, left, top in px of the image), then multiply by the ratio.
+    """
+    height, width = image.shape[:2]
+    left, top, right, bottom = _part(boxes_xyxy, height, width, around)
+    ratio = CELL_PX / max(right - left, bottom - top)
+    cell = np.full((CELL_PX, CELL_PX, 3), BACKGROUND, np.uint8)
+    _paste(cell, image, (left, top, right, bottom), ratio)
+    return cell, np.array([left, top, left, top], np.float64), ratio
+
+
+def _part(boxes_xyxy: Sequence[Box], height: int, width: int, around: float) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the crop, in pixels of the image; it may extend beyond the image."""
     if not boxes_xyxy:
         return 0, 0, width, height
@@ -82,7 +106,7 @@ def _part(boxes_xyxy: Sequence[Box], height: int, width: int) -> tuple[int, int,
     boxes = np.clip(np.array(boxes_xyxy), -FARTHEST * limits, (FARTHEST + 1) * limits)
     x1, y1 = boxes[:, :2].min(axis=0).tolist()
     x2, y2 = boxes[:, 2:].max(axis=0).tolist()
-    side = max(AROUND * max(x2 - x1, y2 - y1), LEAST_PART_PX)
+    side = max(around * max(x2 - x1, y2 - y1), LEAST_PART_PX)
     inside = x1 < width and y1 < height and x2 > 0 and y2 > 0
     if side >= max(height, width) or not inside:
         return int(min(0, x1)), int(min(0, y1)), math.ceil(max(width, x2)), math.ceil(max(height, y2))
@@ -109,7 +133,8 @@ def _rectangle(cell: View, corners: Float[np.ndarray, "4"], colour: tuple[int, i
     cv2.rectangle(cell, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, thickness)
 
 
-def _with_caption(view: View, text: str) -> np.ndarray:
+def with_caption(view: View, text: str) -> Cell:
+    """Add a caption of up to `CAPTION_LINES` lines below a view, and a white gap to the next cell."""
     strip = np.full((LINE_PX * CAPTION_LINES, CELL_PX, 3), 255, np.uint8)
     text = text.encode(errors="replace").decode()
     for number, line in enumerate(textwrap.wrap(text, LETTERS_A_LINE)[:CAPTION_LINES], start=1):

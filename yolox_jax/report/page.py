@@ -4,8 +4,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib
@@ -17,6 +16,7 @@ from yolox_jax.evaluation.errors import BACKGROUND_IOU, FOREGROUND_IOU, ErrorKin
 from yolox_jax.report import tables
 from yolox_jax.report.class_labels import class_labels
 from yolox_jax.report.data import ReportData
+from yolox_jax.report.html_parts import cards, folded, listed, section, table, whole_page
 from yolox_jax.report.pictures import as_data_url, picture_of
 from yolox_jax.report.plots import plot_style, plots
 from yolox_jax.text import counted
@@ -43,26 +43,20 @@ def render(data: ReportData) -> tuple[str, list[str]]:
     document = data.document
     parts = [
         _headline(data),
-        _section("Figures", _figures(document)),
+        section("Figures", _figures(document)),
         *_plots(data),
-        _section("Classes", _table(*tables.per_class(document))),
-        _section("Confused classes", _confusions(document)),
+        section("Classes", table(*tables.per_class(document))),
+        section("Confused classes", _confusions(document)),
         *_galleries(document, missing),
-        _section("Data", _data(document["data"])),
-        _section("Settings", _folded(json.dumps(document["settings"], indent=2))),
-        _section("Environment", _table(["", ""], list(document["environment"].items()))),
+        section("Data", _data(document["data"])),
+        section("Settings", folded(json.dumps(document["settings"], indent=2))),
+        section("Environment", table(["", ""], list(document["environment"].items()))),
     ]
     named = [f"{path} {why}" for path, why in missing.items()]
     if named:
         note = f"<p class=note>{counted(len(named), 'image')} could not be read:</p>"
-        parts.insert(2, _section("Missing images", note + _list(named)))
-    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    title = html.escape(f"{data.title}: evaluation")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    icon = '<link rel="icon" href="data:,">'  # else browsers ask for one
-    body = "\n".join(parts)
-    page = f'<!doctype html>\n<html lang="en">\n<head>{head}{icon}\n<style>\n{style}</style></head>\n<body>\n{body}\n'
-    return page + "</body>\n</html>\n", named
+        parts.insert(2, section("Missing images", note + listed(named)))
+    return whole_page(f"{data.title}: evaluation", parts), named
 
 
 def _plots(data: ReportData) -> list[str]:
@@ -71,13 +65,13 @@ def _plots(data: ReportData) -> list[str]:
     settings: Any = {**plot_style(data.document), **dict.fromkeys(colours, TEXT_COLOUR), **as_text}
     with matplotlib.rc_context(settings):
         sections = [
-            _section(heading, _svg(figure, name)) for name, heading, figure in plots(data.document, data.records)
+            section(heading, _svg(figure, name)) for name, heading, figure in plots(data.document, data.records)
         ]
     labels = class_labels(data.document["data"]["class_names"])
     if labels.numbered:
         note = "<p class=note>No installed font has the letters of these names.</p>"
-        key = _table(["in the plots", "class"], [[labels.labels[name], name] for name in labels.numbered])
-        sections.append(_section("Classes shown by number", note + key))
+        key = table(["in the plots", "class"], [[labels.labels[name], name] for name in labels.numbered])
+        sections.append(section("Classes shown by number", note + key))
     return sections
 
 
@@ -96,15 +90,14 @@ def _svg(figure: Figure, name: str) -> str:
 
 def _headline(data: ReportData) -> str:
     document, images = data.document, data.document["data"]
-    cards = [("AP", document["AP"]), ("AP50", document["AP50"]), ("AP75", document["AP75"])]
-    cards += [("AR 100", document["AR_100"]), ("images", images["num_images"]), ("objects", images["num_objects"])]
-    inner = "".join(f"<div class=card><b>{_cell(value)}</b><span>{name}</span></div>" for name, value in cards)
+    figures = [("AP", document["AP"]), ("AP50", document["AP50"]), ("AP75", document["AP75"])]
+    figures += [("AR 100", document["AR_100"]), ("images", images["num_images"]), ("objects", images["num_objects"])]
     about = f"{document['weights']} on {images['name']}, {document['date'].replace('T', ' ')}"
-    return f"<h1>{html.escape(data.title)}</h1><p class=note>{html.escape(about)}</p><div class=cards>{inner}</div>"
+    return f"<h1>{html.escape(data.title)}</h1><p class=note>{html.escape(about)}</p>{cards(figures)}"
 
 
 def _figures(document: dict[str, Any]) -> str:
-    whole = _table(["figure", "value"], [[name, document[name]] for name in FIGURES])
+    whole = table(["figure", "value"], [[name, document[name]] for name in FIGURES])
     point = document["operating_points"]["all"]
     more = [[f"{key} at this threshold", value] for key, value in point.items() if key != "threshold"]
     rows = [["score threshold with the best F1", point["threshold"]], *more]
@@ -118,7 +111,7 @@ def _figures(document: dict[str, Any]) -> str:
             rows.append([f"AP as in VOC20{style}", sum(values) / len(values)])
     rows += [["AP50 gain if false positives were removed", document["errors"]["false_positives"]]]
     rows += [["AP50 gain if missed objects were found", document["errors"]["false_negatives"]]]
-    return f"<div class=columns>{whole}{_table(['', ''], rows)}</div>"
+    return f"<div class=columns>{whole}{table(['', ''], rows)}</div>"
 
 
 def _confusions(document: dict[str, Any]) -> str:
@@ -138,7 +131,7 @@ def _confusions(document: dict[str, Any]) -> str:
     if not pairs:
         return note + "<p>No object was detected as another class.</p>"
     rows = [[thing, taken, count, count / total] for count, thing, taken, total in pairs[:MOST_CONFUSIONS]]
-    return note + _table(["object", "detected as", "count", "share of the objects"], rows)
+    return note + table(["object", "detected as", "count", "share of the objects"], rows)
 
 
 def _galleries(document: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:
@@ -154,7 +147,7 @@ def _galleries(document: dict[str, Any], missing: dict[str, str]) -> Iterator[st
         named = " ".join(f'<span><i class="key {colour}"></i> {name}</span>' for colour, name in keys)
         about = f"{kind.capitalize()}: {ERROR_DESCRIPTIONS[kind]}. {counted(errors['counts'][kind], 'error')}.{price}"
         legend = f"<p class=note>{about} {named}</p>"
-        yield _section(f"Worst images: {kind}", f"{legend}<div class=gallery>{''.join(pictures)}</div>")
+        yield section(f"Worst images: {kind}", f"{legend}<div class=gallery>{''.join(pictures)}</div>")
 
 
 def _figure(entry: dict[str, Any], kind: ErrorKind, missing: dict[str, str]) -> str:
@@ -176,32 +169,8 @@ def _data(data: dict[str, Any]) -> str:
         [key.replace("_", " ").removeprefix("num "), value] for key, value in data.items() if isinstance(value, int)
     ]
     rows += [[f"{size} objects", count] for size, count in data["objects_per_area"].items()]
-    whole = _table([data["name"], ""], rows)
+    whole = table([data["name"], ""], rows)
     for heading, lines in (("Unreadable images", data["unreadable_images"]), ("Warnings", data["warnings"])):
         if lines:
-            whole += f"<h3>{heading}</h3>{_list(lines)}"
+            whole += f"<h3>{heading}</h3>{listed(lines)}"
     return whole
-
-
-def _section(heading: str, content: str) -> str:
-    return f"<section><h2>{html.escape(heading)}</h2>{content}</section>"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    top = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
-    return f"<div class=table><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "&ndash;"
-    return f"{value:.4f}" if isinstance(value, float) else html.escape(str(value))
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _folded(text: str) -> str:
-    return f"<details><summary>show</summary><pre>{html.escape(text)}</pre></details>"

@@ -217,5 +217,4 @@ def _ground_truth(
     rows: dict[int, dict[str, Any]], by_image: dict[int, list[dict[str, Any]]], names: dict[int, str]
 ) -> dict[str, Any]:
     annotations = sorted((entry for entries in by_image.values() for entry in entries), key=lambda entry: entry["id"])
-    kept = [{key: entry[key] for key in entry if key != "source_id"} for entry in annotations]
-    return coco_layout(list(rows.values()), kept, names)
+    return coco_layout(list(rows.values()), annotations, names)
