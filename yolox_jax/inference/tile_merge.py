@@ -71,7 +71,7 @@ def _reaches(
 ) -> Bool[np.ndarray, " N"]:
     """Which boxes end more than `beyond` px along x and y outside a border; of a negative distance, inside it."""
     outside = np.concatenate([borders[..., :2] - boxes[:, :2], boxes[:, 2:] - borders[..., 2:]], axis=1)
-    return (outside >= np.concatenate([beyond, beyond], axis=-1)).any(axis=1)
+    return np.any(np.greater_equal(outside, np.concatenate([beyond, beyond], axis=-1)), axis=1)
 
 
 def _is_held(
