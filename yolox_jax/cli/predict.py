@@ -77,6 +77,9 @@ class PredictArguments:
     larger than a tile are not cut."""
     overlap: float = 0.2
     """Smallest overlap of neighbouring tiles, as a fraction of their sides."""
+    track: Literal["bytetrack"] | None = None
+    """Follow objects through videos, cameras and streams, and give each an id, in drawings and JSON. Needs the package
+    trackers: pip install 'yolox-jax[track]'."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -101,9 +104,11 @@ def main(argv: list[str]) -> None:
     tile = read_tile(arguments.tile, arguments.overlap, argv)
     # Imported here, so that --help and errors in flags do not wait for OpenCV and jax.
     from yolox_jax.inference.input.sources import open_all
-    from yolox_jax.inference.output_checks import check_output_files
+    from yolox_jax.inference.output_checks import check_output_files, check_trackable
 
     sources = [opened for source in arguments.sources for opened in open_all(source)]
+    if arguments.track is not None:
+        check_trackable(sources, arguments.track)
     check_output_files(arguments.output, sources, arguments.save)
     check_writable_folder(arguments.output, "--output")
     from yolox_jax.cli.compilation import keep_compiled
@@ -135,7 +140,15 @@ def main(argv: list[str]) -> None:
     outcome, is_ended = Outcome(), False
     try:
         with show_rate("images") as on_progress:
-            predict(detector, sources, arguments.output, save=arguments.save, on_progress=on_progress, outcome=outcome)
+            predict(
+                detector,
+                sources,
+                arguments.output,
+                save=arguments.save,
+                track=arguments.track,
+                on_progress=on_progress,
+                outcome=outcome,
+            )
     except KeyboardInterrupt:
         if not any(source.is_live for source in sources):
             _report(outcome, sources, arguments)

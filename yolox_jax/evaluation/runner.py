@@ -21,6 +21,7 @@ from yolox_jax.evaluation.results import Result, ScoredBoxes, check_results, fro
 from yolox_jax.evaluation.tiles import detect_dataset_in_tiles
 from yolox_jax.evaluation.validation_loss import ValidationLoss, mean_losses
 from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.tiles import Tiling
 from yolox_jax.structures import Detections
 
 
@@ -37,6 +38,8 @@ class Evaluation:
     """Every detection, in the order of the images, best first within each."""
     losses: dict[str, float] | None
     """From `mean_losses`; None if they were not computed."""
+    tiling: Tiling | None = None
+    """How images were cut into tiles; None if they were not."""
 
     @functools.cached_property
     def results(self) -> list[Result]:
@@ -100,7 +103,7 @@ def evaluate_detector(
     image_ids = [dataset.records[index].image_id for index in gathered.image_indices.tolist()]
     sums = gathered.loss_sums
     losses = mean_losses(sums) if sums is not None and len(sums) else None
-    return _evaluation(dataset, image_ids, found, losses)
+    return _evaluation(dataset, image_ids, found, losses, tiling=detector.tiling)
 
 
 class _Outputs(NamedTuple):
@@ -271,7 +274,8 @@ def _evaluation(
     losses: dict[str, float] | None,
     *,
     fast: bool | None = None,
+    tiling: Tiling | None = None,
 ) -> Evaluation:
     accumulated = accumulate(dataset.ground_truth, image_ids, found, fast=fast)
     metrics = metrics_of(accumulated, dataset, num_images=len(image_ids), num_detections=len(found.scores))
-    return Evaluation(metrics, accumulated, image_ids, found, losses)
+    return Evaluation(metrics, accumulated, image_ids, found, losses, tiling)
