@@ -48,11 +48,11 @@ def merge_regions(
     kept = [np.zeros(0, np.int64)]
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
-        cut, whole = members[is_cut[members]], members[~is_cut[members]]
+        cut, whole = members[is_cut[members]], boxes[members[~is_cut[members]]]
         held = [
             index
             for index, region in zip(cut.tolist(), region_indices[cut].tolist(), strict=True)
-            if _is_held(boxes[index : index + 1], boxes[whole], regions[region], borders[region], margins[region])
+            if _is_held(boxes[index : index + 1], whole, regions[region], borders[region], margins[region])
         ]
         members = np.setdiff1d(members, held)
         members = members[np.argsort(-scores[members], kind="stable")]
@@ -86,21 +86,29 @@ def _is_held(
     # Networks guess how a cut object goes on; only what its tile shows counts.
     visible = np.clip(cut, (x1, y1, x1, y1), (x2, y2, x2, y2))
     shared = _intersections(whole, visible)
-    holds = (shared >= HELD * _areas(visible)) & (shared > 0)
+    holding = whole[(shared >= HELD * _areas(visible)) & (shared > 0)]
     # The border cuts nothing off a box that does not reach beyond the tile. This leaves out those of the same tile.
-    return bool((holds & _reaches(whole, borders, margins)).any())
+    return bool(_reaches(holding, borders, margins).any())
 
 
 def _unsuppressed(
     boxes: Float[np.ndarray, "N 4"], region_indices: Int[np.ndarray, " N"], iou_threshold: float
 ) -> Bool[np.ndarray, " N"]:
     """Non-maximum suppression between boxes of different regions; the boxes are sorted, best first."""
+    # From left to right, each box is compared with those that begin before it ends: few, where there are many tiles.
+    by_left = np.argsort(boxes[:, 0], kind="stable")
+    ends = np.searchsorted(boxes[by_left, 0], boxes[by_left, 2])
+    same_object: list[list[int]] = [[] for _ in boxes]
+    for place, (index, end) in enumerate(zip(by_left.tolist(), ends.tolist(), strict=True)):
+        others = by_left[place + 1 : end]
+        others = others[region_indices[others] != region_indices[index]]
+        for other in others[_ious(boxes[others], boxes[index : index + 1]) > iou_threshold].tolist():
+            same_object[index].append(other)
+            same_object[other].append(index)
     keep = np.ones(len(boxes), bool)
-    for index in range(len(boxes)):
+    for index, duplicates in enumerate(same_object):
         if keep[index]:
-            after = slice(index + 1, None)
-            is_same = _ious(boxes[after], boxes[index : index + 1]) > iou_threshold
-            keep[after] &= ~(is_same & (region_indices[after] != region_indices[index]))
+            keep[duplicates] = False
     return keep
 
 
