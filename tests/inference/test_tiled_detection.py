@@ -1,5 +1,4 @@
 import cv2
-import jax
 import numpy as np
 import pytest
 
@@ -141,11 +140,6 @@ def test_images_without_detections_and_unreadable_ones_have_none(model, tmp_path
     (tmp_path / "broken.png").write_bytes(b"")
     assert [len(one) for one in detector([*noise((64, 96)), tmp_path / "broken.png"])] == [0, 0]
     assert padded_detections([]).boxes.shape == (0, 0, 4)
-
-
-def test_devices_share_the_tiles(model, tiled):
-    image = noise((128, 150))[0]
-    assert_same(Detector(model=model, tile="auto", devices=jax.local_devices()[:1], **SETTINGS)(image), tiled(image))
 
 
 @pytest.mark.parametrize(
