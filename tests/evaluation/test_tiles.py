@@ -28,7 +28,7 @@ def dataset(tmp_path: Path) -> Dataset:
     for record, (height, width) in zip(dataset.records, ((128, 128), (64, 64), (64, 192), (64, 64)), strict=True):
         path = tmp_path / f"{record.image_id}.png"
         cv2.imwrite(str(path), rng.integers(0, 255, (height, width, 3), np.uint8))
-        boxes, classes = np.array([[5, 5, 25, 35]], np.float32), np.zeros(1, np.int32)
+        boxes, classes = np.array([[5, 5, 25, 8 * len(records) + 30]], np.float32), np.zeros(1, np.int32)
         records.append(dataclasses.replace(record, path=path, height=height, width=width, boxes=boxes, classes=classes))
     # The network, shapes and settings are those of test_runner.py, so that the programs are compiled once.
     return dataclasses.replace(dataset, records=tuple(records), class_names=("cat", "dog"), category_ids=(3, 7))
