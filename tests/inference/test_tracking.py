@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
+from videos import Camera
 from yolox_jax.cli.main import main
 from yolox_jax.config import ConfigError
 from yolox_jax.inference import tracking
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.draw import draw_detections
 from yolox_jax.inference.image_detections import ImageDetections
+from yolox_jax.inference.input.frames import Frame
 from yolox_jax.inference.input.sources import open_frames
 from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
@@ -122,10 +124,29 @@ def test_predict_writes_the_ids_of_each_video_and_draws_them(film, weights, tmp_
         ids = [[one["track_id"] for one in entry["detections"]] for entry in video]
         assert ids[0] == [None, None, None]
         first = ids[1]
-        assert len({*first}) == 3 and None not in first
+        assert sorted(first) == [0, 1, 2], "they start anew with each video"
         assert all(own == (first[:2] if number in HIDDEN else first) for number, own in enumerate(ids) if number)
     drawn, again = ([*open_frames(tmp_path / f"out/{name}.mp4").frames] for name in ("film", "second"))
     assert len(drawn) == len(again) == NUM_FRAMES
+
+
+@needs_trackers
+def test_frames_that_a_camera_dropped_count_as_time_that_passed(weights, tmp_path, monkeypatch):
+    def with_a_gap(_, source):
+        for number in (*range(10), 29):
+            x = 3 * number  # at last too far from its place before the gap to overlap
+            yield (
+                Frame(f"0_{number:06d}", np.zeros((150, 400, 3), np.uint8), number=number),
+                detections_of({0: [x, 40, x + 40, 80]}, [0]),
+            )
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Detector, "stream", with_a_gap)
+    monkeypatch.setattr(Detector, "warm_up", lambda *_: 0.0)
+    words = ["--weights", str(weights), "--output", str(tmp_path), "--save", "json", "--track", "bytetrack"]
+    assert main(["predict", "0", *words]) == 0
+    entries = json.loads((tmp_path / "detections.json").read_text())
+    assert [entry["detections"][0]["track_id"] for entry in entries] == [None] + [0] * 10
 
 
 def tracked_detections() -> ImageDetections:

@@ -16,7 +16,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
-from yolox_jax.inference.input.videos import DEFAULT_RATE
+from yolox_jax.inference.output_checks import check_trackable
 from yolox_jax.inference.output_files import Listing, Video, drawing_name, json_entry, save_crops, save_image, save_yolo
 from yolox_jax.inference.tracking import Tracker, TrackingMethod
 
@@ -75,9 +75,11 @@ def predict(
         The counts. Images that cannot be read are logged and skipped.
 
     Raises:
-        ConfigError: a file cannot be written, reading a video, camera or stream fails, or the package trackers, which
-            `track` needs, is not installed.
+        ConfigError: a file cannot be written, reading a video, camera or stream fails, or objects cannot be tracked
+            (see `check_trackable`).
     """
+    if track is not None:
+        check_trackable(sources, track)
     outcome = outcome or Outcome()
     totals = [source.total for source in sources]
     total = sum(number or 0 for number in totals) if all(totals) else None
@@ -89,7 +91,7 @@ def predict(
         for source in sources:
             writer.begin(source)
             outcome.classes_by_source.append(collections.Counter())
-            tracker = None if track is None else Tracker(track, source.rate or DEFAULT_RATE)
+            tracker = None if track is None or source.rate is None else Tracker(track, source.rate)
             for frame, detections in detector.stream(source):
                 if tracker is not None:
                     detections = tracker.update(detections, _time_of(frame, source))
