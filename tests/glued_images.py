@@ -22,9 +22,10 @@ def single_and_glued(folder: Path, output: Path, cell_px: int, columns: int) -> 
     annotations: dict[int, list[dict[str, Any]]] = {}
     for annotation in source.ground_truth["annotations"]:
         annotations.setdefault(annotation["image_id"], []).append(annotation)
-    single, glued = (output / "single", output / "glued")
-    single.mkdir(parents=True), glued.mkdir()
+    single, glued = output / "single", output / "glued"
     parts: dict[Path, dict[str, list]] = {path: {"images": [], "annotations": []} for path in (single, glued)}
+    for path in parts:
+        path.mkdir(parents=True)
     canvas = np.zeros(0, np.uint8)
     for number, record in enumerate(source.records):
         cell, ratio = letterbox(read_image(record.path), (cell_px, cell_px))
