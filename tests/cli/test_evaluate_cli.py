@@ -80,6 +80,18 @@ def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, t
     assert first["losses"]["loss"] > 0 and again["losses"] is None
 
 
+def test_objects_that_tiles_cut_are_named_and_a_tile_is_at_least_32_px(data, weights, tmp_path, caplog, capfd):
+    detections = tmp_path / "detections.json"
+    words = ("--tile", "32", "--overlap", "0.25", "--evaluation.losses", "False")
+    assert evaluate(data, weights, *words, "--detections", detections) == 0
+    assert "red (median 30 px; --overlap 0.94 would do)" in caplog.text
+    assert len(json.loads(detections.read_text())) == 15
+    assert evaluate(data, None, "--results", detections, "--tile", "32") == 2
+    assert "--tile says how to detect, but --results are detections already" in capfd.readouterr().err
+    assert evaluate(data, Path("none.pth"), "--tile", "16") == 2
+    assert "--tile must be the side of a tile, at least 32 px" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -109,6 +109,30 @@ def test_a_broken_image_is_named_and_the_others_are_done(weights, folder, tmp_pa
     assert len(json.loads((tmp_path / "out/detections.json").read_text())) == 2
 
 
+def test_large_images_are_detected_in_tiles_too(weights, tmp_path):
+    image, output = tmp_path / "large.png", tmp_path / "out"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (64, 160, 3), np.uint8))
+    found = []
+    for words in ((), ("--tile", "64", "--overlap", "0.5"), ("--tile", "auto", "--overlap", "0.5")):
+        assert predict(image, "--weights", weights, "--output", output, "--save", "json", *words) == 0
+        found.append(json.loads((output / "detections.json").read_text())[0]["detections"])
+    assert found[0] != found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--tile", "31"), "--tile must be the side of a tile, at least 32 px, or auto"),
+        (("--tile", "6.4"), "--tile must be"),
+        (("--tile", "64", "--overlap", "1"), "--overlap must be a fraction of a tile, at least 0 and below 1; got 1.0"),
+        (("--overlap", "0.1"), "--overlap has no effect without --tile"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused_before_the_weights_are_read(folder, tmp_path, capfd, words, message):
+    assert predict(folder, "--weights", "none.pth", "--output", tmp_path / "out", *words) == 2
+    assert message in capfd.readouterr().err
+
+
 def test_if_no_image_can_be_read_the_command_fails(weights, tmp_path, capfd):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")

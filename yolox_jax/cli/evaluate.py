@@ -11,6 +11,7 @@ from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.published import OptionalWeightsPath, fetch_if_published
 from yolox_jax.cli.run_config import CONFIG_OF_WEIGHTS, config_of_weights
 from yolox_jax.cli.settings import parse_with_config
+from yolox_jax.cli.tiles import Tile, read_tile
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import ensure_writable_folder, null_if_not_finite, write_json
 from yolox_jax.text import counted
@@ -54,6 +55,12 @@ class EvaluateArguments:
     results: Path | None = None
     """Evaluate saved detections instead: a JSON file in the COCO results format. All of them count; the thresholds
     under --evaluation do not apply."""
+    tile: Tile = None
+    """For small objects in large images: detect in overlapping tiles of each image as well as in the whole, and merge
+    the detections. The longer side of a tile in px of the image, or auto for that of the network's input. Images no
+    larger than a tile are not cut."""
+    overlap: float = 0.2
+    """Smallest overlap of neighbouring tiles, as a fraction of their sides."""
     output: Path | None = None
     """JSON file for the metrics and everything else that `yolox-jax report` shows."""
     detections: Path | None = None
@@ -78,6 +85,9 @@ def main(argv: list[str]) -> None:
     config = with_announced_data(config, arguments.data, "val")
     if (arguments.weights is None) == (arguments.results is None):
         raise ConfigError("pass either --weights, or --results with saved detections")
+    tile = read_tile(arguments.tile, arguments.overlap, argv)
+    if tile is not None and arguments.results is not None:
+        raise ConfigError("--tile says how to detect, but --results are detections already; leave one of them out")
     _check_outputs(arguments, config)
     # Imported here, so that --help and errors in flags do not wait for jax.
     from yolox_jax.evaluation import open_validation_data
@@ -87,17 +97,19 @@ def main(argv: list[str]) -> None:
     if arguments.weights is not None and arguments.weights not in VARIANTS:  # published ones are downloaded later
         find_weights(resolve(arguments.weights))
 
-    _evaluate_and_write(arguments, config, open_validation_data(config.data))
+    _evaluate_and_write(arguments, config, open_validation_data(config.data), tile)
 
 
-def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> None:
+def _evaluate_and_write(
+    arguments: EvaluateArguments, config: Config, dataset: "Dataset", tile: int | Literal["auto"] | None
+) -> None:
     annotated = bool(dataset.ground_truth["annotations"])
     if not annotated and arguments.detections is None:
         raise ConfigError(
             f"the dataset {dataset.name} has no annotations to evaluate against. Pass --detections FILE to save the "
             "detections, or a file with annotations as --data.val.annotations"
         )
-    evaluation = _evaluate(arguments, config, dataset)
+    evaluation = _evaluate(arguments, config, dataset, tile)
     # Write files before printing, which may fail, and first the file that would be expensive to recompute.
     if arguments.detections is not None:
         write_json(arguments.detections, evaluation.results)
@@ -109,7 +121,9 @@ def _evaluate_and_write(arguments: EvaluateArguments, config: Config, dataset: "
         print(f"wrote {arguments.detections}")
 
 
-def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") -> "Evaluation":
+def _evaluate(
+    arguments: EvaluateArguments, config: Config, dataset: "Dataset", tile: int | Literal["auto"] | None
+) -> "Evaluation":
     if arguments.results is not None:
         return _evaluate_saved(arguments.results, dataset, some_classes=bool(config.data.classes))
     assert arguments.weights is not None
@@ -119,7 +133,14 @@ def _evaluate(arguments: EvaluateArguments, config: Config, dataset: "Dataset") 
     keep_compiled()
     weights = fetch_if_published(arguments.weights)
     with show_progress("images") as on_progress:
-        return evaluate(config, weights=weights, dataset=dataset, on_progress=on_progress)
+        return evaluate(
+            config,
+            weights=weights,
+            dataset=dataset,
+            tile=tile,
+            overlap=arguments.overlap,
+            on_progress=on_progress,
+        )
 
 
 def _evaluate_saved(path: Path, dataset: "Dataset", *, some_classes: bool) -> "Evaluation":

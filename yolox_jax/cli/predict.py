@@ -11,6 +11,7 @@ import tyro
 from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_rate
 from yolox_jax.cli.published import WeightsPath, fetch_if_published
+from yolox_jax.cli.tiles import Tile, read_tile
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_input_size, check_scales, check_thresholds
 from yolox_jax.files import check_writable_folder, ensure_writable_folder
@@ -63,13 +64,22 @@ class PredictArguments:
     max_detections: int = 1000
     """Maximum number of detections per image."""
     batch_size: int = 8
-    """Images per call of the network."""
+    """Images per call of the network; with --tile, tiles per call."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network."""
     flip: bool = False
     """Test-time augmentation: also detect in the mirrored image. Takes twice as long."""
     scales: tuple[float, ...] = (1.0,)
     """Test-time augmentation: detect at these factors of the input size."""
+    tile: Tile = None
+    """For small objects in large images: detect in overlapping tiles of each image as well as in the whole, and merge
+    the detections. The longer side of a tile in px of the image, or auto for that of the network's input. Images no
+    larger than a tile are not cut."""
+    overlap: float = 0.2
+    """Smallest overlap of neighbouring tiles, as a fraction of their sides."""
+    track: Literal["bytetrack"] | None = None
+    """Follow objects through videos, cameras and streams, and give each an id, in drawings and JSON. Needs the package
+    trackers: pip install 'yolox-jax[track]'."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -91,11 +101,14 @@ def main(argv: list[str]) -> None:
     if not arguments.sources:
         raise ConfigError(f"pass at least one image, folder, video or camera. {_hint_at_order(argv)}".rstrip())
     _check(arguments)
+    tile = read_tile(arguments.tile, arguments.overlap, argv)
     # Imported here, so that --help and errors in flags do not wait for OpenCV and jax.
     from yolox_jax.inference.input.sources import open_all
-    from yolox_jax.inference.output_checks import check_output_files
+    from yolox_jax.inference.output_checks import check_output_files, check_trackable
 
     sources = [opened for source in arguments.sources for opened in open_all(source)]
+    if arguments.track is not None:
+        check_trackable(sources, arguments.track)
     check_output_files(arguments.output, sources, arguments.save)
     check_writable_folder(arguments.output, "--output")
     from yolox_jax.cli.compilation import keep_compiled
@@ -116,14 +129,26 @@ def main(argv: list[str]) -> None:
         precision=arguments.precision,
         flip=arguments.flip,
         scales=arguments.scales,
-        batch_size=min(arguments.batch_size, max(1, sum(total or arguments.batch_size for total in totals))),
+        tile=tile,
+        overlap=arguments.overlap,
+        batch_size=arguments.batch_size
+        if tile is not None
+        else min(arguments.batch_size, max(1, sum(total or arguments.batch_size for total in totals))),
     )
     ensure_writable_folder(arguments.output, "--output")
-    detector.warm_up(1 if any(source.is_live for source in sources) else detector.batch_size)
+    detector.warm_up(1 if tile is None and any(source.is_live for source in sources) else detector.batch_size)
     outcome, is_ended = Outcome(), False
     try:
         with show_rate("images") as on_progress:
-            predict(detector, sources, arguments.output, save=arguments.save, on_progress=on_progress, outcome=outcome)
+            predict(
+                detector,
+                sources,
+                arguments.output,
+                save=arguments.save,
+                track=arguments.track,
+                on_progress=on_progress,
+                outcome=outcome,
+            )
     except KeyboardInterrupt:
         if not any(source.is_live for source in sources):
             _report(outcome, sources, arguments)

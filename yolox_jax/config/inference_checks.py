@@ -40,6 +40,18 @@ def check_scales(scales: Sequence[float]) -> None:
         )
 
 
+def check_tiles(tile: Any, overlap: float) -> None:
+    """Raise ConfigError unless `tile` is the side of a tile in px, "auto" or None, and `overlap` a fraction below 1."""
+    is_number = isinstance(tile, int) and not isinstance(tile, bool)
+    if tile is not None and tile != "auto" and not (is_number and tile >= STRIDE):
+        raise ConfigError(
+            f"--tile must be the side of a tile, at least {STRIDE} px, or auto for that of the network's input; got "
+            f"{tile}"
+        )
+    if not 0 <= overlap < 1:
+        raise ConfigError(f"--overlap must be a fraction of a tile, at least 0 and below 1; got {overlap}")
+
+
 def check_suppression(nms: bool | None, *, end_to_end: bool) -> None:
     """Raise ConfigError unless non-maximum suppression is used where the network needs it, and only there.
 

@@ -64,7 +64,7 @@ class TrainingBatches(Iterator[HostBatch]):
             raise explanation from None
         self.num_dropped += batch.pop("dropped")
         for path, reason in batch.pop("broken"):
-            _report_broken(BrokenImage(Path(path), reason), self._broken_images, self.broken)
+            report_broken(BrokenImage(Path(path), reason), self._broken_images, self.broken)
         return batch
 
     def __enter__(self) -> "TrainingBatches":
@@ -225,7 +225,7 @@ def load_training_batch(
     batch, loaders, _ = _TrainingSource(dataset, config, rows, cache, hooks).load(step)
     reported: dict[str, str] = {}
     for error in (error for loader in loaders for error in loader.broken.values()):
-        _report_broken(error, config.data.broken_images, reported)
+        report_broken(error, config.data.broken_images, reported)
     return batch, [path for loader in loaders for path in loader.loaded]
 
 
@@ -279,7 +279,7 @@ def evaluation_batches(
                     batch["images"][row], batch["ratios"][row] = future.result()
                     batch["indices"][row] = indices[first + row]
                 except BrokenImage as error:
-                    _report_broken(error, broken_images, reported)
+                    report_broken(error, broken_images, reported)
             yield batch
 
 
@@ -287,7 +287,8 @@ def _load_for_evaluation(record: Record, size: tuple[int, int]) -> tuple[np.ndar
     return evaluation_image(load_image(record), size)
 
 
-def _report_broken(error: BrokenImage, policy: Literal["skip", "stop"], reported: dict[str, str]) -> None:
+def report_broken(error: BrokenImage, policy: Literal["skip", "stop"], reported: dict[str, str]) -> None:
+    """Log a broken image unless it is in `reported`, or raise the error if the policy is to stop."""
     if policy == "stop":
         advice = "Replace the file, or pass --data.broken-images skip to continue without it."
         raise BrokenImage(error.path, error.why, advice=advice) from error

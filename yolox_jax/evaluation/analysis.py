@@ -44,9 +44,9 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
 
     Returns:
         `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `CocoMetrics.to_json` gives them;
-        `losses`; `per_iou`; `per_class_figures`; `curves` (precision at 101 recalls); `operating_points` (thresholds
-        with the best F1); `confusion`; `errors` (TIDE); `galleries` (images to look at); `data`, `settings`, `weights`,
-        `environment`, `date`.
+        `losses`; `tiling` (size of the tiles in px, and overlap); `per_iou`; `per_class_figures`; `curves` (precision
+        at 101 recalls); `operating_points` (thresholds with the best F1); `confusion`; `errors` (TIDE); `galleries`
+        (images to look at); `data`, `settings`, `weights`, `environment`, `date`.
     """
     found, image_ids = evaluation.found, evaluation.image_ids
     errors = sort_errors(dataset, found, image_ids=image_ids)
@@ -59,6 +59,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
         "version": VERSION,
         **metrics.to_json(),
         "losses": evaluation.losses,
+        "tiling": evaluation.tiling and evaluation.tiling._asdict(),
         "per_iou": metrics.per_iou,
         "per_class_figures": metrics.per_class_figures,
         "curves": _curves(evaluation.accumulated, dataset),

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 
@@ -11,6 +12,7 @@ from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.evaluation.classes import match_classes
 from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
+from yolox_jax.evaluation.tiles import cut_objects
 from yolox_jax.evaluation.validation_loss import validation_loss
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.options import resolve_class_names
@@ -26,6 +28,8 @@ def evaluate(
     *,
     weights: str | Path,
     dataset: Dataset | None = None,
+    tile: int | Literal["auto"] | None = None,
+    overlap: float = 0.2,
     devices: Sequence[jax.Device] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -44,6 +48,9 @@ def evaluate(
             which are downloaded on first use.
         dataset: an open dataset to use instead of the one in the config, such as one of `yolox_jax.make_dataset`;
             `data.classes` selects its classes too.
+        tile: detect in overlapping tiles of large images as well as in the whole images, see `Detector`. Warns if the
+            tiles cut most objects of a class. The losses are those of the whole images.
+        overlap: of neighbouring tiles, see `Detector`.
         devices: devices of this process to split each batch over; by default all of them.
         on_progress: called with the number of images done and the total: before the first batch, whose
             compilation takes longest, and after each batch.
@@ -75,8 +82,12 @@ def evaluate(
         keep_classes=[index for index, category in enumerate(matched.category_ids) if category in dataset.category_ids],
         input_size=config.data.input_size,
         nms=config.evaluation.nms,
+        tile=tile,
+        overlap=overlap,
         devices=jax.local_devices() if devices is None else devices,
     )
+    if detector.tiling is not None and (warning := cut_objects(dataset, detector.tiling)):
+        logger.warning("%s", warning)
     if on_progress is not None:
         on_progress(0, len(range(jax.process_index(), len(dataset.records), jax.process_count())))
     return evaluate_detector(

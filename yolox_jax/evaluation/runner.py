@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -18,8 +18,10 @@ from yolox_jax.evaluation.coco import CocoMetrics, metrics_of
 from yolox_jax.evaluation.coco_scorers import Accumulated, accumulate
 from yolox_jax.evaluation.gather import gather_rows
 from yolox_jax.evaluation.results import Result, ScoredBoxes, check_results, from_detections, from_results
+from yolox_jax.evaluation.tiles import detect_dataset_in_tiles
 from yolox_jax.evaluation.validation_loss import ValidationLoss, mean_losses
 from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.tiles import Tiling
 from yolox_jax.structures import Detections
 
 
@@ -36,6 +38,8 @@ class Evaluation:
     """Every detection, in the order of the images, best first within each."""
     losses: dict[str, float] | None
     """From `mean_losses`; None if they were not computed."""
+    tiling: Tiling | None = None
+    """How images were cut into tiles; None if they were not."""
 
     @functools.cached_property
     def results(self) -> list[Result]:
@@ -64,15 +68,18 @@ def evaluate_detector(
     process.
 
     Args:
-        detector: provides the network, its input size and the class order; the thresholds are those of `config`.
+        detector: provides the network, its input size, the class order and, to detect in tiles, its tiling; the
+            thresholds are those of `config`.
         dataset: images and ground truth, with the classes of the detector in the same order unless `category_ids` are
             given.
-        config: thresholds and batch size, which is rounded up to a multiple of the number of devices.
+        config: thresholds and batch size in images or tiles, which is rounded up to a multiple of the number of
+            devices.
         broken_images: whether an unreadable image is left out of the metrics or stops the evaluation.
         num_threads: threads that load images.
         loss: also compute the losses, in the same pass of the network.
         category_ids: category in the dataset of each class of the detector (see `match_classes`).
-        on_progress: called after each batch with the number of images done and the total, both of this process.
+        on_progress: called after each batch, or each image that is detected in tiles, with the number of images done
+            and the total, both of this process.
 
     Raises:
         ConfigError: the detector and the dataset differ in their classes, and no `category_ids` are given.
@@ -81,20 +88,14 @@ def evaluate_detector(
     if category_ids is None:
         check_classes(detector.class_names, dataset)
     share = range(jax.process_index(), len(dataset.records), jax.process_count())
-    batch_size = detector.network.fitting_batch_size(config.batch_size)
-    batches = evaluation_batches(
-        dataset,
-        detector.image_size,
-        batch_size,
-        indices=share,
-        broken_images=broken_images,
-        num_threads=num_threads,
-    )
-    parts, num_done = [_NO_OUTPUTS], 0
-    with contextlib.closing(batches):
-        for outputs in _detect_batches(detector, batches, config, loss):
+    parts = [_NO_OUTPUTS]
+    if detector.tiling is None:
+        detected = _detect_whole(detector, dataset, config, share, broken_images, num_threads, loss)
+    else:
+        detected = _detect_tiled(detector, dataset, config, share, broken_images, num_threads, loss)
+    with contextlib.closing(detected):
+        for num_done, outputs in detected:
             parts.append(outputs)
-            num_done = min(num_done + batch_size, len(share))
             if on_progress is not None:
                 on_progress(num_done, len(share))
     gathered = _gather(parts, loss)
@@ -102,7 +103,7 @@ def evaluate_detector(
     image_ids = [dataset.records[index].image_id for index in gathered.image_indices.tolist()]
     sums = gathered.loss_sums
     losses = mean_losses(sums) if sums is not None and len(sums) else None
-    return _evaluation(dataset, image_ids, found, losses)
+    return _evaluation(dataset, image_ids, found, losses, tiling=detector.tiling)
 
 
 class _Outputs(NamedTuple):
@@ -131,6 +132,64 @@ _NO_OUTPUTS = _Outputs(
     np.zeros(0, np.int32),
     None,
 )
+
+
+def _detect_whole(
+    detector: Detector,
+    dataset: Dataset,
+    config: EvaluationConfig,
+    share: range,
+    broken_images: Literal["skip", "stop"],
+    num_threads: int,
+    loss: ValidationLoss | None,
+) -> Generator[tuple[int, _Outputs], None, None]:
+    """Detect in the whole images; yield the number of images done so far with the outputs of each batch."""
+    batch_size, num_done = detector.network.fitting_batch_size(config.batch_size), 0
+    batches = evaluation_batches(
+        dataset,
+        detector.image_size,
+        batch_size,
+        indices=share,
+        broken_images=broken_images,
+        num_threads=num_threads,
+    )
+    with contextlib.closing(batches):
+        for outputs in _detect_batches(detector, batches, config, loss):
+            num_done = min(num_done + batch_size, len(share))
+            yield num_done, outputs
+
+
+def _detect_tiled(
+    detector: Detector,
+    dataset: Dataset,
+    config: EvaluationConfig,
+    share: range,
+    broken_images: Literal["skip", "stop"],
+    num_threads: int,
+    loss: ValidationLoss | None,
+) -> Generator[tuple[int, _Outputs], None, None]:
+    """Detect in the tiles of the images and in the whole; yield as `_detect_whole`, for each image."""
+    found_in_images = detect_dataset_in_tiles(
+        detector,
+        dataset,
+        config,
+        indices=share,
+        broken_images=broken_images,
+        num_threads=num_threads,
+        loss=loss,
+    )
+    with contextlib.closing(found_in_images):
+        for found in found_in_images:
+            count = len(found.scores)
+            outputs = _Outputs(
+                Detections._make(
+                    array[:, None] for array in (found.boxes, found.scores, found.classes, np.ones(count, bool))
+                ),
+                np.full(count, found.number, np.int32),
+                np.array([found.number], np.int32),
+                None if loss is None else found.of_whole[None],
+            )
+            yield share.index(found.number) + 1, outputs
 
 
 def _detect_batches(
@@ -215,7 +274,8 @@ def _evaluation(
     losses: dict[str, float] | None,
     *,
     fast: bool | None = None,
+    tiling: Tiling | None = None,
 ) -> Evaluation:
     accumulated = accumulate(dataset.ground_truth, image_ids, found, fast=fast)
     metrics = metrics_of(accumulated, dataset, num_images=len(image_ids), num_detections=len(found.scores))
-    return Evaluation(metrics, accumulated, image_ids, found, losses)
+    return Evaluation(metrics, accumulated, image_ids, found, losses, tiling)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
@@ -24,6 +24,8 @@ from yolox_jax.inference.input.urls import fetch_image, is_url
 from yolox_jax.inference.network import InferenceNetwork
 from yolox_jax.inference.options import class_indices, resolve_class_names, resolve_input_size, resolve_network
 from yolox_jax.inference.pipelining import detect_frames
+from yolox_jax.inference.tiled_detection import MergeSettings, detect_in_tiles, padded_detections
+from yolox_jax.inference.tiles import tiling_of
 from yolox_jax.inference.unpacking import no_detections, unpack_detections
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Detections
@@ -57,6 +59,8 @@ class Detector:
         precision: str = "float32",
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        tile: int | Literal["auto"] | None = None,
+        overlap: float = 0.2,
         batch_size: int = 8,
         devices: Sequence[jax.Device] | None = None,
     ) -> None:
@@ -79,7 +83,11 @@ class Detector:
             precision: type the network computes in: float32, bfloat16 or float16. Boxes and scores are float32.
             flip: test-time augmentation: also run on each image mirrored. Takes twice the time.
             scales: test-time augmentation: run on each image at these factors of the input size.
-            batch_size: images per call of the network when a list is given.
+            tile: for small objects in large images: detect in overlapping tiles of an image as well as in the whole,
+                and merge the detections. The longer side of a tile in px of the image, or "auto" for that of the input
+                size. Images no larger than a tile are not cut.
+            overlap: smallest overlap of neighbouring tiles, as a fraction of their sides.
+            batch_size: images per call of the network when a list is given; with `tile`, tiles per call, always.
             devices: split each batch over these devices of this process; by default the first one.
 
         Raises:
@@ -90,6 +98,7 @@ class Detector:
         inference_checks.check_counts(batch_size, max_detections)
         inference_checks.check_precision(precision)
         inference_checks.check_scales(scales)
+        inference_checks.check_tiles(tile, overlap)
         self._origin = f"weights {weights or variant}" if model is None else "a live model"
         model, metadata = resolve_network(variant, weights, model)
         inference_checks.check_suppression(nms, end_to_end=model.end_to_end)
@@ -106,6 +115,8 @@ class Detector:
         views = test_time_views(self.input_size, scales, flip=flip)
         self.image_size = views[0].size
         """Height and width in px that images are letterboxed to: those of the largest scale."""
+        self.tiling = tiling_of(tile, overlap, self.input_size)
+        """How large images are cut into tiles; None if they are not."""
         keep = np.zeros(model.num_classes, bool)
         keep[class_indices(keep_classes, self.class_names)] = True
         self.network = InferenceNetwork(
@@ -139,13 +150,14 @@ class Detector:
         """Compile for the given batch sizes and run each once; without it, the first call of each shape compiles.
 
         Args:
-            batch_sizes: by default 1, for single images, and `batch_size`, for lists.
+            batch_sizes: by default 1, for single images, and `batch_size`, for lists; with tiles, `batch_size` alone.
 
         Returns:
             The seconds it took.
         """
         start = time.perf_counter()
-        for batch_size in {self.network.fitting_batch_size(size) for size in batch_sizes or (1, self.batch_size)}:
+        batch_sizes = batch_sizes or ((1, self.batch_size) if self.tiling is None else (self.batch_size,))
+        for batch_size in {self.network.fitting_batch_size(size) for size in batch_sizes}:
             images = np.zeros((batch_size, *self.image_size, 3), np.uint8)
             jax.block_until_ready(self.detect_batch(images, np.ones(batch_size, np.float32)))
         return time.perf_counter() - start
@@ -279,10 +291,25 @@ class Detector:
         return unpack_detections(images, self._dispatch(images, batch_size), self.class_names, sources)
 
     def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
-        """Start detecting in a batch padded with empty images."""
+        """Start detecting in a batch padded with empty images; with tiles, wait for the detections to merge."""
+        if self.tiling is not None:
+            return self._detect_tiled(images)
         batch_size = self.network.fitting_batch_size(batch_size)
         batch = np.zeros((batch_size, *self.image_size, 3), np.uint8)
         ratios = np.ones(batch_size, np.float32)
         for index, image in enumerate(images):
             batch[index], ratios[index] = letterbox(image, self.image_size)
         return self.detect_batch(batch, ratios)
+
+    def _detect_tiled(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Detections:
+        """Detect in the tiles of each image and in the whole; NumPy arrays."""
+        assert self.tiling is not None
+        found = detect_in_tiles(
+            enumerate(images),
+            self.tiling,
+            lambda batch, ratios, _: (self.detect_batch(batch, ratios), None),
+            input_size=self.image_size,
+            batch_size=self.network.fitting_batch_size(self.batch_size),
+            merge=MergeSettings(self.iou_threshold, self.class_agnostic, self.max_detections),
+        )
+        return padded_detections(list(found))

@@ -33,6 +33,7 @@ def draw_detections(
     classes: Int[np.ndarray, " N"],
     *,
     all_class_names: Sequence[str],
+    track_ids: Int[np.ndarray, " N"] | None = None,
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Draw boxes with class name and score on a copy of an image; line and font size scale with its resolution.
 
@@ -42,6 +43,7 @@ def draw_detections(
         scores: between 0 and 1; None for annotated objects, which are labelled with the class name only.
         classes: class index of each box, which determines its colour.
         all_class_names: name of each class by its index, such as `Detector.class_names`.
+        track_ids: number of each object in a video, which precedes the class name; -1 for none.
 
     Raises:
         ValueError: a class has no name. The names of `ImageDetections.class_names`, one for each box, do not fit here.
@@ -53,6 +55,8 @@ def draw_detections(
         )
     order = np.argsort(-scores, kind="stable").tolist() if scores is not None else list(range(len(boxes)))
     names = [all_class_names[int(label)] for label in classes]
+    if track_ids is not None:
+        names = [f"#{number} {name}" if number >= 0 else name for number, name in zip(track_ids, names, strict=True)]
     labels = [names[index] if scores is None else f"{names[index]} {scores[index]:.2f}" for index in order]
     return draw_boxes(image, boxes[order], labels, [class_colour(int(classes[index])) for index in order])
 

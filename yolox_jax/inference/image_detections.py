@@ -31,6 +31,8 @@ class Detection(NamedTuple):
     box: Float[np.ndarray, "4"]
     """x1, y1, x2, y2 in pixels of the image."""
     class_index: int
+    track_id: int | None = None
+    """The object's number in a video that is tracked; None if the tracker does not follow it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +59,9 @@ class ImageDetections:
     source: Any = None
     """The image as it was passed: a path, an array or a PIL image; the pixels of a URL. None for images that are not
     kept: frames of a video, camera or stream, and arrays, PIL images and URLs from a generator."""
+    track_ids: Int[np.ndarray, " N"] | None = None
+    """The object's number in a video that is tracked (`yolox_jax.inference.tracking`), the same in all frames, or -1 if
+    the tracker does not follow it; None without a tracker."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -95,7 +100,11 @@ class ImageDetections:
     def __getitem__(self, index: Any) -> "Detection | ImageDetections":
         if isinstance(index, int | np.integer):
             return Detection(
-                self.class_names[index], float(self.scores[index]), self.boxes[index], int(self.classes[index])
+                self.class_names[index],
+                float(self.scores[index]),
+                self.boxes[index],
+                int(self.classes[index]),
+                self._track_id(index),
             )
         kept = np.arange(len(self))[list(index) if isinstance(index, tuple) else index]
         return dataclasses.replace(
@@ -104,7 +113,11 @@ class ImageDetections:
             scores=self.scores[kept],
             classes=self.classes[kept],
             class_names=tuple(self.class_names[number] for number in kept),
+            track_ids=None if self.track_ids is None else self.track_ids[kept],
         )
+
+    def _track_id(self, index: int | np.integer) -> int | None:
+        return None if self.track_ids is None or self.track_ids[index] < 0 else int(self.track_ids[index])
 
     def filter(self, *, score: float = 0.0, classes: Sequence[str | int] | None = None) -> "ImageDetections":
         """Return the detections with at least this score and of these classes.
@@ -189,7 +202,14 @@ class ImageDetections:
 
     def _draw(self, image: UInt8[np.ndarray, "H W 3"], scale: float) -> UInt8[np.ndarray, "H W 3"]:
         boxes = self.boxes * np.float32(scale)
-        return draw_detections(image, boxes, self.scores, self.classes, all_class_names=self._names_by_index())
+        return draw_detections(
+            image,
+            boxes,
+            self.scores,
+            self.classes,
+            all_class_names=self._names_by_index(),
+            track_ids=self.track_ids,
+        )
 
     def _names_by_index(self) -> Sequence[str]:
         """The names of all classes; of detections that were made without them, the names of those found."""
@@ -199,7 +219,10 @@ class ImageDetections:
         return [names.get(index, f"class {index}") for index in range(max(names) + 1)]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A dict of plain values per detection, for JSON or a data frame: class, class_index, score, box_xyxy in px."""
+        """A dict of plain values per detection, for JSON or a data frame: class, class_index, score, box_xyxy in px.
+
+        In a video that is tracked also `track_id`, which is None for a detection that the tracker does not follow.
+        """
         rows = zip(self.class_names, self.classes, self.scores, self.boxes, strict=True)
         return [
             {
@@ -207,8 +230,9 @@ class ImageDetections:
                 "class_index": int(index),
                 "score": round(float(score), 4),
                 "box_xyxy": [round(float(value), 2) for value in box],
+                **({} if self.track_ids is None else {"track_id": self._track_id(number)}),
             }
-            for name, index, score, box in rows
+            for number, (name, index, score, box) in enumerate(rows)
         ]
 
     def to_coco(self, image_id: int | str, category_ids: list[int] | None = None) -> list[dict[str, Any]]:
@@ -244,5 +268,6 @@ class ImageDetections:
             xyxy=self.boxes.astype(np.float32),
             confidence=self.scores.astype(np.float32),
             class_id=self.classes.astype(int),
+            tracker_id=None if self.track_ids is None else self.track_ids.astype(int),
             data={"class_name": np.array(self.class_names, dtype=str)},
         )

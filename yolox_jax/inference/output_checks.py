@@ -1,4 +1,4 @@
-"""Checks, before anything is predicted, that the output files neither collide nor overwrite the sources."""
+"""Checks, before anything is predicted, the sources, and that output files neither collide nor overwrite them."""
 
 import collections
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.yolo_labels import label_path
 from yolox_jax.inference.input.frames import Frames
 from yolox_jax.inference.output_files import drawing_name
+from yolox_jax.inference.tracking import TrackingMethod, check_installed
 
 
 def check_output_files(folder: Path, sources: Sequence[Frames], save: Sequence[str]) -> None:
@@ -39,6 +40,22 @@ def check_output_files(folder: Path, sources: Sequence[Frames], save: Sequence[s
         if labels.exists() and labels.resolve() == label_path(path.resolve()):
             raise ConfigError(
                 f"--output {folder} would overwrite {labels}, the annotations of {path}; choose another folder"
+            )
+
+
+def check_trackable(sources: Sequence[Frames], method: TrackingMethod) -> None:
+    """Checks that objects can be followed through the sources.
+
+    Raises:
+        ConfigError: The package trackers is not installed, or a source is not a video, camera or stream.
+    """
+    check_installed(method)
+    for source in sources:
+        if source.rate is None:
+            raise ConfigError(
+                f"--track {method} follows objects through the frames of a video, camera or stream, but "
+                f"{source.paths[0] if source.paths else source.name} is an image. Leave out --track, or pass "
+                "videos alone"
             )
 
 

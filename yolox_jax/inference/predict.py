@@ -16,7 +16,9 @@ from yolox_jax.config import ConfigError
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
+from yolox_jax.inference.output_checks import check_trackable
 from yolox_jax.inference.output_files import Listing, Video, drawing_name, json_entry, save_crops, save_image, save_yolo
+from yolox_jax.inference.tracking import Tracker, TrackingMethod
 
 Save = Literal["drawings", "json", "jsonl", "yolo", "crops"]
 """`drawings`: images, or a video, with boxes; `json`: detections.json; `jsonl`: detections.jsonl, one line per image,
@@ -52,6 +54,7 @@ def predict(
     output: Path,
     *,
     save: Sequence[Save] = ("drawings", "json"),
+    track: TrackingMethod | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
     outcome: Outcome | None = None,
 ) -> Outcome:
@@ -64,6 +67,7 @@ def predict(
         sources: from `open_frames`. All are closed in the end.
         output: an existing folder.
         save: the kinds of files to write there.
+        track: follow the objects through each source with this method; all must be videos, cameras or streams.
         on_progress: called after each image with the number of images done, and the total if known.
         outcome: updated after each image, so that the counts are known after Ctrl-C as well.
 
@@ -71,8 +75,11 @@ def predict(
         The counts. Images that cannot be read are logged and skipped.
 
     Raises:
-        ConfigError: a file cannot be written, or reading a video, camera or stream fails.
+        ConfigError: a file cannot be written, reading a video, camera or stream fails, or objects cannot be tracked
+            (see `check_trackable`).
     """
+    if track is not None:
+        check_trackable(sources, track)
     outcome = outcome or Outcome()
     totals = [source.total for source in sources]
     total = sum(number or 0 for number in totals) if all(totals) else None
@@ -84,7 +91,10 @@ def predict(
         for source in sources:
             writer.begin(source)
             outcome.classes_by_source.append(collections.Counter())
+            tracker = None if track is None or source.rate is None else Tracker(track, source.rate)
             for frame, detections in detector.stream(source):
+                if tracker is not None:
+                    detections = tracker.update(detections, _time_of(frame, source))
                 if frame.image is None:
                     outcome.unreadable += 1
                 else:
@@ -97,6 +107,13 @@ def predict(
                     on_progress(outcome.images + outcome.unreadable, total)
     outcome.seconds = time.perf_counter() - start
     return outcome
+
+
+def _time_of(frame: Frame, source: Frames) -> float | None:
+    """When a frame of a video is shown, or when a camera, some of whose frames are dropped, took it."""
+    if frame.time_s is None and frame.number is not None and source.rate:
+        return frame.number / source.rate
+    return frame.time_s
 
 
 class _Writer(contextlib.ExitStack):
