@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Union
 
 from yolox_jax.config import NUM_LEVELS, STRIDE, Config, ConfigError, ScheduleConfig
+from yolox_jax.config.class_weights import BALANCED, given_class_weights
 from yolox_jax.config.ranges import Ascending, MultiplesOf, Range
 from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, typed
@@ -25,6 +26,7 @@ def check_config(config: Config) -> None:
         *_schedule_problems(config),
         *_anchor_problems(config),
         *_suppression_problems(config),
+        *_class_weight_problems(config),
     ]
     if len(problems) == 1:
         raise ConfigError(problems[0])
@@ -143,3 +145,13 @@ def _suppression_problems(config: Config) -> list[str]:
         f"--evaluation.nms {nms} does not suit the network, which with --model.end-to-end {end_to_end} {why}. Leave "
         f"out --evaluation.nms, or use a network with --model.end-to-end {not end_to_end}"
     ]
+
+
+def _class_weight_problems(config: Config) -> list[str]:
+    """Weights of classes must be readable; whether there are such classes only the training set knows."""
+    try:
+        if config.loss.class_weights != BALANCED:
+            given_class_weights(config.loss.class_weights)
+    except ConfigError as error:
+        return [str(error)]
+    return []
