@@ -49,7 +49,8 @@ def _objects_shown(train_set: Dataset, repeat_threshold: float) -> Float64[np.nd
     factors = ImageOrder(train_set.records, repeat_threshold).factors
     classes = np.concatenate([np.zeros(0, np.int64), *(record.classes for record in train_set.records)])
     shown = np.repeat(factors, [len(record.classes) for record in train_set.records])
-    return np.bincount(classes, shown, minlength=len(train_set.class_names))
+    counts = np.bincount(classes, shown, minlength=len(train_set.class_names))
+    return counts.astype(np.float64)  # without any objects they are integers
 
 
 def _balanced(counts: Float64[np.ndarray, " C"], limit: float) -> Float64[np.ndarray, " C"]:
