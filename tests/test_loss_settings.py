@@ -152,7 +152,9 @@ def test_smoothing_spreads_nothing_where_there_is_one_class():
     raw, targets = batch()
     one = raw[..., :6], targets._replace(classes=jnp.zeros_like(targets.classes))
     plain, smoothed = (
-        jax.jit(lambda raw, targets, config=config: detection_loss(raw, targets, image_size=SIZE, config=config)[0])(*one)
+        jax.jit(lambda raw, targets, config=config: detection_loss(raw, targets, image_size=SIZE, config=config)[0])(
+            *one
+        )
         for config in (LossConfig(), LossConfig(label_smoothing=0.5))
     )
     np.testing.assert_allclose(plain, smoothed, rtol=1e-6)

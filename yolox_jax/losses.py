@@ -21,7 +21,6 @@ from yolox_jax.config import AssignmentConfig, LossConfig
 from yolox_jax.models.one_to_one import product_logit
 from yolox_jax.structures import Assignment, Targets
 
-
 Number = float | Float[Array, ""]
 
 

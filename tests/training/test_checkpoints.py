@@ -26,7 +26,7 @@ from yolox_jax.training.step.optimizer import sgd
 from yolox_jax.training.step.state import Frozen, TrainState, unpacked
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-PROGRESS = Progress(best_ap=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)
+PROGRESS = Progress(best_value=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)
 
 
 def make_state(step: int = 7, size: int = 300, *, output_first: bool = False) -> TrainState:

@@ -5,9 +5,9 @@ With n(c) the number of objects of class c that an epoch shows, and C the number
     given           w(c) = its value in `loss.class_weights`, else 1
     balanced        w(c) = min(max n / n(c), `loss.balanced_limit`)
 
-Scaled so that their mean over the objects is 1, weights change how much classes count against each other, and leave the
-size of the loss as it is. Where the limit has no effect, `balanced` is then sum of n / (C n(c)), the weights of the same
-name in scikit-learn (`sklearn.utils.class_weight.compute_class_weight`).
+Scaled so that their mean over the objects is 1, weights change how much classes count against each other, and leave
+the size of the loss as it is. Where the limit has no effect, `balanced` is then sum of n / (C n(c)), the weights of the
+same name in scikit-learn (`sklearn.utils.class_weight.compute_class_weight`).
 """
 
 import difflib

@@ -98,8 +98,12 @@ def _headline(data: ReportData) -> str:
     document, images = data.document, data.document["data"]
     cards = [("AP", document["AP"]), ("AP50", document["AP50"]), ("AP75", document["AP75"])]
     cards += [("AR 100", document["AR_100"]), ("images", images["num_images"]), ("objects", images["num_objects"])]
-    inner = "".join(f"<div class=card><b>{_cell(value)}</b><span>{name}</span></div>" for name, value in cards)
-    about = f"{document['weights']} on {images['name']}, {document['date'].replace('T', ' ')}"
+    best_by = document.get("best_by", "AP")
+    if best_by not in dict(cards):
+        cards.insert(0, (best_by, document[best_by]))
+    inner = "".join(f"<div class=card><b>{_cell(value)}</b><span>{_cell(name)}</span></div>" for name, value in cards)
+    chosen = f", the best by {document['best_by']}" if "best_by" in document and data.records else ""
+    about = f"{document['weights']}{chosen} on {images['name']}, {document['date'].replace('T', ' ')}"
     return f"<h1>{html.escape(data.title)}</h1><p class=note>{html.escape(about)}</p><div class=cards>{inner}</div>"
 
 

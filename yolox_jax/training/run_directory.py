@@ -103,7 +103,7 @@ class RunDirectory:
 
     @property
     def best_weights(self) -> Path:
-        """Averaged weights with the highest AP."""
+        """Averaged weights with the highest AP, or value of `evaluation.best_by`."""
         return self.root / "best" / "weights.safetensors"
 
     @property

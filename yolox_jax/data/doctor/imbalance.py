@@ -46,7 +46,7 @@ def _advice(train_set: Dataset, config: DataConfig, rarest: float, most: float) 
     assert weights is not None
     ratio = max(weights) / min(weights)
     return (
-        f"They learn slowly. If they matter, train with --data.repeat-threshold {threshold:g}, which {effect} Or train "
-        f"with --loss.class-weights balanced, which gives their objects up to {ratio:.3g} times the weight of others in "
-        "the classification loss, and keeps the length of an epoch."
+        f"They learn slowly. If they matter, train with --data.repeat-threshold {threshold:g}, which {effect} Or with "
+        f"--loss.class-weights balanced, which gives their objects up to {ratio:.3g} times the weight of others in the "
+        "classification loss, and keeps the length of an epoch."
     )
