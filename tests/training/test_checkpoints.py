@@ -65,6 +65,14 @@ def largest_file(folder: Path) -> Path:
     return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
 
 
+def test_the_best_value_of_a_version_that_called_it_ap_comes_back(tmp_path):
+    save(tmp_path, 7)
+    file = tmp_path / "7" / "progress" / "metadata"
+    file.write_text(file.read_text().replace('"best_value"', '   "best_ap"'))  # the size of the file is recorded
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        assert checkpoints.restore(make_state(0), HERE)[1] == PROGRESS
+
+
 def test_state_and_progress_come_back_to_the_bit(tmp_path):
     save(tmp_path, 7)
     with Checkpoints(tmp_path, 1) as checkpoints:

@@ -61,6 +61,6 @@ def parse_best_by(name: str) -> BestBy:
         raise ConfigError(f"--evaluation.best-by {name}: the precision must be above 0 and at most 1, as in recall@0.9")
     hint = nearest(name, (*COCO_FIGURES, "F1", "recall@0.9"))
     raise ConfigError(
-        f"--evaluation.best-by: there is no figure {name}{hint} Pass one of {', '.join(COCO_FIGURES)}; AP:NAME for the AP of a class; F1; or recall@P for the highest recall with a "
-        "precision of at least P, such as recall@0.9"
+        f"--evaluation.best-by: there is no figure {name}{hint} Pass one of {', '.join(COCO_FIGURES)}; AP:NAME for the "
+        "AP of a class; F1; or recall@P for the highest recall with a precision of at least P, such as recall@0.9"
     )
