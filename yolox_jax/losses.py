@@ -4,6 +4,7 @@ Every loss is a masked sum over all anchors rather than a sum over the gathered 
 gradient needs no scatter, which is not deterministic on GPUs (docs/yolox.md, 6.1).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -20,15 +21,34 @@ from yolox_jax.config import AssignmentConfig, LossConfig
 from yolox_jax.models.one_to_one import product_logit
 from yolox_jax.structures import Assignment, Targets
 
+Number = float | Float[Array, ""]
+
 
 class LossWeights(NamedTuple):
-    """The weights in `LossConfig` as numbers that may be traced, so that changing one does not recompile."""
+    """The settings in `LossConfig` as numbers that may be traced, so that changing one does not recompile.
 
-    iou_weight: float | Float[Array, ""]
-    objectness_weight: float | Float[Array, ""]
-    classification_weight: float | Float[Array, ""]
-    l1_weight: float | Float[Array, ""]
-    one_to_one_weight: float | Float[Array, ""]
+    None leaves out what the number controls, and the program is that of the plain loss.
+    """
+
+    iou_weight: Number
+    objectness_weight: Number
+    classification_weight: Number
+    l1_weight: Number
+    one_to_one_weight: Number
+    class_weights: Float[np.ndarray, " C"] | Float[Array, " C"] | None = None
+    """Weight of the objects of each class."""
+    classification_focal_gamma: Number | None = None
+    classification_focal_alpha: Number | None = None
+    objectness_focal_gamma: Number | None = None
+    objectness_focal_alpha: Number | None = None
+    label_smoothing: Number | None = None
+
+
+def loss_weights(config: LossConfig, class_weights: Sequence[float] | None = None) -> LossWeights:
+    """The numbers of a config; `class_weights`, by class index, are its weights of classes on a training set."""
+    numbers = {name: getattr(config, name) for name in LossWeights._fields}
+    numbers["class_weights"] = None if class_weights is None else np.asarray(class_weights, np.float32)
+    return LossWeights(**numbers | {"label_smoothing": config.label_smoothing or None})
 
 
 def detection_loss(
@@ -53,6 +73,8 @@ def detection_loss(
         classification  classification_weight * sum over foreground of BCE(c, v * one_hot(class))
         l1              l1_weight * sum over foreground of |raw box - encoded object|
 
+    Class weights, focal loss and label smoothing change the sums over BCE as docs/yolox.md, 5.1 says.
+
     An end-to-end network has one more part, divided by the number of anchors selected one-to-one (at least 1) instead.
     With p the product of class probability, objectness and the probability of being the one::
 
@@ -64,7 +86,7 @@ def detection_loss(
         targets: objects, in pixels of the network input.
         image_size: height and width of the network input in px.
         l1_weight: 1 turns the L1 loss on, 0 off. It may be traced, so that switching does not recompile.
-        config: weights of the losses.
+        config: weights of the losses; `LossWeights` if classes have weights too.
         assignment: rule and settings of the assignment.
         anchors: width and height in px of the anchor boxes of the network, for the rule `yolov3`.
         end_to_end: whether the network selects one prediction for each object.
@@ -76,8 +98,10 @@ def detection_loss(
         `one_to_one`, each times its weight, and `num_foreground`, the number of foreground anchors (float32, may be 0).
 
     Raises:
-        ValueError: the number of anchors does not match `image_size` and `anchors`, or `targets` has no slots.
+        ValueError: the number of anchors does not match `image_size` and `anchors`, `targets` has no slots, or `config`
+            gives weights of classes by their names.
     """
+    weights = _numbers(config)
     all_channels = raw.astype(jnp.float32)
     raw = all_channels[..., :-1] if end_to_end else all_channels
     assigned = assign(raw, targets, image_size=image_size, config=assignment, anchors=anchors)
@@ -91,14 +115,14 @@ def detection_loss(
 
     # Masked here as well as in the losses, so that non-finite values on the background have gradient 0 instead of NaN.
     raw_boxes = jnp.where(foreground[..., None], raw[..., :4], 0.0)
-    l1_weight = jnp.asarray(l1_weight, jnp.float32) * config.l1_weight
+    l1_weight = jnp.asarray(l1_weight, jnp.float32) * weights.l1_weight
     per_cell = boxes_per_cell(anchors)
     iou = _iou_loss(decode_boxes(raw_boxes, image_size, per_cell), boxes, foreground)
-    classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground)
+    classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground, weights)
     parts = {
-        "iou": config.iou_weight * iou / normaliser,
-        "objectness": config.objectness_weight * _objectness_loss(raw[..., 4], assigned) / normaliser,
-        "classification": config.classification_weight * classification / normaliser,
+        "iou": weights.iou_weight * iou / normaliser,
+        "objectness": weights.objectness_weight * _objectness_loss(raw[..., 4], assigned, weights) / normaliser,
+        "classification": weights.classification_weight * classification / normaliser,
         "l1": l1_weight * _l1_loss(raw_boxes, boxes, *anchor_points(image_size, per_cell), foreground) / normaliser,
     }
     total = parts["iou"] + parts["objectness"] + parts["classification"] + parts["l1"]
@@ -106,9 +130,20 @@ def detection_loss(
         selected = one_to_one(all_channels, targets, assigned, config=assignment).foreground
         one_to_one_loss = _one_to_one_loss(all_channels, classes, selected)
         num_selected = jnp.maximum(_count(selected, axis_name), 1.0)
-        parts["one_to_one"] = config.one_to_one_weight * one_to_one_loss / num_selected
+        parts["one_to_one"] = weights.one_to_one_weight * one_to_one_loss / num_selected
         total = total + parts["one_to_one"]
     return total, parts | {"num_foreground": num_foreground}
+
+
+def _numbers(config: LossConfig | LossWeights) -> LossWeights:
+    if isinstance(config, LossWeights):
+        return config
+    if config.class_weights:
+        raise ValueError(
+            "detection_loss knows classes by index, not by the names in LossConfig.class_weights. Pass "
+            "loss_weights(config, yolox_jax.data.class_weights.class_weights(config, train_set))"
+        )
+    return loss_weights(config)
 
 
 def _count(mask: Bool[Array, "B A"], axis_name: str | None) -> Float[Array, ""]:
@@ -126,9 +161,9 @@ def _iou_loss(
     return jnp.sum(jnp.where(foreground, 1 - (shared / (union + 1e-16)) ** 2, 0.0))
 
 
-def _objectness_loss(logits: Float[Array, "B A"], assigned: Assignment) -> Float[Array, ""]:
+def _objectness_loss(logits: Float[Array, "B A"], assigned: Assignment, weights: LossWeights) -> Float[Array, ""]:
     """Cross entropy with target 1 on the foreground, summed over the anchors that are not ignored."""
-    loss = _cross_entropy(logits, assigned.foreground)
+    loss = _focal(logits, assigned.foreground, weights.objectness_focal_gamma, weights.objectness_focal_alpha)
     return jnp.sum(loss if assigned.ignored is None else jnp.where(assigned.ignored, 0.0, loss))
 
 
@@ -137,10 +172,17 @@ def _classification_loss(
     classes: Int[Array, "B A"],
     matched_iou: Float[Array, "B A"],
     foreground: Bool[Array, "B A"],
+    weights: LossWeights,
 ) -> Float[Array, ""]:
     """Cross entropy with target IoU of the match for the object's class and 0 for the others."""
     own_class = jnp.arange(logits.shape[-1]) == classes[..., None]
-    loss = _cross_entropy(logits, jnp.where(own_class, matched_iou[..., None], 0.0))
+    target = jnp.where(own_class, matched_iou[..., None], 0.0)
+    if weights.label_smoothing is not None:
+        spread = weights.label_smoothing * matched_iou[..., None] / logits.shape[-1]
+        target = (1 - weights.label_smoothing) * target + spread
+    loss = _focal(logits, target, weights.classification_focal_gamma, weights.classification_focal_alpha)
+    if weights.class_weights is not None:
+        loss = loss * jnp.sum(jnp.where(own_class, weights.class_weights, 0.0), axis=-1, keepdims=True)
     return jnp.sum(jnp.where(foreground[..., None], loss, 0.0))
 
 
@@ -168,6 +210,25 @@ def _one_to_one_loss(
     score = lax.stop_gradient(product_logit(raw[..., 5:-1], raw[..., 4:5]))
     own_class = jnp.arange(score.shape[-1]) == classes[..., None]
     return jnp.sum(_cross_entropy(product_logit(score, raw[..., -1:]), own_class & selected[..., None]))
+
+
+def _focal(
+    logits: Float[Array, "*B"],
+    target: Float[Array, "*B"] | Bool[Array, "*B"],
+    gamma: Number | None,
+    alpha: Number | None,
+) -> Float[Array, "*B"]:
+    """Cross entropy times |target - p|^gamma times the weight of the target, alpha for 1 and 1 - alpha for 0.
+
+    For the targets 0 and 1 this is the focal loss (Lin et al., arXiv 1708.02002, section 3), for those between them the
+    quality focal loss (Li et al., arXiv 2006.04388, section 3), whose minimum is at the target.
+    """
+    loss = _cross_entropy(logits, target)
+    if gamma is not None:
+        loss = jnp.abs(target.astype(jnp.float32) - jax.nn.sigmoid(logits)) ** gamma * loss
+    if alpha is not None:
+        loss = (alpha * target + (1 - alpha) * (1 - target.astype(jnp.float32))) * loss
+    return loss
 
 
 def _cross_entropy(logits: Float[Array, "*B"], target: Float[Array, "*B"] | Bool[Array, "*B"]) -> Float[Array, "*B"]:

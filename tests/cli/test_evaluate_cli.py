@@ -73,7 +73,8 @@ def test_saved_detections_score_as_they_did_when_they_were_made(data, weights, t
     assert evaluate(data, weights, "--output", first, "--detections", detections, "--voc", "07") == 0
     printed = capfd.readouterr().out
     assert "losses: loss " in printed and "AP as in VOC2007" in printed
-    assert evaluate(data, None, "--output", again, "--results", detections) == 0
+    assert evaluate(data, None, "--output", again, "--results", detections, "--evaluation.best-by", "recall@0.5") == 0
+    assert "recall@0.5: 0." in capfd.readouterr().out
     first, again = (json.loads(path.read_text()) for path in (first, again))
     varying = {"losses", "weights", "date", "settings", "voc07"}
     assert {key for key in first if first[key] != again.get(key)} <= varying

@@ -202,7 +202,7 @@ def test_annotations_that_are_not_trained_on_are_counted(
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2])
-def test_rare_classes_are_counted_with_the_setting_that_repeats_them(tmp_path: Path, threshold: float) -> None:
+def test_rare_classes_are_counted_with_the_settings_that_answer_it(tmp_path: Path, threshold: float) -> None:
     config = dataclasses.replace(write_good_coco(tmp_path, num_images=12), repeat_threshold=threshold)
     writer = CocoWriter(tmp_path, "train", {1: "cat", 2: "dog"})
     for key in range(1, 13):
@@ -215,6 +215,8 @@ def test_rare_classes_are_counted_with_the_setting_that_repeats_them(tmp_path: P
     # sqrt(1/12 * 12/12) = 0.29, which gives the dog sqrt(0.3 * 12) = 1.9; 0.2 gives it 1.5.
     assert f"--data.repeat-threshold {threshold or 0.3:g}" in finding.advice
     assert f"up to {'1.5' if threshold else '1.9'} times: it has 13 images, not 12." in finding.advice
+    # 12 cats to one dog, but --loss.balanced-limit is 10.
+    assert ("--loss.class-weights balanced, which gives their objects up to 10 times" in finding.advice) != threshold
 
 
 def test_class_all_of_whose_objects_are_crowds_is_told_so(tmp_path: Path) -> None:

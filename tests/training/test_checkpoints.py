@@ -26,7 +26,7 @@ from yolox_jax.training.step.optimizer import sgd
 from yolox_jax.training.step.state import Frozen, TrainState, unpacked
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-PROGRESS = Progress(best_ap=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)
+PROGRESS = Progress(best_value=0.1 + 0.2, best_epoch=3, best_step=30, pending=[{"loss": 1 / 3}], devices=1)
 
 
 def make_state(step: int = 7, size: int = 300, *, output_first: bool = False) -> TrainState:
@@ -63,6 +63,14 @@ def save(folder: Path, *steps: int, keep: int = 10) -> None:
 
 def largest_file(folder: Path) -> Path:
     return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def test_the_best_value_of_a_version_that_called_it_ap_comes_back(tmp_path):
+    save(tmp_path, 7)
+    file = tmp_path / "7" / "progress" / "metadata"
+    file.write_text(file.read_text().replace('"best_value"', '   "best_ap"'))  # the size of the file is recorded
+    with Checkpoints(tmp_path, 1) as checkpoints:
+        assert checkpoints.restore(make_state(0), HERE)[1] == PROGRESS
 
 
 def test_state_and_progress_come_back_to_the_bit(tmp_path):

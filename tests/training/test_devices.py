@@ -107,6 +107,14 @@ def make_batch():
     }
 
 
+def weighted():
+    """Losses whose weights differ between classes, and so between devices."""
+    from yolox_jax.config import LossConfig
+    from yolox_jax.losses import loss_weights
+
+    return loss_weights(LossConfig(classification_focal_gamma=2.0), class_weights=(0.25, 1.0, 4.0))
+
+
 def expected_step(graphdef, state, batch, num_devices):
     """Metrics, gradients and batch statistics of one step: each share by itself, then put together by hand."""
     import jax
@@ -124,7 +132,7 @@ def expected_step(graphdef, state, batch, num_devices):
         def loss(params):
             model = nnx.merge(graphdef, params, state.batch_stats, copy=True)
             raw = model(images.astype(jnp.float32))
-            total, parts = detection_loss(raw, targets, image_size=(SIDE_PX, SIDE_PX), l1_weight=1.0)
+            total, parts = detection_loss(raw, targets, image_size=(SIDE_PX, SIDE_PX), l1_weight=1.0, config=weighted())
             # Undo the normalisation: sums over anchors can be added across shares.
             count = parts.pop("num_foreground")
             sums = jax.tree.map(lambda x: x * jnp.maximum(count, 1), {"loss": total, **parts})
@@ -191,7 +199,8 @@ def compare_with_shares(parts: int) -> dict[str, object]:
             compiled.append(about["fun_name"]) if event == "/jax/core/compile/backend_compile_duration" else None
         )
     )
-    graphdef, state, step, inputs = start(LEARNING_RATE, l1_weight=1.0, accumulation_steps=parts)
+    graphdef, state, step, (batch, scalars) = start(LEARNING_RATE, l1_weight=1.0, accumulation_steps=parts)
+    inputs = batch, scalars._replace(loss=jax.tree.map(np.float32, weighted()))
     before = unpacked(state)
     metrics, gradients, batch_stats = expected_step(graphdef, before, make_batch(), jax.device_count() * parts)
     params = jax.tree.map(lambda p, g: p - LEARNING_RATE * (1 + MOMENTUM) * g, before.params, gradients)

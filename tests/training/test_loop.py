@@ -63,7 +63,7 @@ def make_loop(
     checkpoints.save.side_effect = lambda state, progress: tmp_path / str(int(state.step))
     validator = Mock(spec=Validator)
     validator.validate.side_effect = lambda state, epoch, progress, on_progress: (
-        progress._replace(best_ap=epoch / 10, evaluated_step=int(state.step)),
+        progress._replace(best_value=epoch / 10, evaluated_step=int(state.step)),
         {"AP": epoch / 10},
     )
     return Loop(
@@ -114,7 +114,7 @@ def test_a_callback_stops_the_run_which_is_saved_at_its_last_step(tmp_path, kind
     progress = loop.run()
     assert int(loop.state.step) == last_step == saved_steps(loop)[-1]
     assert kind in seen, "the callbacks behind the one that stops are called too"
-    assert (progress.best_ap is not None) == (last_step == 4), "an epoch that has ended is evaluated"
+    assert (progress.best_value is not None) == (last_step == 4), "an epoch that has ended is evaluated"
     loop.checkpoints.wait.assert_called()
 
 

@@ -58,6 +58,7 @@ def test_a_killed_run_with_own_data_and_augmentation_and_repeats_ends_as_the_who
     recorded = json.loads((killed / "data.json").read_text())
     assert recorded["augment"] == {"before_mosaic": "crop", "after_mosaic": "add_noise"}
     assert (recorded["num_images"], recorded["images_per_epoch"]) == (8, 9)
+    assert recorded["class_weights"] == pytest.approx([9 / (2 * 7), 9 / (2 * 2)])
     datasets = {name: yolox_jax.make_dataset(Rectangles(8), CLASS_NAMES) for name in ("train_set", "val_set")}
     with pytest.raises(ConfigError, match=r"started with the hooks {.*'after_mosaic': 'add_noise'}, and .* with none"):
         yolox_jax.train(own_data_config(0), workdir=killed, resume=True, **datasets)
@@ -66,3 +67,4 @@ def test_a_killed_run_with_own_data_and_augmentation_and_repeats_ends_as_the_who
     assert differing_parts(*states) == set()
     assert len(lasting_metrics(whole)) == 6 + 1
     assert lasting_metrics(killed) == lasting_metrics(whole)
+    assert lasting_metrics(whole)[-1]["best_by"] == "recall@0.1"

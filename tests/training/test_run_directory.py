@@ -7,11 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig, ModelConfig, ScheduleConfig
+from yolox_jax.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    DatasetConfig,
+    EvaluationConfig,
+    LossConfig,
+    ModelConfig,
+    ScheduleConfig,
+)
 from yolox_jax.config.files import load_config
 from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, read_metrics
+from yolox_jax.training.reporting.metrics_log import MetricsLog, draw_curves, figures_in, read_metrics
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,
@@ -45,6 +54,29 @@ def test_resuming_with_other_settings_names_them(tmp_path):
     changed = Config(schedule=ScheduleConfig(warmup_epochs=7.0), seed=3)
     with pytest.raises(ConfigError, match=r"(?s)--schedule.warmup-epochs was 5.0, is 7.0.*--seed was 0, is 3"):
         open_run_directory(tmp_path, changed, resume=True)
+
+
+def test_resuming_with_another_figure_for_the_best_weights_is_refused_since_values_of_two_do_not_compare(tmp_path):
+    start_run(tmp_path, Config())
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    changed = Config(evaluation=EvaluationConfig(best_by="F1"))
+    with pytest.raises(ConfigError, match="--evaluation.best-by was 'AP', is 'F1'"):
+        open_run_directory(tmp_path, changed, resume=True)
+
+
+def test_resuming_is_refused_if_other_annotations_give_the_classes_other_weights(tmp_path):
+    def pets(*classes: int) -> Dataset:
+        boxes, classes = np.zeros((len(classes), 4), np.float32), np.array(classes, np.int32)
+        record = dataclasses.replace(dataset().records[0], boxes=boxes, classes=classes)
+        return dataclasses.replace(dataset(), records=(record,))
+
+    config = Config(loss=LossConfig(class_weights=("balanced",)))
+    run = open_run_directory(tmp_path, config, resume=False)
+    record_settings(run, config, pets(0, 0, 0, 1))
+    (run.checkpoints / "100").mkdir(parents=True)
+    check_same_data(run, config, pets(1, 0, 0, 0))
+    with pytest.raises(ConfigError, match=r"cat \(weight 0.6667\), dog \(weight 2\); .* cat \(weight 1\), dog"):
+        check_same_data(run, config, pets(0, 0, 1, 1))
 
 
 def test_an_older_run_that_froze_the_backbone_resumes_with_the_neck_frozen_as_it_was(tmp_path):
@@ -179,6 +211,8 @@ def test_curves_are_drawn_from_few_records_and_from_none(tmp_path):
         {"kind": "train", "step": 10, "epoch": 1.0, **train},
         {"kind": "evaluation", "step": 10, "epoch": 1, "AP": 0.1, "AP50": 0.2, "AP75": None},
     ]
+    assert figures_in(records) == figures_in([]) == ["AP", "AP50", "AP75"]
+    assert figures_in([{"best_by": "F1", "F1": 0.5}]) == ["AP", "AP50", "AP75", "F1"]
     for number, some in enumerate((records, [])):
         draw_curves(some, tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")

@@ -34,6 +34,7 @@ USED_SETTINGS = (
     "evaluation.iou_threshold",
     "evaluation.nms",
     "evaluation.max_detections",
+    "evaluation.best_by",
     "evaluation.losses",
     "assignment",
     "loss",
@@ -165,6 +166,7 @@ def _write_and_print(
 ) -> None:
     """Writes the metrics, then prints them."""
     from yolox_jax.evaluation.analysis import analyse
+    from yolox_jax.evaluation.best_by import best_by_value
     from yolox_jax.evaluation.console import print_metrics, print_voc
     from yolox_jax.evaluation.voc import voc_ap
 
@@ -179,6 +181,9 @@ def _write_and_print(
         write_json(arguments.output, document)
 
     print_metrics(evaluation.metrics, dataset, evaluation.losses)
+    best_by = config.evaluation.best_by
+    if best_by not in evaluation.metrics.figures:
+        print(f"{best_by}: {best_by_value(best_by, evaluation, dataset):.4f}")
     if style is not None:
         print_voc(voc, style)
     if arguments.output is not None:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from yolox_jax.config.ranges import Ascending, Count, Fraction, NonNegative, Positive
+from yolox_jax.config.ranges import Ascending, AtLeast, Below, Count, Fraction, NonNegative, Positive
 
 YOLOV3_ANCHORS = (
     *((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
@@ -71,7 +71,7 @@ class AssignmentConfig:  # docs/yolox.md, 4
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:  # docs/yolox.md, 5
-    """Loss weights."""
+    """Weights of the losses and of classes, focal loss and label smoothing."""
 
     iou_weight: NonNegative = 5.0
     """Weight of the IoU loss, 1 - IoU squared."""
@@ -83,3 +83,22 @@ class LossConfig:  # docs/yolox.md, 5
     """Weight of the L1 loss in the last `schedule.no_aug_epochs`; the loss is off before them."""
     one_to_one_weight: NonNegative = 1.0
     """Weight of the loss of the branch that `model.end_to_end` adds."""
+    class_weights: tuple[str, ...] = ()  # docs/data.md
+    """Weights of classes in the classification loss, against imbalance: NAME=WEIGHT for each class whose weight is not
+    1, or `balanced` for weights inverse to the number of training objects. They are scaled to a mean of 1 over the
+    training objects. Empty: all classes weigh the same. Validation losses do not use them."""
+    balanced_limit: Annotated[float, AtLeast(1)] = 10.0
+    """`loss.class_weights balanced`: largest weight of a class, as a multiple of that of the most frequent class."""
+    classification_focal_gamma: Annotated[float, AtLeast(1)] | None = None  # docs/yolox.md, 5.1
+    """Exponent of the focal loss, in the classification loss: predictions far from their target count more. RetinaNet
+    uses 2. None: plain cross entropy."""
+    classification_focal_alpha: Fraction | None = None
+    """Weight of the target 1 in the classification loss, that of the target 0 being 1 minus this. RetinaNet uses 0.25.
+    None: weight 1 for both."""
+    objectness_focal_gamma: Annotated[float, AtLeast(1)] | None = None
+    """`loss.classification_focal_gamma` for the objectness loss."""
+    objectness_focal_alpha: Fraction | None = None
+    """`loss.classification_focal_alpha` for the objectness loss."""
+    label_smoothing: Annotated[float, AtLeast(0), Below(1)] = 0.0  # docs/yolox.md, 5.1
+    """Fraction of the target of the classification loss that is spread evenly over all classes. Inception uses 0.1; 0
+    turns it off."""

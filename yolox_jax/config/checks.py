@@ -4,10 +4,12 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Union
 
 from yolox_jax.config import NUM_LEVELS, STRIDE, Config, ConfigError, ScheduleConfig
+from yolox_jax.config.best_by import parse_best_by
+from yolox_jax.config.class_weights import BALANCED, given_class_weights
 from yolox_jax.config.ranges import Ascending, MultiplesOf, Range
 from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, typed
@@ -25,6 +27,8 @@ def check_config(config: Config) -> None:
         *_schedule_problems(config),
         *_anchor_problems(config),
         *_suppression_problems(config),
+        *_problem(lambda: config.loss.class_weights == BALANCED or given_class_weights(config.loss.class_weights)),
+        *_problem(lambda: parse_best_by(config.evaluation.best_by)),
     ]
     if len(problems) == 1:
         raise ConfigError(problems[0])
@@ -143,3 +147,12 @@ def _suppression_problems(config: Config) -> list[str]:
         f"--evaluation.nms {nms} does not suit the network, which with --model.end-to-end {end_to_end} {why}. Leave "
         f"out --evaluation.nms, or use a network with --model.end-to-end {not end_to_end}"
     ]
+
+
+def _problem(read: Callable[[], object]) -> list[str]:
+    """What is wrong with a value that has to be read; whether there are such classes only the datasets know."""
+    try:
+        read()
+    except ConfigError as error:
+        return [str(error)]
+    return []

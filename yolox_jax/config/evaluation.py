@@ -14,9 +14,13 @@ class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
     evaluated."""
     batch_size: Count = 32
     """Batch size of the evaluation: images per step of each process, split over its devices."""
+    best_by: str = "AP"  # docs/evaluation.md
+    """Figure that decides which weights are the best, and by which `evaluation.patience` counts: a COCO figure such as
+    `AP`, `AP50` or `AR_100`; `AP:NAME` for the AP of a class; `F1` at the score threshold where it is highest; or
+    `recall@P` such as `recall@0.9` for the highest recall with a precision of at least P."""
     patience: CountOrZero = 0
-    """Early stopping: number of consecutive evaluations without a better AP after which the run stops; 0 turns it
-    off."""
+    """Early stopping: number of consecutive evaluations without a better one after which the run stops; 0 turns it off.
+    `evaluation.best_by` decides what is better."""
     score_threshold: Fraction = 0.01
     """Minimum score of a detection. Published results use 0.001."""
     iou_threshold: NonZeroFraction = 0.65

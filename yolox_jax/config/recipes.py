@@ -118,7 +118,18 @@ def yolox_coco(
             ),
         ),
         loss=LossConfig(
-            iou_weight=5.0, objectness_weight=1.0, classification_weight=1.0, l1_weight=1.0, one_to_one_weight=1.0
+            iou_weight=5.0,
+            objectness_weight=1.0,
+            classification_weight=1.0,
+            l1_weight=1.0,
+            one_to_one_weight=1.0,
+            class_weights=(),
+            balanced_limit=10.0,
+            classification_focal_gamma=None,
+            classification_focal_alpha=None,
+            objectness_focal_gamma=None,
+            objectness_focal_alpha=None,
+            label_smoothing=0.0,
         ),
         train=TrainConfig(
             batch_size=64,
@@ -143,6 +154,7 @@ def yolox_coco(
         evaluation=EvaluationConfig(
             interval=10,
             batch_size=32,
+            best_by="AP",
             patience=0,
             score_threshold=0.01,
             iou_threshold=0.65,

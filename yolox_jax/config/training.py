@@ -54,7 +54,7 @@ class TrainConfig:
     """Metric writers, in addition to metrics.jsonl. `wandb` and `mlflow` are extras: `pip install
     'yolox-jax[wandb]'`."""
     keep_checkpoints: Count = 2
-    """Number of recent checkpoints to keep for `--resume`, in addition to the one with the best AP. A checkpoint is
+    """Number of recent checkpoints to keep for `--resume`, in addition to that of the best weights. A checkpoint is
     saved at the end of each epoch and when a run is interrupted."""
     checkpoint_steps: CountOrZero = 0
     """Steps between additional checkpoints within an epoch; 0 turns them off."""

@@ -12,6 +12,7 @@ import jax
 from yolox_jax.config import Config
 from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.dataset import Dataset
+from yolox_jax.evaluation.best_by import best_by_metrics, best_by_value
 from yolox_jax.evaluation.coco import IOU_THRESHOLDS
 from yolox_jax.evaluation.coco_scorers import Accumulated
 from yolox_jax.evaluation.confusion import confusion_matrix
@@ -44,11 +45,12 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
 
     Returns:
         `version`; the COCO figures, `per_class`, `num_images` and `num_detections` as `CocoMetrics.to_json` gives them;
+        unless the best weights are chosen by AP, `best_by`, the name of the figure, and its value under that name;
         `losses`; `tiling` (size of the tiles in px, and overlap); `per_iou`; `per_class_figures`; `curves` (precision
         at 101 recalls); `operating_points` (thresholds with the best F1); `confusion`; `errors` (TIDE); `galleries`
         (images to look at); `data`, `settings`, `weights`, `environment`, `date`.
     """
-    found, image_ids = evaluation.found, evaluation.image_ids
+    found, image_ids, best_by = evaluation.found, evaluation.image_ids, config.evaluation.best_by
     errors = sort_errors(dataset, found, image_ids=image_ids)
     overall, per_class = best_operating_points(dataset, found, errors, image_ids=image_ids)
     threshold = LOWEST_SHOWN_SCORE if math.isnan(overall.threshold) else overall.threshold
@@ -58,6 +60,7 @@ def analyse(evaluation: Evaluation, dataset: Dataset, *, config: Config, weights
     document = {
         "version": VERSION,
         **metrics.to_json(),
+        **best_by_metrics(best_by, best_by_value(best_by, evaluation, dataset, errors)),
         "losses": evaluation.losses,
         "tiling": evaluation.tiling and evaluation.tiling._asdict(),
         "per_iou": metrics.per_iou,

@@ -7,24 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from yolox_jax.config.best_by import COCO_FIGURES
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.coco_scorers import Accumulated
 from yolox_jax.files import null_if_not_finite
 
-FIGURES = (
-    "AP",
-    "AP50",
-    "AP75",
-    "AP_small",
-    "AP_medium",
-    "AP_large",
-    "AR_1",
-    "AR_10",
-    "AR_100",
-    "AR_small",
-    "AR_medium",
-    "AR_large",
-)
+FIGURES = COCO_FIGURES
 """The twelve COCO figures in the order of pycocotools."""
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))

@@ -116,10 +116,14 @@ def mean_losses(sums: Float[np.ndarray, "B N"]) -> dict[str, float]:
 def validation_loss(config: Config, dataset: Dataset) -> ValidationLoss | None:
     """The loss to compute in an evaluation; None if `evaluation.losses` is off or there are no annotations.
 
+    It is that of training without the weights of classes, which depend on a training set: all objects count alike, so
+    that runs with different weights can be compared.
+
     Raises:
         ConfigError: the assignment rule needs anchor boxes, and there are none.
     """
     if not config.evaluation.losses or not dataset.ground_truth["annotations"]:
         return None
     check_anchor_boxes(config)
-    return ValidationLoss(dataset, config.loss, config.assignment, config.model)
+    loss = dataclasses.replace(config.loss, class_weights=())
+    return ValidationLoss(dataset, loss, config.assignment, config.model)

@@ -92,7 +92,11 @@ def _headline(data: ReportData) -> str:
     document, images = data.document, data.document["data"]
     figures = [("AP", document["AP"]), ("AP50", document["AP50"]), ("AP75", document["AP75"])]
     figures += [("AR 100", document["AR_100"]), ("images", images["num_images"]), ("objects", images["num_objects"])]
-    about = f"{document['weights']} on {images['name']}, {document['date'].replace('T', ' ')}"
+    best_by = document.get("best_by", "AP")
+    if best_by not in dict(figures):
+        figures.insert(0, (html.escape(best_by), document[best_by]))
+    chosen = f", the best by {document['best_by']}" if "best_by" in document and data.records else ""
+    about = f"{document['weights']}{chosen} on {images['name']}, {document['date'].replace('T', ' ')}"
     return f"<h1>{html.escape(data.title)}</h1><p class=note>{html.escape(about)}</p>{cards(figures)}"
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from yolox_jax.report.class_labels import class_labels
-from yolox_jax.training.reporting.metrics_log import column_of, losses_in
+from yolox_jax.training.reporting.metrics_log import column_of, figures_in, losses_in
 
 MOST_BARS = 40
 """Maximum number of classes in a bar plot; more would be unreadable."""
@@ -66,7 +66,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
         axis.set_ylim(0, 1.3 * axis.get_ylim()[1])  # room for the legend
         if axis.lines:
             axis.legend(frameon=False, loc="upper right", ncols=2)
-    for name in ("AP", "AP50", "AP75"):
+    for name in figures_in(evaluations):
         axes[2].plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", label=name)
     axes[2].set_title("AP of the averaged weights")
     axes[2].set_ylim(0, 1)

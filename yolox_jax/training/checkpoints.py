@@ -41,8 +41,8 @@ class Progress(NamedTuple):
     Data loading has no state to save: it depends only on the seed and the step.
     """
 
-    best_ap: float | None = None
-    """Highest AP so far; None before the first evaluation."""
+    best_value: float | None = None
+    """Highest value so far of the figure `evaluation.best_by`; None before the first evaluation."""
     best_epoch: int | None = None
     """Epoch of that evaluation, counted from 1."""
     best_step: int | None = None
@@ -50,7 +50,7 @@ class Progress(NamedTuple):
     evaluated_step: int = 0
     """Steps done at the newest evaluation that this progress includes."""
     evaluations_since_best: int = 0
-    """Consecutive evaluations without a better AP."""
+    """Consecutive evaluations that were not better than the best."""
     pending: list[dict[str, float]] = []  # noqa: RUF012  (never changed in place)
     """Metrics of the steps since the last report."""
     devices: int | None = None
@@ -234,7 +234,10 @@ class Checkpoints:
             state=ocp.args.StandardRestore(expected._asdict()), progress=ocp.args.JsonRestore()
         )
         read = self._checkpointer.restore(path, args=arguments)
-        known = {name: value for name, value in read["progress"].items() if name in Progress._fields}
+        progress = read["progress"]
+        if "best_ap" in progress:  # of a version that knew no other figure
+            progress["best_value"] = progress["best_ap"]
+        known = {name: value for name, value in progress.items() if name in Progress._fields}
         return jax.device_put(repacked(TrainState(**read["state"]), like), sharding), Progress(**known)
 
     def _remove_leftovers(self) -> None:

@@ -85,7 +85,7 @@ class Loop:
             for step in range(start, total_steps):
                 if self.schedule.stops_early(self.progress.evaluations_since_best):
                     evaluations = counted(self.progress.evaluations_since_best, "evaluation")
-                    logger.info("early stopping: no better AP in %s", evaluations)
+                    logger.info("early stopping: no better %s in %s", self.config.evaluation.best_by, evaluations)
                     break
                 if self._is_stopped(step):
                     logger.info("a callback stopped the run after step %d", step)

@@ -13,10 +13,12 @@ from jaxtyping import Shaped
 from yolox_jax.config import NUM_LEVELS, Config, ConfigError, DataConfig, DatasetConfig, ModelConfig
 from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
+from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.hooks import Hook, Hooks, check_archives, checked_hooks
 from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.sources import open_datasets, use_dataset
+from yolox_jax.evaluation.best_by import check_best_by
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
@@ -49,6 +51,8 @@ class PreparedRun:
     val_set: Dataset
     hooks: Hooks
     """The user's own augmentation."""
+    class_weights: tuple[float, ...] | None
+    """Weight of each class in the classification loss; None if all count alike."""
 
     @property
     def num_classes(self) -> int:
@@ -58,7 +62,7 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config))
+        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config), self.class_weights)
 
 
 @contextlib.contextmanager
@@ -78,8 +82,8 @@ def prepare(
     that the others then find. `train_set` and `val_set` take the place of the files that the config names.
 
     Raises:
-        ConfigError: a setting or hook is invalid, the run directory cannot be used with the config, or the processes
-            disagree.
+        ConfigError: a setting or hook is invalid, a dataset lacks a class that a setting names, the run directory
+            cannot be used with the config, or the processes disagree.
         DataError: annotations are invalid or missing.
     """
     check_config(config)
@@ -136,10 +140,12 @@ def _prepare_here(
         ensure_writable_folder(directory.checkpoints, "--workdir: the checkpoint folder")
     train_set, val_set = _dataset(train_set, config.data, "train"), _dataset(val_set, config.data, "val")
     check_same_classes(train_set, val_set)
+    check_best_by(config.evaluation.best_by, val_set)
+    weights = class_weights(config.loss, train_set, config.data.repeat_threshold)
     if is_first:
         check_same_data(directory, config, train_set, hooks)
     resuming = resume and bool(saved_steps(directory.checkpoints))
-    return PreparedRun(config, directory, resuming, train_set, val_set, hooks)
+    return PreparedRun(config, directory, resuming, train_set, val_set, hooks, weights)
 
 
 def _dataset(given: Dataset | None, data: DataConfig, which: Literal["train", "val"]) -> Dataset:

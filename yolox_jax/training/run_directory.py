@@ -8,6 +8,7 @@ from typing import Any
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.files import RUN_SETTINGS, config_of_run, run_settings
 from yolox_jax.config.serialization import config_to_dict, flag, flatten, primary_name
+from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image_order import ImageOrder
@@ -102,7 +103,7 @@ class RunDirectory:
 
     @property
     def best_weights(self) -> Path:
-        """Averaged weights with the highest AP."""
+        """Averaged weights with the highest AP, or value of `evaluation.best_by`."""
         return self.root / "best" / "weights.safetensors"
 
     @property
@@ -177,7 +178,9 @@ def check_same_data(run: RunDirectory, config: Config, train_set: Dataset, hooks
         def described(data: dict) -> str:
             images, names = counted(data["num_images"], "training image"), data["class_names"]
             repeated = f" ({data['images_per_epoch']} an epoch)" if "images_per_epoch" in data else ""
-            return f"{images}{repeated} with the {'class' if len(names) == 1 else 'classes'} {shortened(names, 8)}"
+            weighted = [f" (weight {weight:.4g})" for weight in data.get("class_weights", ())] or [""] * len(names)
+            classes = shortened([name + weight for name, weight in zip(names, weighted, strict=True)], 8)
+            return f"{images}{repeated} with the {'class' if len(names) == 1 else 'classes'} {classes}"
 
         raise ConfigError(
             f"--resume: the training data cannot change on resume: the run in {run.root} was started with "
@@ -199,6 +202,9 @@ def _describe(config: Config, train_set: Dataset, hooks: Hooks) -> dict[str, Any
     }
     if config.data.repeat_threshold:  # then the number of steps depends on the annotations
         description["images_per_epoch"] = ImageOrder(train_set.records, config.data.repeat_threshold).length
+    weights = class_weights(config.loss, train_set, config.data.repeat_threshold)
+    if weights is not None:  # then the loss depends on the annotations
+        description["class_weights"] = list(weights)
     if hooks.names:
         description["augment"] = hooks.names
     return description

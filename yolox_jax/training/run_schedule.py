@@ -8,7 +8,7 @@ import numpy as np
 
 from yolox_jax.config import STRIDE, Config, peak_learning_rate
 from yolox_jax.config.schedule import ema_ramp_steps
-from yolox_jax.losses import LossWeights
+from yolox_jax.losses import loss_weights
 from yolox_jax.training.step.multiscale import input_size_at
 from yolox_jax.training.step.optimizer import ema_decay, warmup_cosine
 from yolox_jax.training.step.scalars import StepScalars
@@ -20,6 +20,8 @@ class RunSchedule:
 
     config: Config
     steps_per_epoch: int
+    class_weights: tuple[float, ...] | None = None
+    """Weight of each class in the classification loss, from `yolox_jax.data.class_weights`; None if all count alike."""
 
     @property
     def total_steps(self) -> int:
@@ -45,7 +47,7 @@ class RunSchedule:
             weight_decay=optimizer.weight_decay,
             clip_norm=optimizer.clip_norm or math.inf,
             ema_decay=ema_decay(step + 1, self.config.train.ema_decay, ema_ramp_steps(self.config, self.total_steps)),
-            loss=LossWeights(**dataclasses.asdict(loss))._replace(l1_weight=l1_weight),
+            loss=loss_weights(loss, self.class_weights)._replace(l1_weight=l1_weight),
         )
         return jax.tree.map(np.float32, scalars)
 

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from yolox_jax.config import Config
+from yolox_jax.config.best_by import DEFAULT
 from yolox_jax.config.serialization import config_to_dict
 from yolox_jax.data.cache.pixel_cache import PixelCache, open_cache
 from yolox_jax.data.dataset import Dataset
@@ -44,11 +45,18 @@ class TrainingResult:
     workdir: Path
     """The run directory; `Detector(weights=...)`, `evaluate` and `export` accept it as weights."""
     progress: Progress
+    best_by: str = DEFAULT
+    """The figure that decided which weights are the best: `evaluation.best_by`."""
+
+    @property
+    def best_value(self) -> float | None:
+        """Highest value of that figure in an evaluation; None if there was none."""
+        return self.progress.best_value
 
     @property
     def best_ap(self) -> float | None:
-        """Highest AP of an evaluation; None if there was none."""
-        return self.progress.best_ap
+        """`best_value` if the figure is AP, the default; else None."""
+        return self.best_value if self.best_by == DEFAULT else None
 
     @property
     def best_epoch(self) -> int | None:
@@ -87,7 +95,7 @@ def train(
             boxes, classes, rng), which returns the first three. Its randomness must come from `rng`.
 
     Returns:
-        The run directory, the best AP and its epoch.
+        The run directory, the best AP, or value of `evaluation.best_by`, and its epoch.
 
     Raises:
         ConfigError: invalid settings, reported before any work is done; or a device ran out of memory.
@@ -150,9 +158,10 @@ def train(
                 callbacks=callbacks,
             )
             progress = loop.run()
-        if progress.best_ap is not None:
-            logger.info("best AP %.4f after epoch %s; results in %s", progress.best_ap, progress.best_epoch, workdir)
-    return TrainingResult(Path(workdir), progress)
+        best_by, best = config.evaluation.best_by, progress.best_value
+        if best is not None:
+            logger.info("best %s %.4f after epoch %s; results in %s", best_by, best, progress.best_epoch, workdir)
+    return TrainingResult(Path(workdir), progress, best_by)
 
 
 @contextlib.contextmanager

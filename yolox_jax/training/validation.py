@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from flax import nnx
 from yolox_jax.config import Config
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.analysis import analyse
+from yolox_jax.evaluation.best_by import best_by_metrics, best_by_value
 from yolox_jax.evaluation.prediction_sheet import draw_prediction_sheet
 from yolox_jax.evaluation.runner import Evaluation, evaluate_detector
 from yolox_jax.evaluation.validation_loss import validation_loss
@@ -82,21 +84,24 @@ class Validator:
             on_progress=show,
         )
         self._console.show("saving the evaluation")
-        metrics = evaluation.metrics.to_json() | (evaluation.losses or {})
-        ap = metrics["AP"] or 0.0
+        best_by = self._config.evaluation.best_by
+        value = best_by_value(best_by, evaluation, self._dataset)
+        metrics = evaluation.metrics.to_json() | (evaluation.losses or {}) | best_by_metrics(best_by, value)
+        value = 0.0 if math.isnan(value) else value
         seconds = time.perf_counter() - start
         loss = "" if evaluation.losses is None else f"loss {evaluation.losses['loss']:.3g}, "
         logger.info(
-            "epoch %d: AP %.4f, AP50 %.4f, %sin %.1f s",
+            "epoch %d: AP %.4f, AP50 %.4f, %s%sin %.1f s",
             epoch,
-            ap,
+            metrics["AP"] or 0.0,
             metrics["AP50"] or 0.0,
+            "" if best_by in ("AP", "AP50") else f"{best_by} {value:.4f}, ",
             loss,
             seconds,
             extra=FILE_ONLY,
         )
 
-        better = progress.best_ap is None or ap > progress.best_ap
+        better = progress.best_value is None or value > progress.best_value
         is_kept = True
         if self._log is not None:
             self._log.write("evaluation", step=step, epoch=epoch, metrics=metrics)
@@ -104,7 +109,7 @@ class Validator:
         # Weights that could not be saved do not count as the best: a later evaluation may be saved again.
         better = better and not agree(not is_kept)
         if better:
-            progress = progress._replace(best_ap=ap, best_epoch=epoch, best_step=step)
+            progress = progress._replace(best_value=value, best_epoch=epoch, best_step=step)
         since_best = 0 if better else progress.evaluations_since_best + 1
         return progress._replace(evaluated_step=step, evaluations_since_best=since_best), metrics
 

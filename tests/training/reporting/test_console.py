@@ -61,6 +61,18 @@ def test_the_line_of_an_epoch_has_the_means_over_its_steps_and_its_evaluation():
     }
 
 
+@pytest.mark.parametrize(
+    ("best_by", "header"), [("AP75", "AP75"), ("recall@0.9", "recall@0.9"), ("AP:safety-helmet", "AP:safety-h…")]
+)
+def test_the_figure_that_chooses_the_best_weights_stands_in_the_place_of_ap50(best_by, header):
+    table = EpochTable(epochs=26, best_by=best_by)
+    table.add(METRICS, 30)
+    first, second = table.lines(3, {"AP": 0.25, "AP50": 0.5, best_by: 0.75}, 61.0)
+    cells = dict(zip(first.split(), second.split(), strict=True))
+    assert (cells["AP"], cells[header]) == ("0.2500", "0.7500")
+    assert "AP50" not in cells and len(first) == len(second)
+
+
 def test_a_table_of_the_longest_cells_fits_eighty_columns_and_is_aligned():
     table = EpochTable(epochs=300)
     for epoch, value in enumerate((1.23456e8, 1e-7, 12.3456, float("nan")), 297):

@@ -69,7 +69,7 @@ def log_to(run: RunDirectory, name: str, steps: list[int], *, resume_step: int =
     """Logs the loss 1 / step and a picture after the last step."""
     (writer,) = open_metric_writers([name], run, SETTINGS, resume_step)
     for step in steps:
-        writer.write_scalars(step, {"train/loss": 1 / step, "train/lr": 0.5})
+        writer.write_scalars(step, {"train/loss": 1 / step, "train/lr": 0.5, "evaluation/recall@0.9": 0.25})
     writer.write_image(steps[-1], "predictions", PICTURE)
     writer.close(failed=failed)
 
@@ -188,6 +188,8 @@ def test_mlflow_has_the_figures_pictures_and_settings_in_the_folder_of_the_run(r
     client, (stored,) = mlflow_client(run), mlflow_runs(run)
     assert (stored.info.run_name, stored.info.status) == ("first", "FINISHED")
     assert points(client.get_metric_history(stored.info.run_id, "train/loss")) == [(10, 0.1), (20, 0.05)]
+    # MLflow accepts no @ in names.
+    assert points(client.get_metric_history(stored.info.run_id, "evaluation/recall_0.9")) == [(10, 0.25), (20, 0.25)]
     assert stored.data.params == {name: str(value) for name, value in flatten(SETTINGS).items()}
     assert stored.data.params["data.input_size"] == "[640, 640]"
     artifacts = run.mlflow / "artifacts" / stored.info.run_id / "artifacts"

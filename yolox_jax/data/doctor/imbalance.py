@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
-from yolox_jax.config import DataConfig
+from yolox_jax.config import DataConfig, LossConfig
+from yolox_jax.config.class_weights import BALANCED
+from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.finding import Case, Finding, finding_if_any
 from yolox_jax.data.image_order import ImageOrder, image_class_pairs
@@ -15,7 +17,7 @@ RARE = 10
 
 
 def rare_classes(train_set: Dataset, config: DataConfig) -> list[Finding]:
-    """List the rare classes, rarest first, and the setting that repeats their images."""
+    """List the rare classes, rarest first, and the settings that repeat their images or give them more weight."""
     images = np.bincount(image_class_pairs(train_set.records)[1], minlength=len(train_set.class_names))
     most = int(images.argmax())
     rare = [index for index in np.argsort(images, kind="stable").tolist() if 0 < images[index] * RARE <= images[most]]
@@ -40,4 +42,11 @@ def _advice(train_set: Dataset, config: DataConfig, rarest: float, most: float) 
     )
     if config.repeat_threshold:
         return f"--data.repeat-threshold {threshold:g} {effect}"
-    return f"They learn slowly. If they matter, train with --data.repeat-threshold {threshold:g}, which {effect}"
+    weights = class_weights(LossConfig(class_weights=BALANCED), train_set)
+    assert weights is not None
+    ratio = max(weights) / min(weights)
+    return (
+        f"They learn slowly. If they matter, train with --data.repeat-threshold {threshold:g}, which {effect} Or with "
+        f"--loss.class-weights balanced, which gives their objects up to {ratio:.3g} times the weight of others in the "
+        "classification loss, and keeps the length of an epoch."
+    )

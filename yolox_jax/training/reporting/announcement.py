@@ -6,12 +6,13 @@ import jax
 
 from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.data.anchor_sizes import POOR_IOU, measure_fit
+from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.doctor.annotations import cheap_findings, sizes_to_train_on
 from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.models.summary import Summary
-from yolox_jax.text import counted
+from yolox_jax.text import counted, shortened
 
 logger = logging.getLogger("yolox_jax.training")
 
@@ -21,6 +22,9 @@ FEW_STEPS = 200
 MANY_POOR = 0.25
 """Anchor boxes are warned of if they fit more than this share of the boxes poorly. YOLOv3's fit 18 % of the boxes of
 COCO poorly at 640x640 (docs/data.md)."""
+
+MOST_LISTED = 10
+"""Number of class weights that are logged."""
 
 
 def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Dataset, hooks: Hooks = NO_HOOKS) -> None:
@@ -51,6 +55,7 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
         for warning in dataset.warnings:
             logger.warning("%s: %s", split, warning)
     _announce_repeats(config, train_set)
+    _announce_class_weights(config, train_set)
     for stage, name in hooks.names.items():
         logger.info("train: own augmentation %s: %s", stage, name)
     if config.train.batch_size > len(train_set.records):
@@ -89,6 +94,15 @@ def _announce_repeats(config: Config, train_set: Dataset) -> None:
         counted(int((order.factors > 1).sum()), "image"),
         order.factors.max(),
     )
+
+
+def _announce_class_weights(config: Config, train_set: Dataset) -> None:
+    """Logs the weights of the classes in the classification loss, largest first."""
+    weights = class_weights(config.loss, train_set, config.data.repeat_threshold)
+    if weights is not None:
+        weighted = sorted(zip(weights, train_set.class_names, strict=True), key=lambda one: -one[0])
+        each = shortened([f"{name} {weight:.3g}" for weight, name in weighted], MOST_LISTED)
+        logger.info("train: weights of classes in the classification loss: %s", each)
 
 
 def _warn_of_lost_features(config: Config, steps_per_epoch: int) -> None:

@@ -45,7 +45,7 @@ class TrainingConsole:
             self._to_file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
             self._to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._to_screen = _screen_handler(console, process, is_live=self._is_live)
-        self._table = EpochTable(schedule.config.schedule.epochs)
+        self._table = EpochTable(schedule.config.schedule.epochs, schedule.config.evaluation.best_by)
         self._pace = Pace(schedule.total_steps)
         self._started = self._epoch_started = time.perf_counter()
         self._compiling_told_s = 0.0

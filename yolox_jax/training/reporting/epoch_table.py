@@ -1,4 +1,7 @@
-"""The table of a run: one line for each epoch, at most 80 columns wide, or 87 for an end-to-end network."""
+"""The table of a run: one line for each epoch, at most 80 columns wide, or 87 for an end-to-end network.
+
+A figure with a long name, such as the AP of a class (`evaluation.best_by`), adds up to six more.
+"""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +11,9 @@ from yolox_jax.training.reporting.durations import format_duration
 
 HEADER_EVERY = 25
 """Lines after which the header is repeated."""
+
+WIDEST_FIGURE = 12
+"""Characters of the name of a figure; longer ones are cut."""
 
 _LOSSES = {"loss": "loss", "iou": "iou", "objectness": "obj", "classification": "cls", "l1": "l1", "one_to_one": "one"}
 """Headers of the losses, by the name of the metric."""
@@ -20,10 +26,15 @@ class EpochTable:
     """Averages the logged losses of each epoch and formats its line.
 
     A column appears with its first value: `l1` with the L1 loss, `one` with an end-to-end network, `val` (the
-    validation loss) and `AP` with the first evaluation.
+    validation loss) and `AP` with the first evaluation. The figure that the best weights are chosen by stands in the
+    place of AP50, unless it is AP.
     """
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, best_by: str = "AP") -> None:
+        """`best_by`, if not AP, is the figure that is shown in place of AP50."""
+        self._other_figure = "AP50" if best_by == "AP" else best_by
+        cut = self._other_figure[: WIDEST_FIGURE - 1] + "…"  # the name of a class may be long
+        self._other_header = self._other_figure if len(self._other_figure) <= WIDEST_FIGURE else cut
         self._epochs = epochs
         self._width = max(len(f"{epochs}/{epochs}"), len("epoch"))
         self._columns: dict[str, int] = {}
@@ -59,16 +70,16 @@ class EpochTable:
         if evaluation is not None:
             if "loss" in evaluation:
                 cells["val"] = _three_digits(evaluation["loss"]).rjust(6)
-            for name in ("AP", "AP50"):
+            for name, header in zip(("AP", self._other_figure), ("AP", self._other_header), strict=True):
                 value = evaluation.get(name)
-                cells[name] = ("-" if value is None else f"{value:.4f}").rjust(6)
+                cells[header] = ("-" if value is None else f"{value:.4f}").rjust(max(6, len(header)))
         cells["lr"] = ("-" if math.isnan(self._learning_rate) else f"{self._learning_rate:.2g}").rjust(7)
         cells["time"] = format_duration(seconds).rjust(8)
         self._restart()
         return self._aligned(cells)
 
     def _aligned(self, cells: dict[str, str]) -> list[str]:
-        in_order = ["epoch", *_LOSSES.values(), "val", "AP", "AP50", "lr", "time"]
+        in_order = ["epoch", *_LOSSES.values(), "val", "AP", self._other_header, "lr", "time"]
         columns = {name: len(cells[name]) if name in cells else self._columns.get(name, 0) for name in in_order}
         columns = {name: width for name, width in columns.items() if width}
         line = " ".join(cells.get(name, "").rjust(width) for name, width in columns.items())

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -30,6 +31,9 @@ PROJECT = "yolox-jax"
 PARAM_LENGTH = 500
 """Maximum length of a parameter value that every MLflow server accepts: 3.x accepts 6000 characters, Databricks and
 older servers 500."""
+
+NOT_IN_NAMES = r"[^\w/.\- :]"
+"""Characters that MLflow does not accept in the name of a metric, such as the @ of recall@0.9."""
 
 PARAMS_PER_CALL = 100
 """Maximum number of parameters that MLflow accepts in one call."""
@@ -237,7 +241,8 @@ class MlflowWriter:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        metrics = [Metric(name, value, now_ms, step) for name, value in scalars.items() if math.isfinite(value)]
+        finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
+        metrics = [Metric(re.sub(NOT_IN_NAMES, "_", name), value, now_ms, step) for name, value in finite.items()]
         self._attempt(lambda: self._client.log_batch(self._id, metrics=metrics))
 
     def write_image(self, step: int, name: str, image_rgb: UInt8[np.ndarray, "H W 3"]) -> None:

@@ -115,7 +115,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     losses.yaxis.set_minor_formatter(NullFormatter())
     learning_rate.plot(column_of(train, "epoch"), column_of(train, "lr"), color="tab:gray")
     learning_rate.set_title("learning rate")
-    for name in ("AP", "AP50", "AP75"):
+    for name in figures_in(evaluations):
         ap.plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", label=name, markersize=3)
     ap.set_title("validation AP of the averaged weights")
     ap.set_ylim(0, 1)
@@ -131,6 +131,12 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
 def losses_in(records: list[dict[str, Any]]) -> list[str]:
     """The losses that a run has: `LOSSES`, without `one_to_one` if no record has it."""
     return [name for name in LOSSES if name != "one_to_one" or any(name in record for record in records)]
+
+
+def figures_in(evaluations: list[dict[str, Any]]) -> list[str]:
+    """The figures to plot: AP, AP50 and AP75, and the one that the best weights are chosen by."""
+    chosen = [record["best_by"] for record in evaluations[-1:] if "best_by" in record]
+    return list(dict.fromkeys(("AP", "AP50", "AP75", *chosen)))
 
 
 def column_of(records: list[dict[str, Any]], name: str) -> list[float]:
