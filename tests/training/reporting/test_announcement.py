@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from yolox_jax.config import AssignmentConfig, Config, DataConfig, DatasetConfig, ModelConfig
+from yolox_jax.config import AssignmentConfig, Config, DataConfig, DatasetConfig, LossConfig, ModelConfig
 from yolox_jax.config.assignment import YOLOV3_ANCHORS
 from yolox_jax.data.anchor_sizes import cluster_sizes
 from yolox_jax.data.doctor.annotations import sizes_to_train_on
@@ -32,7 +32,7 @@ def test_anchor_boxes_of_other_sizes_than_the_objects_are_warned_of(
     assert ("fit no anchor box at --data.input-size 32 32" in caplog.text) == (anchors == "of COCO")
 
 
-def test_the_number_of_images_an_epoch_is_told_where_images_are_repeated(
+def test_the_number_of_images_an_epoch_and_the_weights_of_classes_are_told_where_there_are_such(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     generate_shapes(tmp_path, num_train=12, num_val=2, image_size=64, seed=0)
@@ -50,6 +50,8 @@ def test_the_number_of_images_an_epoch_is_told_where_images_are_repeated(
     ):
         caplog.clear()
         config = Config(data=DataConfig(train=shapes, val=shapes, repeat_threshold=threshold))
+        config = dataclasses.replace(config, loss=LossConfig(class_weights=("circle=3",)))
         with caplog.at_level(logging.INFO, "yolox_jax.training"):
             announce(config, Summary(1, 1.0, 1), train_set, train_set)
+        assert "train: weights of classes in the classification loss: circle " in caplog.text
         assert [record.levelno for record in caplog.records if told in record.getMessage()] == [level]
