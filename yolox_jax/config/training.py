@@ -40,7 +40,7 @@ class TrainConfig:
     names are saved."""
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
-    at batch size 64."""
+    at batch size 64. 0 turns averaging off: evaluations and saved weights are then those of the last step."""
     ema_ramp_steps: Positive | None = 2000.0  # docs/yolox.md, 8.3
     """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this)). None: 2000, and
     less in short runs, so that at the end the average spans about a tenth of the run."""

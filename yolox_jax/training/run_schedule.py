@@ -9,9 +9,10 @@ import numpy as np
 from yolox_jax.config import STRIDE, Config, peak_learning_rate
 from yolox_jax.config.schedule import ema_ramp_steps
 from yolox_jax.losses import LossWeights
+from yolox_jax.training.step.learning_rates import learning_rate, stage_rates
 from yolox_jax.training.step.multiscale import input_size_at
-from yolox_jax.training.step.optimizer import ema_decay, warmup_cosine
-from yolox_jax.training.step.scalars import StepScalars
+from yolox_jax.training.step.optimizer import ema_decay
+from yolox_jax.training.step.scalars import AdamScalars, StepScalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class RunSchedule:
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate at `step`."""
-        return warmup_cosine(step, peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
+        return learning_rate(step, peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
 
     def scalars_at(self, step: int) -> StepScalars:
         """The numbers that the training step takes at `step`, as float32."""
@@ -46,6 +47,8 @@ class RunSchedule:
             clip_norm=optimizer.clip_norm or math.inf,
             ema_decay=ema_decay(step + 1, self.config.train.ema_decay, ema_ramp_steps(self.config, self.total_steps)),
             loss=LossWeights(**dataclasses.asdict(loss))._replace(l1_weight=l1_weight),
+            adam=AdamScalars(*optimizer.betas, optimizer.eps) if optimizer.name == "adamw" else None,
+            stage_rates=stage_rates(optimizer.layer_decay) if optimizer.layer_decay != 1.0 else None,
         )
         return jax.tree.map(np.float32, scalars)
 
