@@ -146,6 +146,8 @@ def _with_scaled_schedule(config: Config, before: Config, argv: list[str], resum
         scaled = resumed
     elif schedule.epochs != recipe.epochs:
         warmup = schedule.warmup_epochs if "warmup_epochs" in fixed else None
+        if resumed is not None and warmup is None:  # it lies behind
+            warmup = resumed.warmup_epochs
         scaled = scale_schedule(recipe, schedule.epochs, warmup_epochs=warmup)
         _announce_schedule(scaled, recipe, fixed)
     else:

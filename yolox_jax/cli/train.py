@@ -25,6 +25,9 @@ class TrainArguments:
     the run directory passed as --config."""
     resume: bool = False
     """Resume from the latest checkpoint in the run directory."""
+    extend: bool = False
+    """With --resume: continue with settings that differ from those of the run, such as a larger --schedule.epochs or
+    another --train.batch-size. The schedule bends at the latest checkpoint."""
     distributed: bool = False
     """Run as one of several processes that jax detects by itself, as on TPU pods. Not needed with Slurm or Open MPI."""
     coordinator: str | None = None
@@ -65,7 +68,7 @@ def main(argv: list[str]) -> None:
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume)
+        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume, extend=arguments.extend)
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise

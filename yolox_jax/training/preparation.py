@@ -20,6 +20,7 @@ from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
+from yolox_jax.training.extension import Extension, plan_extension, read_extensions
 from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
     RunDirectory,
@@ -49,6 +50,9 @@ class PreparedRun:
     val_set: Dataset
     hooks: Hooks
     """The user's own augmentation."""
+    extensions: tuple[Extension, ...]
+    """Where the run has gone on, or goes on now, with other settings."""
+    is_extended_now: bool
 
     @property
     def num_classes(self) -> int:
@@ -58,7 +62,8 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config))
+        offset = self.extensions[-1].step_offset if self.extensions else 0
+        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config), offset)
 
 
 @contextlib.contextmanager
@@ -67,6 +72,7 @@ def prepare(
     workdir: Path,
     *,
     resume: bool,
+    extend: bool = False,
     train_set: Dataset | None = None,
     val_set: Dataset | None = None,
     augment: Mapping[str, Hook] | None = None,
@@ -82,6 +88,8 @@ def prepare(
             disagree.
         DataError: annotations are invalid or missing.
     """
+    if extend and not resume:
+        raise ConfigError("--extend needs --resume: it continues the run in --workdir with other settings")
     check_config(config)
     check_anchor_boxes(config)
     check_multiscale_range(config)
@@ -89,10 +97,12 @@ def prepare(
     check_archives(train_set, config.data.num_workers)
     config = _without_files(config, train_set, val_set)
     connect(create_mesh(config.train))
-    check_same_settings({"resume": resume, "augment": hooks.names, **shared_settings(config)})
+    check_same_settings({"resume": resume, "extend": extend, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
         run = first_process_first(
-            lambda: _prepare_here(config, RunDirectory(workdir), stack, train_set, val_set, hooks, resume=resume)
+            lambda: _prepare_here(
+                config, RunDirectory(workdir), stack, train_set, val_set, hooks, resume=resume, extend=extend
+            )
         )
         # Differs between processes that do not share a file system.
         lock = "the lock" if run.directory.lock.exists() else "no lock"
@@ -125,21 +135,27 @@ def _prepare_here(
     hooks: Hooks,
     *,
     resume: bool,
+    extend: bool,
 ) -> PreparedRun:
     is_first = jax.process_index() == 0
     if is_first:
         check_metric_writers(config.train.loggers)
         lock = stack.enter_context(RunLock(directory))
-        open_run_directory(directory.root, config, resume=resume)
+        open_run_directory(directory.root, config, resume=resume, extend=extend)
         # Before looking for checkpoints: a run that ends just now may still write one.
         lock.acquire()
         ensure_writable_folder(directory.checkpoints, "--workdir: the checkpoint folder")
     train_set, val_set = _dataset(train_set, config.data, "train"), _dataset(val_set, config.data, "val")
     check_same_classes(train_set, val_set)
-    if is_first:
+    extension = plan_extension(directory, config, train_set, hooks) if extend else None
+    if is_first and extension is None:
         check_same_data(directory, config, train_set, hooks)
     resuming = resume and bool(saved_steps(directory.checkpoints))
-    return PreparedRun(config, directory, resuming, train_set, val_set, hooks)
+    extensions = read_extensions(directory) if resuming else ()
+    extensions += () if extension is None else (extension,)
+    return PreparedRun(
+        config, directory, resuming, train_set, val_set, hooks, extensions, is_extended_now=extension is not None
+    )
 
 
 def _dataset(given: Dataset | None, data: DataConfig, which: Literal["train", "val"]) -> Dataset:

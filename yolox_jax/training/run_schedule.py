@@ -21,19 +21,32 @@ class RunSchedule:
 
     config: Config
     steps_per_epoch: int
+    step_offset: int = 0
+    """Steps that the run has done, less those that it would have done with these settings from the start. Not 0 in a
+    run that was extended with another number of steps in an epoch."""
 
     @property
     def total_steps(self) -> int:
         """Steps in the whole run."""
-        return self.config.schedule.epochs * self.steps_per_epoch
+        return self.config.schedule.epochs * self.steps_per_epoch + self.step_offset
 
     @property
     def no_aug_from(self) -> int:
         """First step of the last `no_aug_epochs`, without mosaic and with the L1 loss."""
-        return (self.config.schedule.epochs - self.config.schedule.no_aug_epochs) * self.steps_per_epoch
+        epochs = self.config.schedule.epochs - self.config.schedule.no_aug_epochs
+        return epochs * self.steps_per_epoch + self.step_offset
+
+    def in_whole_run(self, step: int) -> int:
+        """The step of the same epoch in a run that had these settings from the start; the data depends on it."""
+        return step - self.step_offset
+
+    def epochs_after(self, steps: int) -> float:
+        """Epochs done after `steps` steps."""
+        return self.in_whole_run(steps) / self.steps_per_epoch
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate at `step`."""
+        step = self.in_whole_run(step)
         return learning_rate(step, peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
 
     def scalars_at(self, step: int) -> StepScalars:
@@ -92,13 +105,13 @@ class RunSchedule:
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last one of its epoch."""
-        return (step + 1) % self.steps_per_epoch == 0
+        return self.in_whole_run(step + 1) % self.steps_per_epoch == 0
 
     def evaluates_after(self, step: int) -> bool:
         """Whether an evaluation follows `step`: every `evaluation.interval` epochs, and after each of the last ones."""
         if step < 0 or not self.ends_epoch(step):
             return False
-        done, schedule = (step + 1) // self.steps_per_epoch, self.config.schedule
+        done, schedule = int(self.epochs_after(step + 1)), self.config.schedule
         return (
             done % self.config.evaluation.interval == 0
             or done >= schedule.epochs - schedule.no_aug_epochs + 1
