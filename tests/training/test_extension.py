@@ -112,6 +112,13 @@ def test_resuming_with_other_settings_names_the_way_to_extend(tmp_path):
         open_run_directory(tmp_path, changed(schedule={"epochs": 20}), resume=True)
 
 
+def test_a_run_to_extend_may_have_other_settings_and_weights(tmp_path):
+    run = run_with_checkpoint(tmp_path, 100)
+    run.last_weights.parent.mkdir()
+    run.last_weights.touch()
+    assert open_run_directory(tmp_path, changed(schedule={"epochs": 20}), resume=True, extend=True) == run
+
+
 def test_a_record_without_extensions_reads_as_before(tmp_path):
     run = run_with_checkpoint(tmp_path, 100)
     assert "extensions" not in json.loads(run.config.read_text()) and read_extensions(run) == ()

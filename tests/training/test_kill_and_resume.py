@@ -184,7 +184,7 @@ def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_
 
 
 def test_an_extended_run_with_adamw_killed_and_resumed_ends_as_the_undisturbed_extension(config_file, tmp_path):
-    adamw = ("--optimizer.name", "adamw", "--optimizer.layer-decay", "0.8", "--optimizer.clip-norm", "5")
+    adamw = ("--optimizer.name", "adamw", "--optimizer.layer-decay", "0.8", "--train.multiscale-px", "None")
     extended = ("--schedule.epochs", "4", "--train.batch-size", "8", "--schedule.name", "warmcos")
     extension = (*adamw, *extended, "--resume", "--extend")
     with Run(config_file, tmp_path / "whole", *adamw, "--schedule.epochs", "2") as run:

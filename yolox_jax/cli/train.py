@@ -40,6 +40,7 @@ class TrainArguments:
 
 def main(argv: list[str]) -> None:
     """Trains; `argv` is the command line after `train`."""
+    argv, auto_batch_size = _without_auto_batch_size(argv)
     arguments, config = parse_with_config(
         TrainArguments,
         argv,
@@ -68,10 +69,26 @@ def main(argv: list[str]) -> None:
         arguments.coordinator, arguments.num_processes, arguments.process_id, detect=arguments.distributed
     )
     try:
-        train(config, workdir=_workdir(arguments, argv), resume=arguments.resume, extend=arguments.extend)
+        train(
+            config,
+            workdir=_workdir(arguments, argv),
+            resume=arguments.resume,
+            extend=arguments.extend,
+            auto_batch_size=auto_batch_size,
+        )
     except Exception as error:
         leave(together=isinstance(error, Interrupted))
         raise
+
+
+def _without_auto_batch_size(argv: list[str]) -> tuple[list[str], bool]:
+    """Takes `--train.batch-size auto` off the command line, and tells whether it was there."""
+    for place, word in enumerate(argv):
+        name, _, value = word.partition("=")
+        values = [value] if value else argv[place + 1 : place + 2]
+        if name.replace("_", "-") == "--train.batch-size" and values == ["auto"]:
+            return argv[:place] + argv[place + (1 if value else 2) :], True
+    return argv, False
 
 
 def _workdir(arguments: TrainArguments, argv: list[str]) -> Path:

@@ -21,11 +21,13 @@ from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
 from yolox_jax.training.extension import Extension, plan_extension, read_extensions
+from yolox_jax.training.fitting_batch import fitting_batch_size, smallest_batch_size, with_batch_size
 from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,
     open_run_directory,
+    recorded_config,
     saved_steps,
     shared_settings,
 )
@@ -73,6 +75,7 @@ def prepare(
     *,
     resume: bool,
     extend: bool = False,
+    auto_batch_size: bool = False,
     train_set: Dataset | None = None,
     val_set: Dataset | None = None,
     augment: Mapping[str, Hook] | None = None,
@@ -81,7 +84,8 @@ def prepare(
 
     The run directory is locked while the context is open. With several processes that have the same config, either all
     of them enter it or all of them raise. Process 0 goes first, because it creates the directory and generates images
-    that the others then find. `train_set` and `val_set` take the place of the files that the config names.
+    that the others then find. `train_set` and `val_set` take the place of the files that the config names. With
+    `auto_batch_size`, the batch size is that of the run to resume, or else the largest that fits.
 
     Raises:
         ConfigError: a setting or hook is invalid, the run directory cannot be used with the config, or the processes
@@ -96,6 +100,9 @@ def prepare(
     hooks = checked_hooks(augment, config.data.num_workers)
     check_archives(train_set, config.data.num_workers)
     config = _without_files(config, train_set, val_set)
+    recorded = _recorded_batch_size(RunDirectory(workdir)) if resume and auto_batch_size else None
+    if auto_batch_size:
+        config = with_batch_size(config, recorded or smallest_batch_size(config))
     connect(create_mesh(config.train))
     check_same_settings({"resume": resume, "extend": extend, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
@@ -113,7 +120,17 @@ def prepare(
                 "workdir": f"a folder with {lock} and the checkpoints {saved_steps(run.directory.checkpoints)}",
             }
         )
+        if auto_batch_size and recorded is None:
+            batch_size = fitting_batch_size(config, run.num_classes, len(run.train_set.records))
+            run = dataclasses.replace(run, config=with_batch_size(config, batch_size))
         yield run
+
+
+def _recorded_batch_size(run: RunDirectory) -> int | None:
+    """The batch size of a run that can be resumed."""
+    if not (run.config.exists() and saved_steps(run.checkpoints)):
+        return None
+    return recorded_config(run).train.batch_size
 
 
 def _without_files(config: Config, train_set: Dataset | None, val_set: Dataset | None) -> Config:

@@ -148,8 +148,9 @@ def open_run_directory(root: Path, config: Config, *, resume: bool, extend: bool
             raise ConfigError(
                 f"--workdir {root} already contains a run. Add --resume to {purpose}, or choose another folder"
             )
-        if saved and not extend:  # a run without a checkpoint starts over, with any settings
-            _check_same_settings(run, config)
+        if saved:  # a run without a checkpoint starts over, with any settings
+            if not extend:
+                _check_same_settings(run, config)
         elif run.best_weights.exists() or run.last_weights.exists():  # its checkpoints were removed
             raise ConfigError(
                 f"--resume: the run in {root} has weights but no checkpoints to resume from, and starting over would "

@@ -67,6 +67,7 @@ def train(
     workdir: str | Path,
     resume: bool = False,
     extend: bool = False,
+    auto_batch_size: bool = False,
     callbacks: Sequence[Callback] = (),
     train_set: Dataset | None = None,
     val_set: Dataset | None = None,
@@ -81,6 +82,8 @@ def train(
         workdir: the run directory, created if needed.
         resume: continue from the newest checkpoint in `workdir`, or start from scratch if there is none.
         extend: with `resume`, continue with settings that differ from those of the run, such as more epochs.
+        auto_batch_size: use the largest batch size that fits the devices, or that of the run to resume, in place of
+            the one in the config.
         callbacks: called with a `TrainingEvent` for each logged step, evaluation and checkpoint, on the first process;
             one that raises `StopTraining` ends the run early.
         train_set: an open dataset to train on in place of the files of the config, such as one of
@@ -108,6 +111,7 @@ def train(
             Path(workdir),
             resume=resume,
             extend=extend,
+            auto_batch_size=auto_batch_size,
             train_set=train_set,
             val_set=val_set,
             augment=augment,
