@@ -71,9 +71,8 @@ def test_an_extended_run_keeps_the_warm_up_that_lies_behind_it(monkeypatch: pyte
     monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append((config, keywords)))
     recorded = dataclasses.replace(load_config("yolox_nano"), schedule=ScheduleConfig(10, 0.5, 1))
     (tmp_path / "config.json").write_text(json.dumps(config_to_dict(recorded)))
-    assert (
-        cli_main.main(["train", "--config", str(tmp_path), *["--resume", "--extend", "--schedule.epochs", "40"]]) == 0
-    )
+    words = ["--resume", "--extend", "--schedule.epochs", "40"]
+    assert cli_main.main(["train", "--config", str(tmp_path), *words]) == 0
     ((config, keywords),) = calls
     assert (config.schedule, keywords["extend"]) == (ScheduleConfig(40, 0.5, 4), True)
 

@@ -47,7 +47,7 @@ def extend(run: RunDirectory, config: Config, train_set: Dataset | None = None) 
 def test_more_epochs_go_on_at_the_same_step(tmp_path):
     run = run_with_checkpoint(tmp_path, 100)
     found = extend(run, changed(schedule={"epochs": 20}))
-    assert found == Extension(100, 10.0, 0, {"schedule.epochs": [10, 20]})
+    assert found == Extension(100, 10.0, 0, True, {"schedule.epochs": [10, 20]})
 
 
 def test_another_batch_size_keeps_the_epoch_and_the_count_of_steps(tmp_path):
@@ -65,6 +65,13 @@ def test_another_batch_size_keeps_the_epoch_and_the_count_of_steps(tmp_path):
     assert schedule.in_whole_run(100) == 50
 
 
+def test_the_last_evaluation_of_the_shorter_run_is_repeated_as_no_checkpoint_holds_it():
+    config = changed(schedule={"epochs": 40}, evaluation={"interval": 7})
+    for evaluated, expected in ((100, [70, 100, 140]), (None, [70, 140])):
+        schedule = RunSchedule(config, 10, also_evaluates_after=evaluated)
+        assert [step + 1 for step in range(150) if schedule.evaluates_after(step)] == expected
+
+
 def test_a_run_is_extended_again_from_where_it_is_then(tmp_path):
     run = run_with_checkpoint(tmp_path, 100)
     doubled = changed(schedule={"epochs": 20}, train={"batch_size": 16})
@@ -79,7 +86,7 @@ def test_a_run_is_extended_again_from_where_it_is_then(tmp_path):
 
 def test_more_images_of_the_same_classes_are_a_change(tmp_path):
     found = extend(run_with_checkpoint(tmp_path, 50), CONFIG, dataset(num_images=160))
-    assert found == Extension(50, 5.0, 50 - 100, {"images": [80, 160]})
+    assert found == Extension(50, 5.0, 50 - 100, False, {"images": [80, 160]})
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_an_extension_starts_patience_and_what_its_settings_concern_anew_at_its_
     _, state = create_train_state(OneWeight(), TrainConfig())
     config = changed(train={"precision": "float16", "loss_scale": 512.0}, optimizer={"lr": 0.1})
     changes = {"train.precision": ["float32", "float16"], "evaluation.score_threshold": [0.01, 0.1]}
-    progress, extension = Progress(best_ap=0.5, evaluations_since_best=3), Extension(7, 1.0, 0, changes)
+    progress, extension = Progress(best_ap=0.5, evaluations_since_best=3), Extension(7, 1.0, 0, True, changes)
 
     def begun(step: int, extension: Extension = extension) -> tuple[float, float | None, int]:
         found, after = begin_extension(extension, config, state._replace(step=jnp.int32(step)), progress)

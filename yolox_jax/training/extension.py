@@ -45,6 +45,9 @@ class Extension:
     """Epochs done by then."""
     step_offset: int
     """Steps done by then, less those that as many epochs have with the new settings."""
+    evaluated: bool
+    """Whether the run evaluated there with its earlier settings. The evaluation follows the checkpoint, so that it has
+    to be repeated, or else its AP would not be known."""
     changes: dict[str, list[Any]]
     """What changed, by the name of the setting: the values before and after. `images` is the number an epoch."""
 
@@ -88,14 +91,17 @@ def plan_extension(run: RunDirectory, config: Config, train_set: Dataset, hooks:
             changes[name] = [old, new]
     if not changes:
         return None
-    earlier, epoch_before = read_extensions(run), -(-images // before.train.batch_size)
-    epoch = (steps[-1] - (earlier[-1].step_offset if earlier else 0)) / epoch_before
+    earlier, step = read_extensions(run), steps[-1]
+    offset = earlier[-1].step_offset if earlier else 0
+    schedule = RunSchedule(before, -(-images // before.train.batch_size), offset)
+    epoch = schedule.epochs_after(step)
     if config.schedule.epochs <= epoch:
         raise ConfigError(
             f"--extend: the run in {run.root} has done {epoch:g} epochs: --schedule.epochs {config.schedule.epochs} "
             "leaves nothing to train. Pass a larger number"
         )
-    return Extension(steps[-1], epoch, steps[-1] - round(epoch * steps_per_epoch(train_set.records, config)), changes)
+    steps_now = round(epoch * steps_per_epoch(train_set.records, config))
+    return Extension(step, epoch, step - steps_now, schedule.evaluates_after(step - 1), changes)
 
 
 def _check_same_network(run: RunDirectory, changes: dict[str, list[Any]]) -> None:

@@ -64,8 +64,11 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        offset = self.extensions[-1].step_offset if self.extensions else 0
-        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config), offset)
+        steps = steps_per_epoch(self.train_set.records, self.config)
+        if not self.extensions:
+            return RunSchedule(self.config, steps)
+        newest = self.extensions[-1]
+        return RunSchedule(self.config, steps, newest.step_offset, newest.step if newest.evaluated else None)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ class RunSchedule:
     step_offset: int = 0
     """Steps that the run has done, less those that it would have done with these settings from the start. Not 0 in a
     run that was extended with another number of steps in an epoch."""
+    also_evaluates_after: int | None = None
+    """A number of steps after which the run evaluates, whatever the settings say: it did before it was extended."""
 
     @property
     def total_steps(self) -> int:
@@ -109,6 +111,8 @@ class RunSchedule:
 
     def evaluates_after(self, step: int) -> bool:
         """Whether an evaluation follows `step`: every `evaluation.interval` epochs, and after each of the last ones."""
+        if step + 1 == self.also_evaluates_after:
+            return True
         if step < 0 or not self.ends_epoch(step):
             return False
         done, schedule = int(self.epochs_after(step + 1)), self.config.schedule
