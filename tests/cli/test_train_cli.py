@@ -65,6 +65,12 @@ def test_the_batch_size_may_be_left_to_the_devices(monkeypatch: pytest.MonkeyPat
         assert calls.pop()["auto_batch_size"] == expected
 
 
+@pytest.mark.parametrize("also", ["--schedule.epochs 4", "--resume --extend"])
+def test_the_length_of_a_run_is_set_in_one_way(capsys: pytest.CaptureFixture[str], also: str) -> None:
+    assert cli_main.main(["train", "--config", "yolox_nano", "--hours", "2", *also.split()]) == 2
+    assert f"--hours and {also.removeprefix('--resume ').split()[0]} exclude each other" in capsys.readouterr().err
+
+
 def test_an_extended_run_keeps_the_warm_up_that_lies_behind_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     trainer = pytest.importorskip("yolox_jax.training.trainer")
     calls = []

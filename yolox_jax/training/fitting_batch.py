@@ -53,6 +53,7 @@ def fitting_batch_size(config: Config, num_classes: int, num_images: int) -> int
     most = max(num_images // FEWEST_STEPS, shares)
     if jax.default_backend() == "cpu":
         most = max(min(most, MOST_ON_CPU), shares)
+    most = rounded(most, shares)
     images = -agree(-on_every_process(lambda: _fitting_share(config, num_classes, most // shares)))
     return rounded(images * shares, shares)
 

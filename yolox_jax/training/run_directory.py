@@ -62,6 +62,11 @@ class RunDirectory:
         return self.root / "data.json"
 
     @property
+    def duration(self) -> Path:
+        """Hours that the run was started for, and the schedule that fits into them, as JSON."""
+        return self.root / "duration.json"
+
+    @property
     def lock(self) -> Path:
         """Lock file, held by the process that trains here."""
         return self.root / "lock"
