@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -186,6 +187,7 @@ def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_
 
 def test_an_extended_run_with_adamw_killed_and_resumed_ends_as_the_undisturbed_extension(config_file, tmp_path):
     adamw = ("--optimizer.name", "adamw", "--optimizer.layer-decay", "0.8", "--train.multiscale-px", "None")
+    adamw += ("--train.ema-decay", "0")
     extended = ("--schedule.epochs", "4", "--train.batch-size", "8", "--schedule.name", "warmcos")
     extension = (*adamw, *extended, "--resume", "--extend")
     with Run(config_file, tmp_path / "whole", *adamw, "--schedule.epochs", "2") as run:
@@ -205,7 +207,9 @@ def test_an_extended_run_with_adamw_killed_and_resumed_ends_as_the_undisturbed_e
         assert re.search("resumed after step (16|20)", run.output()) and "extending" not in run.output()
     config = load_config(whole.root)
     assert config.schedule.name == "warmcos" and config.train.batch_size == 8
-    assert differing_parts(*(saved_state(config, 4, path) for path in (whole.root, tmp_path / "killed"))) == set()
+    states = [saved_state(config, 4, path) for path in (whole.root, tmp_path / "killed")]
+    assert differing_parts(*states) == set()
+    assert all(map(np.array_equal, *(jax.tree.leaves(part) for part in (states[0].params, states[0].ema_params))))
     records = lasting_metrics(whole.root)
     assert lasting_metrics(tmp_path / "killed") == records
     assert [record["step"] for record in records if record["kind"] == "train"] == list(range(1, 25))
