@@ -28,10 +28,10 @@ class TrainArguments:
     resume: bool = False
     """Resume from the latest checkpoint in the run directory."""
     extend: bool = False
-    """With --resume: continue with settings that differ from those of the run, such as a larger --schedule.epochs or
-    another --train.batch-size. The schedule bends at the latest checkpoint."""
+    """With --resume: continue with other settings, such as a larger --schedule.epochs or another --train.batch-size.
+    The schedule bends at the latest checkpoint."""
     hours: float | None = None
-    """Train for about this many hours: the first steps are timed, then --schedule.epochs is set to what fits."""
+    """Train for about this long. The first steps are timed, then --schedule.epochs is set to what fits."""
     distributed: bool = False
     """Run as one of several processes that jax detects by itself, as on TPU pods. Not needed with Slurm or Open MPI."""
     coordinator: str | None = None

@@ -14,8 +14,8 @@ class ScheduleConfig:  # docs/yolox.md, 8.2
     """Number of epochs. On the command line, a new number also scales `schedule.warmup_epochs` and
     `schedule.no_aug_epochs` in proportion, unless they are given too."""
     warmup_epochs: NonNegative = 5.0
-    """Number of warm-up epochs, in which the learning rate rises from zero: quadratically with `yoloxwarmcos`, linearly
-    with `warmcos`. The other schedules have none."""
+    """Number of warm-up epochs. The learning rate rises from zero: quadratically with `yoloxwarmcos`, linearly with
+    `warmcos`. The other schedules have none."""
     no_aug_epochs: CountOrZero = 15  # docs/yolox.md, 7.7
     """Number of final epochs without mosaic and MixUp. They run with the L1 loss on and, with `yoloxwarmcos`, the
     learning rate at its minimum. The original runs one epoch more than its setting says."""
