@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,14 +33,14 @@ def report(step: int, images_per_second: float, height: int = 320) -> TrainingEv
 
 
 def timed(*rates: float, height: int = 320) -> StepTimer:
-    timer = StepTimer(steps=20, steps_per_epoch=50)
+    timer = StepTimer(seconds_per_step=1.0, steps=20, steps_per_epoch=50)
     timer.seconds_per_pixel = [1 / (rate * height**2) for rate in rates]
     return timer
 
 
 def test_steps_are_timed_from_the_second_report_on_for_long_enough(monkeypatch: pytest.MonkeyPatch):
     clock = iter([0.0, 15.0, 25.0, 30.0])
-    monkeypatch.setattr(timed_run.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(timed_run, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     timer = StepTimer()
     timer(TrainingEvent("checkpoint", 5, 0.1, {}, Path("5")))
     timer(report(10, 1.0))
@@ -47,6 +49,7 @@ def test_steps_are_timed_from_the_second_report_on_for_long_enough(monkeypatch: 
         timer(report(30, 60.0))
     assert timer.is_done and (timer.steps, timer.steps_per_epoch) == (30, 50)
     assert timer.seconds_per_pixel == [1 / (40 * 320**2), 1 / (60 * 320**2)]
+    assert timer.seconds_per_step == (25 - 0) / 20
 
 
 def seconds_of(config: Config, epochs: int) -> float:
@@ -92,6 +95,8 @@ def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, An
 
     monkeypatch.setattr(timed_run, "train", train)
     monkeypatch.setattr(timed_run, "TIMED_SECONDS", 0.0)
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr(timed_run, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(
         timed_run, "open_datasets", lambda data, which: dataclasses.make_dataclass("D", ["records"])([])
     )

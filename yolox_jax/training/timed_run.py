@@ -34,12 +34,15 @@ class StepTimer:
     """A callback that times steps, from the second report on, and then ends the run."""
 
     seconds_per_pixel: list[float] = dataclasses.field(default_factory=list)
-    """Of one image, for each report."""
+    """Of one image, for each report. Without pauses, such as waiting for the step to be compiled."""
+    seconds_per_step: float = 0.0
+    """With pauses, such as checkpoints at the end of each epoch."""
     steps: int = 0
     """Steps done at the last report; 0 before the first."""
     steps_per_epoch: int = 0
     is_done: bool = False
-    _since: float = 0.0
+    _first: tuple[int, float] = (0, 0.0)
+    """Step and time of the first report."""
 
     def __call__(self, event: TrainingEvent) -> None:
         """Notes the rate of a report; ends the run after enough of them."""
@@ -49,10 +52,11 @@ class StepTimer:
         if self.steps:
             pixels = event.metrics["input_height"] * event.metrics["input_width"]
             self.seconds_per_pixel.append(1 / (event.metrics["images_per_second"] * pixels))
+            self.seconds_per_step = (now - self._first[1]) / (event.step - self._first[0])
         else:  # the first interval is slower: images are loaded for the first time
-            self._since = now
+            self._first = event.step, now
         self.steps, self.steps_per_epoch = event.step, round(event.step / event.epoch)
-        self.is_done = len(self.seconds_per_pixel) > 1 and now - self._since >= TIMED_SECONDS
+        self.is_done = len(self.seconds_per_pixel) > 1 and now - self._first[1] >= TIMED_SECONDS
         if self.is_done:
             raise StopTraining
 
@@ -67,7 +71,10 @@ def fitting_epochs(config: Config, timer: StepTimer, num_val_images: int, second
         seconds: time left.
     """
     per_pixel = float(np.median(timer.seconds_per_pixel))
-    step_seconds = per_pixel * _mean_pixels(config) * config.train.batch_size
+    if config.train.multiscale_px is None:
+        step_seconds = timer.seconds_per_step
+    else:  # whose pauses are mostly for compiling other sizes, which ends
+        step_seconds = per_pixel * _mean_pixels(config) * config.train.batch_size
     evaluation_seconds = EVALUATION_COST * per_pixel * math.prod(config.data.input_size) * num_val_images
 
     def needed(epochs: int) -> float:
