@@ -45,6 +45,7 @@ STEP_SETTINGS = (
     "model.freeze",
     "data.input_size",
     "data.max_boxes",
+    "optimizer.name",
     "train.batch_size",
     "train.precision",
     "train.accumulation_steps",

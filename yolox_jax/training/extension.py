@@ -76,7 +76,8 @@ def plan_extension(run: RunDirectory, config: Config, train_set: Dataset, hooks:
     before = recorded_config(run)
     changes = {name: [old, new] for name, (old, new) in changed_settings(before, config).items()}
     _check_same_network(run, changes)
-    data, data_now = json.loads(run.data.read_text()), describe_data(config, train_set, hooks)
+    data_now = describe_data(config, train_set, hooks)
+    data = json.loads(run.data.read_text()) if run.data.exists() else data_now
     if data["class_names"] != data_now["class_names"]:
         raise ConfigError(
             f"--extend: the run in {run.root} has the classes {shortened(data['class_names'], 8)}, --data.train now "
