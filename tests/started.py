@@ -17,7 +17,7 @@ def started(config: Config, model: YOLOX) -> tuple[nnx.GraphDef, TrainState, Tra
     """The structure, the state (replicated over all devices) and the step of a run that starts from `model`."""
     model.train()
     mesh = create_mesh(config.train)
-    graphdef, state = create_train_state(model, config.train)
+    graphdef, state = create_train_state(model, config.train, config.optimizer)
     return graphdef, jax.device_put(state, replicated(mesh)), make_train_step(graphdef, config, mesh)
 
 

@@ -157,6 +157,26 @@ def test_peak_learning_rate_is_given_as_such_or_per_image(tmp_path: Path) -> Non
         parse("--config", "yolox_nano", "--weights", "w", "--optimizer.lr", "1", "--optimizer.lr-per-image", "1")
 
 
+def test_adamw_comes_with_a_rate_and_a_decay_that_suit_it_unless_they_are_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    adamw = ["--config", "yolox_nano", "--weights", "w", "--optimizer.name", "adamw"]
+    _, config = parse(*adamw)
+    assert (config.optimizer.lr_per_image, config.optimizer.weight_decay) == pytest.approx((0.001 / 64, 0.05))
+    assert "--optimizer.lr-per-image 0.00015625 -> 1.5625e-05, --optimizer.weight-decay 0.0005 -> 0.05" in (
+        capsys.readouterr().err
+    )
+    _, config = parse(*adamw, "--optimizer.lr", "0.003", "--optimizer.weight-decay", "0.1")
+    assert (config.optimizer.lr, config.optimizer.weight_decay) == (0.003, 0.1)
+    assert not capsys.readouterr().err
+
+
+def test_another_schedule_survives_another_number_of_epochs() -> None:
+    words = ["--config", "yolox_nano", "--weights", "w", "--schedule.epochs", "30", "--schedule.name", "multistep"]
+    _, config = parse(*words, "--schedule.milestones", "10", "20", "--schedule.gamma", "0.5")
+    assert config.schedule.milestones == (10.0, 20.0) and config.schedule.gamma == 0.5
+
+
 @pytest.mark.parametrize("flags", ["--data.train.format yolo", "--data.train.format=yolo"])
 def test_paths_of_a_config_do_not_outlive_a_change_of_format(flags: str) -> None:
     words = [*flags.split(), "--data.train.annotations", "mine/data.yaml", "--data.val.format", "coco"]

@@ -50,7 +50,37 @@ def test_train_runs_in_the_folder_asked_for_or_one_named_after_the_config(
     monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append((config, keywords)))
     path = str(shipped_configs()["yolox_nano"])
     assert cli_main.main(["train", "--config", path, *words.split()]) == 0
-    assert calls == [(load_config("yolox_nano"), {"workdir": Path(workdir), "resume": resume})]
+    ((config, keywords),) = calls
+    assert config == load_config("yolox_nano")
+    assert (keywords["workdir"], keywords["resume"]) == (Path(workdir), resume)
+
+
+@pytest.mark.parametrize("words", ["--train.batch-size auto", "--train.batch_size=auto"])
+def test_the_batch_size_may_be_left_to_the_devices(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    trainer = pytest.importorskip("yolox_jax.training.trainer")
+    calls = []
+    monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append(keywords))
+    for given, expected in ((words, True), ("--train.batch-size 8", False)):
+        assert cli_main.main(["train", "--config", "yolox_nano", *given.split(), "--resume"]) == 0
+        assert calls.pop()["auto_batch_size"] == expected
+
+
+@pytest.mark.parametrize("also", ["--schedule.epochs 4", "--resume --extend"])
+def test_the_length_of_a_run_is_set_in_one_way(capsys: pytest.CaptureFixture[str], also: str) -> None:
+    assert cli_main.main(["train", "--config", "yolox_nano", "--hours", "2", *also.split()]) == 2
+    assert f"--hours and {also.removeprefix('--resume ').split()[0]} exclude each other" in capsys.readouterr().err
+
+
+def test_an_extended_run_keeps_the_warm_up_that_lies_behind_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trainer = pytest.importorskip("yolox_jax.training.trainer")
+    calls = []
+    monkeypatch.setattr(trainer, "train", lambda config, **keywords: calls.append((config, keywords)))
+    recorded = dataclasses.replace(load_config("yolox_nano"), schedule=ScheduleConfig(10, 0.5, 1))
+    (tmp_path / "config.json").write_text(json.dumps(config_to_dict(recorded)))
+    words = ["--resume", "--extend", "--schedule.epochs", "40"]
+    assert cli_main.main(["train", "--config", str(tmp_path), *words]) == 0
+    ((config, keywords),) = calls
+    assert (config.schedule, keywords["extend"]) == (ScheduleConfig(40, 0.5, 4), True)
 
 
 def test_train_goes_on_in_the_run_that_its_config_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

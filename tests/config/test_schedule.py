@@ -33,6 +33,11 @@ def test_given_warmup_leaves_room_for_the_other_phases() -> None:
     assert scale_schedule(PUBLISHED, 2, warmup_epochs=1.0).no_aug_epochs == 0
 
 
+def test_milestones_keep_their_place_in_the_run() -> None:
+    recipe = ScheduleConfig(epochs=100, name="multistep", milestones=(60.0, 90.0))
+    assert scale_schedule(recipe, 30).milestones == (18.0, 27.0)
+
+
 def test_peak_learning_rate_is_the_one_given_or_scales_with_the_batch() -> None:
     train = TrainConfig(batch_size=8)
     assert peak_learning_rate(Config(train=train, optimizer=OptimizerConfig(lr_per_image=0.001))) == 0.008

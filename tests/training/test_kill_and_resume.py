@@ -1,8 +1,11 @@
 """A run that is killed at any time, or asked to stop, and resumed ends bit for bit where an undisturbed one does."""
 
 import contextlib
+import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -179,6 +183,40 @@ def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_
     with Run(config_file, folder, "--resume") as run:
         run.finish()
     assert_same(config_file, run.directory, whole)
+
+
+def test_an_extended_run_with_adamw_killed_and_resumed_ends_as_the_undisturbed_extension(config_file, tmp_path):
+    adamw = ("--optimizer.name", "adamw", "--optimizer.layer-decay", "0.8", "--train.multiscale-px", "None")
+    adamw += ("--train.ema-decay", "0")
+    extended = ("--schedule.epochs", "4", "--train.batch-size", "8", "--schedule.name", "warmcos")
+    extension = (*adamw, *extended, "--resume", "--extend")
+    with Run(config_file, tmp_path / "whole", *adamw, "--schedule.epochs", "2") as run:
+        run.finish()
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    with Run(config_file, tmp_path / "whole", *extension) as run:
+        run.finish()
+    whole = run.directory
+    assert "extending the run after 2 epochs, to 4: --schedule.epochs 2 -> 4" in run.output()
+    assert "--train.batch-size 4 -> 8" in run.output() and "learning rate" in run.output()
+    moments = [(17, extension), (23, (*adamw, *extended, "--resume"))]
+    for step, flags in moments:  # first before the extension has a checkpoint of its own, which follows step 20
+        with Run(config_file, tmp_path / "killed", *flags) as run:
+            run.kill_when(lambda directory, step=step: steps_logged(directory) >= step)
+    with Run(config_file, tmp_path / "killed", *extension) as run:  # the same command once more
+        run.finish()
+        assert re.search("resumed after step (16|20)", run.output()) and "extending" not in run.output()
+    config = load_config(whole.root)
+    assert config.schedule.name == "warmcos" and config.train.batch_size == 8
+    states = [saved_state(config, 4, path) for path in (whole.root, tmp_path / "killed")]
+    assert differing_parts(*states) == set()
+    assert all(map(np.array_equal, *(jax.tree.leaves(part) for part in (states[0].params, states[0].ema_params))))
+    records = lasting_metrics(whole.root)
+    assert lasting_metrics(tmp_path / "killed") == records
+    assert [record["step"] for record in records if record["kind"] == "train"] == list(range(1, 25))
+    assert [record["epoch"] for record in records if record["kind"] == "evaluation"] == [2, 4]
+    (recorded,) = json.loads(whole.config.read_text())["extensions"]
+    assert (recorded["step"], recorded["epoch"], recorded["step_offset"]) == (16, 2.0, 8)
+    assert recorded["changes"]["schedule.name"] == ["yoloxwarmcos", "warmcos"]
 
 
 def test_a_run_asked_to_stop_saves_at_once_and_ends_as_the_whole_one(config_file, whole, tmp_path):

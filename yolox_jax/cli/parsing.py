@@ -28,6 +28,7 @@ NAMES_ELSEWHERE = {
     "--batch": "--train.batch-size",
     "--batch-size": "--train.batch-size",
     "--epochs": "--schedule.epochs",
+    "--schedule.hours": "--hours",
     "--lr": "--optimizer.lr",
     "--lr0": "--optimizer.lr",
     "--workers": "--data.num-workers",

@@ -14,12 +14,16 @@ from yolox_jax.cli.help import is_help_requested
 from yolox_jax.cli.parsing import given_flags, parse_flags
 from yolox_jax.cli.settings_help import print_settings_help
 from yolox_jax.cli.terminal import say
-from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig
+from yolox_jax.config import Config, ConfigError, DatasetConfig, ScheduleConfig, with_optimizer
 from yolox_jax.config.checks import check_config
 from yolox_jax.config.files import listed_configs, load_config
 from yolox_jax.config.schedule import scale_schedule
+from yolox_jax.config.serialization import flag, typed
 
 Extra = TypeVar("Extra")
+
+PHASES = ("warmup_epochs", "no_aug_epochs", "milestones")
+"""Settings of the schedule in epochs, which scale with the length of the run."""
 
 CONFIG_OF_PATH = "finetune"
 """The config of commands that are given the path of a dataset and no config."""
@@ -94,6 +98,7 @@ def parse_with_config(
         argument = next(one.text for one in flags_of(extra_type) if one.name == path_field)
         raise ConfigError(f"pass the path of a dataset ({argument}), or --config with {_config_help()}")
     settings = _with_requested_rate(arguments.settings, argv)
+    settings = _with_rates_of_optimizer(settings, config, argv)
     settings = _with_scaled_schedule(settings, config, argv, resumed_schedule(arguments.extra))
     check_config(settings)
     return arguments.extra, settings
@@ -112,28 +117,50 @@ def _with_requested_rate(config: Config, argv: list[str]) -> Config:
     return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, lr=None))
 
 
+def _with_rates_of_optimizer(config: Config, before: Config, argv: list[str]) -> Config:
+    """Changes the learning rate and weight decay with `--optimizer.name`, unless they are given."""
+    given, optimizer, recipe = given_flags(argv), config.optimizer, before.optimizer
+    suited = with_optimizer(recipe, optimizer.name)
+    if "--optimizer.lr" in given or "--optimizer.lr-per-image" in given:
+        suited = dataclasses.replace(suited, lr=optimizer.lr, lr_per_image=optimizer.lr_per_image)
+    if "--optimizer.weight-decay" in given:
+        suited = dataclasses.replace(suited, weight_decay=optimizer.weight_decay)
+    names = ("lr", "lr_per_image", "weight_decay")
+    changes = {name: getattr(suited, name) for name in names if getattr(suited, name) != getattr(optimizer, name)}
+    if optimizer.name == recipe.name or not changes:
+        return config
+    listed = ", ".join(
+        f"{flag(f'optimizer.{name}')} {getattr(optimizer, name):g} -> {value:g}" for name, value in changes.items()
+    )
+    say(f"to suit --optimizer.name {optimizer.name}: {listed}", sys.stderr)
+    return dataclasses.replace(config, optimizer=dataclasses.replace(optimizer, **changes))
+
+
 def _with_scaled_schedule(config: Config, before: Config, argv: list[str], resumed: ScheduleConfig | None) -> Config:
     """Scales the phases of the schedule with `--schedule.epochs`, unless they are given or a run is resumed."""
     given, schedule, recipe = given_flags(argv), config.schedule, before.schedule
-    fixed = {name for name in ("warmup_epochs", "no_aug_epochs") if f"--schedule.{name.replace('_', '-')}" in given}
-    if "--schedule.epochs" not in given or schedule.epochs < 1 or len(fixed) == 2:
+    fixed = {name for name in PHASES if flag(f"schedule.{name}") in given}
+    if "--schedule.epochs" not in given or schedule.epochs < 1 or len(fixed) == len(PHASES):
         return config
     if resumed is not None and resumed.epochs == schedule.epochs:
         scaled = resumed
     elif schedule.epochs != recipe.epochs:
         warmup = schedule.warmup_epochs if "warmup_epochs" in fixed else None
+        if resumed is not None and warmup is None:  # it lies behind
+            warmup = resumed.warmup_epochs
         scaled = scale_schedule(recipe, schedule.epochs, warmup_epochs=warmup)
         _announce_schedule(scaled, recipe, fixed)
     else:
         return config
-    scaled = dataclasses.replace(scaled, **{name: getattr(schedule, name) for name in ("min_lr_ratio", *fixed)})
+    kept = ("min_lr_ratio", "name", "gamma", *fixed)
+    scaled = dataclasses.replace(scaled, **{name: getattr(schedule, name) for name in kept})
     return dataclasses.replace(config, schedule=scaled)
 
 
 def _announce_schedule(scaled: ScheduleConfig, recipe: ScheduleConfig, fixed: set[str]) -> None:
     changes = [
-        f"--schedule.{name.replace('_', '-')} {getattr(recipe, name):g} -> {getattr(scaled, name):g}"
-        for name in ("warmup_epochs", "no_aug_epochs")
+        f"{flag(f'schedule.{name}')} {typed(getattr(recipe, name))} -> {typed(getattr(scaled, name))}"
+        for name in PHASES
         if name not in fixed and getattr(recipe, name) != getattr(scaled, name)
     ]
     if changes:

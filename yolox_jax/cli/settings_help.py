@@ -45,6 +45,7 @@ STEP_SETTINGS = (
     "model.freeze",
     "data.input_size",
     "data.max_boxes",
+    "optimizer.name",
     "train.batch_size",
     "train.precision",
     "train.accumulation_steps",
@@ -54,7 +55,7 @@ STEP_SETTINGS = (
 )
 """The settings that decide what a training step costs, for the commands that measure it."""
 
-RARE_ARGUMENTS = ("distributed", "coordinator", "num_processes", "process_id")
+RARE_ARGUMENTS = ("extend", "hours", "distributed", "coordinator", "num_processes", "process_id")
 """Arguments of commands that only `--help-all` shows."""
 
 RARE_FOR_TRAINING = ("evaluation.batch_size", "evaluation.score_threshold", "evaluation.iou_threshold")

@@ -13,6 +13,7 @@ from yolox_jax.config.model import ModelConfig as ModelConfig
 from yolox_jax.config.model import Variant as Variant
 from yolox_jax.config.optimization import OptimizerConfig as OptimizerConfig
 from yolox_jax.config.optimization import ScheduleConfig as ScheduleConfig
+from yolox_jax.config.optimization import with_optimizer as with_optimizer
 from yolox_jax.config.schedule import peak_learning_rate as peak_learning_rate
 from yolox_jax.config.schedule import scale_schedule as scale_schedule
 from yolox_jax.config.settings import Config as Config

@@ -25,6 +25,7 @@ def check_config(config: Config) -> None:
     config_from_dict(config_to_dict(config))
     problems = list(_range_problems(config, "")) or [
         *_schedule_problems(config),
+        *_milestone_problems(config),
         *_anchor_problems(config),
         *_suppression_problems(config),
         *_problem(lambda: config.loss.class_weights == BALANCED or given_class_weights(config.loss.class_weights)),
@@ -118,6 +119,26 @@ def _schedule_problems(config: Config) -> list[str]:
         f"--schedule.warmup-epochs {warmup:g} and --schedule.no-aug-epochs {no_aug} must sum to less than "
         f"--schedule.epochs {epochs}. For {epochs} epochs, try --schedule.warmup-epochs {better.warmup_epochs:g} "
         f"--schedule.no-aug-epochs {better.no_aug_epochs}"
+    ]
+
+
+def _milestone_problems(config: Config) -> list[str]:
+    """Milestones belong to one schedule, which needs them."""
+    schedule, milestones = config.schedule, config.schedule.milestones
+    if not milestones and schedule.name != "multistep":
+        return []
+    if schedule.name != "multistep":
+        return [
+            f"--schedule.milestones has no use with --schedule.name {schedule.name}. Pass --schedule.name multistep, "
+            "or --schedule.milestones without values"
+        ]
+    if milestones and list(milestones) == sorted(set(milestones)) and milestones[-1] < schedule.epochs:
+        return []
+    example = typed([round(share * schedule.epochs, 2) for share in (0.6, 0.9)])
+    got = typed(milestones) or "none"
+    return [
+        f"--schedule.name multistep needs --schedule.milestones: epochs in ascending order, below --schedule.epochs "
+        f"{schedule.epochs}, such as {example}; got {got}"
     ]
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ VERSION = "config_version"
 WORKING_DIRECTORY = "working_directory"
 """Key in that file: the folder that the run was started in, which its relative paths start from. Absent before version
 2."""
+
+EXTENSIONS = "extensions"
+"""Key in that file: where the run went on with other settings. Absent if it never did."""
 
 _SUBFOLDER = re.compile("([^/]+)/.*")
 _CHOICES = "Pass the path of a config file or run directory, or the name of a shipped config: "
@@ -78,9 +82,10 @@ def load_config(path_or_name: str | Path) -> Config:
     return find_data_of_run(_without_unused_coco_paths(config), path.parent, origin=origin)
 
 
-def run_settings(config: Config) -> dict[str, Any]:
+def run_settings(config: Config, extensions: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The content of a run's `config.json`; `config_of_run` is the inverse."""
-    return {VERSION: 2, WORKING_DIRECTORY: str(Path.cwd()), **config_to_dict(config)}
+    about = {VERSION: 2, WORKING_DIRECTORY: str(Path.cwd())} | ({EXTENSIONS: list(extensions)} if extensions else {})
+    return {**about, **config_to_dict(config)}
 
 
 def config_of_run(values: dict[str, Any]) -> Config:
@@ -90,7 +95,7 @@ def config_of_run(values: dict[str, Any]) -> Config:
         ConfigError: A setting does not exist, or a value has the wrong type.
     """
     config = config_from_dict(
-        {name: value for name, value in values.items() if name not in (VERSION, WORKING_DIRECTORY)}
+        {name: value for name, value in values.items() if name not in (VERSION, WORKING_DIRECTORY, EXTENSIONS)}
     )
     frozen = config.model.freeze
     if VERSION not in values and "backbone" in frozen and "neck" not in frozen:

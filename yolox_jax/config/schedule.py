@@ -33,10 +33,11 @@ def scale_schedule(recipe: ScheduleConfig, epochs: int, *, warmup_epochs: float 
 
     The warm-up becomes `warmup_epochs` of the recipe times the ratio of the epochs, to three digits. The last epochs
     without mosaic become `no_aug_epochs` times the ratio, rounded, but at least one if the recipe has any, and few
-    enough that both phases together stay shorter than the run.
+    enough that both phases together stay shorter than the run. Milestones keep their place in the run, to three digits.
 
-    >>> scale_schedule(ScheduleConfig(epochs=300, warmup_epochs=5.0, no_aug_epochs=15), 60)
-    ScheduleConfig(epochs=60, warmup_epochs=1.0, no_aug_epochs=3, min_lr_ratio=0.05)
+    >>> scaled = scale_schedule(ScheduleConfig(epochs=300, warmup_epochs=5.0, no_aug_epochs=15), 60)
+    >>> scaled.warmup_epochs, scaled.no_aug_epochs
+    (1.0, 3)
 
     Args:
         recipe: The schedule to scale.
@@ -44,9 +45,11 @@ def scale_schedule(recipe: ScheduleConfig, epochs: int, *, warmup_epochs: float 
         warmup_epochs: The warm-up to use in place of the scaled one.
     """
     ratio = epochs / recipe.epochs
-    warmup = float(f"{recipe.warmup_epochs * ratio:.3g}") if warmup_epochs is None else warmup_epochs
+    scaled = lambda value: float(f"{value * ratio:.3g}")  # noqa: E731
+    warmup = scaled(recipe.warmup_epochs) if warmup_epochs is None else warmup_epochs
     no_aug = math.floor(recipe.no_aug_epochs * ratio + 0.5)
     if recipe.no_aug_epochs:
         no_aug = max(1, no_aug)
     no_aug = min(no_aug, max(0, math.ceil(epochs - warmup) - 1))
-    return dataclasses.replace(recipe, epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug)
+    milestones = tuple(map(scaled, recipe.milestones))
+    return dataclasses.replace(recipe, epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug, milestones=milestones)

@@ -12,7 +12,8 @@ class TrainConfig:
     """The training step, logging and checkpoints."""
 
     batch_size: Count = 64  # docs/yolox.md, 10.1
-    """Total batch size across devices. The published weights were trained with 128."""
+    """Total batch size across devices. The command `train` also takes `auto`: the largest that fits. The published
+    weights were trained with 128."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. Parameters, batch statistics, assignment and losses stay in float32. float16 is for
     GPUs without bfloat16 (V100) and uses dynamic loss scaling."""
@@ -40,7 +41,7 @@ class TrainConfig:
     names are saved."""
     ema_decay: Annotated[float, AtLeast(0), Below(1)] = 0.9999  # docs/yolox.md, 10.1; the original's issue 735
     """Decay of the exponential moving average (EMA) of the weights. The original uses 0.9998; 0.9999 gives a higher AP
-    at batch size 64."""
+    at batch size 64. 0 turns averaging off: evaluations and saved weights are then those of the last step."""
     ema_ramp_steps: Positive | None = 2000.0  # docs/yolox.md, 8.3
     """Time constant of the EMA ramp: after n steps, the decay is `ema_decay` * (1 - exp(-n / this)). None: 2000, and
     less in short runs, so that at the end the average spans about a tenth of the run."""

@@ -70,7 +70,7 @@ def build_training(
 
         logger.info("frozen: %s", freeze(model, config.model.freeze))
     on_gpu = platform_of(mesh) == "gpu"  # where cuDNN wants kernels with the output channels first
-    graphdef, state = create_train_state(model, config.train, output_first=on_gpu)
+    graphdef, state = create_train_state(model, config.train, config.optimizer, output_first=on_gpu)
     if described is None:
         # Replicated from the host, because arrays on one device cannot be copied to the devices of other processes.
         state = jax.device_put(jax.device_get(state), replicated(mesh))

@@ -22,11 +22,14 @@ from yolox_jax.evaluation.best_by import check_best_by
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
+from yolox_jax.training.extension import Extension, plan_extension, read_extensions
+from yolox_jax.training.fitting_batch import fitting_batch_size, smallest_batch_size, with_batch_size
 from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
     RunDirectory,
     check_same_data,
     open_run_directory,
+    recorded_config,
     saved_steps,
     shared_settings,
 )
@@ -53,6 +56,9 @@ class PreparedRun:
     """The user's own augmentation."""
     class_weights: tuple[float, ...] | None
     """Weight of each class in the classification loss; None if all count alike."""
+    extensions: tuple[Extension, ...]
+    """Where the run has gone on, or goes on now, with other settings."""
+    is_extended_now: bool
 
     @property
     def num_classes(self) -> int:
@@ -62,7 +68,17 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        return RunSchedule(self.config, steps_per_epoch(self.train_set.records, self.config), self.class_weights)
+        schedule = RunSchedule(
+            self.config, steps_per_epoch(self.train_set.records, self.config), class_weights=self.class_weights
+        )
+        if not self.extensions:
+            return schedule
+        newest = self.extensions[-1]
+        return dataclasses.replace(
+            schedule,
+            step_offset=newest.step_offset,
+            also_evaluates_after=newest.step if newest.evaluated else None,
+        )
 
 
 @contextlib.contextmanager
@@ -71,6 +87,8 @@ def prepare(
     workdir: Path,
     *,
     resume: bool,
+    extend: bool = False,
+    auto_batch_size: bool = False,
     train_set: Dataset | None = None,
     val_set: Dataset | None = None,
     augment: Mapping[str, Hook] | None = None,
@@ -79,24 +97,32 @@ def prepare(
 
     The run directory is locked while the context is open. With several processes that have the same config, either all
     of them enter it or all of them raise. Process 0 goes first, because it creates the directory and generates images
-    that the others then find. `train_set` and `val_set` take the place of the files that the config names.
+    that the others then find. `train_set` and `val_set` take the place of the files that the config names. With
+    `auto_batch_size`, the batch size is that of the run to resume, or else the largest that fits.
 
     Raises:
         ConfigError: a setting or hook is invalid, a dataset lacks a class that a setting names, the run directory
             cannot be used with the config, or the processes disagree.
         DataError: annotations are invalid or missing.
     """
+    if extend and not resume:
+        raise ConfigError("--extend needs --resume: it continues the run in --workdir with other settings")
     check_config(config)
     check_anchor_boxes(config)
     check_multiscale_range(config)
     hooks = checked_hooks(augment, config.data.num_workers)
     check_archives(train_set, config.data.num_workers)
     config = _without_files(config, train_set, val_set)
+    recorded = _recorded_batch_size(RunDirectory(workdir)) if resume and auto_batch_size else None
+    if auto_batch_size:
+        config = with_batch_size(config, recorded or smallest_batch_size(config))
     connect(create_mesh(config.train))
-    check_same_settings({"resume": resume, "augment": hooks.names, **shared_settings(config)})
+    check_same_settings({"resume": resume, "extend": extend, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
         run = first_process_first(
-            lambda: _prepare_here(config, RunDirectory(workdir), stack, train_set, val_set, hooks, resume=resume)
+            lambda: _prepare_here(
+                config, RunDirectory(workdir), stack, train_set, val_set, hooks, resume=resume, extend=extend
+            )
         )
         # Differs between processes that do not share a file system.
         lock = "the lock" if run.directory.lock.exists() else "no lock"
@@ -107,7 +133,17 @@ def prepare(
                 "workdir": f"a folder with {lock} and the checkpoints {saved_steps(run.directory.checkpoints)}",
             }
         )
+        if auto_batch_size and recorded is None:
+            batch_size = fitting_batch_size(config, run.num_classes, len(run.train_set.records))
+            run = dataclasses.replace(run, config=with_batch_size(config, batch_size))
         yield run
+
+
+def _recorded_batch_size(run: RunDirectory) -> int | None:
+    """The batch size of a run that can be resumed."""
+    if not (run.config.exists() and saved_steps(run.checkpoints)):
+        return None
+    return recorded_config(run).train.batch_size
 
 
 def _without_files(config: Config, train_set: Dataset | None, val_set: Dataset | None) -> Config:
@@ -129,12 +165,13 @@ def _prepare_here(
     hooks: Hooks,
     *,
     resume: bool,
+    extend: bool,
 ) -> PreparedRun:
     is_first = jax.process_index() == 0
     if is_first:
         check_metric_writers(config.train.loggers)
         lock = stack.enter_context(RunLock(directory))
-        open_run_directory(directory.root, config, resume=resume)
+        open_run_directory(directory.root, config, resume=resume, extend=extend)
         # Before looking for checkpoints: a run that ends just now may still write one.
         lock.acquire()
         ensure_writable_folder(directory.checkpoints, "--workdir: the checkpoint folder")
@@ -142,10 +179,23 @@ def _prepare_here(
     check_same_classes(train_set, val_set)
     check_best_by(config.evaluation.best_by, val_set)
     weights = class_weights(config.loss, train_set, config.data.repeat_threshold)
-    if is_first:
+    extension = plan_extension(directory, config, train_set, hooks) if extend else None
+    if is_first and extension is None:
         check_same_data(directory, config, train_set, hooks)
     resuming = resume and bool(saved_steps(directory.checkpoints))
-    return PreparedRun(config, directory, resuming, train_set, val_set, hooks, weights)
+    extensions = read_extensions(directory) if resuming else ()
+    extensions += () if extension is None else (extension,)
+    return PreparedRun(
+        config,
+        directory,
+        resuming,
+        train_set,
+        val_set,
+        hooks,
+        weights,
+        extensions,
+        is_extended_now=extension is not None,
+    )
 
 
 def _dataset(given: Dataset | None, data: DataConfig, which: Literal["train", "val"]) -> Dataset:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ class RunDirectory:
     def data(self) -> Path:
         """Number of training images, and the names of the classes and of the user's own augmentation, as JSON."""
         return self.root / "data.json"
+
+    @property
+    def duration(self) -> Path:
+        """Hours that the run was started for, and the schedule that fits into them, as JSON."""
+        return self.root / "duration.json"
 
     @property
     def lock(self) -> Path:
@@ -131,8 +137,10 @@ def saved_steps(checkpoints: Path) -> list[int]:
     return sorted(int(path.name) for path in checkpoints.glob("[0-9]*") if path.name.isdigit())
 
 
-def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirectory:
+def open_run_directory(root: Path, config: Config, *, resume: bool, extend: bool = False) -> RunDirectory:
     """Creates the run directory, or checks that the run in it can be resumed with this config.
+
+    A run that is extended may have other settings, which `plan_extension` checks.
 
     Raises:
         ConfigError: the folder cannot be written, contains another run, or contains a run with other settings.
@@ -147,7 +155,8 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
                 f"--workdir {root} already contains a run. Add --resume to {purpose}, or choose another folder"
             )
         if saved:  # a run without a checkpoint starts over, with any settings
-            _check_same_settings(run, config)
+            if not extend:
+                _check_same_settings(run, config)
         elif run.best_weights.exists() or run.last_weights.exists():  # its checkpoints were removed
             raise ConfigError(
                 f"--resume: the run in {root} has weights but no checkpoints to resume from, and starting over would "
@@ -156,9 +165,16 @@ def open_run_directory(root: Path, config: Config, *, resume: bool) -> RunDirect
     return run
 
 
-def record_settings(run: RunDirectory, config: Config, train_set: Dataset, hooks: Hooks = NO_HOOKS) -> None:
+def record_settings(
+    run: RunDirectory,
+    config: Config,
+    train_set: Dataset,
+    hooks: Hooks = NO_HOOKS,
+    extensions: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Writes the config and the data properties that a resumed run must match. The directory then contains a run."""
-    for path, content in ((run.data, _describe(config, train_set, hooks)), (run.config, run_settings(config))):
+    settings = run_settings(config, extensions)
+    for path, content in ((run.data, describe_data(config, train_set, hooks)), (run.config, settings)):
         with atomic_write(path) as temporary:
             write_json(temporary, content, indent=2)
 
@@ -171,7 +187,7 @@ def check_same_data(run: RunDirectory, config: Config, train_set: Dataset, hooks
     """
     if not (run.data.exists() and saved_steps(run.checkpoints)):
         return
-    before, now = json.loads(run.data.read_text()), _describe(config, train_set, hooks)
+    before, now = json.loads(run.data.read_text()), describe_data(config, train_set, hooks)
     hooks_before, hooks_now = before.pop("augment", {}), now.pop("augment", {})
     if before != now:
 
@@ -185,7 +201,8 @@ def check_same_data(run: RunDirectory, config: Config, train_set: Dataset, hooks
         raise ConfigError(
             f"--resume: the training data cannot change on resume: the run in {run.root} was started with "
             f"{described(before)}; --data.train now gives {described(now)}. Restore the data, or start a new run in "
-            f"another --workdir; --model.weights {run.root} starts it from the trained weights"
+            f"another --workdir; --model.weights {run.root} starts it from the trained weights. --extend continues "
+            "with other images of the same classes"
         )
     if hooks_before != hooks_now:
         raise ConfigError(
@@ -195,7 +212,8 @@ def check_same_data(run: RunDirectory, config: Config, train_set: Dataset, hooks
         )
 
 
-def _describe(config: Config, train_set: Dataset, hooks: Hooks) -> dict[str, Any]:
+def describe_data(config: Config, train_set: Dataset, hooks: Hooks) -> dict[str, Any]:
+    """The properties of the training data that a resumed run must match, as `data.json` records them."""
     description: dict[str, Any] = {
         "num_images": len(train_set.records),
         "class_names": list(train_set.class_names),
@@ -210,21 +228,32 @@ def _describe(config: Config, train_set: Dataset, hooks: Hooks) -> dict[str, Any
     return description
 
 
+def recorded_config(run: RunDirectory) -> Config:
+    """The config of the run. Settings that an older version did not have get their defaults."""
+    return config_of_run(json.loads(run.config.read_text()))
+
+
+def changed_settings(before: Config, now: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ and that a resumed run may not change, by dotted name: each before and now."""
+    old, new = flatten(config_to_dict(before)), flatten(config_to_dict(now))
+    return {
+        name: (old.get(name), new.get(name))
+        for name in old | new
+        if primary_name(name) not in FREE_SETTINGS and _effect(name, old.get(name)) != _effect(name, new.get(name))
+    }
+
+
 def _check_same_settings(run: RunDirectory, config: Config) -> None:
-    # Read through Config, so that settings that an older version did not have get their defaults.
-    before = flatten(config_to_dict(config_of_run(json.loads(run.config.read_text()))))
-    now = flatten(config_to_dict(config))
     changed = [
-        f"  {flag(name)} was {before.get(name)!r}, is {now.get(name)!r}"
-        for name in before | now
-        if primary_name(name) not in FREE_SETTINGS and _effect(name, before.get(name)) != _effect(name, now.get(name))
+        f"  {flag(name)} was {before!r}, is {now!r}"
+        for name, (before, now) in changed_settings(recorded_config(run), config).items()
     ]
     if changed:
         raise ConfigError(
             f"--resume: these settings of the run in {run.root} cannot change on resume:\n"
             + "\n".join(changed)
             + "\nRestore them, or start a new run in another --workdir. "
-            f"--config {run.root} --resume takes all settings from the run"
+            f"--config {run.root} --resume takes all settings from the run; --resume --extend continues with other ones"
         )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from yolox_jax.config import STRIDE, Config, peak_learning_rate
 from yolox_jax.config.schedule import ema_ramp_steps
 from yolox_jax.losses import loss_weights
+from yolox_jax.training.step.learning_rates import learning_rate, stage_rates
 from yolox_jax.training.step.multiscale import input_size_at
-from yolox_jax.training.step.optimizer import ema_decay, warmup_cosine
-from yolox_jax.training.step.scalars import StepScalars
+from yolox_jax.training.step.optimizer import ema_decay
+from yolox_jax.training.step.scalars import AdamScalars, StepScalars
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,20 +23,35 @@ class RunSchedule:
     steps_per_epoch: int
     class_weights: tuple[float, ...] | None = None
     """Weight of each class in the classification loss, from `yolox_jax.data.class_weights`; None if all count alike."""
+    step_offset: int = 0
+    """Steps that the run has done, less those that it would have done with these settings from the start. Not 0 in a
+    run that was extended with another number of steps in an epoch."""
+    also_evaluates_after: int | None = None
+    """A number of steps after which the run evaluates, whatever the settings say: it did before it was extended."""
 
     @property
     def total_steps(self) -> int:
         """Steps in the whole run."""
-        return self.config.schedule.epochs * self.steps_per_epoch
+        return self.config.schedule.epochs * self.steps_per_epoch + self.step_offset
 
     @property
     def no_aug_from(self) -> int:
         """First step of the last `no_aug_epochs`, without mosaic and with the L1 loss."""
-        return (self.config.schedule.epochs - self.config.schedule.no_aug_epochs) * self.steps_per_epoch
+        epochs = self.config.schedule.epochs - self.config.schedule.no_aug_epochs
+        return epochs * self.steps_per_epoch + self.step_offset
+
+    def in_whole_run(self, step: int) -> int:
+        """The step of the same epoch in a run that had these settings from the start; the data depends on it."""
+        return step - self.step_offset
+
+    def epochs_after(self, steps: int) -> float:
+        """Epochs done after `steps` steps."""
+        return self.in_whole_run(steps) / self.steps_per_epoch
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate at `step`."""
-        return warmup_cosine(step, peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
+        step = self.in_whole_run(step)
+        return learning_rate(step, peak_learning_rate(self.config), self.config.schedule, self.steps_per_epoch)
 
     def scalars_at(self, step: int) -> StepScalars:
         """The numbers that the training step takes at `step`, as float32."""
@@ -48,6 +64,8 @@ class RunSchedule:
             clip_norm=optimizer.clip_norm or math.inf,
             ema_decay=ema_decay(step + 1, self.config.train.ema_decay, ema_ramp_steps(self.config, self.total_steps)),
             loss=loss_weights(loss, self.class_weights)._replace(l1_weight=l1_weight),
+            adam=AdamScalars(*optimizer.betas, optimizer.eps) if optimizer.name == "adamw" else None,
+            stage_rates=stage_rates(optimizer.layer_decay) if optimizer.layer_decay != 1.0 else None,
         )
         return jax.tree.map(np.float32, scalars)
 
@@ -91,13 +109,15 @@ class RunSchedule:
 
     def ends_epoch(self, step: int) -> bool:
         """Whether `step` is the last one of its epoch."""
-        return (step + 1) % self.steps_per_epoch == 0
+        return self.in_whole_run(step + 1) % self.steps_per_epoch == 0
 
     def evaluates_after(self, step: int) -> bool:
         """Whether an evaluation follows `step`: every `evaluation.interval` epochs, and after each of the last ones."""
+        if step + 1 == self.also_evaluates_after:
+            return True
         if step < 0 or not self.ends_epoch(step):
             return False
-        done, schedule = (step + 1) // self.steps_per_epoch, self.config.schedule
+        done, schedule = int(self.epochs_after(step + 1)), self.config.schedule
         return (
             done % self.config.evaluation.interval == 0
             or done >= schedule.epochs - schedule.no_aug_epochs + 1

@@ -22,6 +22,7 @@ from yolox_jax.training.callbacks import Callback
 from yolox_jax.training.checkpoints import Checkpoints, Progress
 from yolox_jax.training.compilation import compile_steps
 from yolox_jax.training.distributed import on_every_process
+from yolox_jax.training.extension import announce_extension, begin_extension
 from yolox_jax.training.interruption import StopSignals
 from yolox_jax.training.loop import Loop
 from yolox_jax.training.preparation import PreparedRun, initial_weights, prepare
@@ -73,6 +74,8 @@ def train(
     *,
     workdir: str | Path,
     resume: bool = False,
+    extend: bool = False,
+    auto_batch_size: bool = False,
     callbacks: Sequence[Callback] = (),
     train_set: Dataset | None = None,
     val_set: Dataset | None = None,
@@ -86,6 +89,9 @@ def train(
         config: the config of the run.
         workdir: the run directory, created if needed.
         resume: continue from the newest checkpoint in `workdir`, or start from scratch if there is none.
+        extend: with `resume`, continue with settings that differ from those of the run, such as more epochs.
+        auto_batch_size: use the largest batch size that fits the devices, or that of the run to resume, in place of
+            the one in the config.
         callbacks: called with a `TrainingEvent` for each logged step, evaluation and checkpoint, on the first process;
             one that raises `StopTraining` ends the run early.
         train_set: an open dataset to train on in place of the files of the config, such as one of
@@ -108,7 +114,16 @@ def train(
         Exception: whatever a callback raises; the run is saved first.
     """
     with (
-        prepare(config, Path(workdir), resume=resume, train_set=train_set, val_set=val_set, augment=augment) as run,
+        prepare(
+            config,
+            Path(workdir),
+            resume=resume,
+            extend=extend,
+            auto_batch_size=auto_batch_size,
+            train_set=train_set,
+            val_set=val_set,
+            augment=augment,
+        ) as run,
         StopSignals() as stop,
         TrainingConsole(run.directory.log, run.schedule, process=jax.process_index()) as console,
         Checkpoints(run.directory.checkpoints, config.train.keep_checkpoints) as checkpoints,
@@ -126,7 +141,7 @@ def train(
         announce(config, training.summary, run.train_set, run.val_set, run.hooks)
         progress = Progress(**_platform(training.mesh))
         if run.resuming:
-            training, progress = _restore(training, checkpoints)
+            training, progress = _restore(training, checkpoints, run)
         start = int(training.state.step)
         console.start_at(start)
         rows = rows_of_this_process(training.mesh, config.train.batch_size)
@@ -134,14 +149,21 @@ def train(
             _open_outputs(run, start, progress, stop) as (log, cache),
             compile_steps(training) as compiled,
             training_batches(
-                run.train_set, config, start_step=start, rows=rows, cache=cache, hooks=run.hooks
+                run.train_set,
+                config,
+                start_step=run.schedule.in_whole_run(start),
+                rows=rows,
+                cache=cache,
+                hooks=run.hooks,
             ) as batches,
         ):
             validator = Validator(config, run.val_set, training.graphdef, run.directory, log, console)
             guard = NonFiniteGuard(
                 config,
                 run.directory.non_finite,
-                lambda step: load_training_batch(run.train_set, config, step, rows, cache, run.hooks),
+                lambda step: load_training_batch(
+                    run.train_set, config, run.schedule.in_whole_run(step), rows, cache, run.hooks
+                ),
             )
             loop = Loop(
                 schedule=training.schedule,
@@ -188,7 +210,8 @@ def _open_outputs(
                 )
             )
             if log is not None:
-                record_settings(run.directory, run.config, run.train_set, run.hooks)
+                extensions = list(map(dataclasses.asdict, run.extensions))
+                record_settings(run.directory, run.config, run.train_set, run.hooks, extensions)
             return log, cache
 
         yield on_every_process(open_here)
@@ -204,9 +227,13 @@ def _platform(mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def _restore(training: Training, checkpoints: Checkpoints) -> tuple[Training, Progress]:
+def _restore(training: Training, checkpoints: Checkpoints, run: PreparedRun) -> tuple[Training, Progress]:
     """Continues from the newest checkpoint that can be read."""
     state, progress = checkpoints.restore(training.state, replicated(training.mesh))
+    if run.extensions:
+        state, progress = begin_extension(run.extensions[-1], run.config, state, progress)
+    if run.is_extended_now:
+        announce_extension(run.extensions[-1], run.schedule)
     checkpoints.keep_best(progress.best_step)
     logger.info("resumed after step %d", state.step)
     platform = _platform(training.mesh)

@@ -1,24 +1,18 @@
-"""The learning-rate schedule, the optimizer and the averaging decay, against the original's figures."""
+"""Optimizers and the averaging decay, against NumPy twins and the original's figures."""
 
 import math
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yolox_jax.config import ScheduleConfig
-from yolox_jax.training.step.optimizer import ema_decay, sgd, warmup_cosine
+from yolox_jax.training.step.layout import packed
+from yolox_jax.training.step.optimizer import adamw, ema_decay, sgd
+from yolox_jax.training.step.scalars import AdamScalars
 
 REFERENCE = np.load(Path(__file__).parents[2] / "reference" / "schedules.npz")
-
-
-@pytest.mark.parametrize("case", ["coco", "short", "nowarm"])
-def test_learning_rate_follows_the_original(case):
-    steps_per_epoch, epochs, warmup, no_aug = REFERENCE[f"{case}/args"].tolist()
-    schedule = ScheduleConfig(epochs=epochs, warmup_epochs=warmup, no_aug_epochs=no_aug)
-    rates = [warmup_cosine(step, 0.01, schedule, steps_per_epoch) for step in REFERENCE[f"{case}/iters"].tolist()]
-    np.testing.assert_allclose(rates, REFERENCE[f"{case}/lr"], rtol=1e-6)
 
 
 def test_averaging_decay_follows_the_original():
@@ -40,6 +34,42 @@ def test_sgd_is_pytorchs_nesterov_and_decays_kernels_alone():
             values[name] = float(params[section][name]) - 0.5 * (decayed + 0.9 * buffers[name])
             params[section][name] = params[section][name] + updates[section][name]
             assert float(params[section][name]) == pytest.approx(values[name], rel=1e-5)
+
+
+def adamw_twin(values, gradients, *, rate, beta1, beta2, eps, decay, is_kernel):
+    """AdamW in float64, as PyTorch documents it."""
+    mean = square = np.zeros_like(values)
+    for number, gradient in enumerate(gradients, start=1):
+        values = values - rate * decay * is_kernel * values
+        mean = beta1 * mean + (1 - beta1) * gradient
+        square = beta2 * square + (1 - beta2) * gradient**2
+        values = values - rate * (mean / (1 - beta1**number)) / (np.sqrt(square / (1 - beta2**number)) + eps)
+    return values
+
+
+def test_adamw_on_vectors_is_that_of_each_array_in_float64_and_decays_kernels_alone():
+    rng = np.random.default_rng(0)
+    shapes = {"conv": {"kernel": (3, 3, 2, 4), "bias": (4,)}, "bn": {"scale": (4,)}}
+    draw = lambda: jax.tree.map(rng.standard_normal, shapes, is_leaf=lambda x: isinstance(x, tuple))  # noqa: E731
+    start, gradients = draw(), [draw() for _ in range(6)]
+    numbers = {"rate": 0.02, "beta1": 0.8, "beta2": 0.99, "eps": 1e-3, "decay": 0.3}
+
+    @jax.jit
+    def update(params, state, gradient, rate, adam, decay):
+        optimizer = adamw(rate, adam, decay, jnp.inf)
+        updates, state = optimizer.update(gradient, state, params)
+        return jax.tree.map(jnp.add, params, updates), state
+
+    pack = lambda tree: packed(jax.tree.map(np.float32, tree), output_first=True)  # noqa: E731
+    params = pack(start)
+    state = adamw(0.0, AdamScalars(0.0, 0.0, 0.0), 0.0, 0.0).init(params)
+    adam = AdamScalars(numbers["beta1"], numbers["beta2"], numbers["eps"])
+    for gradient in gradients:
+        params, state = update(params, state, pack(gradient), numbers["rate"], adam, numbers["decay"])
+    for section, name in (("conv", "kernel"), ("conv", "bias"), ("bn", "scale")):
+        of_array = [gradient[section][name] for gradient in gradients]
+        expected = adamw_twin(start[section][name], of_array, is_kernel=name == "kernel", **numbers)
+        np.testing.assert_allclose(params.tree()[section][name], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_are_clipped_to_the_norm_before_decay_and_momentum():

@@ -10,7 +10,7 @@ from flax import nnx
 
 from saved_runs import differing_parts
 from started import scalars_at, started
-from yolox_jax.config import Config, DataConfig, DatasetConfig, TrainConfig
+from yolox_jax.config import Config, DataConfig, DatasetConfig, OptimizerConfig, TrainConfig
 from yolox_jax.data import open_dataset
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.losses import detection_loss
@@ -25,9 +25,9 @@ from yolox_jax.weights import export_state_dict, load_weights
 SIDE_PX = 64
 
 
-def start(precision: str = "float32", frozen: tuple[str, ...] = ()):
+def start(precision: str = "float32", frozen: tuple[str, ...] = (), optimizer: OptimizerConfig = OptimizerConfig()):
     """The state, the step and the structure of a small run."""
-    config = Config(train=TrainConfig(batch_size=2, precision=precision))
+    config = Config(train=TrainConfig(batch_size=2, precision=precision), optimizer=optimizer)
     model = create_model("yolox_nano", 3, dtype=jnp.dtype(precision))
     model.train()
     freeze(model, frozen)
@@ -107,8 +107,9 @@ def test_losses_of_real_images_in_half_precision_are_those_of_float32(shared):
 
 
 @pytest.mark.slow
-def test_a_step_that_is_not_finite_changes_no_weight_nor_average(batch):
-    state, step, _ = start()
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_that_is_not_finite_changes_no_weight_nor_average(batch, optimizer):
+    state, step, _ = start(optimizer=OptimizerConfig(name=optimizer))
     trees = unpacked(state)
     bias = trees.params["head"]["obj_preds"][0]["bias"]
     bias.set_value(np.full_like(bias[...], np.nan))

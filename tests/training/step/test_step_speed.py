@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -116,11 +117,23 @@ def test_runs_that_differ_in_schedules_and_weights_alone_share_one_program(train
         train=dataclasses.replace(config.train, ema_decay=0.5, ema_ramp_steps=None),
     )
 
-    def program(training: Training, step: int) -> str:
-        batch, scalars = batch_like(config, split_over_devices(training.mesh)), training.schedule.scalars_at(step)
-        return str(training.step.lower(training.state, batch, scalars, size=(32, 32)).as_text())
-
+    program = functools.partial(_program, config)
     assert program(training, 0) == program(build_training(RunSchedule(other, 3 * NUM_STEPS), 3), step=2000)
+
+
+def test_runs_with_adamw_that_differ_in_its_settings_alone_share_one_program(training):
+    def run(optimizer: OptimizerConfig) -> Training:
+        return build_training(RunSchedule(dataclasses.replace(config, optimizer=optimizer), NUM_STEPS), 3)
+
+    config, program = training.schedule.config, functools.partial(_program, training.schedule.config)
+    one = run(OptimizerConfig(name="adamw", layer_decay=0.5))
+    other = run(OptimizerConfig("adamw", lr=1.0, betas=(0.5, 0.6), eps=1.0, weight_decay=0.0, layer_decay=0.9))
+    assert program(one, 0) == program(other, 5)
+
+
+def _program(config: Config, training: Training, step: int) -> str:
+    batch, scalars = batch_like(config, split_over_devices(training.mesh)), training.schedule.scalars_at(step)
+    return str(training.step.lower(training.state, batch, scalars, size=(32, 32)).as_text())
 
 
 def test_deterministic_kernels_are_asked_for_where_wanted():

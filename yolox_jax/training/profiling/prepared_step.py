@@ -27,15 +27,15 @@ class PreparedStep:
     Args:
         config: the config; its datasets are not used.
         num_classes: number of classes of the network.
-        described: devices that are not there, from `described_devices`; the step can then be compiled but not run. By
-            default, all devices that are there.
+        described: devices to compile for, such as those of `described_devices`, which are not there; the step cannot be
+            run. By default, all devices that are there.
     """
 
     def __init__(self, config: Config, num_classes: int, described: Sequence[jax.Device] | None = None) -> None:
         self.config = config
         self.num_classes = num_classes
         self.training = build_training(RunSchedule(config, STEPS_PER_EPOCH), num_classes, described=described)
-        self._described = described is not None
+        self._is_elsewhere = described is not None and described[0] not in jax.devices()
         self._sharding = split_over_devices(self.training.mesh)
 
     def lower(self, size: tuple[int, int]) -> jax.stages.Lowered:
@@ -48,7 +48,7 @@ class PreparedStep:
 
     def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
         """Compiles what `lower` returned."""
-        if self._described:
+        if self._is_elsewhere:
             return compile_described(lowered)
         return lowered.compile()
 

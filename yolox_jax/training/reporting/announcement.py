@@ -4,7 +4,7 @@ import logging
 
 import jax
 
-from yolox_jax.config import Config, peak_learning_rate
+from yolox_jax.config import Config, OptimizerConfig, peak_learning_rate, with_optimizer
 from yolox_jax.data.anchor_sizes import POOR_IOU, measure_fit
 from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset
@@ -39,10 +39,12 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
         jax.devices()[0].device_kind,
     )
     logger.info(
-        "peak learning rate %.3g (batch size %d)",
+        "%speak learning rate %.3g (batch size %d)",
+        "AdamW, " if config.optimizer.name == "adamw" else "",
         peak_learning_rate(config),
         config.train.batch_size,
     )
+    _warn_of_rate_of_sgd(config.optimizer)
     for split, dataset in (("train", train_set), ("val", val_set)):
         boxes = sum(len(record.boxes) for record in dataset.records)
         logger.info(
@@ -72,6 +74,18 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
     if jax.process_index() == 0:  # the other processes have the same config
         _warn_of_poor_anchor_boxes(config, train_set)
         _warn_of_lost_features(config, steps_per_epoch(train_set.records, config))
+
+
+def _warn_of_rate_of_sgd(optimizer: OptimizerConfig) -> None:
+    """Warns if AdamW was chosen in a config file or in Python and the default learning rate kept."""
+    usual = OptimizerConfig().lr_per_image
+    if optimizer.name == "adamw" and optimizer.lr is None and optimizer.lr_per_image == usual:
+        logger.warning(
+            "optimizer.lr_per_image %g is that of SGD; AdamW usually needs %g. Use with_optimizer of "
+            "yolox_jax.config, --optimizer.name adamw on the command line, or set optimizer.lr",
+            usual,
+            with_optimizer(OptimizerConfig(), "adamw").lr_per_image,
+        )
 
 
 def _announce_repeats(config: Config, train_set: Dataset) -> None:

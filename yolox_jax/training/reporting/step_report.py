@@ -50,7 +50,7 @@ class StepReporter:
             metrics["utilization"] = utilization(gflops, rate, peak, jax.device_count())
         done = step + 1
         if self.log is not None:
-            epoch = round(done / self.schedule.steps_per_epoch, 4)
+            epoch = round(self.schedule.epochs_after(done), 4)
             self.log.write("train", step=done, epoch=epoch, metrics=metrics)
         self.console.show_step(done, self._line(step, metrics), metrics)
         return metrics
@@ -59,7 +59,7 @@ class StepReporter:
         epochs, steps = self.schedule.config.schedule.epochs, self.schedule.total_steps
         losses = " ".join(f"{name} {metrics[name]:.3g}" for name in LOSSES if name in metrics)
         parts = [
-            f"epoch {step // self.schedule.steps_per_epoch + 1}/{epochs} step {step + 1}/{steps}",
+            f"epoch {int(self.schedule.epochs_after(step)) + 1}/{epochs} step {step + 1}/{steps}",
             "all steps skipped" if math.isnan(metrics["loss"]) else losses,
             f"lr {metrics['lr']:.2e}",
             f"{metrics['input_height']}x{metrics['input_width']}",

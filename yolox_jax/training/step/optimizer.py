@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule, and the decay of the averaged weights (docs/yolox.md, 8)."""
+"""Optimizers, and the decay of the averaged weights (docs/yolox.md, 8)."""
 
 import math
 
@@ -6,33 +6,23 @@ import jax
 import optax
 from jaxtyping import PyTree, ScalarLike
 
-from yolox_jax.config import ScheduleConfig
+from yolox_jax.config import OptimizerConfig
+from yolox_jax.training.step.scalars import AdamScalars, StepScalars
 
 
-def warmup_cosine(step: int, peak: float, schedule: ScheduleConfig, steps_per_epoch: int) -> float:
-    """Learning rate at a step, counted from 0: quadratic warm-up, cosine decay, then constant (docs/yolox.md, 8.2).
+def make_optimizer(config: OptimizerConfig, scalars: StepScalars) -> optax.GradientTransformation:
+    """The optimizer of a config with the numbers of one step. Its state does not depend on the numbers."""
+    if config.name == "adamw":
+        assert scalars.adam is not None
+        return adamw(scalars.learning_rate, scalars.adam, scalars.weight_decay, scalars.clip_norm)
+    return sgd(scalars.learning_rate, scalars.momentum, scalars.weight_decay, scalars.clip_norm)
 
-    With Tw warm-up steps, T steps in total and Tn steps in the last `no_aug_epochs`::
 
-        t <= Tw:      peak * (t / Tw)^2
-        t >= T - Tn:  floor
-        else:         floor + (peak - floor) / 2 * (1 + cos(pi * (t - Tw) / (T - Tw - Tn)))
-
-    Args:
-        step: the step t.
-        peak: highest learning rate.
-        schedule: epochs of each part, and the floor as a fraction of the peak.
-        steps_per_epoch: steps in one epoch.
-    """
-    warmup = schedule.warmup_epochs * steps_per_epoch
-    flat_from = (schedule.epochs - schedule.no_aug_epochs) * steps_per_epoch
-    floor = schedule.min_lr_ratio * peak
-    if 0 < warmup >= step:
-        return peak * (step / max(warmup, 1)) ** 2
-    if step >= flat_from:
-        return floor
-    progress = (step - warmup) / max(flat_from - warmup, 1)
-    return floor + 0.5 * (peak - floor) * (1 + math.cos(math.pi * progress))
+def initial_state(config: OptimizerConfig, params: PyTree) -> PyTree:
+    """The state of the optimizer before the first step."""
+    if config.name == "adamw":
+        return adamw(0.0, AdamScalars(0.0, 0.0, 0.0), 0.0, 0.0).init(params)
+    return sgd(0.0, 0.0, 0.0, 0.0).init(params)
 
 
 def sgd(
@@ -47,6 +37,21 @@ def sgd(
         optax.clip_by_global_norm(clip_norm),
         optax.add_decayed_weights(weight_decay, mask=_is_kernel),
         optax.trace(momentum, nesterov=True),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def adamw(
+    learning_rate: ScalarLike, adam: AdamScalars, weight_decay: ScalarLike, clip_norm: ScalarLike
+) -> optax.GradientTransformation:
+    """AdamW as in PyTorch: decoupled weight decay, scaled by the learning rate (docs/yolox.md, 8.1).
+
+    Decay and clipping apply as in `sgd`. All numbers may be traced. Source: https://arxiv.org/abs/1711.05101.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.scale_by_adam(adam.beta1, adam.beta2, adam.eps),
+        optax.add_decayed_weights(weight_decay, mask=_is_kernel),
         optax.scale_by_learning_rate(learning_rate),
     )
 

@@ -7,6 +7,14 @@ from jaxtyping import Array, Float
 from yolox_jax.losses import LossWeights
 
 
+class AdamScalars(NamedTuple):
+    """Settings of AdamW."""
+
+    beta1: float | Float[Array, ""]
+    beta2: float | Float[Array, ""]
+    eps: float | Float[Array, ""]
+
+
 class StepScalars(NamedTuple):
     """Settings and schedules at one step: float32, computed on the host, which knows the number of the step."""
 
@@ -19,3 +27,7 @@ class StepScalars(NamedTuple):
     """Decay of the averaged weights."""
     loss: LossWeights
     """Its `l1_weight` is 0 while the L1 loss is off."""
+    adam: AdamScalars | None = None
+    """None with SGD."""
+    stage_rates: tuple[float | Float[Array, ""], ...] | None = None
+    """Learning rate of each stage of the network relative to that of the head; None if all have the same."""

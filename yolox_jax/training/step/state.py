@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Int, PyTree
 
-from yolox_jax.config import TrainConfig
+from yolox_jax.config import OptimizerConfig, TrainConfig
 from yolox_jax.training.step.layout import Packed, packed
 from yolox_jax.training.step.loss_scale import LossScale, initial_loss_scale
-from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.optimizer import initial_state
 
 
 class Frozen(nnx.Variable):
@@ -35,13 +35,18 @@ class TrainState(NamedTuple):
 
 
 def create_train_state(
-    model: nnx.Module, config: TrainConfig = TrainConfig(), *, output_first: bool = False
+    model: nnx.Module,
+    config: TrainConfig = TrainConfig(),
+    optimizer: OptimizerConfig = OptimizerConfig(),
+    *,
+    output_first: bool = False,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """Splits `model` (in training mode) into its structure and the state of a run that starts from its weights.
 
     Args:
         model: the network.
         config: precision and loss scale.
+        optimizer: which optimizer to start.
         output_first: lay convolution kernels out as cuDNN takes them.
     """
     graphdef, *states = nnx.split(model, nnx.Param, nnx.BatchStat, Frozen)
@@ -58,7 +63,7 @@ def create_train_state(
         frozen=copy(frozen),
         ema_params=copy(params),
         ema_batch_stats=copy(batch_stats),
-        opt_state=sgd(0.0, 0.0, 0.0, 0.0).init(copy(params)),  # the numbers do not enter it
+        opt_state=initial_state(optimizer, copy(params)),
     )
     return graphdef, state
 

@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 from yolox_jax.config import Config
 from yolox_jax.models.compiler_options import compiler_options
 from yolox_jax.training.step.gradients import Batch, StepMetrics, make_gradients
+from yolox_jax.training.step.learning_rates import scaled_by_stage
 from yolox_jax.training.step.loss_scale import adjusted
 from yolox_jax.training.step.mesh import platform_of
-from yolox_jax.training.step.optimizer import sgd
+from yolox_jax.training.step.optimizer import make_optimizer
 from yolox_jax.training.step.scalars import StepScalars
 from yolox_jax.training.step.state import TrainState
 
@@ -30,7 +31,7 @@ def make_train_step(graphdef: nnx.GraphDef, config: Config, mesh: Mesh) -> Train
 
     Args:
         graphdef: structure of the model in training mode, from `create_train_state`.
-        config: network, assignment and precision. What `StepScalars` holds is not read from it.
+        config: network, assignment, precision and kind of optimizer. What `StepScalars` holds is not read from it.
         mesh: the devices.
 
     Returns:
@@ -52,8 +53,10 @@ def make_train_step(graphdef: nnx.GraphDef, config: Config, mesh: Mesh) -> Train
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
 
-        optimizer = sgd(scalars.learning_rate, scalars.momentum, scalars.weight_decay, scalars.clip_norm)
+        optimizer = make_optimizer(config.optimizer, scalars)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        if scalars.stage_rates is not None:
+            updates = scaled_by_stage(updates, scalars.stage_rates)
         params = optax.apply_updates(state.params, updates)
         decay = scalars.ema_decay
         average = functools.partial(jax.tree.map, lambda old, new: decay * old + (1 - decay) * new)
