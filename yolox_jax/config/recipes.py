@@ -57,6 +57,7 @@ def yolox_coco(
         model=ModelConfig(
             variant=variant,
             head="decoupled",
+            strides=(8, 16, 32),
             anchors=(),
             end_to_end=False,
             weights="",

@@ -1,6 +1,7 @@
 """Loads weights into a model and exports them from it."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from yolox_jax.text import counted, shortened
 from yolox_jax.weights.description import count_classes, describe, describe_model
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import read_weights
+from yolox_jax.weights.levels import level_of, strides_of, with_levels
 from yolox_jax.weights.names import from_original_layout, named_variables, original_shape, to_original_layout
 from yolox_jax.weights.published import resolve
 
@@ -32,6 +34,8 @@ class LoadReport:
     """In the model but unchanged: the file does not have them, or with another shape."""
     num_classes: tuple[int, int] | None = None
     """Number of classes of the weights and of the model, where they differ."""
+    new_levels: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Number of the missing parameters by stride, of levels that the network of the file does not have."""
 
     def summary(self) -> str:
         """What was loaded and what was not, in a sentence for a log."""
@@ -42,6 +46,10 @@ class LoadReport:
             theirs, ours = self.num_classes
             classes = f"{theirs} → {counted(ours, 'class')}"
             parts.append(f"{counted(len(head), 'tensor')} of the class head reinitialised ({classes})")
+        parts += [
+            f"the level of stride {stride} is new: {counted(number, 'tensor')} start from random values"
+            for stride, number in self.new_levels.items()
+        ]
         for what, keys in (
             ("reinitialised, because their shape differs", [key for key in misshaped if key not in head]),
             ("not in the file and reinitialised", [key for key in self.missing if key not in misshaped]),
@@ -59,7 +67,8 @@ def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> Load
         model: changed in place.
         path: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`, which are
             downloaded on first use.
-        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape.
+        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape;
+            those of a head stay at their strides if the model has other levels.
 
     Returns:
         Which parameters were loaded.
@@ -97,7 +106,8 @@ def _load(
     model: YOLOX, state_dict: Mapping[str, Shaped[np.ndarray, "..."]], *, strict: bool, source: str
 ) -> LoadReport:
     variables = named_variables(model)
-    weights = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
+    original = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
+    weights = original if strict else with_levels(original, model.strides)
     common = [key for key in variables if key in weights]
     expected_shapes = {key: original_shape(variables[key].shape) for key in common}
     misshaped = [key for key in common if weights[key].shape != expected_shapes[key]]
@@ -110,16 +120,18 @@ def _load(
     loaded = [key for key in common if weights[key].shape == expected_shapes[key]]
     if not loaded:
         lists = {"missing": missing, "unexpected": unexpected, "with a different shape": misshaped}
-        raise WeightsError(_mismatch(model, weights, lists, source))
+        raise WeightsError(_mismatch(model, original, lists, source))
     for key in loaded:
         array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
-    num_classes = count_classes(weights)
+    num_classes = count_classes(original)
+    new = Counter(level_of(key, model.strides) for key in missing)
     return LoadReport(
         tuple(loaded),
         (*unexpected, *misshaped),
         (*missing, *misshaped),
         None if num_classes in (None, model.num_classes) else (num_classes, model.num_classes),
+        {stride: new[stride] for stride in model.strides if stride not in strides_of(original)},
     )
 
 
