@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.finding import Box, Finding
-from yolox_jax.data.image import BrokenImage, decode_image
+from yolox_jax.data.image import BrokenImage, cut_tile, decode_image
 from yolox_jax.inference.draw import FONT, class_colour
 
 CELL_PX, GAP_PX, LINE_PX, CAPTION_LINES = 320, 8, 16, 3
@@ -53,7 +53,7 @@ def draw_contact_sheet(finding: Finding) -> Picture | None:
 
 def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
     try:
-        image = decode_image(record.encoded(), record.path)
+        image = cut_tile(decode_image(record.encoded(), record.path), record)
     except (BrokenImage, OSError):
         return None
     height, width = image.shape[:2]
