@@ -29,7 +29,7 @@ class ModelConfig:
     head: Literal["decoupled", "coupled"] = "decoupled"  # docs/roadmap.md
     """Head of the network. `decoupled`: one branch for classes and one for boxes, as in YOLOX. `coupled`: one branch
     for both, as in YOLOv3."""
-    strides: tuple[int, ...] = STRIDES  # docs/training.md
+    strides: tuple[int, ...] = STRIDES  # docs/yolox.md, 2.9
     """Strides of the levels in px: `8 16 32`, as in YOLOX. `4` in front adds a level for small objects, `64` at the end
     one for large objects, with which input sizes must be multiples of 64."""
     anchors: tuple[tuple[Positive, Positive], ...] = ()  # docs/roadmap.md

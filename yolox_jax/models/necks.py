@@ -2,7 +2,7 @@
 
 As in the original, a neck holds its backbone. Levels besides those of strides 8, 16 and 32 branch off: the finer one
 continues the top-down path, the coarser one the bottom-up path, and neither changes what the three others compute. So
-published weights still give their published predictions at these (docs/training.md).
+published weights still give their published predictions at these (docs/yolox.md, 2.9).
 """
 
 from collections.abc import Sequence

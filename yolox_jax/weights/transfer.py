@@ -1,7 +1,6 @@
 """Loads weights into a model and exports them from it."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,8 +33,8 @@ class LoadReport:
     """In the model but unchanged: the file does not have them, or with another shape."""
     num_classes: tuple[int, int] | None = None
     """Number of classes of the weights and of the model, where they differ."""
-    new_levels: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    """Number of the missing parameters by stride, of levels that the network of the file does not have."""
+    new_levels: Mapping[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """The missing parameters of levels that the network of the file does not have, by stride."""
 
     def summary(self) -> str:
         """What was loaded and what was not, in a sentence for a log."""
@@ -47,12 +46,13 @@ class LoadReport:
             classes = f"{theirs} → {counted(ours, 'class')}"
             parts.append(f"{counted(len(head), 'tensor')} of the class head reinitialised ({classes})")
         parts += [
-            f"the level of stride {stride} is new: {counted(number, 'tensor')} start from random values"
-            for stride, number in self.new_levels.items()
+            f"the level of stride {stride} is new: {counted(len(keys), 'tensor')} start from random values"
+            for stride, keys in self.new_levels.items()
         ]
+        explained = {*misshaped, *(key for keys in self.new_levels.values() for key in keys)}
         for what, keys in (
             ("reinitialised, because their shape differs", [key for key in misshaped if key not in head]),
-            ("not in the file and reinitialised", [key for key in self.missing if key not in misshaped]),
+            ("not in the file and reinitialised", [key for key in self.missing if key not in explained]),
             ("of the file not used, because the model does not have them", set(self.skipped) - set(misshaped)),
         ):
             if keys:
@@ -125,13 +125,13 @@ def _load(
         array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
     num_classes = count_classes(original)
-    new = Counter(level_of(key, model.strides) for key in missing)
+    new_strides = [stride for stride in model.strides if stride not in strides_of(original)]
     return LoadReport(
         tuple(loaded),
         (*unexpected, *misshaped),
         (*missing, *misshaped),
         None if num_classes in (None, model.num_classes) else (num_classes, model.num_classes),
-        {stride: new[stride] for stride in model.strides if stride not in strides_of(original)},
+        {one: tuple(key for key in missing if level_of(key, model.strides) == one) for one in new_strides},
     )
 
 

@@ -146,7 +146,7 @@ def _small(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) 
     share = float(selected.mean()) if len(selected) else 0.0
     advice = (
         f"At --data.input-size they are narrower than a cell of the finest grid and hard to detect ({100 * share:.1f} "
-        "% of the boxes). If they matter, raise --data.input-size or split the images into tiles."
+        "% of the boxes). If they matter, raise --data.input-size, or cut large images into tiles (--data.tile)."
     )
     kind = f"boxes with a side below {FINEST_STRIDE_PX} px"
     level: Level = "warning" if share > MANY_SMALL else "note"
