@@ -116,9 +116,10 @@ def test_weights_of_fewer_levels_stay_at_their_strides_and_the_log_names_the_new
 def test_weights_of_more_levels_serve_a_network_with_fewer(all_levels: YOLOX, three_levels: YOLOX) -> None:
     given = export_state_dict(all_levels)
     model = create_model(_nano(STRIDES), 3)
-    load_state_dict(model, given, strict=False)
+    report = load_state_dict(model, given, strict=False)
     expected = export_state_dict(three_levels)
     assert all((array == expected[name]).all() for name, array in export_state_dict(model).items())
+    assert {level_of(name, ALL) for name in report.skipped} == {4, 64} and not report.missing
     coarser = create_model(_nano((8, 16, 32, 64)), 3)
     report = load_state_dict(coarser, given, strict=False)
     assert not report.missing and not report.new_levels

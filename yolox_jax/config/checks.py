@@ -130,7 +130,7 @@ def _level_problems(config: Config) -> list[str]:
             f"--model.anchors has no use with --assignment.rule {rule}, which is anchor-free. Pass --assignment.rule "
             "yolov3, or --model.anchors without values for an anchor-free network"
         ]
-    return size_problems(config)
+    return list(size_problems(config))
 
 
 def _suppression_problems(config: Config) -> list[str]:

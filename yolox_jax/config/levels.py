@@ -41,12 +41,8 @@ def rule_problem(strides: tuple[int, ...], rule: AssignmentRule) -> str | None:
     )
 
 
-def size_problems(config: Config) -> list[str]:
-    """Input sizes that are not multiples of the largest stride, with sizes that are."""
-    return list(_size_problems(config))
-
-
-def _size_problems(config: Config) -> Iterator[str]:
+def size_problems(config: Config) -> Iterator[str]:
+    """Yields a message for each setting of input sizes that are not multiples of the largest stride."""
     stride = config.model.strides[-1]
     multiples = MultiplesOf(stride)
     for flag, sizes in (

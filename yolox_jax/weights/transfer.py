@@ -125,10 +125,12 @@ def _load(
         array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
     num_classes = count_classes(original)
-    new_strides = [stride for stride in model.strides if stride not in strides_of(original)]
+    theirs = strides_of(original)
+    left_out = [key for key in original if level_of(key, theirs) not in (None, *model.strides)] if not strict else []
+    new_strides = [stride for stride in model.strides if stride not in theirs]
     return LoadReport(
         tuple(loaded),
-        (*unexpected, *misshaped),
+        (*unexpected, *misshaped, *left_out),
         (*missing, *misshaped),
         None if num_classes in (None, model.num_classes) else (num_classes, model.num_classes),
         {one: tuple(key for key in missing if level_of(key, model.strides) == one) for one in new_strides},
