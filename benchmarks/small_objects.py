@@ -43,8 +43,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of each network (default: 0 1 2)"
     )
-    parser.add_argument("--epochs", type=int, default=12, help="epochs of each run (default: 12)")
-    parser.add_argument("--train-images", type=int, default=600, help="number of training images (default: 600)")
+    parser.add_argument("--epochs", type=int, default=9, help="epochs of each run (default: 9)")
+    parser.add_argument("--train-images", type=int, default=400, help="number of training images (default: 400)")
     parser.add_argument("--val-images", type=int, default=200, help="number of validation images (default: 200)")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the results")
     arguments = parser.parse_args(argv)
