@@ -4,12 +4,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 OUTSIDE_COST = np.float32(1e6)
+STRIDES = (8, 16, 32)
 
 
-def anchors(image_size: tuple[int, int]) -> Float[np.ndarray, "A 3"]:
+def anchors(image_size: tuple[int, int], strides: tuple[int, ...] = STRIDES) -> Float[np.ndarray, "A 3"]:
     """Column, row and stride of every anchor (docs/yolox.md, 3)."""
     height, width = image_size
-    rows = [(x, y, s) for s in (8, 16, 32) for y in range(height // s) for x in range(width // s)]
+    rows = [(x, y, s) for s in strides for y in range(height // s) for x in range(width // s)]
     return np.array(rows, np.float32)
 
 
@@ -33,9 +34,10 @@ def simota(
     classes: Int[np.ndarray, "G"],
     valid: Bool[np.ndarray, "G"],
     image_size: tuple[int, int],
+    strides: tuple[int, ...] = STRIDES,
 ) -> tuple[Int[np.ndarray, "A"], Float[np.ndarray, "A"]]:
     """Matched object (-1 on the background) and its IoU for the anchors of one image (docs/yolox.md, 4)."""
-    points = anchors(image_size)
+    points = anchors(image_size, strides)
     stride = points[:, 2:]
     middle = (points[:, :2] + np.float32(0.5)) * stride
     matched, matched_iou = np.full(len(points), -1), np.zeros(len(points), np.float32)

@@ -15,6 +15,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "decoupled_anchors": {"anchors": ANCHORS},
     "coupled_anchors": {"head": "coupled", "anchors": ANCHORS},
     "end_to_end": {"end_to_end": True},
+    "finer_end_to_end": {"strides": (4, 8, 16, 32), "end_to_end": True},
     "coupled_anchors_end_to_end": {"head": "coupled", "anchors": ANCHORS, "end_to_end": True},
 }
 """Settings of the network by name."""

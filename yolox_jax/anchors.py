@@ -6,12 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-STRIDES = (8, 16, 32)
-"""Side in pixels of the network input of a cell of each level, in the order of the anchors."""
+from yolox_jax.config import LEVELS, STRIDES
 
 
 def anchor_points(
-    image_size: tuple[int, int], per_cell: int = 1
+    image_size: tuple[int, int], per_cell: int = 1, strides: Sequence[int] = STRIDES
 ) -> tuple[Float[np.ndarray, "A 2"], Float[np.ndarray, "A"]]:
     """Cell and stride of every anchor, level by level, row by row.
 
@@ -22,30 +21,57 @@ def anchor_points(
     Args:
         image_size: height and width of the network input in px.
         per_cell: number of anchors in a cell, one after the other. Networks with anchor boxes have several.
+        strides: side in px of a cell of each level, in the order of the anchors.
 
     Returns:
         Column and row of each anchor's cell, and its stride in px; float32 constants. The top left corner of a cell is
         at (column, row) * stride px, its centre at (column + 0.5, row + 0.5) * stride px.
 
     Raises:
-        ValueError: a side is not a positive multiple of 32.
+        ValueError: a side is not a positive multiple of the largest stride.
     """
     height, width = image_size
-    if min(height, width) <= 0 or height % STRIDES[-1] or width % STRIDES[-1]:
+    if min(height, width) <= 0 or height % strides[-1] or width % strides[-1]:
         raise ValueError(
-            f"height and width of the input must be positive multiples of {STRIDES[-1]} px; got {height}x{width} px"
+            f"height and width of the input must be positive multiples of {strides[-1]} px; got {height}x{width} px"
         )
-    cells, strides = [], []
-    for side in STRIDES:
+    cells, sides = [], []
+    for side in strides:
         rows, columns = np.mgrid[: height // side, : width // side]
         cells.append(np.stack([columns.ravel(), rows.ravel()], axis=-1))
-        strides.append(np.full(rows.size, side))
-    grid, stride = np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+        sides.append(np.full(rows.size, side))
+    grid, stride = np.concatenate(cells).astype(np.float32), np.concatenate(sides).astype(np.float32)
     return np.repeat(grid, per_cell, axis=0), np.repeat(stride, per_cell)
 
 
+def level_strides(num_anchors: int, image_size: tuple[int, int], per_cell: int = 1) -> tuple[int, ...]:
+    """Strides of the levels of a network with this many anchors: each choice of levels has another number.
+
+    >>> level_strides(84, (64, 64)), level_strides(84 + 256, (64, 64))
+    ((8, 16, 32), (4, 8, 16, 32))
+
+    Args:
+        num_anchors: number of predictions of the network for an image.
+        image_size: height and width of the network input in px.
+        per_cell: number of anchors in a cell.
+
+    Raises:
+        ValueError: a side is not a positive multiple of 32, or no network has this many anchors.
+    """
+    height, width = image_size
+    num_usual = len(anchor_points(image_size, per_cell)[1])
+    for strides in LEVELS:
+        is_multiple = height % strides[-1] == width % strides[-1] == 0
+        if is_multiple and num_anchors == per_cell * sum((height // side) * (width // side) for side in strides):
+            return strides
+    raise ValueError(
+        f"an input of {height}x{width} px has {num_usual} anchors, but the network output has {num_anchors}; pass the "
+        "input size of the network as `image_size`"
+    )
+
+
 def anchor_levels(image_size: tuple[int, int], per_cell: int = 1) -> Int[np.ndarray, "A"]:
-    """Level of every anchor: the index of its stride in `STRIDES`. Arguments and errors as for `anchor_points`."""
+    """Level of every anchor of YOLOX: the index of its stride in `STRIDES`. The rest is as for `anchor_points`."""
     _, stride = anchor_points(image_size, per_cell)
     return np.searchsorted(STRIDES, stride)
 
@@ -72,7 +98,7 @@ def decode_boxes(
     [12.0, 4.0, 8.0, 16.0]
 
     Args:
-        raw_boxes: the first four channels of the network's output, of any float type.
+        raw_boxes: the first four channels of the network's output, of any float type. Their number tells the levels.
         image_size: height and width of the network input in px.
         per_cell: number of anchors in a cell.
 
@@ -82,12 +108,8 @@ def decode_boxes(
     Raises:
         ValueError: the number of anchors does not match `image_size` and `per_cell`.
     """
-    grid, stride = anchor_points(image_size, per_cell)
-    if raw_boxes.shape[-2] != len(stride):
-        raise ValueError(
-            f"an input of {image_size[0]}x{image_size[1]} px has {len(stride)} anchors, but the network output has "
-            f"{raw_boxes.shape[-2]}; pass the input size of the network as `image_size`"
-        )
+    strides = level_strides(raw_boxes.shape[-2], image_size, per_cell)
+    grid, stride = anchor_points(image_size, per_cell, strides)
     raw_boxes = raw_boxes.astype(jnp.float32)
     centres = (raw_boxes[..., :2] + grid) * stride[:, None]
     sizes = jnp.exp(raw_boxes[..., 2:]) * stride[:, None]

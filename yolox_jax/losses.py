@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from yolox_jax.anchors import anchor_points, boxes_per_cell, decode_boxes
+from yolox_jax.anchors import anchor_points, boxes_per_cell, decode_boxes, level_strides
 from yolox_jax.assignment import assign
 from yolox_jax.assignment.one_to_one import one_to_one
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection
@@ -117,13 +117,14 @@ def detection_loss(
     raw_boxes = jnp.where(foreground[..., None], raw[..., :4], 0.0)
     l1_weight = jnp.asarray(l1_weight, jnp.float32) * weights.l1_weight
     per_cell = boxes_per_cell(anchors)
+    points = anchor_points(image_size, per_cell, level_strides(raw.shape[1], image_size, per_cell))
     iou = _iou_loss(decode_boxes(raw_boxes, image_size, per_cell), boxes, foreground)
     classification = _classification_loss(raw[..., 5:], classes, assigned.matched_iou, foreground, weights)
     parts = {
         "iou": weights.iou_weight * iou / normaliser,
         "objectness": weights.objectness_weight * _objectness_loss(raw[..., 4], assigned, weights) / normaliser,
         "classification": weights.classification_weight * classification / normaliser,
-        "l1": l1_weight * _l1_loss(raw_boxes, boxes, *anchor_points(image_size, per_cell), foreground) / normaliser,
+        "l1": l1_weight * _l1_loss(raw_boxes, boxes, *points, foreground) / normaliser,
     }
     total = parts["iou"] + parts["objectness"] + parts["classification"] + parts["l1"]
     if end_to_end:

@@ -13,7 +13,7 @@ import numpy_twins
 from assignment_cases import largest_array, one_object
 from yolox_jax.anchors import anchor_points
 from yolox_jax.assignment import assign
-from yolox_jax.config import AssignmentConfig
+from yolox_jax.config import STRIDES, AssignmentConfig
 from yolox_jax.structures import Targets
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "loss_cases.npz")
@@ -27,9 +27,9 @@ def jitted_assign(raw, targets, image_size=SIZE, config=AssignmentConfig()):
     return assign(raw, targets, image_size=image_size, config=config)
 
 
-def make_raw(rng, num_images, size, num_classes):
+def make_raw(rng, num_images, size, num_classes, strides=STRIDES):
     """Return outputs like those of a partly trained network: boxes a few strides wide, and mostly low scores."""
-    num_anchors = len(anchor_points(size)[1])
+    num_anchors = len(anchor_points(size, strides=strides)[1])
     spread = np.array([0.7] * 4 + [2.0] * (1 + num_classes))
     mean = np.array([0.5, 0.5, 0.7, 0.7, -2.0] + [-2.0] * num_classes)
     return (rng.standard_normal((num_images, num_anchors, 5 + num_classes)) * spread + mean).astype(np.float32)
@@ -46,9 +46,9 @@ def make_targets(rng, size, num_classes, counts, slots, low=-20, high=20):
     return Targets(jnp.asarray(boxes), jnp.asarray(classes), jnp.asarray(valid))
 
 
-def assert_equals_twin(assigned, raw, targets, size):
+def assert_equals_twin(assigned, raw, targets, size, strides=STRIDES):
     for image in range(len(raw)):
-        matched, iou = numpy_twins.simota(raw[image], *(np.asarray(x[image]) for x in targets), size)
+        matched, iou = numpy_twins.simota(raw[image], *(np.asarray(x[image]) for x in targets), size, strides)
         np.testing.assert_array_equal(assigned.matched_gt[image], matched)
         np.testing.assert_array_equal(assigned.foreground[image], matched >= 0)
         np.testing.assert_allclose(assigned.matched_iou[image], iou, rtol=1e-4, atol=1e-6)
@@ -74,6 +74,17 @@ def test_equals_the_numpy_implementation_with_empty_images_and_centres_outside(n
     targets = make_targets(rng, SIZE, num_classes, counts=(0, 1, 5, 20, 30), slots=30)
     assigned = jitted_assign(jnp.asarray(raw), targets)
     assert_equals_twin(assigned, raw, targets, SIZE)
+
+
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (4, 8, 16, 32, 64)])
+def test_equals_the_numpy_implementation_with_more_levels(strides):
+    rng, size = np.random.default_rng(5), (64, 128)
+    raw = make_raw(rng, 3, size, 3, strides)
+    targets = make_targets(rng, size, 3, counts=(0, 3, 12), slots=12)
+    assigned = jitted_assign(jnp.asarray(raw), targets, size)
+    assert_equals_twin(assigned, raw, targets, size, strides)
+    fine = np.asarray(assigned.foreground[:, : 16 * 32])
+    assert fine.any() and not fine.all()
 
 
 def test_ties_are_broken_as_in_the_numpy_implementation():

@@ -63,7 +63,9 @@ def test_onnx_gives_the_detections_of_the_detector(tmp_path, name):
     assert operators.isdisjoint(SUPPRESSION_AND_LOOPS) == model.end_to_end
 
 
-@pytest.mark.parametrize("name", ["coupled_anchors", _slow("decoupled_anchors"), "end_to_end"])
+@pytest.mark.parametrize(
+    "name", ["coupled_anchors", _slow("decoupled_anchors"), _slow("end_to_end"), "finer_end_to_end"]
+)
 def test_stablehlo_gives_the_detections_of_the_detector(tmp_path, name):
     model, expected = network(name)
     jaxtyping.config.update("jaxtyping_disable", True)  # which cannot broadcast a symbolic batch size

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from yolox_jax.anchors import anchor_points, decode_boxes
+from yolox_jax.anchors import anchor_points, decode_boxes, level_strides
 from yolox_jax.boxes import cxcywh_to_xyxy, intersection, overlap_ratio
 from yolox_jax.config import AssignmentConfig
 from yolox_jax.structures import Targets
@@ -58,7 +58,8 @@ def match_costs(
     """
     raw = lax.stop_gradient(raw.astype(jnp.float32))
     boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
-    near = near_centre(boxes, image_size, config.center_radius) & targets.valid[:, :, None]
+    strides = level_strides(raw.shape[1], image_size)
+    near = near_centre(boxes, image_size, strides, config.center_radius) & targets.valid[:, :, None]
     eligible = jnp.any(near, axis=1, keepdims=True) & targets.valid[:, :, None]
     iou = jnp.where(eligible, pairwise_iou(boxes, decode_boxes(raw[..., :4], image_size)), 0.0)
     cost = classification_cost(raw[..., 4:5], raw[..., 5:], targets.classes) + config.iou_cost * -jnp.log(iou + 1e-8)
@@ -66,9 +67,11 @@ def match_costs(
     return MatchCosts(eligible, iou, cost)
 
 
-def near_centre(boxes: Float[Array, "B G 4"], image_size: tuple[int, int], radius: float) -> Bool[Array, "B G A"]:
+def near_centre(
+    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], strides: tuple[int, ...], radius: float
+) -> Bool[Array, "B G A"]:
     """Whether the anchor's centre is less than `radius` strides from the object's along both axes."""
-    grid, stride = anchor_points(image_size)
+    grid, stride = anchor_points(image_size, strides=strides)
     centres = (grid + 0.5) * stride[:, None]
     near_x = jnp.abs(centres[:, 0] - boxes[:, :, 0, None]) < radius * stride
     near_y = jnp.abs(centres[:, 1] - boxes[:, :, 1, None]) < radius * stride

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from yolox_jax.anchors import anchor_points, decode_boxes
+from yolox_jax.anchors import anchor_points, decode_boxes, level_strides
 from yolox_jax.assignment.costs import clamped_log, class_scores, near_centre, pairwise_iou, sum_over_classes
 from yolox_jax.assignment.simota import dynamic_k
 from yolox_jax.config import OTAConfig
@@ -65,8 +65,9 @@ def transport_costs(
     raw = lax.stop_gradient(raw.astype(jnp.float32))
     boxes = lax.stop_gradient(targets.boxes.astype(jnp.float32))
     valid = targets.valid[:, :, None]
-    near = near_centre(boxes, image_size, config.center_radius)
-    candidate = near & _inside(boxes, image_size) & valid
+    strides = level_strides(raw.shape[1], image_size)
+    near = near_centre(boxes, image_size, strides, config.center_radius)
+    candidate = near & _inside(boxes, image_size, strides) & valid
     iou = jnp.where(valid, pairwise_iou(boxes, decode_boxes(raw[..., :4], image_size)), 0.0)
 
     score = class_scores(raw[..., 4:5], raw[..., 5:])
@@ -77,9 +78,11 @@ def transport_costs(
     return TransportCosts(candidate, iou, pair, jnp.sum(negative_cost, axis=-1))
 
 
-def _inside(boxes: Float[Array, "B G 4"], image_size: tuple[int, int]) -> Bool[Array, "B G A"]:
+def _inside(
+    boxes: Float[Array, "B G 4"], image_size: tuple[int, int], strides: tuple[int, ...]
+) -> Bool[Array, "B G A"]:
     """Whether the centre of the anchor's cell is inside the box."""
-    grid, stride = anchor_points(image_size)
+    grid, stride = anchor_points(image_size, strides=strides)
     centres = (grid + 0.5) * stride[:, None]
     inside_x = jnp.abs(centres[:, 0] - boxes[:, :, 0, None]) < boxes[:, :, 2, None] / 2
     inside_y = jnp.abs(centres[:, 1] - boxes[:, :, 1, None]) < boxes[:, :, 3, None] / 2

@@ -5,11 +5,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from yolox_jax.anchors import STRIDES, anchor_levels, anchor_points, boxes_per_cell, decode_boxes
+from yolox_jax.anchors import anchor_levels, anchor_points, boxes_per_cell, decode_boxes
 from yolox_jax.assignment.cells import assign_claimed, cells_about
 from yolox_jax.assignment.costs import pairwise_iou
 from yolox_jax.boxes import overlap_ratio
-from yolox_jax.config import AssignmentConfig
+from yolox_jax.config import STRIDES, AssignmentConfig
 from yolox_jax.structures import Assignment, Targets
 
 

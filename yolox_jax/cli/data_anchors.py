@@ -27,6 +27,10 @@ USED_SETTINGS = (
     "data.train",
     "data.classes",
     "data.input_size",
+    "data.tile",
+    "data.tile_overlap",
+    "data.empty_tiles",
+    "data.augment.min_visible",
     "data.augment.min_final_side_px",
     "seed",
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 USED_SETTINGS = (
     "model.variant",
+    "model.strides",
     "model.anchors",
     "model.end_to_end",
     "data.val",

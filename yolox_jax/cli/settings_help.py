@@ -42,6 +42,7 @@ COMMON = {
 
 STEP_SETTINGS = (
     "model.variant",
+    "model.strides",
     "model.freeze",
     "data.input_size",
     "data.max_boxes",

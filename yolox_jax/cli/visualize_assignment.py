@@ -14,6 +14,7 @@ from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.assignment import AssignmentRule
 from yolox_jax.config.checks import check_anchor_boxes
+from yolox_jax.config.levels import rule_problem
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 USED_SETTINGS = (
     "model.variant",
+    "model.strides",
     "model.anchors",
     "data.train",
     "data.classes",
     "data.input_size",
+    "data.tile",
+    "data.tile_overlap",
+    "data.empty_tiles",
     "data.max_boxes",
     "data.repeat_threshold",
     "data.augment",
@@ -143,7 +148,10 @@ def _read_models(weights: Sequence[str], dataset: "Dataset", config: Config) -> 
 
 
 def _check_network(model: "YOLOX", weights: str, config: Config, rules: Sequence[AssignmentRule]) -> None:
-    """Checks that the network has the anchor boxes that the rules need, and no others."""
+    """Checks that the network has the levels and the anchor boxes that the rules need, and no others."""
+    for rule in rules or (config.assignment.rule,):
+        if problem := rule_problem(model.strides, rule):
+            raise ConfigError(f"{weights}: {problem}")
     own, wanted = model.anchor_boxes, config.model.anchors
     if rules and own:
         raise ConfigError(

@@ -7,8 +7,10 @@ from yolox_jax.config.augment import AugmentConfig as AugmentConfig
 from yolox_jax.config.data import DataConfig as DataConfig
 from yolox_jax.config.data import DatasetConfig as DatasetConfig
 from yolox_jax.config.evaluation import EvaluationConfig as EvaluationConfig
+from yolox_jax.config.model import LEVELS as LEVELS
 from yolox_jax.config.model import NUM_LEVELS as NUM_LEVELS
 from yolox_jax.config.model import STRIDE as STRIDE
+from yolox_jax.config.model import STRIDES as STRIDES
 from yolox_jax.config.model import ModelConfig as ModelConfig
 from yolox_jax.config.model import Variant as Variant
 from yolox_jax.config.optimization import OptimizerConfig as OptimizerConfig

@@ -42,7 +42,8 @@ class AugmentConfig:  # docs/yolox.md, 7
     min_side_px: NonNegative = 2.0
     """Centred mosaics: drop boxes unless both sides exceed this, in pixels of the network input."""
     min_visible: Fraction = 0.2
-    """Centred mosaics: drop boxes unless more than this fraction of their scaled area is visible."""
+    """Centred mosaics, and tiles of large images (`data.tile`): drop boxes unless more than this fraction of their
+    scaled area is visible."""
     max_aspect: Annotated[float, AtLeast(1)] = 20.0
     """Centred mosaics: drop boxes unless their longer side is less than this many times the shorter one."""
     min_final_side_px: NonNegative = 1.0  # docs/yolox.md, 7.5

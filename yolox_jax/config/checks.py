@@ -7,9 +7,10 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Union
 
-from yolox_jax.config import NUM_LEVELS, STRIDE, Config, ConfigError, ScheduleConfig
+from yolox_jax.config import Config, ConfigError, ScheduleConfig
 from yolox_jax.config.best_by import parse_best_by
 from yolox_jax.config.class_weights import BALANCED, given_class_weights
+from yolox_jax.config.levels import level_problem, rule_problem, size_problems
 from yolox_jax.config.ranges import Ascending, MultiplesOf, Range
 from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.config.serialization import config_from_dict, config_to_dict, flag, typed
@@ -26,7 +27,7 @@ def check_config(config: Config) -> None:
     problems = list(_range_problems(config, "")) or [
         *_schedule_problems(config),
         *_milestone_problems(config),
-        *_anchor_problems(config),
+        *_level_problems(config),
         *_suppression_problems(config),
         *_problem(lambda: config.loss.class_weights == BALANCED or given_class_weights(config.loss.class_weights)),
         *_problem(lambda: parse_best_by(config.evaluation.best_by)),
@@ -46,7 +47,9 @@ def check_multiscale_range(config: Config) -> None:
     height, range_px = config.data.input_size[0], config.train.multiscale_px
     if range_px is None or range_px[0] <= height <= range_px[1]:
         return
-    around = max(STRIDE, height - 160), height + 160  # five strides, as in the original (docs/yolox.md, 7.6)
+    stride = config.model.strides[-1]
+    reach = -(-160 // stride) * stride  # five strides of 32, as in the original (docs/yolox.md, 7.6)
+    around = max(stride, height - reach), height + reach
     raise ConfigError(
         f"--train.multiscale-px {typed(range_px)} must include the input height {height} of --data.input-size. "
         f"Pass --train.multiscale-px {typed(around)}, or --train.multiscale-px None to train at one size."
@@ -142,20 +145,17 @@ def _milestone_problems(config: Config) -> list[str]:
     ]
 
 
-def _anchor_problems(config: Config) -> list[str]:
-    """Each level needs as many anchor boxes, and only one assignment rule uses them."""
+def _level_problems(config: Config) -> list[str]:
+    """Levels, sizes and anchor boxes must go together, and only one assignment rule uses anchor boxes."""
+    if problem := level_problem(config.model) or rule_problem(config.model.strides, config.assignment.rule):
+        return [problem]
     anchors, rule = config.model.anchors, config.assignment.rule
-    if len(anchors) % NUM_LEVELS:
-        return [
-            f"--model.anchors must hold as many anchor boxes for each of the {NUM_LEVELS} levels, got "
-            f"{len(anchors)} in all; pass {-(-len(anchors) // NUM_LEVELS) * NUM_LEVELS}, each as a width and a height"
-        ]
     if anchors and rule != "yolov3":
         return [
             f"--model.anchors has no use with --assignment.rule {rule}, which is anchor-free. Pass --assignment.rule "
             "yolov3, or --model.anchors without values for an anchor-free network"
         ]
-    return []
+    return list(size_problems(config))
 
 
 def _suppression_problems(config: Config) -> list[str]:

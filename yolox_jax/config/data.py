@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 from yolox_jax.config.augment import AugmentConfig
 from yolox_jax.config.model import STRIDE
-from yolox_jax.config.ranges import Count, CountOrZero, Fraction, MultiplesOf, NonZeroFraction
+from yolox_jax.config.ranges import (
+    AtLeast,
+    Below,
+    Count,
+    CountOrZero,
+    Fraction,
+    MultiplesOf,
+    NonNegative,
+    NonZeroFraction,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +63,15 @@ class DataConfig:
     objects are kept as background. Empty: all classes of the dataset."""
     input_size: Annotated[tuple[int, int], MultiplesOf(STRIDE)] = (640, 640)
     """Height and width of the network input in px, multiples of 32."""
+    tile: CountOrZero = 0  # docs/data.md
+    """Cut training images larger than this into square tiles of this side in px, which count as images of their own. A
+    tile has the boxes of which more than `data.augment.min_visible` lies in it. 0 turns it off."""
+    tile_overlap: Annotated[float, AtLeast(0), Below(1)] = 0.2
+    """Smallest overlap of neighbouring tiles, as a fraction of their side. Objects up to this size are whole in one
+    tile."""
+    empty_tiles: NonNegative = 0.25
+    """Number of tiles without objects to keep, for each tile with objects, spread evenly over the dataset. Tiles that
+    show only smaller parts of objects are never kept."""
     max_boxes: Count = 120  # docs/yolox.md, 7.5
     """Maximum number of objects per training image. If there are more, the largest are kept and the others are counted
     as dropped. The original silently keeps the first ones."""

@@ -81,13 +81,18 @@ def check_views(scales: Sequence[float], *, flip: bool, end_to_end: bool) -> Non
         )
 
 
-def check_input_size(size: Any) -> None:
-    """Raise ConfigError unless `size` is a height and a width in px that the network accepts."""
+def check_input_size(size: Any, stride: int = STRIDE) -> None:
+    """Raise ConfigError unless `size` is a height and a width in px that the network accepts.
+
+    Args:
+        size: a value from the user.
+        stride: largest stride of the network in px.
+    """
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ConfigError(f"invalid input size {size!r}: pass a height and a width, such as (640, 640)")
     height, width = size
-    if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
-        raise ConfigError(f"invalid input size {height} x {width}: height and width must be multiples of {STRIDE} px")
+    if height < stride or width < stride or height % stride or width % stride:
+        raise ConfigError(f"invalid input size {height} x {width}: height and width must be multiples of {stride} px")
 
 
 def check_class_names(class_names: Sequence[str], num_classes: int) -> None:

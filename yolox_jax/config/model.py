@@ -7,11 +7,17 @@ from yolox_jax.config.ranges import Positive
 
 Variant = Literal["yolox_nano", "yolox_tiny", "yolox_s", "yolox_m", "yolox_l", "yolox_x", "yolox_darknet53"]
 
-STRIDE = 32
-"""Largest stride of the network in px: input sizes are multiples of it."""
+STRIDES = (8, 16, 32)
+"""Strides in px of the three levels of YOLOX, which predict objects of different sizes."""
 
-NUM_LEVELS = 3
-"""Number of levels of the network, which predict objects of different sizes."""
+STRIDE = STRIDES[-1]
+"""Largest stride of YOLOX in px: input sizes are multiples of it."""
+
+NUM_LEVELS = len(STRIDES)
+"""Number of levels of YOLOX."""
+
+LEVELS = (STRIDES, (4, *STRIDES), (*STRIDES, 64), (4, *STRIDES, 64))
+"""The strides that a network can have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +29,9 @@ class ModelConfig:
     head: Literal["decoupled", "coupled"] = "decoupled"  # docs/roadmap.md
     """Head of the network. `decoupled`: one branch for classes and one for boxes, as in YOLOX. `coupled`: one branch
     for both, as in YOLOv3."""
+    strides: tuple[int, ...] = STRIDES  # docs/yolox.md, 2.9
+    """Strides of the levels in px: `8 16 32`, as in YOLOX. `4` in front adds a level for small objects, `64` at the end
+    one for large objects, with which input sizes must be multiples of 64."""
     anchors: tuple[tuple[Positive, Positive], ...] = ()  # docs/roadmap.md
     """Anchor boxes, as width and height in px, from small to large: a third of them for each level. Empty: the network
     is anchor-free, as in YOLOX. They need `assignment.rule yolov3`."""

@@ -57,6 +57,7 @@ def yolox_coco(
         model=ModelConfig(
             variant=variant,
             head="decoupled",
+            strides=(8, 16, 32),
             anchors=(),
             end_to_end=False,
             weights="",
@@ -70,6 +71,9 @@ def yolox_coco(
             more_val=(),
             classes=(),
             input_size=input_size,
+            tile=0,
+            tile_overlap=0.2,
+            empty_tiles=0.25,
             max_boxes=120,
             repeat_threshold=0.0,
             augment=AugmentConfig(

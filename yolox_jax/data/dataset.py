@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -46,9 +46,19 @@ class Archive(Protocol):
         """
 
 
+class Tile(NamedTuple):
+    """The place of a record that shows a part of an image."""
+
+    left: int
+    """In px of the image, as the others."""
+    top: int
+    image_height: int
+    image_width: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One image and its objects, without crowds."""
+    """One image, or a tile of one, and its objects, without crowds."""
 
     path: Path
     """The image file; for an image in an archive, a name for it."""
@@ -58,13 +68,26 @@ class Record:
     width: int
     """In px."""
     boxes: Float32[np.ndarray, "N 4"]
-    """x1, y1, x2, y2 in pixels of the original image, clipped to it."""
+    """x1, y1, x2, y2 in pixels of the original image, or from the corner of the tile, clipped to it."""
     classes: Int32[np.ndarray, " N"]
     """Index into `Dataset.class_names`."""
     archive: Archive | None = None
     """The archive that holds the image; None if `path` is an image file."""
     position: int = 0
     """Index of the image in the archive."""
+    tile: Tile | None = None
+    """The part of the image that this is; None if it is the whole."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in px of the whole image."""
+        return (self.height, self.width) if self.tile is None else (self.tile.image_height, self.tile.image_width)
+
+    @property
+    def key(self) -> str:
+        """Path, and whatever else tells this record from others of the same file or archive."""
+        tile = "" if self.tile is None else f" tile {self.tile.left},{self.tile.top} {self.height}x{self.width}"
+        return f"{self.path} {self.position}{tile}"
 
     def encoded(self) -> bytes:
         """Return the image as stored, such as the bytes of a JPEG.
@@ -97,6 +120,8 @@ def fingerprint(dataset: Dataset) -> str:
     for record in dataset.records:
         # File names need not be valid Unicode.
         digest.update(f"{record.path.name} {record.height} {record.width}".encode(errors="surrogatepass"))
+        if record.tile is not None:
+            digest.update(repr(record.tile).encode())
         digest.update(record.boxes.tobytes())
         digest.update(record.classes.tobytes())
     return f"{len(dataset.records)} images, {digest.hexdigest()[:12]}"

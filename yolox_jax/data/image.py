@@ -1,5 +1,6 @@
 """Reads images, and detects broken ones."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -40,28 +41,51 @@ class BrokenImage(ValueError):
 
 
 def load_image(record: Record) -> UInt8[np.ndarray, "H W 3"]:
-    """Load the image of a record as 8-bit BGR, upright.
+    """Load the image of a record as 8-bit BGR, upright; that of a tile is cut out of the whole.
 
     Raises:
         BrokenImage: the file is missing, is not an image, is truncated, or its size differs from the annotations.
     """
-    return decode_image(_content(record.path, record.encoded), record.path, size=(record.height, record.width))
+    return cut_tile(load_whole(record), record)
+
+
+def load_whole(record: Record) -> UInt8[np.ndarray, "H W 3"]:
+    """Load the whole image of a record as `load_image` does, even if the record is a tile of it."""
+    return decode_image(_content(record.path, record.encoded), record.path, size=record.image_size)
+
+
+def cut_tile(image: UInt8[np.ndarray, "H W 3"], record: Record, reduction: int = 1) -> UInt8[np.ndarray, "h w 3"]:
+    """Cut the tile of a record out of its whole image. An image that is no tile is returned as it is.
+
+    Args:
+        image: of the whole.
+        record: of the tile.
+        reduction: of the sides of `image`; it divides the place of the tile.
+    """
+    if record.tile is None:
+        return image
+    left, top = record.tile.left // reduction, record.tile.top // reduction
+    height, width = -(-record.height // reduction), -(-record.width // reduction)
+    # A copy, so that the rest of a large image need not stay in memory.
+    return image[top : top + height, left : left + width].copy()
 
 
 def load_reduced(record: Record, zoom: float) -> Pixels:
     """Load the image of a record at the smallest cheap scale that is enough to show it at `zoom`.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as drawing it does not enlarge it.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as drawing it does not enlarge it, and a tile starts at a
+    whole px.
 
     Raises:
         BrokenImage: as `load_image`.
     """
     content = _content(record.path, record.encoded)
-    reduction = next(factor for factor in (8, 4, 2, 1) if factor * zoom <= 1 or factor == 1)
+    start = 0 if record.tile is None else math.gcd(record.tile.left, record.tile.top)
+    reduction = next(factor for factor in (8, 4, 2, 1) if factor == 1 or (factor * zoom <= 1 and start % factor == 0))
     if not content.startswith(JPEG_START):
         reduction = 1
-    image = decode_image(content, record.path, size=(record.height, record.width), reduction=reduction)
-    return Pixels(image, (1 / reduction, 1 / reduction))
+    image = decode_image(content, record.path, size=record.image_size, reduction=reduction)
+    return Pixels(cut_tile(image, record, reduction), (1 / reduction, 1 / reduction))
 
 
 def read_image(path: Path, *, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "H W 3"]:

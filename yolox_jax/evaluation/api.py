@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 
 from yolox_jax.config import Config, ConfigError, DataConfig
+from yolox_jax.config.serialization import typed
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.evaluation.classes import match_classes
@@ -108,6 +109,12 @@ def _check_network(model: YOLOX, config: Config, weights: str | Path) -> None:
         raise ConfigError(
             f"{weights} holds weights of {describe_model(model)}, but --model.end-to-end is {config.model.end_to_end}. "
             f"Pass --model.end-to-end {model.end_to_end}, or the config of the run as --config"
+        )
+    if model.strides != config.model.strides:
+        raise ConfigError(
+            f"{weights} holds weights of {describe_model(model)}, but --model.strides is "
+            f"{typed(config.model.strides)}. Pass --model.strides {typed(model.strides)}, or the config of the run as "
+            "--config"
         )
     if model.anchor_boxes != config.model.anchors:
         raise ConfigError(

@@ -103,7 +103,7 @@ def export(
     model, metadata = read_model(weights, on_progress=on_progress)
     settings = ExportSettings(
         class_names=resolve_class_names(None, metadata, model.num_classes),
-        input_size=resolve_input_size(input_size, metadata, model.variant),
+        input_size=resolve_input_size(input_size, metadata, model),
         precision=precision,
         batch=batch,
         nms=nms,

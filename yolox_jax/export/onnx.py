@@ -83,6 +83,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
         levels,
         input_size,
         model.num_classes,
+        strides=model.strides,
         anchor_boxes=model.anchor_boxes,
         end_to_end=model.end_to_end,
     )

@@ -52,7 +52,7 @@ def write_network(graph: Graph, model: YOLOX, images: str) -> list[str]:
 
 
 def _pafpn(graph: Graph, neck: YOLOPAFPN, images: str) -> list[str]:
-    dark3, dark4, dark5 = _backbone(graph, neck.backbone, images)
+    dark2, dark3, dark4, dark5 = _backbone(graph, neck.backbone, images)
     lateral5 = _block(graph, neck.lateral_conv0, dark5, "backbone.lateral_conv0")
     joined = _concat(graph, [_upsample(graph, lateral5), dark4])
     up4 = _block(graph, neck.C3_p4, joined, "backbone.C3_p4")
@@ -62,24 +62,39 @@ def _pafpn(graph: Graph, neck: YOLOPAFPN, images: str) -> list[str]:
     joined = _concat(graph, [_block(graph, neck.bu_conv2, out3, "backbone.bu_conv2"), lateral4])
     out4 = _block(graph, neck.C3_n3, joined, "backbone.C3_n3")
     joined = _concat(graph, [_block(graph, neck.bu_conv1, out4, "backbone.bu_conv1"), lateral5])
-    return [out3, out4, _block(graph, neck.C3_n4, joined, "backbone.C3_n4")]
+    outputs = [out3, out4, _block(graph, neck.C3_n4, joined, "backbone.C3_n4")]
+    if 4 in neck.strides:
+        lateral3 = _block(graph, neck.reduce_conv2, out3, "backbone.reduce_conv2")
+        joined = _concat(graph, [_upsample(graph, lateral3), dark2])
+        outputs = [_block(graph, neck.C3_p2, joined, "backbone.C3_p2"), *outputs]
+    if 64 in neck.strides:
+        down = _block(graph, neck.bu_conv0, outputs[-1], "backbone.bu_conv0")
+        outputs = [*outputs, _block(graph, neck.C3_n5, down, "backbone.C3_n5")]
+    return outputs
 
 
 def _fpn(graph: Graph, neck: YOLOFPN, images: str) -> list[str]:
-    dark3, dark4, dark5 = _backbone(graph, neck.backbone, images)
+    dark2, dark3, dark4, dark5 = _backbone(graph, neck.backbone, images)
     lateral5 = _block(graph, neck.out1_cbl, dark5, "backbone.out1_cbl")
     out4 = _block(graph, neck.out1, _concat(graph, [_upsample(graph, lateral5), dark4]), "backbone.out1")
     lateral4 = _block(graph, neck.out2_cbl, out4, "backbone.out2_cbl")
     out3 = _block(graph, neck.out2, _concat(graph, [_upsample(graph, lateral4), dark3]), "backbone.out2")
-    return [out3, out4, dark5]
+    outputs = [out3, out4, dark5]
+    if 4 in neck.strides:
+        lateral3 = _block(graph, neck.out3_cbl, out3, "backbone.out3_cbl")
+        joined = _concat(graph, [_upsample(graph, lateral3), dark2])
+        outputs = [_block(graph, neck.out3, joined, "backbone.out3"), *outputs]
+    if 64 in neck.strides:
+        outputs = [*outputs, _block(graph, neck.down, dark5, "backbone.down")]
+    return outputs
 
 
-def _backbone(graph: Graph, backbone: Any, images: str) -> tuple[str, str, str]:
+def _backbone(graph: Graph, backbone: Any, images: str) -> tuple[str, str, str, str]:
     stem = _block(graph, backbone.stem, images, "backbone.backbone.stem")
     dark2 = _block(graph, backbone.dark2, stem, "backbone.backbone.dark2")
     dark3 = _block(graph, backbone.dark3, dark2, "backbone.backbone.dark3")
     dark4 = _block(graph, backbone.dark4, dark3, "backbone.backbone.dark4")
-    return dark3, dark4, _block(graph, backbone.dark5, dark4, "backbone.backbone.dark5")
+    return dark2, dark3, dark4, _block(graph, backbone.dark5, dark4, "backbone.backbone.dark5")
 
 
 def _decoupled_level(graph: Graph, head: Any, level: int, feature: str, boxes_per_cell: int) -> str:

@@ -109,7 +109,7 @@ def _decode(graph: Graph, raw: RawOutput) -> _Decoded:
     parts = [raw.value, graph.integers(2, 2, 1, raw.num_classes)]
     names = ["centre", "size", "objectness", "classes"]
     shifts, logs, objectness, classes = graph.add_many("Split", parts, "decode/split", names, axis=1)
-    grid, stride = anchor_points(raw.image_size, raw.boxes_per_cell)
+    grid, stride = anchor_points(raw.image_size, raw.boxes_per_cell, raw.strides)
     cells = graph.constant("decode/cells", grid.T[None])
     strides = graph.constant("decode/strides", stride[None, None])
     moved = graph.add("Add", [shifts, cells], "decode/moved")

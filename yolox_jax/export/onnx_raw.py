@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolox_jax.anchors import STRIDES, anchor_points, boxes_per_cell
+from yolox_jax.anchors import anchor_points, boxes_per_cell
+from yolox_jax.config import STRIDES
 from yolox_jax.export.onnx_graph import Graph
 from yolox_jax.models.anchor_boxes import size_offsets
 
@@ -24,11 +25,12 @@ class RawOutput(NamedTuple):
     num_classes: int
     """C."""
     boxes_per_cell: int = 1
+    strides: tuple[int, ...] = STRIDES
 
     @property
     def num_anchors(self) -> int:
         """A."""
-        return len(anchor_points(self.image_size, self.boxes_per_cell)[1])
+        return len(anchor_points(self.image_size, self.boxes_per_cell, self.strides)[1])
 
 
 def write_raw(
@@ -37,6 +39,7 @@ def write_raw(
     image_size: tuple[int, int],
     num_classes: int,
     *,
+    strides: tuple[int, ...] = STRIDES,
     anchor_boxes: Sequence[tuple[float, float]] = (),
     end_to_end: bool = False,
 ) -> RawOutput:
@@ -47,6 +50,7 @@ def write_raw(
         levels: the output of `write_network`.
         image_size: height and width of the network input in px.
         num_classes: C.
+        strides: those of the levels.
         anchor_boxes: those of the network.
         end_to_end: whether the last value of an anchor is the logit of the one-to-one branch.
     """
@@ -54,7 +58,7 @@ def write_raw(
     num_values = 5 + num_classes + end_to_end
     rows = [
         _anchors_last(graph, level, stride, num_values, per_cell, image_size)
-        for level, stride in zip(levels, STRIDES, strict=True)
+        for level, stride in zip(levels, strides, strict=True)
     ]
     raw = graph.add("Concat", rows, "decode/raw", axis=2)
     if graph.precision != "float32":
@@ -63,7 +67,7 @@ def write_raw(
         raw = _relative_to_strides(graph, raw, num_values, anchor_boxes, image_size)
     if end_to_end:
         raw = _fold_selection(graph, raw, num_classes)
-    return RawOutput(raw, image_size, num_classes, per_cell)
+    return RawOutput(raw, image_size, num_classes, per_cell, strides)
 
 
 def _anchors_last(

@@ -37,7 +37,7 @@ class ExportSettings:
     class_names: tuple[str, ...]
     """One name per class."""
     input_size: tuple[int, int]
-    """Height and width in px, multiples of 32."""
+    """Height and width in px, multiples of the largest stride of the network."""
     precision: str = "float32"
     """Compute precision of the network. Boxes and scores are float32."""
     batch: int | None = None
@@ -74,7 +74,8 @@ class ExportSettings:
         return Suppression(self.score_threshold, self.iou_threshold, self.class_agnostic, self.max_detections)
 
     def check(self, model: YOLOX) -> None:
-        """Raise ConfigError if there is not one class name per class of the model, or it needs no suppression."""
+        """Raise ConfigError if the class names or the size do not suit the model, or it needs no suppression."""
+        check_input_size(self.input_size, model.strides[-1])
         check_class_names(self.class_names, model.num_classes)
         check_suppression(self.nms or None, end_to_end=model.end_to_end)
 

@@ -41,15 +41,18 @@ class Thresholds(NamedTuple):
     """Bool [C]: anchors whose best class is False here are dropped."""
 
 
-def test_time_views(input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, flip: bool = False) -> list[View]:
+def test_time_views(
+    input_size: tuple[int, int], scales: Sequence[float] = (1.0,), *, flip: bool = False, stride: int = STRIDE
+) -> list[View]:
     """Return the views of test-time augmentation, largest first, and at each scale the unmirrored one first.
 
     Args:
         input_size: height and width in px at scale 1.
-        scales: factors of `input_size`; the sides are rounded to multiples of 32.
+        scales: factors of `input_size`; the sides are rounded to multiples of `stride`.
         flip: also mirror each scale.
+        stride: largest stride of the network in px.
     """
-    sizes = {tuple(max(STRIDE, round(scale * side / STRIDE) * STRIDE) for side in input_size) for scale in scales}
+    sizes = {tuple(max(stride, round(scale * side / stride) * stride) for side in input_size) for scale in scales}
     ordered = sorted(sizes, reverse=True)
     return [
         View((height, width), mirrored)

@@ -105,14 +105,14 @@ class Detector:
         inference_checks.check_views(scales, flip=flip, end_to_end=model.end_to_end)
         self.variant = model.variant
         self.class_names = resolve_class_names(class_names, metadata, model.num_classes)
-        self.input_size = resolve_input_size(input_size, metadata, model.variant)
+        self.input_size = resolve_input_size(input_size, metadata, model)
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.class_agnostic = class_agnostic
         self.max_detections = max_detections
         self.precision = precision
         self.batch_size = batch_size
-        views = test_time_views(self.input_size, scales, flip=flip)
+        views = test_time_views(self.input_size, scales, flip=flip, stride=model.strides[-1])
         self.image_size = views[0].size
         """Height and width in px that images are letterboxed to: those of the largest scale."""
         self.tiling = tiling_of(tile, overlap, self.input_size)

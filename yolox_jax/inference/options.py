@@ -62,16 +62,17 @@ def resolve_class_names(
     return tuple(class_names)
 
 
-def resolve_input_size(input_size: tuple[int, int] | None, metadata: dict[str, str], variant: str) -> tuple[int, int]:
+def resolve_input_size(input_size: tuple[int, int] | None, metadata: dict[str, str], model: YOLOX) -> tuple[int, int]:
     """Return height and width of the network input in px: those passed, stored with the weights, or published.
 
     Raises:
-        ConfigError: they are not multiples of 32.
+        ConfigError: they are not multiples of the largest stride of the network.
     """
-    if input_size is None:
-        input_size = json.loads(metadata["input_size"]) if "input_size" in metadata else VARIANTS[variant].input_size
-    check_input_size(input_size)
-    height, width = input_size
+    if input_size is None and "input_size" in metadata:
+        input_size = json.loads(metadata["input_size"])
+    size = VARIANTS[model.variant].input_size if input_size is None else input_size
+    check_input_size(size, model.strides[-1])
+    height, width = size
     return height, width
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from yolox_jax.anchors import STRIDES, anchor_levels, anchor_points
+from yolox_jax.anchors import anchor_levels, anchor_points
+from yolox_jax.config import STRIDES
 
 
 def relative_to_strides(

@@ -15,7 +15,7 @@ from yolox_jax.models.stages import run_stage
 
 
 class CoupledHead(nnx.Module):
-    """Predictions at three levels from one 3x3 convolution each, which doubles the channels."""
+    """Predictions at all levels from one 3x3 convolution each, which doubles the channels."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from yolox_jax.models.stages import in_sequence, run_stage
 class CSPDarknet(nnx.Module):
     """Backbone of nano to x.
 
-    Returns features at strides 8, 16 and 32 with 4, 8 and 16 times `int(64 * width)` channels.
+    Returns features at strides 4, 8, 16 and 32 with 2, 4, 8 and 16 times `int(64 * width)` channels.
     """
 
     def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
@@ -41,13 +41,13 @@ class CSPDarknet(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array, Array]:
         x = run_stage(Focus.__call__, self.stem, x, options)
-        return _last_stages(self, x, options)
+        return _stages(self, x, options)
 
 
 class Darknet53(nnx.Module):
-    """YOLOv3's backbone. Returns features at strides 8, 16 and 32 with 256, 512 and 512 channels."""
+    """YOLOv3's backbone. Returns features at strides 4, 8, 16 and 32 with 128, 256, 512 and 512 channels."""
 
     def __init__(self, *, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> BaseConv:
@@ -72,15 +72,15 @@ class Darknet53(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array, Array]:
         x = run_stage(in_sequence, self.stem, x, options)
-        return _last_stages(self, x, options)
+        return _stages(self, x, options)
 
 
-def _last_stages(
+def _stages(
     backbone: CSPDarknet | Darknet53, x: Float[Array, "B H W C"], options: ForwardOptions
-) -> tuple[Array, Array, Array]:
-    x = run_stage(in_sequence, backbone.dark2, x, options)
-    stride8 = run_stage(in_sequence, backbone.dark3, x, options)
+) -> tuple[Array, Array, Array, Array]:
+    stride4 = run_stage(in_sequence, backbone.dark2, x, options)
+    stride8 = run_stage(in_sequence, backbone.dark3, stride4, options)
     stride16 = run_stage(in_sequence, backbone.dark4, stride8, options)
-    return stride8, stride16, run_stage(in_sequence, backbone.dark5, stride16, options)
+    return stride4, stride8, stride16, run_stage(in_sequence, backbone.dark5, stride16, options)

@@ -15,7 +15,7 @@ from yolox_jax.models.stages import run_stage
 
 
 class YOLOXHead(nnx.Module):
-    """Predictions at three levels, which share no weights."""
+    """Predictions at all levels, which share no weights."""
 
     def __init__(
         self,

@@ -10,7 +10,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from yolox_jax.anchors import boxes_per_cell
-from yolox_jax.config import NUM_LEVELS, STRIDE, ConfigError, ModelConfig, Variant
+from yolox_jax.config import ConfigError, ModelConfig, Variant
+from yolox_jax.config.levels import level_problem
 from yolox_jax.models.anchor_boxes import relative_to_strides
 from yolox_jax.models.coupled_head import CoupledHead
 from yolox_jax.models.forward_options import ForwardOptions
@@ -53,6 +54,7 @@ class YOLOX(nnx.Module):
     Attributes:
         variant: name in `VARIANTS`.
         num_classes: number of classes, C below.
+        strides: side in px of the network input of a cell of each level.
         anchor_boxes: width and height of anchor boxes in px, for earlier steps of the roadmap; () in YOLOX.
         end_to_end: whether the predictions need no suppression.
         dtype: type of the features; parameters and batch statistics are float32.
@@ -61,15 +63,22 @@ class YOLOX(nnx.Module):
     def __init__(self, config: ModelConfig, num_classes: int, *, dtype: DTypeLike, rng: np.random.Generator):
         self.variant = config.variant
         self.num_classes = num_classes
+        self.strides = config.strides
         self.anchor_boxes = config.anchors
         self.end_to_end = config.end_to_end
         self.dtype = jnp.dtype(dtype)
         architecture = VARIANTS[config.variant]
         self.backbone: YOLOPAFPN | YOLOFPN
         if architecture.backbone == "darknet53":
-            self.backbone = YOLOFPN(rng=rng)
+            self.backbone = YOLOFPN(strides=config.strides, rng=rng)
         else:
-            self.backbone = YOLOPAFPN(architecture.depth, architecture.width, depthwise=architecture.depthwise, rng=rng)
+            self.backbone = YOLOPAFPN(
+                architecture.depth,
+                architecture.width,
+                depthwise=architecture.depthwise,
+                strides=config.strides,
+                rng=rng,
+            )
         self.head = (CoupledHead if config.head == "coupled" else YOLOXHead)(
             num_classes,
             architecture.width,
@@ -87,21 +96,22 @@ class YOLOX(nnx.Module):
         """Predict a box and scores at every anchor.
 
         Args:
-            images: BGR, 0..255; height and width are multiples of 32 px.
+            images: BGR, 0..255; height and width are multiples of the largest stride, 32 px in YOLOX.
             options: settings of training and export; the default suits inference on the backend at hand.
 
         Returns:
-            float32 tx, ty, tw, th, objectness logit and class logits, [B, A, 5 + C]; anchors level by level (strides 8,
-            16, 32), row by row, those of a cell one after the other. `yolox_jax.postprocess.decode` turns them into
-            boxes and scores.
+            float32 tx, ty, tw, th, objectness logit and class logits, [B, A, 5 + C]; anchors level by level (`strides`,
+            8, 16, 32 in YOLOX), row by row, those of a cell one after the other. `yolox_jax.postprocess.decode` turns
+            them into boxes and scores.
 
         Raises:
-            ValueError: height or width is not a multiple of 32.
+            ValueError: height or width is not a multiple of the largest stride.
         """
         height, width = images.shape[1:3]
-        if height % STRIDE or width % STRIDE:
+        stride = self.strides[-1]
+        if height % stride or width % stride:
             raise ValueError(
-                f"height and width of the images must be multiples of {STRIDE} px; got {height}x{width} px"
+                f"height and width of the images must be multiples of {stride} px; got {height}x{width} px"
             )
         raw = self.head(self.backbone(images.astype(self.dtype), options), options)
         if self.anchor_boxes:
@@ -135,16 +145,15 @@ def create_model(
         dtype: type to compute in; parameters are float32.
 
     Raises:
-        ConfigError: the variant is unknown, or `num_classes` is below 1.
+        ConfigError: the variant is unknown, its levels do not exist or do not suit its anchor boxes, or `num_classes`
+            is below 1.
     """
     name = variant.variant if isinstance(variant, ModelConfig) else variant
     if name not in VARIANTS:
         raise ConfigError(f"--model.variant must be one of {', '.join(VARIANTS)}; got {name!r}")
     config = variant if isinstance(variant, ModelConfig) else ModelConfig(variant=cast(Variant, name))
-    if len(config.anchors) % NUM_LEVELS:
-        raise ConfigError(
-            f"a network needs the same number of anchor boxes at each of {NUM_LEVELS} levels; got {len(config.anchors)}"
-        )
+    if problem := level_problem(config):
+        raise ConfigError(problem)
     if num_classes < 1:
         raise ConfigError(f"a detector needs at least one class; got {num_classes}")
     return YOLOX(config, num_classes, dtype=dtype, rng=np.random.default_rng(seed))

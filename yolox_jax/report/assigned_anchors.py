@@ -10,13 +10,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from yolox_jax.anchors import STRIDES, anchor_points, boxes_per_cell
+from yolox_jax.anchors import anchor_points, boxes_per_cell
 from yolox_jax.assignment import assign
 from yolox_jax.assignment.costs import match_costs
 from yolox_jax.assignment.one_to_one import one_to_one
 from yolox_jax.assignment.ota import transport_costs
 from yolox_jax.assignment.simota import dynamic_k
-from yolox_jax.config import AssignmentConfig
+from yolox_jax.config import STRIDES, AssignmentConfig
 from yolox_jax.config.assignment import YOLOV3_ANCHORS, AssignmentRule
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.yolox import YOLOX
@@ -31,7 +31,7 @@ class AssignedAnchor(NamedTuple):
     place: int
     """Index among all anchors of the image."""
     stride: int
-    """Stride of its level: 8, 16 or 32 px."""
+    """Stride of its level in px."""
     row: int
     """Row of its cell in the grid of its level."""
     column: int
@@ -75,6 +75,8 @@ class ImageAssignment(NamedTuple):
     anchor-free network with borrowed anchor boxes."""
     boxes_per_cell: int = 1
     """Number of predictions in a cell."""
+    strides: tuple[int, ...] = STRIDES
+    """Strides of the levels of the network in px."""
 
 
 class _Found(NamedTuple):
@@ -116,7 +118,7 @@ def assigned_anchors(
     size = images.shape[1], images.shape[2]
     found: _Found = jax.device_get(_assign(config, size, anchor_boxes, model.end_to_end)(raw, targets))
     per_cell = boxes_per_cell(anchor_boxes)
-    anchors = _AnchorsOfBatch(found, *anchor_points(size, per_cell), anchor_boxes)
+    anchors = _AnchorsOfBatch(found, *anchor_points(size, per_cell, model.strides), anchor_boxes)
     # The repeated predictions would each be counted several times.
     ignored = None if is_borrowed else found.assignment.ignored
     return [
@@ -127,6 +129,7 @@ def assigned_anchors(
             ],
             None if ignored is None else int(ignored[image].sum()),
             per_cell,
+            model.strides,
         )
         for image in range(len(images))
     ]

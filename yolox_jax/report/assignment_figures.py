@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yolox_jax.anchors import STRIDES
 from yolox_jax.report.assigned_anchors import AssignedObject, ImageAssignment
 
 
@@ -19,7 +18,8 @@ def summary_of(images: Sequence[ImageAssignment], *, has_costs: bool) -> dict[st
     anchors = [anchor for thing in objects for anchor in thing.anchors]
     ignored = [image.ignored for image in images if image.ignored is not None]
     costs = [anchor.cost for anchor in anchors if anchor.cost is not None]
-    per_level = {f"stride_{stride}": sum(anchor.stride == stride for anchor in anchors) for stride in STRIDES}
+    strides = sorted({stride for image in images for stride in image.strides})
+    per_level = {f"stride_{stride}": sum(anchor.stride == stride for anchor in anchors) for stride in strides}
     return {
         "objects": len(objects),
         "without_anchors": sum(not thing.anchors for thing in objects),

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from yolox_jax.anchors import STRIDES
+from yolox_jax.config import STRIDES
 from yolox_jax.inference.draw import FONT
 from yolox_jax.report.assigned_anchors import ImageAssignment
 from yolox_jax.report.assignment_pictures import (
@@ -40,16 +40,20 @@ class LegendContent:
     anchor_boxes: bool = False
     selected: bool = False
     """The anchors that the objects of an end-to-end network select."""
+    strides: tuple[int, ...] = STRIDES
+    """Those of the levels."""
 
     @classmethod
     def of(cls, images: Iterable[ImageAssignment], *, compared: bool, by_iou: bool) -> "LegendContent":
         """What the pictures of the given assignments show."""
+        images = list(images)
         anchors = [anchor for image in images for thing in image.objects for anchor in thing.anchors]
         return cls(
             compared,
             by_iou,
             any(anchor.anchor_box is not None for anchor in anchors),
             any(anchor.selected is not None for anchor in anchors),
+            tuple(sorted({stride for image in images for stride in image.strides})),
         )
 
 
@@ -95,7 +99,7 @@ def _entries(content: LegendContent) -> list[tuple[list[Dot] | str, str]]:
         return Dot(0.0, 0.0, stride, 0, brightness, change, selected)
 
     shades = [mark(STRIDES[0], 1 - (1 - DARKEST) * step / 3) for step in range(4)]
-    entries: list[tuple[list[Dot] | str, str]] = [([mark(stride)], f"stride {stride}") for stride in STRIDES]
+    entries: list[tuple[list[Dot] | str, str]] = [([mark(stride)], f"stride {stride}") for stride in content.strides]
     entries += [(shades, "high to low IoU" if content.by_iou else "low to high cost"), ("no anchors", "no anchors")]
     if content.anchor_boxes:
         entries.append(("anchor box", "anchor box"))

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.finding import Box, Finding
-from yolox_jax.data.image import BrokenImage, decode_image
+from yolox_jax.data.image import BrokenImage, cut_tile, decode_image
 from yolox_jax.inference.draw import FONT, class_colour
 
 CELL_PX, GAP_PX, LINE_PX, CAPTION_LINES = 320, 8, 16, 3
@@ -60,7 +60,7 @@ def arrange(cells: Sequence[Cell]) -> Picture:
 
 def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
     try:
-        image = decode_image(record.encoded(), record.path)
+        image = cut_tile(decode_image(record.encoded(), record.path), record)
     except (BrokenImage, OSError):
         return None
     cell, origin, ratio = cut_out(image, boxes_xyxy)

@@ -6,7 +6,7 @@ import math
 import jax
 import numpy as np
 
-from yolox_jax.config import STRIDE, Config, peak_learning_rate
+from yolox_jax.config import Config, peak_learning_rate
 from yolox_jax.config.schedule import ema_ramp_steps
 from yolox_jax.losses import loss_weights
 from yolox_jax.training.step.learning_rates import learning_rate, stage_rates
@@ -77,6 +77,7 @@ class RunSchedule:
             range_px=self.config.train.multiscale_px,
             interval=self.config.train.multiscale_interval,
             seed=self.config.seed,
+            stride=self.config.model.strides[-1],
         )
 
     def sizes_from(self, step: int) -> list[tuple[int, int]]:
@@ -84,7 +85,7 @@ class RunSchedule:
         if step >= self.total_steps:
             return []
         interval, range_px = self.config.train.multiscale_interval, self.config.train.multiscale_px
-        most = 1 if range_px is None else (range_px[1] - range_px[0]) // STRIDE + 1
+        most = 1 if range_px is None else (range_px[1] - range_px[0]) // self.config.model.strides[-1] + 1
         sizes: dict[tuple[int, int], None] = {}
         for start in range(step // interval * interval, self.total_steps, interval):
             sizes[self.size_at(start)] = None

@@ -38,6 +38,7 @@ def read_model(
     config = ModelConfig(
         variant=cast(Variant, network.variant),
         head=network.head,
+        strides=network.strides,
         anchors=_anchor_boxes(file, network, weights),
         end_to_end=network.end_to_end,
     )

@@ -13,6 +13,7 @@ from yolox_jax.text import counted, shortened
 from yolox_jax.weights.description import count_classes, describe, describe_model
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.files import read_weights
+from yolox_jax.weights.levels import level_of, strides_of, with_levels
 from yolox_jax.weights.names import from_original_layout, named_variables, original_shape, to_original_layout
 from yolox_jax.weights.published import resolve
 
@@ -32,6 +33,8 @@ class LoadReport:
     """In the model but unchanged: the file does not have them, or with another shape."""
     num_classes: tuple[int, int] | None = None
     """Number of classes of the weights and of the model, where they differ."""
+    new_levels: Mapping[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """The missing parameters of levels that the network of the file does not have, by stride."""
 
     def summary(self) -> str:
         """What was loaded and what was not, in a sentence for a log."""
@@ -42,9 +45,14 @@ class LoadReport:
             theirs, ours = self.num_classes
             classes = f"{theirs} → {counted(ours, 'class')}"
             parts.append(f"{counted(len(head), 'tensor')} of the class head reinitialised ({classes})")
+        parts += [
+            f"the level of stride {stride} is new: {counted(len(keys), 'tensor')} start from random values"
+            for stride, keys in self.new_levels.items()
+        ]
+        explained = {*misshaped, *(key for keys in self.new_levels.values() for key in keys)}
         for what, keys in (
             ("reinitialised, because their shape differs", [key for key in misshaped if key not in head]),
-            ("not in the file and reinitialised", [key for key in self.missing if key not in misshaped]),
+            ("not in the file and reinitialised", [key for key in self.missing if key not in explained]),
             ("of the file not used, because the model does not have them", set(self.skipped) - set(misshaped)),
         ):
             if keys:
@@ -59,7 +67,8 @@ def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> Load
         model: changed in place.
         path: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`, which are
             downloaded on first use.
-        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape.
+        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape;
+            those of a head stay at their strides if the model has other levels.
 
     Returns:
         Which parameters were loaded.
@@ -97,7 +106,8 @@ def _load(
     model: YOLOX, state_dict: Mapping[str, Shaped[np.ndarray, "..."]], *, strict: bool, source: str
 ) -> LoadReport:
     variables = named_variables(model)
-    weights = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
+    original = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
+    weights = original if strict else with_levels(original, model.strides)
     common = [key for key in variables if key in weights]
     expected_shapes = {key: original_shape(variables[key].shape) for key in common}
     misshaped = [key for key in common if weights[key].shape != expected_shapes[key]]
@@ -110,16 +120,20 @@ def _load(
     loaded = [key for key in common if weights[key].shape == expected_shapes[key]]
     if not loaded:
         lists = {"missing": missing, "unexpected": unexpected, "with a different shape": misshaped}
-        raise WeightsError(_mismatch(model, weights, lists, source))
+        raise WeightsError(_mismatch(model, original, lists, source))
     for key in loaded:
         array = from_original_layout(np.asarray(weights[key]))
         variables[key].set_value(jnp.asarray(array, variables[key].dtype))
-    num_classes = count_classes(weights)
+    num_classes = count_classes(original)
+    theirs = strides_of(original)
+    left_out = [key for key in original if level_of(key, theirs) not in (None, *model.strides)] if not strict else []
+    new_strides = [stride for stride in model.strides if stride not in theirs]
     return LoadReport(
         tuple(loaded),
-        (*unexpected, *misshaped),
+        (*unexpected, *misshaped, *left_out),
         (*missing, *misshaped),
         None if num_classes in (None, model.num_classes) else (num_classes, model.num_classes),
+        {one: tuple(key for key in missing if level_of(key, model.strides) == one) for one in new_strides},
     )
 
 

@@ -22,6 +22,11 @@ def test_rectangular_sizes_keep_their_proportion():
     assert sizes == {(32 * k, 32 * int(k * 640 / 384)) for k in range(10, 15)}
 
 
+def test_sizes_of_a_network_with_a_level_of_stride_64_are_multiples_of_64():
+    draw = lambda step: input_size_at(step, base=(448, 640), range_px=(320, 448), interval=1, seed=0, stride=64)  # noqa: E731
+    assert {draw(step) for step in range(1, 50)} == {(64 * k, 64 * int(k * 640 / 448)) for k in (5, 6, 7)}
+
+
 def test_resize_is_bilinear_about_half_pixel_centres_without_antialiasing():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (1, 64, 96, 3)).astype(np.uint8)

@@ -46,7 +46,7 @@ def open_cache_file(
     Raises:
         ConfigError: the folder cannot be written to, or the disk is full.
     """
-    listed = "\n".join(f"{record.path} {record.position}" for record in records)
+    listed = "\n".join(record.key for record in records)
     names = hashlib.sha256(listed.encode(errors="surrogatepass")).hexdigest()  # file names need not be valid Unicode
     path = folder / f"{names[:16]}-{size[0]}x{size[1]}-{_digest_of_source(records)[:16]}.pixels"
     try:
@@ -136,7 +136,7 @@ def _digest_of_source(records: Sequence[Record]) -> str:
     """Return a digest of the names, sizes and times of all image files and archives, and of the annotated sizes."""
     digest = hashlib.sha256()
     for record in records:
-        text = f"{record.path} {record.position} {record.height} {record.width}"
+        text = f"{record.key} {record.height} {record.width}"
         digest.update(text.encode(errors="surrogatepass"))
         if record.archive is not None:
             digest.update(repr(record.archive).encode(errors="surrogatepass"))

@@ -21,7 +21,7 @@ from yolox_jax.config import DataConfig
 from yolox_jax.data.cache.disk_file import Broken, open_cache_file
 from yolox_jax.data.cache.free_space import check_free_space, format_bytes
 from yolox_jax.data.dataset import Record
-from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.image import BrokenImage, cut_tile, load_whole
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
 from yolox_jax.files import expand_home, user_cache
 
@@ -130,28 +130,45 @@ def _fill(
     offsets = _offsets(sizes)
     broken: Broken = {}
 
-    def write(index: int) -> tuple[str, str] | None:
+    def write(indices: Sequence[int]) -> tuple[str, str] | None:
+        """Write the records of one image: itself, or its tiles."""
         try:
-            image, _ = resize_to_fit(load_image(records[index]), size)
+            whole = load_whole(records[indices[0]])
         except BrokenImage as error:
             return str(error.path), error.why
-        if os.pwrite(descriptor, np.ascontiguousarray(image).data, int(offsets[index])) < image.nbytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for index in indices:
+            image, _ = resize_to_fit(cut_tile(whole, records[index]), size)
+            if os.pwrite(descriptor, np.ascontiguousarray(image).data, int(offsets[index])) < image.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return None
 
     logger.info("decoding %d images into the cache (%s)", len(records), format_bytes(int(offsets[-1])))
     step = max(len(records) // 10, 1)
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for index, fault in enumerate(pool.map(write, range(len(records)))):
-            if fault is not None:
-                broken[index] = fault
-            if (index + 1) % step == 0 and len(records) >= 1000:
-                logger.info("cached %d of %d images", index + 1, len(records))
-            on_image()
+        groups = _of_same_image(records)
+        for indices, fault in zip(groups, pool.map(write, groups), strict=True):
+            for index in indices:
+                if fault is not None:
+                    broken[index] = fault
+                if (index + 1) % step == 0 and len(records) >= 1000:
+                    logger.info("cached %d of %d images", index + 1, len(records))
+                on_image()
     finally:
         pool.shutdown(cancel_futures=True)
     return broken
+
+
+def _of_same_image(records: Sequence[Record]) -> list[list[int]]:
+    """Indices of neighbouring tiles of one image together, so that it is decoded once; other records on their own."""
+    groups: list[list[int]] = []
+    for index, record in enumerate(records):
+        before = records[index - 1] if index else record
+        if index and record.tile and before.tile and (record.path, record.position) == (before.path, before.position):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
 def _offsets(sizes: Int64[np.ndarray, "N 2"]) -> Int64[np.ndarray, " M"]:

@@ -94,8 +94,12 @@ def findings_of_split(dataset: Dataset, split: Split, config: DataConfig) -> lis
 
 
 def _repeated_images(dataset: Dataset, split: Split) -> list[Finding]:
-    first: dict[tuple[Path, int], Record] = {}
-    repeated = [record for record in dataset.records if first.setdefault(same_image(record), record) is not record]
+    first: dict[str, Record] = {}
+    repeated = [
+        record
+        for record in dataset.records
+        if first.setdefault(f"{record.path.absolute()} {record.key}", record) is not record
+    ]
     advice = "They count twice. Merge their entries, or remove all but one."
     return finding_if_any(
         LISTED_TWICE, (split,), "warning", advice, [Case(str(record.path), (record,)) for record in repeated]
@@ -142,7 +146,7 @@ def _small(dataset: Dataset, table: BoxTable, split: Split, config: DataConfig) 
     share = float(selected.mean()) if len(selected) else 0.0
     advice = (
         f"At --data.input-size they are narrower than a cell of the finest grid and hard to detect ({100 * share:.1f} "
-        "% of the boxes). If they matter, raise --data.input-size or split the images into tiles."
+        "% of the boxes). If they matter, raise --data.input-size, or cut large images into tiles (--data.tile)."
     )
     kind = f"boxes with a side below {FINEST_STRIDE_PX} px"
     level: Level = "warning" if share > MANY_SMALL else "note"
@@ -222,14 +226,16 @@ def _left_out(dataset: Dataset, split: Split, config: DataConfig) -> list[Findin
 
 
 def _cases_of_annotations(dataset: Dataset, entries: list[dict[str, Any]]) -> list[Case]:
-    records = {record.image_id: record for record in dataset.records}
+    whole = {record.image_id: record for record in dataset.records if record.tile is None}
+    files = {row["id"]: row["file_name"] for row in dataset.ground_truth["images"]}
     names = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     cases = []
     for entry in entries:
-        record, (x, y, width, height) = records[entry["image_id"]], map(float, entry["bbox"])
+        record, (x, y, width, height) = whole.get(entry["image_id"]), map(float, entry["bbox"])
         box = (x, y, x + width, y + height)
-        text = f"{record.path}: {names[entry['category_id']]} from ({x:g}, {y:g}) to ({box[2]:g}, {box[3]:g})"
-        cases.append(Case(text, (record,), (box,)))
+        path = files[entry["image_id"]] if record is None else record.path
+        text = f"{path}: {names[entry['category_id']]} from ({x:g}, {y:g}) to ({box[2]:g}, {box[3]:g})"
+        cases.append(Case(text) if record is None else Case(text, (record,), (box,)))
     return cases
 
 

@@ -22,6 +22,7 @@ from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.checks import NO_AREA, OUTSIDE, PARTLY_OUTSIDE, ErrorHandler, Repair
 from yolox_jax.data.sources.coco import AREA_OF_BOX, REPEATED_ID
 from yolox_jax.data.sources.remarks import RemarkKind
+from yolox_jax.data.tiles import cut_into_tiles
 
 SIZE_BOUNDS_PX = {"below 8 px": FINEST_STRIDE_PX, "stride 8": 64, "stride 16": 128, "stride 32": np.inf}
 """Upper bounds of box sizes, where the size is the square root of the area at the input size. They roughly tell the
@@ -93,17 +94,22 @@ def examine(
     opened: dict[Split, Dataset] = {}
     for split in splits:
         with handlers[split]:
-            opened[split] = open_datasets(config, split, errors=handlers[split])
+            # Whole, because the tiles of an image share its file.
+            opened[split] = open_datasets(dataclasses.replace(config, tile=0), split, errors=handlers[split])
+    used = dict(opened)
+    if "train" in used:
+        with handlers["train"]:
+            used["train"] = cut_into_tiles(opened["train"], config)
     findings = [*_errors(handlers), *_remarks(handlers)]
     for split, dataset in opened.items():
-        findings += [*_repairs(handlers[split].repairs, dataset, split), *findings_of_split(dataset, split, config)]
+        findings += [*_repairs(handlers[split].repairs, dataset, split), *findings_of_split(used[split], split, config)]
     if opened.keys() == set(BOTH):
         findings += [*_different_classes(opened), *findings_between(opened["train"], opened["val"])]
     images = [(split, record) for split, dataset in opened.items() for record in dataset.records]
     checks = check_images(images, quick=quick, num_threads=config.num_threads, on_progress=on_progress)
     findings += image_findings(checks, config.broken_images)
     findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
-    statistics = {split: measure(dataset, config.input_size) for split, dataset in opened.items()}
+    statistics = {split: measure(dataset, config.input_size) for split, dataset in used.items()}
     return Report(tuple(findings), statistics)
 
 

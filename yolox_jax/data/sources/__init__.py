@@ -11,6 +11,7 @@ from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
 from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.data.sources.voc import read_voc
+from yolox_jax.data.tiles import cut_into_tiles
 from yolox_jax.files import expand_home, user_cache
 
 UNDEFINED_AP = RemarkKind(
@@ -38,6 +39,8 @@ def open_datasets(
 ) -> Dataset:
     """Read and check all annotations that a config trains or evaluates on, joined into one dataset.
 
+    Training images are cut into tiles if the config says so.
+
     Args:
         data: the paths of the datasets, and the classes to use.
         which: whether to open the training or the validation images.
@@ -57,6 +60,8 @@ def open_datasets(
         _check_class_names(dataset)
     with errors:
         dataset = _check_not_empty(dataset, which, configs, errors)
+    with errors:
+        dataset = cut_into_tiles(dataset, data) if which == "train" else dataset
     return dataset
 
 
@@ -98,7 +103,8 @@ def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val
         )
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_required=which == "train")
-    return _check_not_empty(dataset, which, {}, RAISE_AT_FIRST, argument=argument)
+    dataset = _check_not_empty(dataset, which, {}, RAISE_AT_FIRST, argument=argument)
+    return cut_into_tiles(dataset, data) if which == "train" else dataset
 
 
 def check_datasets_named(data: DataConfig) -> None:

@@ -93,4 +93,4 @@ def largest_size(config: Config) -> tuple[int, int]:
     """The largest input size that a config trains at: height and width in px."""
     if config.train.multiscale_px is None:
         return config.data.input_size
-    return size_of(config.train.multiscale_px[1], config.data.input_size)
+    return size_of(config.train.multiscale_px[1], config.data.input_size, config.model.strides[-1])

@@ -10,24 +10,31 @@ from yolox_jax.structures import Targets
 
 
 def input_size_at(
-    step: int, *, base: tuple[int, int], range_px: tuple[int, int] | None, interval: int, seed: int
+    step: int,
+    *,
+    base: tuple[int, int],
+    range_px: tuple[int, int] | None,
+    interval: int,
+    seed: int,
+    stride: int = STRIDE,
 ) -> tuple[int, int]:
     """Height and width of the network input at `step`, in px; depends on `(seed, step // interval)` only.
 
-    The first `interval` steps use `base`. After that, the height is drawn from the multiples of 32 in `range_px`,
-    including both ends; the width keeps the aspect ratio of `base`, rounded down to a multiple of 32.
+    The first `interval` steps use `base`. After that, the height is drawn from the multiples of `stride` in `range_px`,
+    including both ends; the width keeps the aspect ratio of `base`, rounded down to a multiple of `stride`, the largest
+    of the network in px.
     """
     if range_px is None or step < interval:
         return base
-    low, high = (px // STRIDE for px in range_px)
+    low, high = (px // stride for px in range_px)
     rows = int(np.random.default_rng((seed, step // interval)).integers(low, high + 1))
-    return size_of(rows * STRIDE, base)
+    return size_of(rows * stride, base, stride)
 
 
-def size_of(height: int, base: tuple[int, int]) -> tuple[int, int]:
-    """The input size of a given height with the aspect ratio of `base`, in px; multiples of 32."""
-    rows = height // STRIDE
-    return rows * STRIDE, max(int(rows * base[1] / base[0]), 1) * STRIDE
+def size_of(height: int, base: tuple[int, int], stride: int = STRIDE) -> tuple[int, int]:
+    """The input size of a given height with the aspect ratio of `base`, in px; multiples of `stride`."""
+    rows = height // stride
+    return rows * stride, max(int(rows * base[1] / base[0]), 1) * stride
 
 
 def resize_batch(
