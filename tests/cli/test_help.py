@@ -84,8 +84,8 @@ def test_help_shows_the_common_settings_and_help_all_every_setting(capsys: pytes
     ("command", "used", "unused"),
     [
         (["evaluate"], "--evaluation.iou-threshold", ("--optimizer.", "--schedule.", "--train.", "--data.train.")),
-        (["memory"], "--train.rematerialise", ("--optimizer.", "--loss.", "--data.train.", "--evaluation.")),
-        (["profile"], "--train.precision", ("--optimizer.", "--loss.", "--data.train.", "--evaluation.")),
+        (["memory"], "--train.rematerialise", ("--optimizer.lr", "--loss.", "--data.train.", "--evaluation.")),
+        (["profile"], "--train.precision", ("--optimizer.lr", "--loss.", "--data.train.", "--evaluation.")),
         (["data", "check"], "--data.max-boxes", ("--optimizer.", "--loss.", "--train.", "--model.")),
         (["data", "preview"], "--data.augment.degrees", ("--optimizer.", "--loss.", "--model.", "--data.val")),
         (["visualize-assignment"], "--assignment.iou-cost", ("--optimizer.", "--loss.", "--evaluation.", "--data.val")),
