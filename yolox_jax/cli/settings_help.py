@@ -44,6 +44,8 @@ STEP_SETTINGS = (
     "model.variant",
     "model.freeze",
     "data.input_size",
+    "data.channels",
+    "data.bits",
     "data.max_boxes",
     "train.batch_size",
     "train.precision",

@@ -70,6 +70,8 @@ def yolox_coco(
             more_val=(),
             classes=(),
             input_size=input_size,
+            channels=3,
+            bits=8,
             max_boxes=120,
             repeat_threshold=0.0,
             augment=AugmentConfig(

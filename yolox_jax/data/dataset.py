@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
+
 MAX_LISTED_NAMES = 10
 """Class names that a message lists."""
 
@@ -65,6 +67,8 @@ class Record:
     """The archive that holds the image; None if `path` is an image file."""
     position: int = 0
     """Index of the image in the archive."""
+    pixels: PixelFormat = BGR8
+    """The format to load the image in, the same throughout a dataset."""
 
     def encoded(self) -> bytes:
         """Return the image as stored, such as the bytes of a JPEG.
@@ -88,6 +92,14 @@ class Dataset:
     """The annotations in COCO layout, crowds included, as pycocotools reads them."""
     warnings: tuple[str, ...]
     """One sentence for each kind of repair made while reading."""
+
+
+def with_pixel_format(dataset: Dataset, pixels: PixelFormat) -> Dataset:
+    """Return a dataset whose images are loaded in a format."""
+    if all(record.pixels == pixels for record in dataset.records):
+        return dataset
+    records = tuple(dataclasses.replace(record, pixels=pixels) for record in dataset.records)
+    return dataclasses.replace(dataset, records=records)
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -20,14 +20,14 @@ class YOLOPAFPN(nnx.Module):
     Returns features at strides 8, 16 and 32 with the numbers of channels in `channels`.
     """
 
-    def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
+    def __init__(self, depth: float, width: float, *, depthwise: bool, image_channels: int, rng: np.random.Generator):
         c3, c4, c5 = self.channels = (int(256 * width), int(512 * width), int(1024 * width))
         conv = spatial_conv(depthwise)
 
         def csp(inputs: int, outputs: int) -> CSPLayer:
             return CSPLayer(inputs, outputs, round(3 * depth), shortcut=False, depthwise=depthwise, rng=rng)
 
-        self.backbone = CSPDarknet(depth, width, depthwise=depthwise, rng=rng)
+        self.backbone = CSPDarknet(depth, width, depthwise=depthwise, image_channels=image_channels, rng=rng)
         self.lateral_conv0 = BaseConv(c5, c4, 1, rng=rng)
         self.C3_p4 = csp(2 * c4, c4)
         self.reduce_conv1 = BaseConv(c4, c3, 1, rng=rng)
@@ -37,7 +37,7 @@ class YOLOPAFPN(nnx.Module):
         self.bu_conv1 = conv(c4, c4, 3, 2, rng=rng)
         self.C3_n4 = csp(2 * c4, c5)
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> tuple[Array, Array, Array]:
         dark3, dark4, dark5 = self.backbone(x, options)
         lateral5 = self.lateral_conv0(dark5, options)
         up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4), options)
@@ -51,7 +51,7 @@ class YOLOPAFPN(nnx.Module):
 class YOLOFPN(nnx.Module):
     """YOLOv3's feature pyramid network around Darknet53: a top-down path only."""
 
-    def __init__(self, *, rng: np.random.Generator):
+    def __init__(self, *, image_channels: int, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int) -> BaseConv:
             return BaseConv(inputs, outputs, size, activation="lrelu", rng=rng)
 
@@ -61,13 +61,13 @@ class YOLOFPN(nnx.Module):
             return nnx.List([conv(*shape) for shape in shapes])
 
         self.channels = (128, 256, 512)
-        self.backbone = Darknet53(rng=rng)
+        self.backbone = Darknet53(image_channels=image_channels, rng=rng)
         self.out1_cbl = conv(512, 256, 1)
         self.out1 = five(768, 256)
         self.out2_cbl = conv(256, 128, 1)
         self.out2 = five(384, 128)
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> tuple[Array, Array, Array]:
         dark3, dark4, dark5 = self.backbone(x, options)
         out4 = run_stage(in_sequence, self.out1, _join(upsample(self.out1_cbl(dark5, options)), dark4), options)
         out3 = run_stage(in_sequence, self.out2, _join(upsample(self.out2_cbl(out4, options)), dark3), options)

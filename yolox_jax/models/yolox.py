@@ -53,23 +53,33 @@ class YOLOX(nnx.Module):
     Attributes:
         variant: name in `VARIANTS`.
         num_classes: number of classes, C below.
+        channels: number of channels of the images.
         anchor_boxes: width and height of anchor boxes in px, for earlier steps of the roadmap; () in YOLOX.
         end_to_end: whether the predictions need no suppression.
         dtype: type of the features; parameters and batch statistics are float32.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int, *, dtype: DTypeLike, rng: np.random.Generator):
+    def __init__(
+        self, config: ModelConfig, num_classes: int, channels: int, *, dtype: DTypeLike, rng: np.random.Generator
+    ):
         self.variant = config.variant
         self.num_classes = num_classes
+        self.channels = channels
         self.anchor_boxes = config.anchors
         self.end_to_end = config.end_to_end
         self.dtype = jnp.dtype(dtype)
         architecture = VARIANTS[config.variant]
         self.backbone: YOLOPAFPN | YOLOFPN
         if architecture.backbone == "darknet53":
-            self.backbone = YOLOFPN(rng=rng)
+            self.backbone = YOLOFPN(image_channels=channels, rng=rng)
         else:
-            self.backbone = YOLOPAFPN(architecture.depth, architecture.width, depthwise=architecture.depthwise, rng=rng)
+            self.backbone = YOLOPAFPN(
+                architecture.depth,
+                architecture.width,
+                depthwise=architecture.depthwise,
+                image_channels=channels,
+                rng=rng,
+            )
         self.head = (CoupledHead if config.head == "coupled" else YOLOXHead)(
             num_classes,
             architecture.width,
@@ -82,12 +92,12 @@ class YOLOX(nnx.Module):
         )
 
     def __call__(
-        self, images: Float[Array, "B H W 3"], options: ForwardOptions = ForwardOptions()
+        self, images: Float[Array, "B H W channels"], options: ForwardOptions = ForwardOptions()
     ) -> Float[Array, "B A values"]:
         """Predict a box and scores at every anchor.
 
         Args:
-            images: BGR, 0..255; height and width are multiples of 32 px.
+            images: BGR or with `channels` channels, 0..255; height and width are multiples of 32 px.
             options: settings of training and export; the default suits inference on the backend at hand.
 
         Returns:
@@ -123,7 +133,12 @@ class YOLOX(nnx.Module):
 
 
 def create_model(
-    variant: str | ModelConfig, num_classes: int = 80, *, seed: int = 0, dtype: DTypeLike = jnp.float32
+    variant: str | ModelConfig,
+    num_classes: int = 80,
+    *,
+    channels: int = 3,
+    seed: int = 0,
+    dtype: DTypeLike = jnp.float32,
 ) -> YOLOX:
     """A network with fresh weights, in training mode as nnx modules are.
 
@@ -131,11 +146,12 @@ def create_model(
         variant: yolox_nano, yolox_tiny, yolox_s, yolox_m, yolox_l, yolox_x or yolox_darknet53, or a config that names
             one of them and its head. The config's `weights` and `freeze` are for training and have no effect here.
         num_classes: number of classes to detect.
+        channels: number of channels of the images.
         seed: seed of the initial weights.
         dtype: type to compute in; parameters are float32.
 
     Raises:
-        ConfigError: the variant is unknown, or `num_classes` is below 1.
+        ConfigError: the variant is unknown, or `num_classes` or `channels` is below 1.
     """
     name = variant.variant if isinstance(variant, ModelConfig) else variant
     if name not in VARIANTS:
@@ -147,4 +163,6 @@ def create_model(
         )
     if num_classes < 1:
         raise ConfigError(f"a detector needs at least one class; got {num_classes}")
-    return YOLOX(config, num_classes, dtype=dtype, rng=np.random.default_rng(seed))
+    if channels < 1:
+        raise ConfigError(f"images have at least one channel; got {channels}")
+    return YOLOX(config, num_classes, channels, dtype=dtype, rng=np.random.default_rng(seed))

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from yolox_jax.data.channels import to_picture
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.finding import Box, Finding
 from yolox_jax.data.image import BrokenImage, decode_image
@@ -53,7 +54,7 @@ def draw_contact_sheet(finding: Finding) -> Picture | None:
 
 def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
     try:
-        image = decode_image(record.encoded(), record.path)
+        image = to_picture(decode_image(record.encoded(), record.path, record.pixels))
     except (BrokenImage, OSError):
         return None
     height, width = image.shape[:2]

@@ -10,6 +10,7 @@ from yolox_jax.models import VARIANTS, YOLOX
 from yolox_jax.models.coupled_head import CoupledHead
 from yolox_jax.text import counted, shortened
 from yolox_jax.weights.errors import WeightsError
+from yolox_jax.weights.stem import image_channels
 
 _CLASSES = "head.cls_preds.0.weight"
 
@@ -24,6 +25,8 @@ class Description(NamedTuple):
     boxes_per_cell: int = 1
     """Number of anchor boxes in a cell; 1 in an anchor-free network."""
     end_to_end: bool = False
+    channels: int = 3
+    """Number of channels of the images."""
 
     def __str__(self) -> str:
         """Such as `yolox_s with 80 classes, a coupled head, 3 anchor boxes a cell`; what is usual is left out."""
@@ -31,6 +34,7 @@ class Description(NamedTuple):
         parts += ["a coupled head"] if self.head == "coupled" else []
         parts += [f"{self.boxes_per_cell} anchor boxes a cell"] if self.boxes_per_cell > 1 else []
         parts += ["an end-to-end branch"] if self.end_to_end else []
+        parts += [f"images of {counted(self.channels, 'channel')}"] if self.channels != 3 else []
         return ", ".join(parts)
 
 
@@ -42,6 +46,7 @@ def describe_model(model: YOLOX) -> Description:
         head="coupled" if isinstance(model.head, CoupledHead) else "decoupled",
         boxes_per_cell=model.boxes_per_cell,
         end_to_end=model.end_to_end,
+        channels=model.channels,
     )
 
 
@@ -68,6 +73,7 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> Description
         head="coupled" if any(key.startswith("head.convs.") for key in state_dict) else "decoupled",
         boxes_per_cell=boxes_per_cell,
         end_to_end="head.one_to_one.0.pred.weight" in state_dict,
+        channels=image_channels(state_dict) or 3,
     )
 
 

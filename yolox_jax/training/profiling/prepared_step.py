@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from yolox_jax.config import Config
+from yolox_jax.data.pixel_format import pixel_format
 from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
 from yolox_jax.training.profiling.described_devices import compile_described
@@ -75,6 +76,7 @@ class PreparedStep:
                 objects=min(OBJECTS, config.data.max_boxes),
                 num_classes=self.num_classes,
                 slots=config.data.max_boxes,
+                pixels=pixel_format(config.data),
             ),
             self._sharding,
         )
