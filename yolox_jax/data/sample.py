@@ -16,7 +16,7 @@ from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import letterbox, padding_of
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.pixel_format import PixelFormat
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, large_enough, plan_sample, to_targets
 
 
@@ -27,7 +27,7 @@ class Canvases(NamedTuple):
     partner: UInt[np.ndarray, "H W D"]
 
 
-def new_canvases(size: tuple[int, int], pixels: PixelFormat) -> Canvases:
+def new_canvases(size: tuple[int, int], pixels: PixelFormat = BGR8) -> Canvases:
     """Allocate canvases for samples of `size` (height, width)."""
     shape = (*size, canvas_channels(pixels.channels))
     return Canvases(np.empty(shape, pixels.dtype), np.empty(shape, pixels.dtype))

@@ -120,10 +120,10 @@ def _draw_finish(
     """Draw the colour shifts and whether to mirror. Like the original, images without objects are not changed."""
     if not len(objects.boxes):
         return None, False
-    augment, shifts = config.augment, None
-    if config.channels == 3 and rng.random() < augment.hsv_probability:
-        shifts = draw_shifts(rng, augment.hsv_gains)
-    return shifts, bool(rng.random() < augment.flip_probability)
+    augment = config.augment
+    # Drawn for any number of channels, so that the boxes do not depend on it.
+    shifts = draw_shifts(rng, augment.hsv_gains) if rng.random() < augment.hsv_probability else None
+    return shifts if config.channels == 3 else None, bool(rng.random() < augment.flip_probability)
 
 
 def large_enough(objects: Objects, config: DataConfig) -> Bool[np.ndarray, " N"]:

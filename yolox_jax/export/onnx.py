@@ -54,8 +54,8 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
 
     The metadata of the file, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
     `input_size` (height, width), `layout`, `channels`, `bits`, `colour_order`, `padding`, `score_threshold`,
-    `iou_threshold`, `class_agnostic`, `max_detections`, `precision` and `producer`. The `iou_threshold` of an end-to-end network is 1,
-    with which nothing is suppressed.
+    `iou_threshold`, `class_agnostic`, `max_detections`, `precision` and `producer`. The `iou_threshold` of an
+    end-to-end network is 1, with which nothing is suppressed.
 
     Args:
         model: is not changed.

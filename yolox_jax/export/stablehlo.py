@@ -44,12 +44,12 @@ def export_stablehlo(
         detections = detect(images, ratios)
 
     `images` are uint8 [B, H, W, 3], BGR, letterboxed: scaled by a ratio to fit the input size, at the top left of a
-    canvas of grey value 114. Networks for other images take as many `channels`, and uint16 and the `padding` of the
-    metadata if `bits` there is 16. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are
-    in px of the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
-    int32 [B, K] (-1 after the last) and `count` int32 [B], best first. With `nms=False`, the function takes only
-    images and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness
-    and classes.
+    canvas of grey value 114. Networks for other images take as many `channels`, and uint16 with a padding of 29298, if
+    the metadata say so. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are in px of
+    the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes` int32
+    [B, K] (-1 after the last) and `count` int32 [B], best first. With `nms=False`, the function takes only images and
+    returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness and
+    classes.
 
     The detections of an end-to-end network are its best predictions: the program contains no suppression and no loop.
     It selects them with the composite operation `chlo.top_k`, which compilers implement in their own way. With it comes

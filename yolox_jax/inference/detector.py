@@ -174,7 +174,8 @@ class Detector:
         """Detect objects in a batch of letterboxed images, without waiting for the device.
 
         Args:
-            images: BGR, or with the channels of the network, letterboxed to one size, sides multiples of 32 px; the devices must divide their number.
+            images: BGR, or with the channels of the network, letterboxed to one size, sides multiples of 32 px; the
+                devices must divide their number.
             ratios: the factor by which letterboxing scaled each image.
             score_threshold: overrides the detector's setting.
             iou_threshold: overrides the detector's setting.
@@ -223,7 +224,8 @@ class Detector:
             to draw on it; those of a frame of a video, or of an array or URL from a generator, do not.
 
         Raises:
-            ValueError: an array is not a uint8 BGR image or as the network takes them, or something else is given, such as None or bytes.
+            ValueError: an array is not a uint8 BGR image or as the network takes them, or something else is given, such
+                as None or bytes.
             yolox_jax.data.image.BrokenImage: a single file or URL cannot be read.
             ConfigError: a folder holds no images, a pattern matches none, a video cannot be opened, a URL has a scheme
                 that is not supported, or the source is endless, such as a camera.

@@ -78,13 +78,21 @@ def paint(canvas: UInt[np.ndarray, "H W D"], placement: Placement, load: Callabl
     scale_x, scale_y = pixels.scale
     from_crop = scaling(1 / scale_x, 1 / scale_y, (left / scale_x, top / scale_y))
     matrix = scaling(1, 1, (-x1, -y1)).after(placement.matrix).after(from_crop)
-    cv2.warpAffine(
-        _with_margins(crop, placement),
-        matrix.to_pixel_centres(),
-        (x2 - x1, y2 - y1),
-        dst=canvas[y1:y2, x1:x2],
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
+    _warp(_with_margins(crop, placement), matrix, canvas[y1:y2, x1:x2])
+
+
+def _warp(image: UInt[np.ndarray, "h w D"], matrix: Affine, out: UInt[np.ndarray, "H W D"]) -> None:
+    """Draw an image onto `out`; what the image does not cover stays."""
+    size, to_out = (out.shape[1], out.shape[0]), matrix.to_pixel_centres()
+    if image.shape[2] <= 4:
+        cv2.warpAffine(image, to_out, size, dst=out, borderMode=cv2.BORDER_TRANSPARENT)
+        return
+    # OpenCV treats the border of an image with more than four channels differently.
+    for first in range(0, image.shape[2], 4):
+        channels = slice(first, first + 4)
+        part = np.ascontiguousarray(out[..., channels])
+        _warp(np.ascontiguousarray(image[..., channels]), matrix, part)
+        out[..., channels] = part
 
 
 def _crop(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt[np.ndarray, "h w C"], tuple[int, int]]:

@@ -15,7 +15,7 @@ import PIL.Image
 
 from yolox_jax.data.header import no_header_warnings
 from yolox_jax.data.image import BrokenImage, read_image
-from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, without_copies
 from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.inference.input.frames import Frame
 from yolox_jax.text import counted
@@ -105,6 +105,8 @@ def list_files(source: Path) -> Files:
             files.videos.append(path)
         elif not path.name.startswith(".") and path.name.lower() not in _SYSTEM_FILES:
             files.others.append(path)
+    kept = set(without_copies([str(path) for path in files.images]))
+    files.images[:] = [path for path in files.images if str(path) in kept]
     return files
 
 
