@@ -11,12 +11,14 @@ import pytest
 
 from exported import export_onnx
 from lively import lively_model
+from yolox_jax.config import ConfigError
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.export import onnx_runner
 from yolox_jax.export.onnx_runner import OnnxDetector, read_image
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.export.stablehlo import export_stablehlo
 from yolox_jax.inference.detector import Detector
+from yolox_jax.inference.input.frames import Frames
 
 SIZE, NAMES = (64, 96), ("red", "green", "blue")
 BANDS = np.random.default_rng(0).integers(0, 65536, (70, 90, 4)).astype(np.uint16)
@@ -39,8 +41,9 @@ def test_files_give_the_detections_of_the_detector(detector_and_model, tmp_path,
     onnx_file = export_onnx(model, tmp_path / "m.onnx", class_names=NAMES, **settings)
     runner = OnnxDetector(onnx_file)
     assert (runner.channels, runner.dtype) == (4, np.uint16)
-    boxes, scores, classes = runner(BANDS)
-    stablehlo = export_stablehlo(model, tmp_path / "m.stablehlo", ExportSettings(NAMES, **settings), platforms=["cpu"])
+    stablehlo = export_stablehlo(
+        model, tmp_path / "m.stablehlo", ExportSettings(NAMES, batch=1, **settings), platforms=["cpu"]
+    )
     with zipfile.ZipFile(stablehlo) as file:
         detect = jax.export.deserialize(bytearray(file.read("detect.bin"))).call
         metadata = json.loads(file.read("metadata.json"))
@@ -49,7 +52,7 @@ def test_files_give_the_detections_of_the_detector(detector_and_model, tmp_path,
     found = detect(image[None], np.array([ratio], np.float32))
     count = int(found["count"][0])
     for boxes, scores, classes in (
-        (boxes, scores, classes),
+        runner(BANDS),
         tuple(np.asarray(found[key][0, :count]) for key in ("boxes", "scores", "classes")),
     ):
         np.testing.assert_allclose(boxes, expected.boxes, atol=0.02)
@@ -77,6 +80,11 @@ def test_detector_takes_what_can_be_converted_and_names_what_cannot(detector_and
     np.testing.assert_array_equal(detector(narrow).boxes, detector(narrow.astype(np.uint16) * np.uint16(257)).boxes)
     with pytest.raises(ValueError, match="ndarray has 3 channels of 16 bits instead of 4"):
         detector(BANDS[..., :3])
+    video = Frames((frame for frame in ()), None, name="street", rate=25.0)
+    with pytest.raises(
+        ConfigError, match="street has colours, but the network takes images with 4 channels of 16 bits"
+    ):
+        next(detector.stream(video))
 
 
 def test_sixteen_bits_are_scaled_before_float16(tmp_path):

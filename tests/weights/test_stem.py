@@ -5,13 +5,17 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from lively import lively_model
 from yolox_jax.config import ConfigError
+from yolox_jax.data.image import read_image
+from yolox_jax.data.letterbox import letterbox
+from yolox_jax.data.pixel_format import PixelFormat
 from yolox_jax.models import YOLOX, create_model, summarize
 from yolox_jax.models.blocks import Focus
 from yolox_jax.models.forward_options import ForwardOptions
-from yolox_jax.weights import export_state_dict, load_state_dict, save_weights
+from yolox_jax.weights import export_state_dict, load_state_dict, load_weights, save_weights
 from yolox_jax.weights.description import describe
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.model import read_model
@@ -46,26 +50,39 @@ def _patches(grey: np.ndarray, channels: int) -> jnp.ndarray:
     return jnp.asarray(np.concatenate([np.repeat(patch, channels, axis=3) for patch in patches], axis=3))
 
 
-def test_one_channel_computes_what_three_equal_ones_do(colours: YOLOX) -> None:
-    grey = create_model("yolox_nano", 3, channels=1)
-    report = load_state_dict(grey, export_state_dict(colours), strict=False)
+def test_loading_adapts_the_stem_and_says_so(colours: YOLOX) -> None:
+    weights, grey = export_state_dict(colours), create_model("yolox_nano", 3, channels=1)
+    report = load_state_dict(grey, weights, strict=False)
     assert not report.missing and report.channels == (3, 1)
     assert "first convolution adapted (3 → 1 channel)" in report.summary()
-    images = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 1)).astype(np.float32)
-    for model in (grey, colours):
+    for key, value in export_state_dict(grey).items():
+        np.testing.assert_array_equal(value, with_channels(weights, 1)[key])
+
+
+@pytest.mark.slow
+def test_published_weights_see_grey_images_as_they_see_three_equal_channels(shared: Path) -> None:
+    models = [create_model("yolox_nano", channels=channels) for channels in (1, 3)]
+    for model in models:
+        load_weights(model, shared / "weights/yolox_nano.pth", strict=False)
         model.eval()
-    expected = np.asarray(colours(jnp.asarray(np.repeat(images, 3, axis=3))))
-    np.testing.assert_allclose(np.asarray(grey(jnp.asarray(images))), expected, atol=1e-3)
+    paths = sorted((shared / "data/coco_val2017_100/images").iterdir())[:4]
+    images = np.stack([letterbox(read_image(path, PixelFormat(1, 8)), (224, 224))[0] for path in paths])
+    forward = nnx.jit(lambda model, images: model(images))
+    grey, equal = (
+        np.asarray(forward(model, jnp.asarray(np.repeat(images, model.channels, axis=3), jnp.float32)))
+        for model in models
+    )
+    np.testing.assert_allclose(grey, equal, atol=1e-3)
 
 
 def test_plain_stem_of_darknet53_is_adapted_too() -> None:
     kernel = np.random.default_rng(0).normal(size=(32, 3, 3, 3)).astype(np.float32)
     name = "backbone.backbone.stem.0.conv.weight"
     assert image_channels({name: kernel}) == 3
-    np.testing.assert_allclose(with_channels({name: kernel}, 1)[name], kernel.sum(axis=1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(with_channels({name: kernel}, 1)[name], kernel.sum(axis=1, keepdims=True), atol=1e-6)
     blue, green, red, blue_again = np.moveaxis(with_channels({name: kernel}, 4)[name], 1, 0)
     for channel, part in ((0, blue + blue_again), (1, green), (2, red)):
-        np.testing.assert_allclose(part, kernel[:, channel], rtol=1e-6)
+        np.testing.assert_allclose(part, kernel[:, channel], atol=1e-6)
     np.testing.assert_array_equal(blue, blue_again)
 
 

@@ -203,7 +203,7 @@ def _concat_convs(
     return np.concatenate(list(map(by_value, kernels))), np.concatenate(list(map(by_value, biases)))
 
 
-def _on_pixels(kernel: Float[np.ndarray, "O 4*C 3 3"]) -> Float[np.ndarray, "O C 6 6"]:
+def _on_pixels(kernel: Float[np.ndarray, "O I 3 3"]) -> Float[np.ndarray, "O I//4 6 6"]:
     """Convert the kernel after a Focus to one with stride 2 on the image: as many products, without rearrangement.
 
     The channels are four patches of those of the image, in the order of `Focus`. Row r of the kernel for a patch

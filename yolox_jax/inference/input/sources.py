@@ -102,6 +102,7 @@ def as_network_takes(source: Frames, pixels: PixelFormat) -> Frames:
     if source.rate is None and source.paths:
         return source._replace(frames=image_frames(source.paths, pixels))
     if pixels.channels not in (1, 3):
+        source.close()
         raise ConfigError(
             f"{source.name or 'the source'} has colours, but the network takes images with {pixels}. Pass image files"
         )
