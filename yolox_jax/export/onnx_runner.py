@@ -234,14 +234,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None and not cv2.haveImageWriter(options.output):
         print(f"--output {options.output} must be the name of an image file, such as drawn.jpg", file=sys.stderr)
         return 2
+    if not Path(options.image).is_file():
+        print(f"{options.image} is missing", file=sys.stderr)
+        return 2
     try:
         detector = OnnxDetector(options.model)
     except (FileNotFoundError, ModelFileError) as error:
         print(error, file=sys.stderr)
         return 2
-    image = read_image(options.image, detector.channels, detector.dtype) if Path(options.image).is_file() else None
+    image = read_image(options.image, detector.channels, detector.dtype)
     if image is None:
-        print(f"{options.image} is missing, or not an image that OpenCV can read", file=sys.stderr)
+        print(f"{options.image} is not an image that OpenCV can read", file=sys.stderr)
         return 2
     try:
         boxes, scores, classes = detector(image)

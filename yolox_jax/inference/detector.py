@@ -16,6 +16,7 @@ from yolox_jax.config import ConfigError, inference_checks
 from yolox_jax.data.channels import to_format
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
+from yolox_jax.data.pixel_format import BGR8
 from yolox_jax.inference.detect import Thresholds, test_time_views
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
@@ -134,7 +135,8 @@ class Detector:
         return (
             f"Detector({self.variant}{', end-to-end' if self.network.end_to_end else ''}, "
             f"input {height}x{width} (height x width), "
-            f"{counted(len(self.class_names), 'class')}, {self._origin}, {self.precision})"
+            f"{counted(len(self.class_names), 'class')}, {self._origin}, {self.precision}"
+            f"{f', images of {self.pixels}' if self.pixels != BGR8 else ''})"
         )
 
     def update(self, model: YOLOX) -> None:
@@ -242,7 +244,7 @@ class Detector:
 
     def _detect_source(self, source: str | os.PathLike[str] | int) -> ImageDetections | list[ImageDetections]:
         if is_url(source) and (image := fetch_image(str(source))) is not None:
-            return self._detect_padded([image], 1, [image])[0]
+            return self._detect_padded([to_network_array(image, self.pixels)], 1, [image])[0]
         if isinstance(source, int) or is_endless(source):
             raise ConfigError(f"{source} is an endless source; iterate over detector.stream({source!r}) instead.")
         if holds_several(source):

@@ -67,10 +67,7 @@ def to_bgr_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
         return read_image(Path(image))
     if not _is_array(image):
         raise ValueError(_not_an_image(image))
-    try:
-        array = np.asarray(image)
-    except Exception as error:  # such as a torch tensor on a GPU
-        raise ValueError(f"{_EXPECTED}; a {_name_of(image)} cannot be converted: {error}") from error
+    array = _to_numpy(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         got = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"{_EXPECTED}; got {got}{_advice(array, _name_of(image))}")
@@ -90,7 +87,7 @@ def to_network_array(image: Any, pixels: PixelFormat) -> UInt[np.ndarray, "H W C
         return read_image(Path(image), pixels)
     array = _from_pil_unchanged(image) if isinstance(image, PIL.Image.Image) else None
     if array is None:
-        array = _with_channels(np.asarray(image)) if _is_array(image) else to_bgr_array(image)
+        array = _with_channels(_to_numpy(image)) if _is_array(image) else to_bgr_array(image)
     try:
         return to_format(array, pixels)
     except ValueError as error:
@@ -105,9 +102,17 @@ def to_picture_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
     """
     if is_path(image) and not is_url(image) and Path(image).exists():
         return read_picture(Path(image))
-    if _is_array(image) and np.asarray(image).dtype in (np.uint8, np.uint16):
-        return to_picture(_with_channels(np.asarray(image)))
+    array = _to_numpy(image) if _is_array(image) else None
+    if array is not None and array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3):
+        return to_picture(_with_channels(array))
     return to_bgr_array(image)
+
+
+def _to_numpy(image: Any) -> np.ndarray:
+    try:
+        return np.asarray(image)
+    except Exception as error:  # such as a torch tensor on a GPU
+        raise ValueError(f"{_EXPECTED}; a {_name_of(image)} cannot be converted: {error}") from error
 
 
 def _with_channels(array: np.ndarray) -> np.ndarray:

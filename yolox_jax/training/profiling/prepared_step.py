@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from yolox_jax.config import Config
-from yolox_jax.data.pixel_format import pixel_format
 from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
 from yolox_jax.training.profiling.described_devices import compile_described
@@ -76,7 +75,8 @@ class PreparedStep:
                 objects=min(OBJECTS, config.data.max_boxes),
                 num_classes=self.num_classes,
                 slots=config.data.max_boxes,
-                pixels=pixel_format(config.data),
+                channels=config.data.channels,
+                bits=config.data.bits,
             ),
             self._sharding,
         )
