@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,21 +243,20 @@ def test_python_arrays_of_another_format_than_set_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_cache_of_another_layout_is_not_used(tmp_path: Path, kind: Any) -> None:
-    """Six channels of 8 bits and three of 16 have as many bytes."""
-    six, three = _dataset(6), _dataset(3, wide=True)
-    for dataset in (six, three, six, three):
-        pixels = dataset.records[0].pixels
-        records = tuple(replace(record, archive=dataset.records[0].archive) for record in dataset.records)
+def test_cache_has_a_layout_for_each_format(tmp_path: Path, kind: Any) -> None:
+    paths = [_write(tmp_path, f"{index}.png", COLOURS[: 20 + index, :, :3]) for index in range(3)]
+    dataset = make_dataset([(path, [], []) for path in paths], ["a"])
+    for pixels in 2 * [BGR8, PixelFormat(3, 16), PixelFormat(1, 8)]:
         config = DataConfig(
             input_size=(64, 96), channels=pixels.channels, bits=pixels.bits, cache=kind, cache_dir=str(tmp_path)
         )
+        records = with_pixel_format(dataset, pixels).records
         with open_cache(records, config) as cache:
             assert cache is not None
             for index, record in enumerate(records):
                 np.testing.assert_array_equal(cache[index], resize_to_fit(load_image(record), (64, 96))[0])
-    if kind == "disk":
-        assert len(list(tmp_path.glob("*.pixels"))) == 2
+                assert PixelFormat.of(cache[index]) == pixels
+    assert len(list(tmp_path.glob("*.pixels"))) == (3 if kind == "disk" else 0)
 
 
 def _coco(folder: Path, channels: int) -> DataConfig:
