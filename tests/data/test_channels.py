@@ -62,12 +62,14 @@ def test_all_channels_and_bits_of_a_file_are_read(tmp_path: Path, name: str, ima
     assert image_sizes([path]) == [(30, 44)]
 
 
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_samples_of_tiff_files_are_read(tmp_path: Path, planar: Any) -> None:
+def test_samples_of_tiff_files_are_read(tmp_path: Path, planar: Any, photometric: Any) -> None:
     tifffile = pytest.importorskip("tifffile")
     path = tmp_path / "samples.tif"
-    stored = BANDS if planar == "contig" else np.moveaxis(BANDS, 2, 0)
-    tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planar, compression="zlib")
+    ordered = BANDS[..., [2, 1, 0, 3, 4]] if photometric == "rgb" else BANDS
+    stored = ordered if planar == "contig" else np.moveaxis(ordered, 2, 0)
+    tifffile.imwrite(path, stored, photometric=photometric, planarconfig=planar, compression="zlib")
     np.testing.assert_array_equal(read_image(path, PixelFormat(5, 16)), BANDS)
     assert image_sizes([path]) == [(30, 44)]
 

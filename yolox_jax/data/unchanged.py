@@ -68,12 +68,12 @@ def _decode_array(content: bytes) -> Shaped[np.ndarray, "H W C"]:
 
 def _decode_tiff(content: bytes) -> UInt[np.ndarray, "H W C"]:
     try:
-        samples, is_colour = _tiff_layout(content)
+        samples, is_rgb, is_chunky = _tiff_layout(content)
     except Exception as error:  # Pillow raises many types
         raise ValueError(f"is not a TIFF file that can be read ({error})") from error
     # OpenCV leaves out samples of other layouts without a word.
-    if samples > 1 and not is_colour:
-        return _decode_samples(content, samples)
+    if samples > 1 and not (is_rgb and is_chunky and samples in (3, 4)):
+        return _decode_samples(content, samples, is_rgb=is_rgb)
     try:
         _, pages = cv2.imdecodemulti(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -85,19 +85,17 @@ def _decode_tiff(content: bytes) -> UInt[np.ndarray, "H W C"]:
     return np.concatenate([_with_channels(page) for page in pages], axis=2)
 
 
-def _tiff_layout(content: bytes) -> tuple[int, bool]:
-    """Return the number of samples of a pixel, and whether they are colours side by side."""
+def _tiff_layout(content: bytes) -> tuple[int, bool, bool]:
+    """Return the number of samples of a pixel, whether they start with colours, and whether they are side by side."""
     header = content[: 16 if content[2:4] in (b"+\0", b"\0+") else 8]
     tags = PIL.TiffImagePlugin.ImageFileDirectory_v2(header)
     file = io.BytesIO(content)
     file.seek(tags.next)
     tags.load(file)
-    samples = int(tags.get(_SAMPLES, 1))
-    is_colour = tags.get(_PHOTOMETRIC) == _RGB and samples in (3, 4) and tags.get(_PLANAR, _CHUNKY) == _CHUNKY
-    return samples, is_colour
+    return int(tags.get(_SAMPLES, 1)), tags.get(_PHOTOMETRIC) == _RGB, tags.get(_PLANAR, _CHUNKY) == _CHUNKY
 
 
-def _decode_samples(content: bytes, samples: int) -> UInt[np.ndarray, "H W C"]:
+def _decode_samples(content: bytes, samples: int, *, is_rgb: bool) -> UInt[np.ndarray, "H W C"]:
     try:
         import tifffile
     except ModuleNotFoundError as error:
@@ -112,7 +110,8 @@ def _decode_samples(content: bytes, samples: int) -> UInt[np.ndarray, "H W C"]:
         raise ValueError(f"is not a TIFF file that tifffile can decode ({error})") from error
     if sorted(axes) != ["S", "X", "Y"]:
         raise ValueError(f"is a TIFF file with {samples} samples a pixel and the axes {axes}, not one image")
-    return np.ascontiguousarray(array.transpose([axes.index(axis) for axis in "YXS"]))
+    image = array.transpose([axes.index(axis) for axis in "YXS"])
+    return np.ascontiguousarray(image[..., [2, 1, 0, *range(3, samples)]] if is_rgb else image)
 
 
 def _with_channels(image: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "H W C"]:
