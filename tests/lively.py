@@ -7,9 +7,9 @@ from yolox_jax.models.yolox import YOLOX
 from yolox_jax.weights import export_state_dict, load_state_dict
 
 
-def lively_model(seed: int, config: str | ModelConfig = "yolox_nano") -> YOLOX:
+def lively_model(seed: int, config: str | ModelConfig = "yolox_nano", *, channels: int = 3) -> YOLOX:
     """YOLOX-nano, or the network of a config, with three classes."""
-    model = create_model(config, 3)
+    model = create_model(config, 3, channels=channels)
     state_dict = {key: procedural.weight(key, value.shape, seed) for key, value in export_state_dict(model).items()}
     state_dict["backbone.backbone.stem.conv.conv.weight"] /= 100  # batch statistics are 0 and 1, pixels up to 255
     load_state_dict(model, state_dict)

@@ -220,7 +220,7 @@ def test_a_config_needs_no_data() -> None:
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_number_of_a_wrong_type_is_named_as_on_the_command_line(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{flag(name)} must be .*(integer|number|values).*, got many"):
+    with pytest.raises(ConfigError, match=f"{flag(name)} must be .*(integer|number|values|one of).*, got many"):
         check_config(replaced(Config(), name, "many"))
 
 

@@ -133,6 +133,8 @@ def test_the_file_says_what_it_is(model, tmp_path):
         "class_names": '["röd", "green", "blue"]',
         "input_size": "[64, 96]",
         "layout": "NHWC",
+        "channels": "3",
+        "bits": "8",
         "colour_order": "BGR",
         "padding": "114",
         "score_threshold": "0.1",

@@ -45,6 +45,8 @@ STEP_SETTINGS = (
     "model.strides",
     "model.freeze",
     "data.input_size",
+    "data.channels",
+    "data.bits",
     "data.max_boxes",
     "optimizer.name",
     "train.batch_size",

@@ -15,6 +15,7 @@ from yolox_jax.text import counted
 
 if TYPE_CHECKING:
     from yolox_jax.data.dataset import Dataset
+    from yolox_jax.data.pixel_format import PixelFormat
     from yolox_jax.evaluation.verification import NamedImage, Verification
     from yolox_jax.export.onnx_runner import Runtime
 
@@ -57,7 +58,7 @@ def verify(
     tolerance = Tolerance(*(ours if one is None else one for one, ours in zip(tolerances, usual, strict=True)))
     with show_progress("images") as on_progress:
         verification = verify_exported(
-            file, detector, images.read(on_progress), dataset=images.dataset, tolerance=tolerance
+            file, detector, images.read(detector.pixels, on_progress), dataset=images.dataset, tolerance=tolerance
         )
     if output is not None:
         write_json(output, _to_json(verification))
@@ -98,8 +99,8 @@ class _Images:
         dataset = open_datasets(dataclasses.replace(config.data, val=val or train), "val")
         return cls(take_share(dataset, min(1.0, limit / len(dataset.records)) if limit else 1.0))
 
-    def read(self, on_progress: Callable[[int, int], None]) -> Iterator["NamedImage"]:
-        """Reads one image after the other; those that cannot be read are left out with a warning."""
+    def read(self, format: "PixelFormat", on_progress: Callable[[int, int], None]) -> Iterator["NamedImage"]:
+        """Reads one image after the other; those that cannot be read in the format are left out with a warning."""
         from yolox_jax.data.image import BrokenImage, load_image, read_image
         from yolox_jax.evaluation.verification import NamedImage
 
@@ -107,7 +108,10 @@ class _Images:
         paths = [record.path for record in self.dataset.records] if self.dataset is not None else self.paths
         for number, (record, path) in enumerate(zip(records, paths, strict=True)):
             try:
-                pixels = read_image(path) if record is None else load_image(record)
+                if record is None:
+                    pixels = read_image(path, format)
+                else:
+                    pixels = load_image(dataclasses.replace(record, pixels=format))
             except BrokenImage as error:
                 say(f"left out: {error}", sys.stderr)
             else:

@@ -137,7 +137,7 @@ def _read_models(weights: Sequence[str], dataset: "Dataset", config: Config) -> 
 
     models, datasets = [], []
     for one in weights:
-        model, metadata = read_model(fetch_if_published(one), config.model.variant)
+        model, metadata = read_model(fetch_if_published(one), config.model.variant, channels=config.data.channels)
         model.eval()
         names = resolve_class_names(None, metadata, model.num_classes)
         models.append(model)

@@ -16,6 +16,9 @@ from yolox_jax.config.ranges import (
     NonZeroFraction,
 )
 
+SCALE_OF_16_BITS = 257
+"""65535 / 255: times this, a value of 8 bits is as bright in 16 bits."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
@@ -72,6 +75,12 @@ class DataConfig:
     empty_tiles: NonNegative = 0.25
     """Number of tiles without objects to keep, for each tile with objects, spread evenly over the dataset. Tiles that
     show only smaller parts of objects are never kept."""
+    channels: Count = 3  # docs/data.md
+    """Number of channels of the images. With 3, files are read as colours, and with 1 as grey levels, whatever they
+    hold. With more, as in a stack of spectral bands or an image with infrared or depth, each file must have as many."""
+    bits: Literal[8, 16] = 8  # docs/data.md
+    """Bits of a value in the images. 16 keeps those of PNG, TIFF and .npy files in training, evaluation and inference;
+    files with 8 bits are scaled to the same brightness. The network sees values from 0 to 255 either way."""
     max_boxes: Count = 120  # docs/yolox.md, 7.5
     """Maximum number of objects per training image. If there are more, the largest are kept and the others are counted
     as dropped. The original silently keeps the first ones."""

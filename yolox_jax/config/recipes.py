@@ -74,6 +74,8 @@ def yolox_coco(
             tile=0,
             tile_overlap=0.2,
             empty_tiles=0.25,
+            channels=3,
+            bits=8,
             max_boxes=120,
             repeat_threshold=0.0,
             augment=AugmentConfig(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 GREY = 128
 """Value of all channels where libjpeg has no data."""
@@ -66,7 +66,7 @@ def known_damage(content: bytes, name: str) -> str:
     return _known.get((name, len(content)), "")
 
 
-def complaint_of_suspect(content: bytes, image: UInt8[np.ndarray, "h w 3"], reduction: int, name: str) -> str:
+def complaint_of_suspect(content: bytes, image: UInt[np.ndarray, "h w C"], reduction: int, name: str) -> str:
     """Return what libjpeg complains about in a JPEG that looks damaged; empty if it does not, or looks whole.
 
     A JPEG looks damaged if a block of zeros is in it, as after an incomplete copy, or if it is grey at a corner:
@@ -93,7 +93,7 @@ def complaint_of_suspect(content: bytes, image: UInt8[np.ndarray, "h w 3"], redu
     return why
 
 
-def _has_grey_corner(image: UInt8[np.ndarray, "h w 3"], side: int) -> bool:
+def _has_grey_corner(image: UInt[np.ndarray, "h w C"], side: int) -> bool:
     # The end of the data is at any corner, depending on the EXIF orientation. One px of each suffices for most images.
     return any(
         image[row, column, 0] == GREY and bool((image[rows, columns] == GREY).all())

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
+
 MAX_LISTED_NAMES = 10
 """Class names that a message lists."""
 
@@ -77,6 +79,8 @@ class Record:
     """Index of the image in the archive."""
     tile: Tile | None = None
     """The part of the image that this is; None if it is the whole."""
+    pixels: PixelFormat = BGR8
+    """The format to load the image in, the same throughout a dataset."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -112,6 +116,14 @@ class Dataset:
     id in a COCO file."""
     warnings: tuple[str, ...]
     """One sentence for each kind of repair made while reading."""
+
+
+def with_pixel_format(dataset: Dataset, pixels: PixelFormat) -> Dataset:
+    """Return a dataset whose images are loaded in a format."""
+    if all(record.pixels == pixels for record in dataset.records):
+        return dataset
+    records = tuple(dataclasses.replace(record, pixels=pixels) for record in dataset.records)
+    return dataclasses.replace(dataset, records=records)
 
 
 def fingerprint(dataset: Dataset) -> str:

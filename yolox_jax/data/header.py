@@ -12,10 +12,13 @@ import PIL.ExifTags
 import PIL.Image
 
 from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.unchanged import array_size, decode_unchanged
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 """Formats whose headers contain the size and orientation that OpenCV decodes to."""
 _NUM_THREADS = 8
+_MAX_ARRAY_HEADER = 4096
+"""Bytes; the header of an image as .npy takes 128."""
 
 
 class Header(NamedTuple):
@@ -42,7 +45,19 @@ def read_header(image: Path | bytes) -> Header | None:
             orientation: Any = exif.get(PIL.ExifTags.Base.Orientation)
             return Header(opened.height, opened.width, orientation if orientation in range(1, 9) else 1)
     except Exception:  # Pillow raises many types; OpenCV decides whether an image is broken
+        return _array_header(image)
+
+
+def _array_header(image: Path | bytes) -> Header | None:
+    try:
+        if isinstance(image, bytes):
+            size = array_size(image)
+        else:
+            with image.open("rb") as file:
+                size = array_size(file.read(_MAX_ARRAY_HEADER))
+    except (OSError, ValueError):
         return None
+    return size and Header(*size, orientation=1)
 
 
 @contextlib.contextmanager
@@ -66,5 +81,8 @@ def _image_size(path: Path) -> tuple[int, int] | None:
     try:
         height, width = read_image(path).shape[:2]
     except BrokenImage:
-        return None
+        try:  # such as a TIFF with more samples a pixel than OpenCV reads
+            height, width = decode_unchanged(path.read_bytes()).shape[:2]
+        except (OSError, ValueError):
+            return None
     return height, width

@@ -4,8 +4,9 @@ A hook is a function of an image, its boxes, their classes and a random generato
 
     def fn(image, boxes, classes, rng): return image, boxes, classes
 
-image: uint8 [H, W, 3], BGR; boxes: float32 [N, 4], x1, y1, x2, y2 in px; classes: int32 [N]. It may write to them. A
-sample stays a function of the seed and its place in the run as long as the hook takes all randomness from `rng`.
+image: uint8 [H, W, 3], BGR, or as `data.channels` and `data.bits` say; boxes: float32 [N, 4], x1, y1, x2, y2 in px;
+classes: int32 [N]. It may write to them. A sample stays a function of the seed and its place in the run as long as the
+hook takes all randomness from `rng`.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.augment.objects import Objects
@@ -25,6 +26,7 @@ from yolox_jax.data.dataset import DataError, Dataset, Record
 from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.letterbox import resize_to_fit
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.pixel_format import PixelFormat
 from yolox_jax.data.python_values import checked_image, checked_objects
 
 Stage = Literal["before_mosaic", "after_mosaic"]
@@ -118,19 +120,19 @@ def _name(hook: Hook) -> str:
 def call_hook(
     stage: Stage,
     hook: Hook,
-    image: UInt8[np.ndarray, "H W 3"],
+    image: UInt[np.ndarray, "H W C"],
     objects: Objects,
     *,
     num_classes: int,
     seed: np.random.SeedSequence,
     path: Path,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Objects]:
+) -> tuple[UInt[np.ndarray, "h w C"], Objects]:
     """Call a hook and check what it returns.
 
     Args:
         stage: of the hook.
         hook: the function.
-        image: BGR; the hook may write to it.
+        image: the hook may write to it, and must return one with the same channels and type.
         objects: of the image.
         num_classes: number of classes.
         seed: of the generator that the hook gets.
@@ -140,6 +142,7 @@ def call_hook(
         DataError: the hook raised an exception, or returned something else than an image and objects inside it.
     """
     where = f"the {stage} hook {_name(hook)}, called for {path}"
+    pixels = PixelFormat.of(image)
     try:
         returned: Any = hook(image, objects.boxes.copy(), objects.classes.copy(), np.random.default_rng(seed))
     except Exception as error:
@@ -148,7 +151,7 @@ def call_hook(
         got = f"{len(returned)} values" if isinstance(returned, tuple | list) else type(returned).__name__
         raise DataError(f"{where}, must return (image, boxes, classes), got {got}", kind="failed hooks")
     where = f"{where}, returned invalid values"
-    changed = checked_image(returned[0], where)
+    changed = checked_image(returned[0], where, pixels)
     if stage == "after_mosaic" and changed.shape != image.shape:
         raise DataError(
             f"{where}: the image must keep its size of {image.shape[1]}x{image.shape[0]} px (width x height) after the "
@@ -168,7 +171,7 @@ class HookedImages:
     def __init__(self, loader: ImageLoader, hook: Hook, num_classes: int, seed: tuple[int, ...]) -> None:
         """Change the images of `loader`, with generators derived from the seed of the sample and the image."""
         self._loader, self._hook, self._num_classes, self._seed = loader, hook, num_classes, seed
-        self._changed: dict[int, tuple[Record, UInt8[np.ndarray, "H W 3"]]] = {}
+        self._changed: dict[int, tuple[Record, UInt[np.ndarray, "H W C"]]] = {}
 
     def find(self, index: int) -> tuple[int, Record]:
         """Return the first index from `index` on whose image can be read, and its record with the changed objects.
@@ -187,8 +190,8 @@ class HookedImages:
             return index, self._changed[index][0]
 
     def _change(
-        self, index: int, record: Record, image: UInt8[np.ndarray, "h w 3"]
-    ) -> tuple[Record, UInt8[np.ndarray, "H W 3"]]:
+        self, index: int, record: Record, image: UInt[np.ndarray, "h w C"]
+    ) -> tuple[Record, UInt[np.ndarray, "H W C"]]:
         # A cache has images resized to fit the input.
         scale = np.array([image.shape[1] / record.width, image.shape[0] / record.height] * 2, np.float32)
         changed, objects = call_hook(
@@ -210,6 +213,6 @@ class HookedImages:
         image = self.fitted(placement.record_index, size)
         return Pixels(image, (image.shape[1] / record.width, image.shape[0] / record.height))
 
-    def fitted(self, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    def fitted(self, index: int, size: tuple[int, int]) -> UInt[np.ndarray, "h w C"]:
         """Return an image, resized to fit `size` (height, width). Do not write to it."""
         return resize_to_fit(self._changed[index][1], size)[0]

@@ -2,10 +2,18 @@
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
+from numpy.typing import DTypeLike
+
+from yolox_jax.config import SCALE_OF_16_BITS
 
 PADDING = 114
 """Grey level of the padding of letterboxed images, as the published weights expect (docs/yolox.md, 7.2)."""
+
+
+def padding_of(dtype: DTypeLike) -> int:
+    """Return the value of the padding in images of this type: `PADDING`, or as bright in 16 bits."""
+    return PADDING * SCALE_OF_16_BITS if dtype == np.uint16 else PADDING
 
 
 def fitted_size(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], float]:
@@ -16,7 +24,7 @@ def fitted_size(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[tup
     return (max(int(height * ratio), 1), max(int(width * ratio), 1)), ratio
 
 
-def resize_to_fit(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+def resize_to_fit(image: UInt[np.ndarray, "H W C"], size: tuple[int, int]) -> tuple[UInt[np.ndarray, "h w C"], float]:
     """Resize an image to the largest size that fits `size` (height, width), preserving its aspect ratio.
 
     Returns:
@@ -24,11 +32,12 @@ def resize_to_fit(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> t
     """
     (height, width), ratio = fitted_size(image.shape[:2], size)
     if (height, width) != image.shape[:2]:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        image = resized.reshape(height, width, -1)  # OpenCV drops a single channel
     return image, ratio
 
 
-def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+def letterbox(image: UInt[np.ndarray, "H W C"], size: tuple[int, int]) -> tuple[UInt[np.ndarray, "h w C"], float]:
     """Resize an image to fit `size` (height, width) and pad it on the right or at the bottom (docs/yolox.md, 7.2).
 
     Returns:
@@ -37,14 +46,14 @@ def letterbox(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> tuple
     image, ratio = resize_to_fit(image, size)
     if image.shape[:2] == size:
         return image, ratio
-    canvas = np.full((*size, 3), PADDING, np.uint8)
+    canvas = np.full((*size, image.shape[2]), padding_of(image.dtype), image.dtype)
     canvas[: image.shape[0], : image.shape[1]] = image
     return canvas, ratio
 
 
 def evaluation_image(
-    image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
-) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    image: UInt[np.ndarray, "H W C"], size: tuple[int, int]
+) -> tuple[UInt[np.ndarray, "h w C"], float]:
     """Letterbox an image for inference exactly as the original's evaluation does (docs/yolox.md, 7.2 and 9.1).
 
     It resizes twice: if truncation made the first result one pixel too small, the second resize enlarges it again.

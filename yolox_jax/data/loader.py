@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.data.augment.paint import Placement
 from yolox_jax.data.cache.pixel_cache import PixelCache
@@ -62,7 +62,7 @@ class ImageLoader:
         image = self.fitted(placement.record_index, size)
         return Pixels(image, (image.shape[1] / record.width, image.shape[0] / record.height))
 
-    def fitted(self, index: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    def fitted(self, index: int, size: tuple[int, int]) -> UInt[np.ndarray, "h w C"]:
         """Load an image, resized to fit `size` (height, width). Do not write to it.
 
         Raises:
@@ -73,7 +73,7 @@ class ImageLoader:
                 return self._cache[index]
             return resize_to_fit(load_image(self.records[index]), size)[0]
 
-    def whole(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    def whole(self, index: int) -> UInt[np.ndarray, "h w C"]:
         """Load an image at its full size, or as the cache has it. Do not write to it.
 
         Raises:

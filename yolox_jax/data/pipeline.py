@@ -24,8 +24,9 @@ from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
-from yolox_jax.data.letterbox import PADDING, evaluation_image
+from yolox_jax.data.letterbox import evaluation_image, padding_of
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.pixel_format import BGR8, pixel_format
 from yolox_jax.data.process_settings import LOADING_SETTINGS
 from yolox_jax.data.sample import make_sample, new_canvases
 from yolox_jax.data.worker_processes import explained, fits_shared_memory, start_worker
@@ -111,7 +112,8 @@ def training_batches(
 
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] (cx, cy, w, h in px), classes int32
-        [B, G], valid bool [B, G].
+        [B, G], valid bool [B, G]. Other `data.channels` and `data.bits` than 3 and 8 give images uint8 or uint16
+        [B, H, W, channels].
 
     Raises:
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
@@ -162,7 +164,7 @@ class _TrainingSource:
         """Return the batch of `step`, the loader of each of its images, and the number of dropped objects."""
         config = self._config
         batch = _empty_batch(config, len(self._rows))
-        canvases = new_canvases(config.data.input_size)
+        canvases = new_canvases(config.data.input_size, pixel_format(config.data))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
         loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
         dropped = 0
@@ -188,9 +190,9 @@ class _TrainingSource:
 
 
 def _empty_batch(config: Config, images: int) -> HostBatch:
-    slots = config.data.max_boxes
+    slots, pixels = config.data.max_boxes, pixel_format(config.data)
     return {
-        "images": np.empty((images, *config.data.input_size, 3), np.uint8),
+        "images": np.empty((images, *config.data.input_size, pixels.channels), pixels.dtype),
         "boxes": np.empty((images, slots, 4), np.float32),
         "classes": np.empty((images, slots), np.int32),
         "valid": np.empty((images, slots), bool),
@@ -249,8 +251,8 @@ def evaluation_batches(
         num_threads: threads that load images.
 
     Yields:
-        Dicts: images uint8 [B, H, W, 3] BGR, ratios float32 [B] to divide detected boxes by, indices int32 [B] into
-        `dataset.records`. Empty rows are grey, with ratio 1 and index -1.
+        Dicts: images uint8 [B, H, W, 3] BGR, or in the format of the records, ratios float32 [B] to divide detected
+        boxes by, indices int32 [B] into `dataset.records`. Empty rows are grey, with ratio 1 and index -1.
 
     Raises:
         BrokenImage: an image cannot be read, and `broken_images` is `stop`.
@@ -259,6 +261,7 @@ def evaluation_batches(
     indices = range(len(dataset.records)) if indices is None else indices
     with LOADING_SETTINGS, ThreadPoolExecutor(num_threads) as pool:
         firsts = range(0, len(indices), batch_size)
+        pixels = dataset.records[indices[0]].pixels if len(indices) else BGR8
         batches = (
             [
                 pool.submit(_load_for_evaluation, dataset.records[index], input_size)
@@ -270,7 +273,7 @@ def evaluation_batches(
         for first in firsts:
             pending, loading = loading, next(batches, [])  # the next batch loads while the caller uses this one
             batch: HostBatch = {
-                "images": np.full((batch_size, *input_size, 3), PADDING, np.uint8),
+                "images": np.full((batch_size, *input_size, pixels.channels), padding_of(pixels.dtype), pixels.dtype),
                 "ratios": np.ones(batch_size, np.float32),
                 "indices": np.full(batch_size, -1, np.int32),
             }

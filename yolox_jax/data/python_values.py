@@ -3,19 +3,21 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int32, UInt8
+from jaxtyping import Float64, Int32, UInt
 
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.dataset import DataError
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.sources.checks import CLIP_TOLERANCE_PX
 
 
-def checked_image(image: Any, where: str) -> UInt8[np.ndarray, "H W 3"]:
+def checked_image(image: Any, where: str, pixels: PixelFormat | None = None) -> UInt[np.ndarray, "H W C"]:
     """Return the image if it is one.
 
     Args:
-        image: should be uint8 [H, W, 3].
+        image: should be uint8 or uint16 [H, W, C].
         where: what the error starts with.
+        pixels: the format that it must have; None allows any.
 
     Raises:
         DataError: it is something else.
@@ -26,10 +28,14 @@ def checked_image(image: Any, where: str) -> UInt8[np.ndarray, "H W 3"]:
             "numpy.array(image)[..., ::-1]",
             kind="invalid images",
         )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    is_image = image.dtype in (np.uint8, np.uint16) and image.ndim == 3 and image.size > 0
+    if not is_image or (pixels is not None and pixels != PixelFormat.of(image)):
         is_float = np.issubdtype(image.dtype, np.floating)
+        expected = "uint8 [H, W, 3] in BGR order"
+        if pixels not in (None, BGR8):
+            expected = f"uint{pixels.bits} [H, W, {pixels.channels}], like the others"
         raise DataError(
-            f"{where}: the image must be uint8 [H, W, 3] in BGR order, got {image.dtype} {list(image.shape)}"
+            f"{where}: the image must be {expected}, got {image.dtype} {list(image.shape)}"
             + ". Scale floats to 0 to 255 and convert them with .astype(numpy.uint8)" * is_float,
             kind="invalid images",
         )

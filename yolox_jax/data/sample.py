@@ -4,31 +4,33 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.augment.colour import shift_hsv
 from yolox_jax.data.augment.mixup import blend, fill_background
 from yolox_jax.data.augment.objects import Objects
-from yolox_jax.data.augment.paint import Placement, paint
+from yolox_jax.data.augment.paint import Placement, canvas_channels, paint
 from yolox_jax.data.hooks import Hook, HookedImages, Hooks, call_hook
 from yolox_jax.data.image import BrokenImage, Pixels
 from yolox_jax.data.image_order import Pass
-from yolox_jax.data.letterbox import PADDING, letterbox
+from yolox_jax.data.letterbox import letterbox, padding_of
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, large_enough, plan_sample, to_targets
 
 
 class Canvases(NamedTuple):
     """Buffers to draw on, reused for all samples of a batch."""
 
-    mosaic: UInt8[np.ndarray, "H W 4"]
-    partner: UInt8[np.ndarray, "H W 4"]
+    mosaic: UInt[np.ndarray, "H W D"]
+    partner: UInt[np.ndarray, "H W D"]
 
 
-def new_canvases(size: tuple[int, int]) -> Canvases:
+def new_canvases(size: tuple[int, int], pixels: PixelFormat = BGR8) -> Canvases:
     """Allocate canvases for samples of `size` (height, width)."""
-    return Canvases(np.empty((*size, 4), np.uint8), np.empty((*size, 4), np.uint8))
+    shape = (*size, canvas_channels(pixels.channels))
+    return Canvases(np.empty(shape, pixels.dtype), np.empty(shape, pixels.dtype))
 
 
 def make_sample(
@@ -40,7 +42,7 @@ def make_sample(
     config: DataConfig,
     seed: tuple[int, ...],
     canvases: Canvases,
-    out: UInt8[np.ndarray, "H W 3"],
+    out: UInt[np.ndarray, "H W C"],
     hooks: Hooks,
     num_classes: int,
 ) -> SampleTargets:
@@ -54,7 +56,7 @@ def make_sample(
         config: sizes and augmentation.
         seed: determines every random choice.
         canvases: buffers of the input size; their content is overwritten.
-        out: receives the BGR image of the input size.
+        out: receives the image of the input size.
         hooks: the user's own augmentation.
         num_classes: number of classes, to check what hooks return.
 
@@ -96,7 +98,7 @@ def _call_after(
     config: DataConfig,
     num_classes: int,
     seed: tuple[int, ...],
-    out: UInt8[np.ndarray, "H W 3"],
+    out: UInt[np.ndarray, "H W C"],
 ) -> Objects:
     """Let a hook change the finished sample in `out`; it gets the objects that would be trained on."""
     # Letterboxed boxes may exceed the image by a fraction of a pixel.
@@ -116,31 +118,33 @@ def _call_after(
 
 
 def _draw_mosaic(
-    plan: SamplePlan, images: ImageLoader | HookedImages, canvases: Canvases, out: UInt8[np.ndarray, "H W 3"]
+    plan: SamplePlan, images: ImageLoader | HookedImages, canvases: Canvases, out: UInt[np.ndarray, "H W C"]
 ) -> None:
     def load(placement: Placement) -> Pixels:
         return images.pixels(placement, (out.shape[0], out.shape[1]))
 
     canvas = canvases.mosaic
-    canvas.fill(PADDING)
+    canvas.fill(padding_of(canvas.dtype))
     for tile in plan.tiles:
         paint(canvas, tile, load)
     if plan.partner is not None:
         fill_background(canvases.partner, plan.partner.padded)
         paint(canvases.partner, plan.partner.placement, load)
         blend(canvas, canvases.partner)
-    if plan.shifts is None:
+    if plan.shifts is not None:
+        shift_hsv(canvas, plan.shifts, out)
+    elif out.shape[2] == 3:
         cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR, dst=out)
     else:
-        shift_hsv(canvas, plan.shifts, out)
+        out[:] = canvas
 
 
-def _draw_whole(plan: SamplePlan, images: ImageLoader | HookedImages, out: UInt8[np.ndarray, "H W 3"]) -> None:
+def _draw_whole(plan: SamplePlan, images: ImageLoader | HookedImages, out: UInt[np.ndarray, "H W C"]) -> None:
     """Letterbox one image as in evaluation, with colour shifts and mirroring."""
     size = (out.shape[0], out.shape[1])
     image = images.fitted(plan.record_index, size)
     if plan.shifts is not None:
         image = shift_hsv(image, plan.shifts)
     if plan.mirrored:
-        image = cv2.flip(image, 1)
+        image = cv2.flip(image, 1).reshape(image.shape)  # OpenCV drops a single channel
     out[:] = letterbox(image, size)[0]

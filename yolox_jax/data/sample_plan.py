@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int16, Int32
 
-from yolox_jax.config import AugmentConfig, DataConfig
+from yolox_jax.config import DataConfig
 from yolox_jax.data.augment.affine import apply_affine, draw_affine
 from yolox_jax.data.augment.colour import draw_shifts
 from yolox_jax.data.augment.matrix import from_pixel_centres
@@ -77,7 +77,7 @@ def plan_sample(
             partner_index, partner_record = find(int(rng.choice(shown.with_objects)))
             partner, others = draw_partner(partner_index, partner_record, size, augment.mixup_scale, rng)
             objects = objects.joined(others)
-        shifts, mirrored = _draw_finish(objects, augment, rng)
+        shifts, mirrored = _draw_finish(objects, config, rng)
         if mirrored:
             objects = objects.mirrored(size[1])
             tiles = [tile.mirrored(size[1]) for tile in tiles]
@@ -87,7 +87,7 @@ def plan_sample(
     index, record = find(index)
     fitted, ratio = fitted_size((record.height, record.width), size)
     objects = Objects(record.boxes * np.float32(ratio), record.classes)
-    shifts, mirrored = _draw_finish(objects, augment, rng)
+    shifts, mirrored = _draw_finish(objects, config, rng)
     if mirrored:
         objects = objects.mirrored(fitted[1])
     # If truncation made the image one pixel too small, letterboxing resizes it again.
@@ -115,13 +115,15 @@ def _plan_mosaic(
 
 
 def _draw_finish(
-    objects: Objects, augment: AugmentConfig, rng: np.random.Generator
+    objects: Objects, config: DataConfig, rng: np.random.Generator
 ) -> tuple[Int16[np.ndarray, "3"] | None, bool]:
     """Draw the colour shifts and whether to mirror. Like the original, images without objects are not changed."""
     if not len(objects.boxes):
         return None, False
+    augment = config.augment
+    # Drawn for any number of channels, so that the boxes do not depend on it.
     shifts = draw_shifts(rng, augment.hsv_gains) if rng.random() < augment.hsv_probability else None
-    return shifts, bool(rng.random() < augment.flip_probability)
+    return shifts if config.channels == 3 else None, bool(rng.random() < augment.flip_probability)
 
 
 def large_enough(objects: Objects, config: DataConfig) -> Bool[np.ndarray, " N"]:

@@ -4,9 +4,10 @@ import logging
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int32, UInt, UInt8
 
 from yolox_jax.config import Config, ConfigError
+from yolox_jax.data.channels import to_picture
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import steps_per_epoch
@@ -20,13 +21,18 @@ class TrainingImage(NamedTuple):
     """An image as the network receives it."""
 
     name: str
-    image: UInt8[np.ndarray, "H W 3"]
-    """BGR."""
+    image: UInt[np.ndarray, "H W C"]
+    """BGR, or in the format of its dataset."""
     boxes: Float32[np.ndarray, "N 4"]
     """x1, y1, x2, y2 in px."""
     classes: Int32[np.ndarray, " N"]
     content_size: tuple[int, int]
     """Height and width in px without padding."""
+
+    @property
+    def picture(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The image as 8-bit BGR to look at."""
+        return to_picture(self.image)
 
 
 def augmented_images(dataset: Dataset, config: Config, epoch: int, count: int) -> list[TrainingImage]:

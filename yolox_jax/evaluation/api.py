@@ -73,7 +73,7 @@ def evaluate(
         dataset = open_validation_data(config.data)
     else:
         dataset = use_dataset(dataset, config.data, "val", argument="dataset")
-    model, metadata = read_model(weights, config.model.variant)
+    model, metadata = read_model(weights, config.model.variant, channels=config.data.channels)
     _check_network(model, config, weights)
     class_names = resolve_class_names(None, metadata, model.num_classes)
     matched = match_classes(class_names, dataset, are_stored="class_names" in metadata)

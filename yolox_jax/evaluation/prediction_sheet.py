@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from yolox_jax.data.channels import to_picture
 from yolox_jax.data.dataset import Dataset, Record
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import letterbox
@@ -45,7 +46,7 @@ def draw_prediction_sheet(dataset: Dataset, evaluation: Evaluation, count: int) 
 
 def _draw_image(dataset: Dataset, record: Record, evaluation: Evaluation) -> UInt8[np.ndarray, "H W 3"] | None:
     try:
-        image = load_image(record)
+        image = to_picture(load_image(record))
     except BrokenImage:
         return None  # the evaluation has already reported it
     class_of = {category: index for index, category in enumerate(dataset.category_ids)}

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt
 
 from yolox_jax.config import EvaluationConfig
 from yolox_jax.data.dataset import Dataset
@@ -55,7 +55,7 @@ def detect_dataset_in_tiles(
     thresholds = detector.thresholds(config.score_threshold, config.iou_threshold)
 
     def detect(
-        pixels: UInt8[np.ndarray, "B H W 3"], ratios: Float[np.ndarray, " B"], numbers: Int[np.ndarray, " B"]
+        pixels: UInt[np.ndarray, "B H W C"], ratios: Float[np.ndarray, " B"], numbers: Int[np.ndarray, " B"]
     ) -> tuple[Detections, Any]:
         return detector.network.detect(
             pixels,
@@ -81,7 +81,7 @@ def detect_dataset_in_tiles(
 
 def _load_images(
     dataset: Dataset, indices: Sequence[int], broken_images: Literal["skip", "stop"], num_threads: int
-) -> Generator[tuple[int, UInt8[np.ndarray, "_ _ 3"]], None, None]:
+) -> Generator[tuple[int, UInt[np.ndarray, "_ _ _"]], None, None]:
     """Load images at their full size, in order, each thread one ahead."""
     reported: dict[str, str] = {}
     with LOADING_SETTINGS, ThreadPoolExecutor(num_threads) as pool:

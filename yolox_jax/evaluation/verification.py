@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt
 from pycocotools import mask
 
 from yolox_jax.config import ConfigError
@@ -112,8 +112,8 @@ class NamedImage(NamedTuple):
     """An image to compare on."""
 
     name: str
-    pixels: UInt8[np.ndarray, "H W 3"]
-    """BGR."""
+    pixels: UInt[np.ndarray, "H W C"]
+    """BGR, or what else the network takes."""
     image_id: int | None = None
     """Its id in the dataset."""
 
@@ -236,7 +236,7 @@ def compare(ours: Found, theirs: Found, threshold: float, tolerance: Tolerance, 
 
 
 def _detect_both(
-    detector: Detector, file: ExportedDetector, pixels: UInt8[np.ndarray, "H W 3"]
+    detector: Detector, file: ExportedDetector, pixels: UInt[np.ndarray, "H W C"]
 ) -> tuple[Found, Found, tuple[float, float]]:
     """The detections of the weights and of the file, and the seconds that each took."""
     start = time.perf_counter()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt
 
 from yolox_jax.config import ConfigError
 from yolox_jax.export.onnx_runner import OnnxDetector, Runtime
@@ -18,9 +18,9 @@ class ExportedDetector(Protocol):
     """What the file says about itself, as text or JSON: see `ExportSettings.metadata`."""
 
     def __call__(
-        self, image: UInt8[np.ndarray, "H W 3"]
+        self, image: UInt[np.ndarray, "H W C"]
     ) -> tuple[Float[np.ndarray, "N 4"], Float[np.ndarray, " N"], Int[np.ndarray, " N"]]:
-        """Boxes (x1, y1, x2, y2 in px of the image), scores and classes of the objects in a BGR image, best first."""
+        """Boxes (x1, y1, x2, y2 in px of the image), scores and classes of the objects in an image, best first."""
 
 
 def open_exported(path: Path, *, runtime: Runtime = "onnxruntime") -> ExportedDetector:

@@ -52,7 +52,7 @@ def export(
     runner: bool = False,
     on_progress: "OnProgress | None" = None,
 ) -> ExportedFile:
-    """Export weights as one file, from a batch of uint8 images to detections, that runs without this package.
+    """Export weights as one file, from a batch of images to detections, that runs without this package.
 
     The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx` and
     `yolox_jax.export.stablehlo.export_stablehlo`.
@@ -97,13 +97,14 @@ def export(
     ensure_writable_folder(path.parent, "the folder of --output,")
     # Imported here, so that the checks above do not wait for jax, and that each format needs only its own packages.
     from yolox_jax.export.settings import ExportSettings
-    from yolox_jax.inference.options import resolve_class_names, resolve_input_size
+    from yolox_jax.inference.options import resolve_class_names, resolve_input_size, resolve_pixels
     from yolox_jax.weights import read_model
 
     model, metadata = read_model(weights, on_progress=on_progress)
     settings = ExportSettings(
         class_names=resolve_class_names(None, metadata, model.num_classes),
         input_size=resolve_input_size(input_size, metadata, model),
+        bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
         batch=batch,
         nms=nms,

@@ -6,13 +6,16 @@ its metadata contain all that `yolox_jax/export/onnx_runner.py`, or any other pr
 
 from pathlib import Path
 
-from yolox_jax.config import ConfigError
+import numpy as np
+
+from yolox_jax.config import SCALE_OF_16_BITS, ConfigError
 
 try:
     import onnx
 except ModuleNotFoundError as error:
     raise ConfigError("export to ONNX needs the package onnx: pip install 'yolox-jax[onnx]'") from error
 
+from yolox_jax.data.pixel_format import PixelFormat
 from yolox_jax.export.onnx_graph import Graph, Value
 from yolox_jax.export.onnx_network import write_network
 from yolox_jax.export.onnx_output import write_best_detections, write_detections, write_predictions
@@ -32,7 +35,8 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
 
     Inputs of the file, for N images:
         images: uint8 [N, H, W, 3], BGR, letterboxed: scaled by one ratio to fit into the input size, at the top left,
-            the rest filled with 114 (`yolox_jax.data.letterbox`).
+            the rest filled with 114 (`yolox_jax.data.letterbox`). Networks for other images take as many channels as
+            they were trained with, and uint16, with a padding of 29298, if the images had 16 bits.
         ratios: float32 [N], the ratio of each image. Not with `nms=False`.
 
     Outputs, best first and padded to K = `max_detections`, as `yolox_jax.structures.Detections`:
@@ -49,9 +53,9 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
             height in pixels of the input, not divided by the ratio, then objectness and class probabilities.
 
     The metadata of the file, as text or JSON: `output` ("detections" or "predictions"), `variant`, `class_names`,
-    `input_size` (height, width), `layout`, `colour_order`, `padding`, `score_threshold`, `iou_threshold`,
-    `class_agnostic`, `max_detections`, `precision` and `producer`. The `iou_threshold` of an end-to-end network is 1,
-    with which nothing is suppressed.
+    `input_size` (height, width), `layout`, `channels`, `bits`, `colour_order`, `padding`, `score_threshold`,
+    `iou_threshold`, `class_agnostic`, `max_detections`, `precision` and `producer`. The `iou_threshold` of an
+    end-to-end network is 1, with which nothing is suppressed.
 
     Args:
         model: is not changed.
@@ -72,12 +76,11 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     images_axis: int | str = "batch" if settings.batch is None else settings.batch
     input_size = settings.input_size
     graph = Graph(settings.precision, opset)
-    inputs = [Value("images", "uint8", (images_axis, *input_size, 3))]
-    # Transpose before the cast: uint8 moves the fewest bytes.
+    pixels = settings.pixels(model)
+    inputs = [Value("images", f"uint{pixels.bits}", (images_axis, *input_size, pixels.channels))]
+    # Transpose before the cast: the input type moves the fewest bytes.
     channels_first = graph.add("Transpose", ["images"], "images/channels_first", perm=[0, 3, 1, 2])
-    levels = write_network(
-        graph, fold_batch_norm(model), graph.cast(channels_first, settings.precision, "images/pixels")
-    )
+    levels = write_network(graph, fold_batch_norm(model), _to_float(graph, channels_first, pixels, settings.precision))
     raw = write_raw(
         graph,
         levels,
@@ -94,6 +97,16 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     else:
         outputs = write_predictions(graph, raw, images_axis)
     return _save(graph.model(inputs, outputs, version=package_version(), metadata=settings.metadata(model)), Path(path))
+
+
+def _to_float(graph: Graph, images: str, pixels: PixelFormat, precision: str) -> str:
+    """Convert pixels to the precision of the graph, from 0 to 255, as `yolox_jax.models.pixels.to_float`."""
+    if pixels.bits == 8:
+        return graph.cast(images, precision, "images/pixels")
+    # In float32, because float16 ends at 65504.
+    wide = graph.cast(images, "float32", "images/16_bits")
+    scale = graph.constant("images/scale", np.array(SCALE_OF_16_BITS, np.float32))
+    return graph.cast(graph.add("Div", [wide, scale], "images/scaled"), precision, "images/pixels")
 
 
 def _check(precision: str, opset: int) -> None:

@@ -13,6 +13,7 @@ from yolox_jax.config import ConfigError
 ELEMENT_TYPES = {
     "bool": TensorProto.BOOL,
     "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "float16": TensorProto.FLOAT16,

@@ -33,7 +33,7 @@ def write_network(graph: Graph, model: YOLOX, images: str) -> list[str]:
     Args:
         graph: nodes are added to it.
         model: from `fold_batch_norm`.
-        images: [N, 3, H, W] in the precision of the graph.
+        images: [N, channels, H, W] in the precision of the graph.
 
     Returns:
         For each stride, raw predictions [N, values, h, w]: tx, ty, tw, th, objectness logit, class logits and, of an
@@ -218,15 +218,15 @@ def _concat_convs(
     return np.concatenate(list(map(by_value, kernels))), np.concatenate(list(map(by_value, biases)))
 
 
-def _on_pixels(kernel: Float[np.ndarray, "O 12 3 3"]) -> Float[np.ndarray, "O 3 6 6"]:
+def _on_pixels(kernel: Float[np.ndarray, "O I 3 3"]) -> Float[np.ndarray, "O I//4 6 6"]:
     """Convert the kernel after a Focus to one with stride 2 on the image: as many products, without rearrangement.
 
-    The twelve channels are four patches of three colours, in the order of `Focus`. Row r of the kernel for a patch
+    The channels are four patches of those of the image, in the order of `Focus`. Row r of the kernel for a patch
     becomes row 2 r plus the row parity of the patch.
     """
-    outputs = len(kernel)
-    by_parity = kernel.reshape(outputs, 2, 2, 3, 3, 3)  # column parity, row parity, colour, row, column
-    return by_parity.transpose(0, 3, 4, 2, 5, 1).reshape(outputs, 3, 6, 6)
+    outputs, channels = len(kernel), kernel.shape[1] // 4
+    by_parity = kernel.reshape(outputs, 2, 2, channels, 3, 3)  # column parity, row parity, channel, row, column
+    return by_parity.transpose(0, 3, 4, 2, 5, 1).reshape(outputs, channels, 6, 6)
 
 
 def _spatial_pyramid(graph: Graph, block: SPPBottleneck, x: str, name: str) -> str:

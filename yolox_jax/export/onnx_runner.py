@@ -40,6 +40,8 @@ class OnnxDetector:
         iou_threshold: largest IoU of two detections of one class.
         class_agnostic: whether boxes of different classes suppress each other too.
         max_detections: most detections per image.
+        channels: number of channels of the images.
+        dtype: type of their values, uint8 or uint16.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class OnnxDetector:
                 "yolox_jax.export"
             ) from error
         self._batch_size = self._network.batch_size or 1
+        self.channels, self.dtype = self._network.channels, self._network.dtype
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect objects in an image.
 
         Args:
-            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it.
+            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it, or of the `channels` and `dtype` of the
+                network.
 
         Returns:
             Boxes [N, 4] (x1, y1, x2, y2 in pixels of the image; they can reach beyond it), scores [N] and class indices
@@ -90,9 +94,10 @@ class OnnxDetector:
         Raises:
             ValueError: the image has another type or shape.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        if image.dtype != self.dtype or image.ndim != 3 or image.shape[2] != self.channels or image.size == 0:
+            order = " in BGR order, as cv2.imread returns it" if self.channels == 3 else ""
             raise ValueError(
-                "an image must be a uint8 array [height, width, 3] in BGR order, as cv2.imread returns it; got "
+                f"an image must be a {self.dtype} array [height, width, {self.channels}]{order}; got "
                 f"{image.dtype} {list(image.shape)}"
             )
         letterboxed, ratio = letterbox(image, self.input_size, self._padding)
@@ -141,10 +146,30 @@ def letterbox(image: np.ndarray, size: tuple[int, int], padding: int) -> tuple[n
     # A very long image would otherwise get a side of 0 px.
     height, width = max(int(height * ratio), 1), max(int(width * ratio), 1)
     if (height, width) != image.shape[:2]:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    canvas = np.full((*size, 3), padding, np.uint8)
+        # OpenCV drops a single channel.
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
+    canvas = np.full((*size, image.shape[2]), padding, image.dtype)
     canvas[:height, :width] = image
     return canvas, ratio
+
+
+def read_image(path: str | Path, channels: int, dtype: np.dtype) -> np.ndarray | None:
+    """Read an image file as a network takes it: .npy, a stack of TIFF pages, or what cv2.imread reads; None if broken.
+
+    Of colours, a network for one channel gets the grey levels. Values of 8 bits are scaled to 16.
+    """
+    if Path(path).suffix == ".npy":
+        image = np.load(path, allow_pickle=False)
+    elif channels in (1, 3):
+        flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+        image = cv2.imread(str(path), flags if dtype == np.uint8 else flags | cv2.IMREAD_ANYDEPTH)
+    else:
+        pages = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)[1]
+        image = np.dstack(pages) if pages else None
+    if image is None:
+        return None
+    image = image if image.ndim == 3 else image[..., None]
+    return image.astype(dtype) * dtype.type(257) if (image.dtype, dtype) == (np.uint8, np.uint16) else image
 
 
 def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -159,8 +184,9 @@ def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def draw(
     image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
 ) -> np.ndarray:
-    """Draw boxes, class names and scores on a copy of an image."""
-    canvas = image.copy()
+    """Draw boxes, class names and scores on a copy of an image, of more than three channels on the first three."""
+    canvas = (image if image.dtype == np.uint8 else image // 257).astype(np.uint8)
+    canvas = np.ascontiguousarray(canvas[..., :3] if image.shape[2] >= 3 else canvas[..., [0, 0, 0]])
     thickness = max(1, round(min(image.shape[:2]) / 270))
     scale = max(0.4, min(image.shape[:2]) / 1000)
     limits = [image.shape[1], image.shape[0]] * 2
@@ -186,6 +212,9 @@ class _Network(Protocol):
     metadata: dict[str, str]
     batch_size: int | None
     """None for any number of images."""
+    channels: int
+    dtype: np.dtype
+    """Of the images."""
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs, by name."""
@@ -203,8 +232,9 @@ class _OnnxRuntime:
         except Exception as error:  # the exceptions of ONNX Runtime have no common base class
             raise ModelFileError(_explain(path, str(error), onnxruntime.__version__)) from error
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        batch = self._session.get_inputs()[0].shape[0]
-        self.batch_size = batch if isinstance(batch, int) else None
+        images = self._session.get_inputs()[0]
+        self.batch_size = images.shape[0] if isinstance(images.shape[0], int) else None
+        self.channels, self.dtype = images.shape[3], np.dtype(images.type.removeprefix("tensor(").removesuffix(")"))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
@@ -227,8 +257,9 @@ class _OpenVino:
             raise ModelFileError(f"OpenVINO {openvino.__version__} cannot load {path}: {reason}") from error
         stored = model.rt_info["framework"] if model.has_rt_info("framework") else {}
         self.metadata = {name: entry.astype(str) for name, entry in stored.items()}
-        batch = model.inputs[0].partial_shape[0]
+        batch, _, _, channels = model.inputs[0].partial_shape
         self.batch_size = None if batch.is_dynamic else batch.get_length()
+        self.channels, self.dtype = channels.get_length(), np.dtype(model.inputs[0].element_type.to_dtype())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {output.any_name: value for output, value in self._compiled(dict(inputs)).items()}
@@ -261,16 +292,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None and not cv2.haveImageWriter(options.output):
         print(f"--output {options.output} must be the name of an image file, such as drawn.jpg", file=sys.stderr)
         return 2
-    image = cv2.imread(options.image)
-    if image is None:
-        print(f"{options.image} is missing, or not an image that OpenCV can read", file=sys.stderr)
+    if not Path(options.image).is_file():
+        print(f"{options.image} is missing", file=sys.stderr)
         return 2
     try:
         detector = OnnxDetector(options.model, runtime=options.runtime)
     except (FileNotFoundError, ModelFileError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    boxes, scores, classes = detector(image)
+    image = read_image(options.image, detector.channels, detector.dtype)
+    if image is None:
+        print(f"{options.image} is not an image that OpenCV can read", file=sys.stderr)
+        return 2
+    try:
+        boxes, scores, classes = detector(image)
+    except ValueError as error:
+        print(f"{options.image}: {error}", file=sys.stderr)
+        return 2
     for box, score, index in zip(boxes, scores, classes, strict=True):
         print(f"{detector.class_names[index]} {score:.3f} " + " ".join(f"{edge:.1f}" for edge in box))
     if options.output is not None:

@@ -12,7 +12,8 @@ from yolox_jax.config.inference_checks import (
     check_suppression,
     check_thresholds,
 )
-from yolox_jax.data.letterbox import PADDING
+from yolox_jax.data.letterbox import padding_of
+from yolox_jax.data.pixel_format import PixelFormat
 from yolox_jax.files import package_version
 from yolox_jax.models.yolox import YOLOX
 
@@ -38,6 +39,8 @@ class ExportSettings:
     """One name per class."""
     input_size: tuple[int, int]
     """Height and width in px, multiples of the largest stride of the network."""
+    bits: int = 8
+    """Bits of the values of images, 8 or 16."""
     precision: str = "float32"
     """Compute precision of the network. Boxes and scores are float32."""
     batch: int | None = None
@@ -73,6 +76,10 @@ class ExportSettings:
         """Settings of the non-maximum suppression."""
         return Suppression(self.score_threshold, self.iou_threshold, self.class_agnostic, self.max_detections)
 
+    def pixels(self, model: YOLOX) -> PixelFormat:
+        """The format of the images that the file takes."""
+        return PixelFormat(model.channels, self.bits)
+
     def check(self, model: YOLOX) -> None:
         """Raise ConfigError if the class names or the size do not suit the model, or it needs no suppression."""
         check_input_size(self.input_size, model.strides[-1])
@@ -93,8 +100,10 @@ class ExportSettings:
             "class_names": json.dumps(list(self.class_names), ensure_ascii=False),
             "input_size": json.dumps(list(self.input_size)),
             "layout": "NHWC",
-            "colour_order": "BGR",
-            "padding": json.dumps(PADDING),
+            "channels": json.dumps(model.channels),
+            "bits": json.dumps(self.bits),
+            "colour_order": {1: "grey", 3: "BGR"}.get(model.channels, "as in the training images"),
+            "padding": json.dumps(padding_of(self.pixels(model).dtype)),
             **{name: json.dumps(value) for name, value in suppression._asdict().items()},
             "precision": self.precision,
             "producer": f"yolox_jax {package_version()}",

@@ -10,13 +10,14 @@ import jax
 import jax.export
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt
 
 from yolox_jax.config import ConfigError
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.files import atomic_write
 from yolox_jax.inference.detect import Thresholds, detect, prepare_for_inference
 from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.pixels import to_float
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.postprocess import decode
 
@@ -43,11 +44,12 @@ def export_stablehlo(
         detections = detect(images, ratios)
 
     `images` are uint8 [B, H, W, 3], BGR, letterboxed: scaled by a ratio to fit the input size, at the top left of a
-    canvas of grey value 114. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are in px
-    of the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes`
-    int32 [B, K] (-1 after the last) and `count` int32 [B], best first. With `nms=False`, the function takes only
-    images and returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness
-    and classes.
+    canvas of grey value 114. Networks for other images take as many `channels`, and uint16 with a padding of 29298, if
+    the metadata say so. `ratios` are these factors, float32 [B]. Boxes are divided by them, so that they are in px of
+    the original images. `detections` is a dict of `boxes` [B, K, 4] (x1, y1, x2, y2), `scores` [B, K], `classes` int32
+    [B, K] (-1 after the last) and `count` int32 [B], best first. With `nms=False`, the function takes only images and
+    returns `predictions` [B, A, 5 + C]: centre x, centre y, width, height in pixels of the input, objectness and
+    classes.
 
     The detections of an end-to-end network are its best predictions: the program contains no suppression and no loop.
     It selects them with the composite operation `chlo.top_k`, which compilers implement in their own way. With it comes
@@ -72,9 +74,9 @@ def export_stablehlo(
     if unknown or not platforms:
         raise ConfigError(f"platforms must be one or more of {', '.join(PLATFORMS)}; got {list(platforms)}")
     settings.check(model)
-    height, width = settings.input_size
+    (height, width), pixels = settings.input_size, settings.pixels(model)
     batch = jax.export.symbolic_shape("batch")[0] if settings.batch is None else settings.batch
-    images = jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, height, width, pixels.channels), pixels.dtype)
     ratios = jax.ShapeDtypeStruct((batch,), jnp.float32)
     function = _detection(model, settings) if settings.detections else _raw(model, settings)
     exported = jax.export.export(jax.jit(function), platforms=tuple(platforms))(
@@ -93,7 +95,7 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
         jnp.ones(model.num_classes, bool),
     )
 
-    def function(images: UInt8[Array, "B H W 3"], ratios: Float[Array, " B"]) -> dict[str, Array]:
+    def function(images: UInt[Array, "B H W C"], ratios: Float[Array, " B"]) -> dict[str, Array]:
         found, _ = detect(
             graphdef, state, images, ratios, thresholds, max_detections=settings.max_detections, options=_OPTIONS
         )
@@ -106,8 +108,8 @@ def _detection(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str
 def _raw(model: YOLOX, settings: ExportSettings) -> Callable[..., dict[str, Array]]:
     graphdef, state = prepare_for_inference(model, settings.precision)
 
-    def function(images: UInt8[Array, "B H W 3"]) -> dict[str, Array]:
-        raw = nnx.merge(graphdef, state)(images.astype(jnp.float32), _OPTIONS)
+    def function(images: UInt[Array, "B H W C"]) -> dict[str, Array]:
+        raw = nnx.merge(graphdef, state)(to_float(images), _OPTIONS)
         return {"predictions": decode(raw, image_size=settings.input_size, per_cell=model.boxes_per_cell)}
 
     return function

@@ -31,6 +31,8 @@ class StablehloDetector:
         metadata: what the file says about itself: precision, thresholds, and more.
         class_names: one per class.
         input_size: height and width of the network input in px.
+        channels: number of channels of the images.
+        dtype: type of their values, uint8 or uint16.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,7 +54,8 @@ class StablehloDetector:
         self.class_names: list[str] = json.loads(self.metadata["class_names"])
         self.input_size: tuple[int, int] = tuple(json.loads(self.metadata["input_size"]))
         self._padding: int = json.loads(self.metadata["padding"])
-        batch = program.in_avals[0].shape[0]
+        batch, _, _, self.channels = program.in_avals[0].shape
+        self.dtype = np.dtype(program.in_avals[0].dtype)
         self._batch_size = batch if isinstance(batch, int) else 1
         self._detect = jax.jit(program.call)
 
@@ -60,17 +63,26 @@ class StablehloDetector:
         """Detect objects in an image.
 
         Args:
-            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it.
+            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it, or of the channels and type that the file takes.
 
         Returns:
             Boxes [N, 4] (x1, y1, x2, y2 in pixels of the image; they can reach beyond it), scores [N] and class indices
             [N], best first.
+
+        Raises:
+            ValueError: the image has another type or shape.
         """
+        if image.dtype != self.dtype or image.ndim != 3 or image.shape[2] != self.channels or image.size == 0:
+            raise ValueError(
+                f"an image must be a {self.dtype} array [height, width, {self.channels}], with colours in BGR order; got "
+                f"{image.dtype} {list(image.shape)}"
+            )
         height, width = image.shape[:2]
         ratio = min(self.input_size[0] / height, self.input_size[1] / width)
         height, width = max(int(height * ratio), 1), max(int(width * ratio), 1)
-        canvas = np.full((*self.input_size, 3), self._padding, np.uint8)
-        canvas[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas = np.full((*self.input_size, self.channels), self._padding, self.dtype)
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        canvas[:height, :width] = resized.reshape(height, width, -1)  # OpenCV drops a single channel
         images = np.repeat(canvas[None], self._batch_size, axis=0)
         found = jax.device_get(self._detect(images, np.full(self._batch_size, ratio, np.float32)))
         boxes, scores, classes = (found[name][0, : found["count"][0]] for name in ("boxes", "scores", "classes"))
@@ -84,5 +96,7 @@ if __name__ == "__main__":
     detector, pixels = StablehloDetector(sys.argv[1]), cv2.imread(sys.argv[2])
     if pixels is None:
         raise SystemExit(f"{sys.argv[2]} is missing, or not an image that OpenCV can read")
+    if (detector.channels, detector.dtype) != (3, np.uint8):
+        raise SystemExit(f"{sys.argv[1]} takes images of another format: use StablehloDetector from Python")
     for box, score, index in zip(*detector(pixels), strict=True):
         print(f"{detector.class_names[index]} {score:.3f} " + " ".join(f"{edge:.1f}" for edge in box))

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt
 
 from yolox_jax.config import STRIDE
 from yolox_jax.models.fold import fold_batch_norm
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.one_to_one import fold_selection
+from yolox_jax.models.pixels import to_float
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.postprocess import best_detections, decode, postprocess
 from yolox_jax.structures import Detections
@@ -70,7 +71,7 @@ def prepare_for_inference(model: YOLOX, dtype: DTypeLike) -> tuple[nnx.GraphDef,
 def detect(
     graphdef: nnx.GraphDef,
     state: Any,
-    images: UInt8[Array, "B H W 3"],
+    images: UInt[Array, "B H W C"],
     ratios: Float[Array, " B"],
     thresholds: Thresholds,
     *,
@@ -85,7 +86,7 @@ def detect(
     Args:
         graphdef: from `prepare_for_inference`.
         state: from `prepare_for_inference`.
-        images: BGR, letterboxed, sides multiples of 32 px.
+        images: BGR, or with the channels of the network, letterboxed, sides multiples of 32 px.
         ratios: the factor by which letterboxing scaled each image.
         thresholds: for the predictions to keep.
         max_detections: K.
@@ -99,7 +100,7 @@ def detect(
         as the last channel, as its loss needs it.
     """
     model = nnx.merge(graphdef, state)
-    as_float = images.astype(jnp.float32)
+    as_float = to_float(images)
     height, width = images.shape[1:3]
     views = views or [View((height, width))]
     if model.end_to_end:
@@ -131,12 +132,12 @@ def detect(
 
 
 def raw_output(
-    model: YOLOX, images: Float[Array, "B H W 3"], view: View, options: ForwardOptions
+    model: YOLOX, images: Float[Array, "B H W C"], view: View, options: ForwardOptions
 ) -> Float[Array, "B A F"]:
     """Run the network on one view of the images."""
-    batch, height, width, _ = images.shape
+    batch, height, width, channels = images.shape
     if view.size != (height, width):
-        images = jax.image.resize(images, (batch, *view.size, 3), "linear")
+        images = jax.image.resize(images, (batch, *view.size, channels), "linear")
     if view.mirrored:
         images = images[:, :, ::-1]
     return model(images, options)

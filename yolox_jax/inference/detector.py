@@ -10,19 +10,27 @@ from typing import Any, Literal, overload
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt
 
 from yolox_jax.config import ConfigError, inference_checks
+from yolox_jax.data.channels import to_format
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import letterbox
+from yolox_jax.data.pixel_format import BGR8
 from yolox_jax.inference.detect import Thresholds, test_time_views
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
-from yolox_jax.inference.input.images import Image, as_list, is_path, kept_to_draw, read_all, to_bgr_array
-from yolox_jax.inference.input.sources import holds_several, is_endless, open_frames
+from yolox_jax.inference.input.images import Image, as_list, is_path, kept_to_draw, read_all, to_network_array
+from yolox_jax.inference.input.sources import as_network_takes, holds_several, is_endless, open_frames
 from yolox_jax.inference.input.urls import fetch_image, is_url
 from yolox_jax.inference.network import InferenceNetwork
-from yolox_jax.inference.options import class_indices, resolve_class_names, resolve_input_size, resolve_network
+from yolox_jax.inference.options import (
+    class_indices,
+    resolve_class_names,
+    resolve_input_size,
+    resolve_network,
+    resolve_pixels,
+)
 from yolox_jax.inference.pipelining import detect_frames
 from yolox_jax.inference.tiled_detection import MergeSettings, detect_in_tiles, padded_detections
 from yolox_jax.inference.tiles import tiling_of
@@ -50,6 +58,7 @@ class Detector:
         model: YOLOX | None = None,
         class_names: Sequence[str] | None = None,
         input_size: tuple[int, int] | None = None,
+        bits: int | None = None,
         score_threshold: float = 0.25,
         iou_threshold: float = 0.45,
         class_agnostic: bool = False,
@@ -74,6 +83,8 @@ class Detector:
             class_names: one per class; by default those stored with the weights, else COCO's for 80 classes.
             input_size: height and width of the network input in px, multiples of 32; by default the one stored with
                 the weights, else the variant's published one.
+            bits: 8 or 16: bits of the values of images, where those of files and arrays are kept; by default as
+                stored with the weights, else 8.
             score_threshold: detections with a lower score are dropped.
             iou_threshold: of two boxes that overlap more than this, non-maximum suppression keeps the better.
             class_agnostic: let boxes of different classes suppress each other.
@@ -106,6 +117,8 @@ class Detector:
         self.variant = model.variant
         self.class_names = resolve_class_names(class_names, metadata, model.num_classes)
         self.input_size = resolve_input_size(input_size, metadata, model)
+        self.pixels = resolve_pixels(bits, metadata, model.channels)
+        """The number of channels and bits of the images."""
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.class_agnostic = class_agnostic
@@ -133,7 +146,8 @@ class Detector:
         return (
             f"Detector({self.variant}{', end-to-end' if self.network.end_to_end else ''}, "
             f"input {height}x{width} (height x width), "
-            f"{counted(len(self.class_names), 'class')}, {self._origin}, {self.precision})"
+            f"{counted(len(self.class_names), 'class')}, {self._origin}, {self.precision}"
+            f"{f', images of {self.pixels}' if self.pixels != BGR8 else ''})"
         )
 
     def update(self, model: YOLOX) -> None:
@@ -158,13 +172,13 @@ class Detector:
         start = time.perf_counter()
         batch_sizes = batch_sizes or ((1, self.batch_size) if self.tiling is None else (self.batch_size,))
         for batch_size in {self.network.fitting_batch_size(size) for size in batch_sizes}:
-            images = np.zeros((batch_size, *self.image_size, 3), np.uint8)
+            images = np.zeros((batch_size, *self.image_size, self.pixels.channels), self.pixels.dtype)
             jax.block_until_ready(self.detect_batch(images, np.ones(batch_size, np.float32)))
         return time.perf_counter() - start
 
     def detect_batch(
         self,
-        images: UInt8[np.ndarray | Array, "B H W 3"],
+        images: UInt[np.ndarray | Array, "B H W C"],
         ratios: Float[np.ndarray | Array, " B"],
         *,
         score_threshold: float | None = None,
@@ -174,7 +188,8 @@ class Detector:
         """Detect objects in a batch of letterboxed images, without waiting for the device.
 
         Args:
-            images: BGR, letterboxed to one size, sides multiples of 32 px; the devices must divide their number.
+            images: BGR, or with the channels of the network, letterboxed to one size, sides multiples of 32 px; the
+                devices must divide their number.
             ratios: the factor by which letterboxing scaled each image.
             score_threshold: overrides the detector's setting.
             iou_threshold: overrides the detector's setting.
@@ -212,7 +227,8 @@ class Detector:
         """Detect objects in one image or in several.
 
         Args:
-            images: a uint8 [H, W, 3] array in BGR order (of NumPy, jax or torch), a PIL image, the path or URL of an
+            images: a uint8 [H, W, 3] array in BGR order (of NumPy, jax or torch; for a network of other channels or
+                bits, an array of those), a PIL image, the path or URL of an
                 image, or a list of these; or a folder, a pattern such as `photos/*.jpg`, or a video. `stream` reads the
                 latter without keeping all detections in memory.
 
@@ -222,7 +238,8 @@ class Detector:
             to draw on it; those of a frame of a video, or of an array or URL from a generator, do not.
 
         Raises:
-            ValueError: an array is not a uint8 BGR image, or something else is given, such as None or bytes.
+            ValueError: an array is not a uint8 BGR image or as the network takes them, or something else is given, such
+                as None or bytes.
             yolox_jax.data.image.BrokenImage: a single file or URL cannot be read.
             ConfigError: a folder holds no images, a pattern matches none, a video cannot be opened, a URL has a scheme
                 that is not supported, or the source is endless, such as a camera.
@@ -231,7 +248,7 @@ class Detector:
             return self._detect_source(images)
         several = as_list(images)
         if several is None:
-            return self._detect_padded([to_bgr_array(images)], 1, [images])[0]
+            return self._detect_padded([to_network_array(images, self.pixels)], 1, [images])[0]
         numbered, detections = enumerate(several), list[ImageDetections]()
         while batch := list(itertools.islice(numbered, self.batch_size)):
             detections += self._detect_readable(batch, is_held=isinstance(several, Sequence))
@@ -239,12 +256,12 @@ class Detector:
 
     def _detect_source(self, source: str | os.PathLike[str] | int) -> ImageDetections | list[ImageDetections]:
         if is_url(source) and (image := fetch_image(str(source))) is not None:
-            return self._detect_padded([image], 1, [image])[0]
+            return self._detect_padded([to_network_array(image, self.pixels)], 1, [image])[0]
         if isinstance(source, int) or is_endless(source):
             raise ConfigError(f"{source} is an endless source; iterate over detector.stream({source!r}) instead.")
         if holds_several(source):
             return [detections for _, detections in self.stream(source)]
-        return self._detect_padded([to_bgr_array(source)], 1, [source])[0]
+        return self._detect_padded([to_network_array(source, self.pixels)], 1, [source])[0]
 
     def stream(self, source: str | os.PathLike[str] | int | Frames) -> Iterator[tuple[Frame, ImageDetections]]:
         """Detect objects frame by frame, while the next frames are read.
@@ -260,7 +277,7 @@ class Detector:
         Raises:
             ConfigError: the source cannot be opened, or reading it fails; the frames before are yielded first.
         """
-        opened = source if isinstance(source, Frames) else open_frames(source)
+        opened = as_network_takes(source if isinstance(source, Frames) else open_frames(source), self.pixels)
         batch_size = 1 if opened.is_live else self.batch_size
         with contextlib.closing(opened):
             yield from detect_frames(
@@ -269,7 +286,7 @@ class Detector:
 
     def _detect_readable(self, images: Sequence[tuple[int, Any]], *, is_held: bool) -> list[ImageDetections]:
         """As `_detect_padded` for numbered images, but those that cannot be read are logged and get no detections."""
-        read = read_all(images)
+        read = read_all(images, self.pixels)
         readable = [image for image in read if isinstance(image, np.ndarray)]
         sources = [
             kept_to_draw(source, image, is_held=is_held)
@@ -283,29 +300,29 @@ class Detector:
         ]
 
     def _detect_padded(
-        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int, sources: Sequence[Any]
+        self, images: Sequence[UInt[np.ndarray, "_ _ _"]], batch_size: int, sources: Sequence[Any]
     ) -> list[ImageDetections]:
         """Detect in a batch padded with empty images, so that its shape is always the same."""
         if not images:
             return []
         return unpack_detections(images, self._dispatch(images, batch_size), self.class_names, sources)
 
-    def _dispatch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], batch_size: int) -> Detections:
+    def _dispatch(self, images: Sequence[UInt[np.ndarray, "_ _ _"]], batch_size: int) -> Detections:
         """Start detecting in a batch padded with empty images; with tiles, wait for the detections to merge."""
         if self.tiling is not None:
             return self._detect_tiled(images)
         batch_size = self.network.fitting_batch_size(batch_size)
-        batch = np.zeros((batch_size, *self.image_size, 3), np.uint8)
+        batch = np.zeros((batch_size, *self.image_size, self.pixels.channels), self.pixels.dtype)
         ratios = np.ones(batch_size, np.float32)
         for index, image in enumerate(images):
-            batch[index], ratios[index] = letterbox(image, self.image_size)
+            batch[index], ratios[index] = letterbox(to_format(image, self.pixels), self.image_size)
         return self.detect_batch(batch, ratios)
 
-    def _detect_tiled(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Detections:
+    def _detect_tiled(self, images: Sequence[UInt[np.ndarray, "_ _ _"]]) -> Detections:
         """Detect in the tiles of each image and in the whole; NumPy arrays."""
         assert self.tiling is not None
         found = detect_in_tiles(
-            enumerate(images),
+            enumerate(to_format(image, self.pixels) for image in images),
             self.tiling,
             lambda batch, ratios, _: (self.detect_batch(batch, ratios), None),
             input_size=self.image_size,

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from yolox_jax.data.image import BrokenImage
 from yolox_jax.data.letterbox import fitted_size
 from yolox_jax.inference.draw import draw_detections
-from yolox_jax.inference.input.images import to_bgr_array
+from yolox_jax.inference.input.images import to_picture_array
 from yolox_jax.inference.options import class_indices
 from yolox_jax.inference.picture_files import encode_picture, write_picture
 
@@ -159,7 +159,7 @@ class ImageDetections:
                 or "these detections do not hold their image: those of videos, cameras, streams and generators are not "
                 "kept. Pass it: found.plot(image), or found.plot(frame.image)"
             )
-        pixels = to_bgr_array(image)
+        pixels = to_picture_array(image)
         if pixels.shape[:2] != self.image_size:
             raise ValueError(
                 f"the image has {pixels.shape[1]}x{pixels.shape[0]} px, but the detections are of one with "
@@ -188,7 +188,7 @@ class ImageDetections:
         if self.source is None:
             return None
         try:
-            image = to_bgr_array(self.source)
+            image = to_picture_array(self.source)
         except (BrokenImage, OSError, ValueError):
             return None
         if image.shape[:2] != self.image_size:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt
 
 from yolox_jax.inference.detect import Thresholds, View, detect, prepare_for_inference
 from yolox_jax.models.compiler_options import backend_options
@@ -62,7 +62,7 @@ class InferenceNetwork:
 
     def detect(
         self,
-        images: UInt8[np.ndarray | Array, "B H W 3"],
+        images: UInt[np.ndarray | Array, "B H W C"],
         ratios: Float[np.ndarray | Array, " B"],
         thresholds: Thresholds,
         *,
@@ -73,7 +73,7 @@ class InferenceNetwork:
         """Detect objects in a batch of letterboxed images, without waiting for the devices.
 
         Args:
-            images: BGR, letterboxed to one size, sides multiples of 32 px.
+            images: BGR or with the channels of the network, letterboxed to one size, sides multiples of 32 px.
             ratios: the factor by which letterboxing scaled each image.
             thresholds: for the predictions to keep.
             max_detections: K.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_class_names, check_input_size
+from yolox_jax.data.pixel_format import PixelFormat
 from yolox_jax.models.yolox import VARIANTS, YOLOX
 from yolox_jax.text import shortened
 from yolox_jax.weights import published_weights, read_model
@@ -74,6 +75,17 @@ def resolve_input_size(input_size: tuple[int, int] | None, metadata: dict[str, s
     check_input_size(size, model.strides[-1])
     height, width = size
     return height, width
+
+
+def resolve_pixels(bits: int | None, metadata: dict[str, str], channels: int) -> PixelFormat:
+    """Return the format of the images: `bits` as passed, else as stored with the weights, else 8.
+
+    Raises:
+        ConfigError: `bits` is neither 8 nor 16.
+    """
+    if bits not in (None, 8, 16):
+        raise ConfigError(f"bits must be 8 or 16; got {bits!r}")
+    return PixelFormat(channels, int(metadata.get("bits", 8)) if bits is None else bits)
 
 
 def class_indices(classes: Sequence[str | int] | None, class_names: Sequence[str]) -> list[int]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.config import ConfigError
 from yolox_jax.inference.image_detections import ImageDetections
@@ -14,7 +14,7 @@ from yolox_jax.structures import Detections
 
 def detect_frames(
     source: Frames,
-    dispatch: Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], Detections],
+    dispatch: Callable[[Sequence[UInt[np.ndarray, "_ _ _"]]], Detections],
     batch_size: int,
     class_names: Sequence[str],
 ) -> Iterator[tuple[Frame, ImageDetections]]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt, UInt8
 
 from yolox_jax.config import ConfigError
+from yolox_jax.data.channels import to_picture
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame, Frames
@@ -153,17 +154,18 @@ class _Writer(contextlib.ExitStack):
             self._finish_first()
 
     def _work(
-        self, frame: Frame, image: UInt8[np.ndarray, "H W 3"], detections: ImageDetections
+        self, frame: Frame, image: UInt[np.ndarray, "H W C"], detections: ImageDetections
     ) -> UInt8[np.ndarray, "H W 3"] | None:
         """Write the files that need no order; return the drawing of a frame of a video."""
+        picture = to_picture(image)
         try:
             if "yolo" in self._save:
-                save_yolo(self._output / "labels" / f"{_stem(frame)}.txt", image, detections)
+                save_yolo(self._output / "labels" / f"{_stem(frame)}.txt", picture, detections)
             if "crops" in self._save:
-                save_crops(self._output / "crops", _stem(frame), image, detections)
+                save_crops(self._output / "crops", _stem(frame), picture, detections)
             if "drawings" not in self._save:
                 return None
-            drawn = detections.plot(image)
+            drawn = detections.plot(picture)
             if frame.number is not None:
                 return drawn
             save_image(self._output / drawing_name(frame.name), drawn)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, UInt
 
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.inference.tile_merge import merge_regions
@@ -13,12 +13,12 @@ from yolox_jax.inference.tiles import Tiling, regions_of
 from yolox_jax.structures import Detections
 
 DetectRegions = Callable[
-    [UInt8[np.ndarray, "B H W 3"], Float[np.ndarray, " B"], Int[np.ndarray, " B"]], tuple[Detections, Any]
+    [UInt[np.ndarray, "B H W C"], Float[np.ndarray, " B"], Int[np.ndarray, " B"]], tuple[Detections, Any]
 ]
 """Starts detecting in letterboxed images with these ratios. For a row that shows a whole image, the third argument has
 the number of the image, and -1 for tiles and padding. Returns arrays with one row per region."""
 
-FitToInput = Callable[[UInt8[np.ndarray, "_ _ 3"], tuple[int, int]], tuple[UInt8[np.ndarray, "_ _ 3"], float]]
+FitToInput = Callable[[UInt[np.ndarray, "_ _ _"], tuple[int, int]], tuple[UInt[np.ndarray, "_ _ _"], float]]
 """Such as `letterbox`."""
 
 
@@ -47,7 +47,7 @@ class FoundInImage(NamedTuple):
 class _Image:
     """An image whose regions are being detected in."""
 
-    def __init__(self, number: int, pixels: UInt8[np.ndarray, "_ _ 3"], tiling: Tiling) -> None:
+    def __init__(self, number: int, pixels: UInt[np.ndarray, "_ _ _"], tiling: Tiling) -> None:
         self.number = number
         self.pixels = pixels
         self.regions = regions_of((pixels.shape[0], pixels.shape[1]), tiling)
@@ -82,7 +82,7 @@ class _Image:
 
 
 def detect_in_tiles(
-    images: Iterable[tuple[int, UInt8[np.ndarray, "_ _ 3"]]],
+    images: Iterable[tuple[int, UInt[np.ndarray, "_ _ _"]]],
     tiling: Tiling,
     detect: DetectRegions,
     *,
@@ -94,7 +94,7 @@ def detect_in_tiles(
     """Detect in each image as a whole and in its tiles, and merge the detections.
 
     Args:
-        images: numbered, BGR. They are read one by one, while the device works on those before.
+        images: numbered, all of the format that the network takes. They are read one by one, while the device works on those before.
         tiling: size and overlap of the tiles.
         detect: detects in a batch of regions.
         input_size: height and width in px that regions are resized to.
@@ -112,7 +112,8 @@ def detect_in_tiles(
     )
     pending: tuple[list[tuple[_Image, int]], tuple[Detections, Any]] | None = None
     while batch := list(itertools.islice(rows, batch_size)):
-        pixels = np.zeros((batch_size, *input_size, 3), np.uint8)
+        like = batch[0][0].pixels
+        pixels = np.zeros((batch_size, *input_size, like.shape[2]), like.dtype)
         ratios, numbers = np.ones(batch_size, np.float32), np.full(batch_size, -1, np.int32)
         for row, (image, region) in enumerate(batch):
             x1, y1, x2, y2 = image.regions[region].tolist()

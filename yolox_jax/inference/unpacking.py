@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.inference.image_detections import ImageDetections
 from yolox_jax.inference.input.frames import Frame
@@ -27,7 +27,7 @@ def no_detections(error: str, class_names: Sequence[str] = ()) -> ImageDetection
 
 
 def unpack_detections(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    images: Sequence[UInt[np.ndarray, "_ _ C"]],
     detections: Detections,
     class_names: Sequence[str],
     sources: Sequence[Any],

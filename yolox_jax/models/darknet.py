@@ -15,7 +15,7 @@ class CSPDarknet(nnx.Module):
     Returns features at strides 4, 8, 16 and 32 with 2, 4, 8 and 16 times `int(64 * width)` channels.
     """
 
-    def __init__(self, depth: float, width: float, *, depthwise: bool, rng: np.random.Generator):
+    def __init__(self, depth: float, width: float, *, depthwise: bool, image_channels: int, rng: np.random.Generator):
         base = int(64 * width)
         repeats = max(round(3 * depth), 1)
         conv = spatial_conv(depthwise)
@@ -29,7 +29,7 @@ class CSPDarknet(nnx.Module):
                 ]
             )
 
-        self.stem = Focus(3, base, rng=rng)
+        self.stem = Focus(image_channels, base, rng=rng)
         self.dark2 = stage(base, repeats)
         self.dark3 = stage(2 * base, 3 * repeats)
         self.dark4 = stage(4 * base, 3 * repeats)
@@ -41,7 +41,7 @@ class CSPDarknet(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array, Array]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> tuple[Array, Array, Array, Array]:
         x = run_stage(Focus.__call__, self.stem, x, options)
         return _stages(self, x, options)
 
@@ -49,7 +49,7 @@ class CSPDarknet(nnx.Module):
 class Darknet53(nnx.Module):
     """YOLOv3's backbone. Returns features at strides 4, 8, 16 and 32 with 128, 256, 512 and 512 channels."""
 
-    def __init__(self, *, rng: np.random.Generator):
+    def __init__(self, *, image_channels: int, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int, stride: int = 1) -> BaseConv:
             return BaseConv(inputs, outputs, size, stride, activation="lrelu", rng=rng)
 
@@ -57,7 +57,7 @@ class Darknet53(nnx.Module):
             outputs = 2 * inputs
             return [conv(inputs, outputs, 3, 2), *(ResLayer(outputs, rng=rng) for _ in range(repeats))]
 
-        self.stem = nnx.List([conv(3, 32, 3), *stage(32, 1)])
+        self.stem = nnx.List([conv(image_channels, 32, 3), *stage(32, 1)])
         self.dark2 = nnx.List(stage(64, 2))
         self.dark3 = nnx.List(stage(128, 8))
         self.dark4 = nnx.List(stage(256, 8))
@@ -72,7 +72,7 @@ class Darknet53(nnx.Module):
             ]
         )
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, Array, Array, Array]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> tuple[Array, Array, Array, Array]:
         x = run_stage(in_sequence, self.stem, x, options)
         return _stages(self, x, options)
 

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from yolox_jax.config import STRIDES
 from yolox_jax.models.blocks import BaseConv, CSPLayer, spatial_conv, upsample
 from yolox_jax.models.darknet import CSPDarknet, Darknet53
 from yolox_jax.models.forward_options import ForwardOptions
@@ -26,7 +25,14 @@ class YOLOPAFPN(nnx.Module):
     """
 
     def __init__(
-        self, depth: float, width: float, *, depthwise: bool, strides: Sequence[int] = STRIDES, rng: np.random.Generator
+        self,
+        depth: float,
+        width: float,
+        *,
+        depthwise: bool,
+        strides: Sequence[int],
+        image_channels: int,
+        rng: np.random.Generator,
     ):
         c2, c3, c4, c5 = (int(channels * width) for channels in (128, 256, 512, 1024))
         self.strides = tuple(strides)
@@ -36,7 +42,7 @@ class YOLOPAFPN(nnx.Module):
         def csp(inputs: int, outputs: int) -> CSPLayer:
             return CSPLayer(inputs, outputs, round(3 * depth), shortcut=False, depthwise=depthwise, rng=rng)
 
-        self.backbone = CSPDarknet(depth, width, depthwise=depthwise, rng=rng)
+        self.backbone = CSPDarknet(depth, width, depthwise=depthwise, image_channels=image_channels, rng=rng)
         self.lateral_conv0 = BaseConv(c5, c4, 1, rng=rng)
         self.C3_p4 = csp(2 * c4, c4)
         self.reduce_conv1 = BaseConv(c4, c3, 1, rng=rng)
@@ -52,7 +58,7 @@ class YOLOPAFPN(nnx.Module):
             self.bu_conv0 = conv(c5, c5, 3, 2, rng=rng)
             self.C3_n5 = csp(c5, c5)
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, ...]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> tuple[Array, ...]:
         dark2, dark3, dark4, dark5 = self.backbone(x, options)
         lateral5 = self.lateral_conv0(dark5, options)
         up4 = run_stage(CSPLayer.__call__, self.C3_p4, _join(upsample(lateral5), dark4), options)
@@ -74,7 +80,7 @@ class YOLOPAFPN(nnx.Module):
 class YOLOFPN(nnx.Module):
     """YOLOv3's feature pyramid network around Darknet53: a top-down path only."""
 
-    def __init__(self, *, strides: Sequence[int] = STRIDES, rng: np.random.Generator):
+    def __init__(self, *, strides: Sequence[int], image_channels: int, rng: np.random.Generator):
         def conv(inputs: int, outputs: int, size: int) -> BaseConv:
             return BaseConv(inputs, outputs, size, activation="lrelu", rng=rng)
 
@@ -85,7 +91,7 @@ class YOLOFPN(nnx.Module):
 
         self.strides = tuple(strides)
         self.channels = tuple({4: 64, 8: 128, 16: 256, 32: 512, 64: 512}[stride] for stride in strides)
-        self.backbone = Darknet53(rng=rng)
+        self.backbone = Darknet53(image_channels=image_channels, rng=rng)
         self.out1_cbl = conv(512, 256, 1)
         self.out1 = five(768, 256)
         self.out2_cbl = conv(256, 128, 1)
@@ -96,7 +102,7 @@ class YOLOFPN(nnx.Module):
         if 64 in strides:
             self.down = BaseConv(512, 512, 3, 2, activation="lrelu", rng=rng)
 
-    def __call__(self, x: Float[Array, "B H W 3"], options: ForwardOptions) -> tuple[Array, ...]:
+    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> tuple[Array, ...]:
         dark2, dark3, dark4, dark5 = self.backbone(x, options)
         out4 = run_stage(in_sequence, self.out1, _join(upsample(self.out1_cbl(dark5, options)), dark4), options)
         out3 = run_stage(in_sequence, self.out2, _join(upsample(self.out2_cbl(out4, options)), dark3), options)

@@ -39,7 +39,7 @@ def summarize(model: YOLOX, image_size: tuple[int, int]) -> Summary:
     def forward(state: nnx.State, images: jax.Array) -> jax.Array:
         return nnx.merge(graphdef, state, copy=True)(images, _OPTIONS)
 
-    trace = jax.make_jaxpr(forward)(state, jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32))
+    trace = jax.make_jaxpr(forward)(state, jax.ShapeDtypeStruct((1, *image_size, model.channels), jnp.float32))
     (output,) = trace.out_avals
     multiplications = outputs = 0
     for equation in trace.jaxpr.eqns:

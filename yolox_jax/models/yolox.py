@@ -55,28 +55,33 @@ class YOLOX(nnx.Module):
         variant: name in `VARIANTS`.
         num_classes: number of classes, C below.
         strides: side in px of the network input of a cell of each level.
+        channels: number of channels of the images.
         anchor_boxes: width and height of anchor boxes in px, for earlier steps of the roadmap; () in YOLOX.
         end_to_end: whether the predictions need no suppression.
         dtype: type of the features; parameters and batch statistics are float32.
     """
 
-    def __init__(self, config: ModelConfig, num_classes: int, *, dtype: DTypeLike, rng: np.random.Generator):
+    def __init__(
+        self, config: ModelConfig, num_classes: int, channels: int, *, dtype: DTypeLike, rng: np.random.Generator
+    ):
         self.variant = config.variant
         self.num_classes = num_classes
         self.strides = config.strides
+        self.channels = channels
         self.anchor_boxes = config.anchors
         self.end_to_end = config.end_to_end
         self.dtype = jnp.dtype(dtype)
         architecture = VARIANTS[config.variant]
         self.backbone: YOLOPAFPN | YOLOFPN
         if architecture.backbone == "darknet53":
-            self.backbone = YOLOFPN(strides=config.strides, rng=rng)
+            self.backbone = YOLOFPN(strides=config.strides, image_channels=channels, rng=rng)
         else:
             self.backbone = YOLOPAFPN(
                 architecture.depth,
                 architecture.width,
                 depthwise=architecture.depthwise,
                 strides=config.strides,
+                image_channels=channels,
                 rng=rng,
             )
         self.head = (CoupledHead if config.head == "coupled" else YOLOXHead)(
@@ -91,12 +96,13 @@ class YOLOX(nnx.Module):
         )
 
     def __call__(
-        self, images: Float[Array, "B H W 3"], options: ForwardOptions = ForwardOptions()
+        self, images: Float[Array, "B H W channels"], options: ForwardOptions = ForwardOptions()
     ) -> Float[Array, "B A values"]:
         """Predict a box and scores at every anchor.
 
         Args:
-            images: BGR, 0..255; height and width are multiples of the largest stride, 32 px in YOLOX.
+            images: BGR or with `channels` channels, 0..255; height and width are multiples of the largest stride, 32 px
+                in YOLOX.
             options: settings of training and export; the default suits inference on the backend at hand.
 
         Returns:
@@ -133,7 +139,12 @@ class YOLOX(nnx.Module):
 
 
 def create_model(
-    variant: str | ModelConfig, num_classes: int = 80, *, seed: int = 0, dtype: DTypeLike = jnp.float32
+    variant: str | ModelConfig,
+    num_classes: int = 80,
+    *,
+    channels: int = 3,
+    seed: int = 0,
+    dtype: DTypeLike = jnp.float32,
 ) -> YOLOX:
     """A network with fresh weights, in training mode as nnx modules are.
 
@@ -141,12 +152,13 @@ def create_model(
         variant: yolox_nano, yolox_tiny, yolox_s, yolox_m, yolox_l, yolox_x or yolox_darknet53, or a config that names
             one of them and its head. The config's `weights` and `freeze` are for training and have no effect here.
         num_classes: number of classes to detect.
+        channels: number of channels of the images.
         seed: seed of the initial weights.
         dtype: type to compute in; parameters are float32.
 
     Raises:
         ConfigError: the variant is unknown, its levels do not exist or do not suit its anchor boxes, or `num_classes`
-            is below 1.
+            or `channels` is below 1.
     """
     name = variant.variant if isinstance(variant, ModelConfig) else variant
     if name not in VARIANTS:
@@ -156,4 +168,6 @@ def create_model(
         raise ConfigError(problem)
     if num_classes < 1:
         raise ConfigError(f"a detector needs at least one class; got {num_classes}")
-    return YOLOX(config, num_classes, dtype=dtype, rng=np.random.default_rng(seed))
+    if channels < 1:
+        raise ConfigError(f"images have at least one channel; got {channels}")
+    return YOLOX(config, num_classes, channels, dtype=dtype, rng=np.random.default_rng(seed))

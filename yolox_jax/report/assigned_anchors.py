@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt
 
 from yolox_jax.anchors import anchor_points, boxes_per_cell
 from yolox_jax.assignment import assign
@@ -19,6 +19,7 @@ from yolox_jax.assignment.simota import dynamic_k
 from yolox_jax.config import STRIDES, AssignmentConfig
 from yolox_jax.config.assignment import YOLOV3_ANCHORS, AssignmentRule
 from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.pixels import to_float
 from yolox_jax.models.yolox import YOLOX
 from yolox_jax.structures import Assignment, Targets
 
@@ -90,7 +91,7 @@ class _Found(NamedTuple):
 
 
 def assigned_anchors(
-    model: YOLOX, images: UInt8[np.ndarray, "B H W 3"], targets: Targets, config: AssignmentConfig
+    model: YOLOX, images: UInt[np.ndarray, "B H W C"], targets: Targets, config: AssignmentConfig
 ) -> list[ImageAssignment]:
     """Assign the anchors of a batch of images.
 
@@ -101,7 +102,7 @@ def assigned_anchors(
     Args:
         model: in evaluation mode, so that the assignment of an image does not depend on the rest of the batch. Training
             assigns with predictions that use the statistics of the batch, which differ slightly.
-        images: BGR.
+        images: as a batch of training has them.
         targets: objects in pixels of the images.
         config: the rule and its settings.
 
@@ -183,10 +184,10 @@ def _object(anchors: _AnchorsOfBatch, targets: Targets, image: int, slot: int) -
 
 
 @functools.cache
-def _predict(graphdef: nnx.GraphDef) -> Callable[[Any, UInt8[Array, "B H W 3"]], Float[Array, "B A F"]]:
+def _predict(graphdef: nnx.GraphDef) -> Callable[[Any, UInt[Array, "B H W C"]], Float[Array, "B A F"]]:
     # An end-to-end network is trained with the output of its branch apart.
     options = ForwardOptions(separate_one_to_one=True)
-    return jax.jit(lambda state, images: nnx.merge(graphdef, state)(images.astype(jnp.float32), options))
+    return jax.jit(lambda state, images: nnx.merge(graphdef, state)(to_float(images), options))
 
 
 @functools.cache

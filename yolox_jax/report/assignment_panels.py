@@ -71,7 +71,7 @@ def _draw_image(one: TrainingImage, side_px: int) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _content(one: TrainingImage) -> UInt8[np.ndarray, "h w 3"]:
-    return one.image[: one.content_size[0], : one.content_size[1]]
+    return one.picture[: one.content_size[0], : one.content_size[1]]
 
 
 def caption_of_rule(rule: AssignmentRule, image: ImageAssignment, *, borrowed_boxes: bool) -> str:

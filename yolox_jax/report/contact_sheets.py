@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from yolox_jax.data.channels import to_picture
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.doctor.finding import Box, Finding
 from yolox_jax.data.image import BrokenImage, cut_tile, decode_image
@@ -60,7 +61,7 @@ def arrange(cells: Sequence[Cell]) -> Picture:
 
 def _view(record: Record, boxes_xyxy: Sequence[Box]) -> View | None:
     try:
-        image = cut_tile(decode_image(record.encoded(), record.path), record)
+        image = to_picture(cut_tile(decode_image(record.encoded(), record.path, record.pixels), record))
     except (BrokenImage, OSError):
         return None
     cell, origin, ratio = cut_out(image, boxes_xyxy)

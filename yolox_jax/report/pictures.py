@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from yolox_jax.data.image import read_image
+from yolox_jax.data.image import read_picture
 from yolox_jax.data.letterbox import fitted_size
 from yolox_jax.evaluation.errors import ErrorKind
 from yolox_jax.inference.draw import draw_boxes
@@ -34,7 +34,7 @@ def picture_of(entry: dict[str, Any], kind: ErrorKind) -> bytes:
     Raises:
         BrokenImage: the image cannot be read, or its size has changed since the evaluation.
     """
-    whole = read_image(Path(entry["path"]), size=(entry["height"], entry["width"]))
+    whole = read_picture(Path(entry["path"]), size=(entry["height"], entry["width"]))
     (height, width), ratio = fitted_size(whole.shape[:2], (SIDE_PX, SIDE_PX))
     # Large images shrink by large factors, where bilinear interpolation, as in letterbox, would skip pixels.
     image = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)

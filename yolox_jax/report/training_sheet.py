@@ -79,7 +79,7 @@ def _draw_tile(one: TrainingImage, side: int, class_names: Sequence[str]) -> UIn
     if scale >= 1:
         scale = math.floor(scale)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    image = cv2.resize(one.image, size, interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
+    image = cv2.resize(one.picture, size, interpolation=cv2.INTER_NEAREST if scale >= 1 else cv2.INTER_AREA)
     drawn = draw_detections(image, one.boxes * np.float32(scale), None, one.classes, all_class_names=class_names)
     gap = GAP_PX // 2
     return cv2.copyMakeBorder(drawn, gap, gap, gap, gap, cv2.BORDER_CONSTANT, value=WHITE)

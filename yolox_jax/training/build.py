@@ -57,7 +57,13 @@ def build_training(
         ConfigError: the devices do not divide the batch, or `model.freeze` matches nothing or everything.
     """
     config, mesh = schedule.config, create_mesh(schedule.config.train, described)
-    model = create_model(config.model, num_classes, seed=config.seed, dtype=jnp.dtype(config.train.precision))
+    model = create_model(
+        config.model,
+        num_classes,
+        channels=config.data.channels,
+        seed=config.seed,
+        dtype=jnp.dtype(config.train.precision),
+    )
     # Imported on demand, so that the step can be benchmarked where only jax, flax and optax are installed.
     if weights is not None:
         from yolox_jax.weights import load_state_dict

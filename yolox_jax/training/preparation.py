@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,9 @@ from yolox_jax.weights import describe, read_weights, resolve
 from yolox_jax.weights.class_order import with_class_order
 from yolox_jax.weights.description import Description
 from yolox_jax.weights.rescale import rescale_filters
+from yolox_jax.weights.stem import image_channels, with_channels
+
+logger = logging.getLogger("yolox_jax.training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +211,8 @@ def _dataset(given: Dataset | None, data: DataConfig, which: Literal["train", "v
 def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, Shaped[np.ndarray, "..."]] | None:
     """The state dict of `model.weights`, under the original's names; None to train from scratch.
 
-    Class predictions are in the order of `class_names`, if the weights are of these classes in another order.
+    Class predictions are in the order of `class_names`, if the weights are of these classes in another order. The first
+    convolution is adapted to `data.channels`.
 
     Raises:
         ConfigError: the weights belong to another variant.
@@ -217,6 +222,14 @@ def initial_weights(config: Config, class_names: Sequence[str]) -> Mapping[str, 
         return None
     state_dict = with_class_order(read_weights(resolve(initial_weights_name(config.model))), class_names)
     _check_network(describe(state_dict), config.model)
+    state_dict, own = with_channels(state_dict, config.data.channels), image_channels(state_dict)
+    if own != config.data.channels:
+        logger.info(
+            "%s: first convolution adapted to images of %s (%s in the weights)",
+            config.model.weights,
+            counted(config.data.channels, "channel"),
+            own,
+        )
     return rescale_filters(state_dict) if config.model.rescale_filters else state_dict
 
 

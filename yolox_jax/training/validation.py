@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from yolox_jax.config import Config
+from yolox_jax.config import Config, DataConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.best_by import best_by_metrics, best_by_value
@@ -117,15 +117,15 @@ class Validator:
         self, log: MetricsLog, evaluation: Evaluation, model: YOLOX, epoch: int, step: int, *, better: bool
     ) -> bool:
         """Saves weights, metrics and pictures; returns False if these are the best weights and could not be saved."""
-        names, size = self._dataset.class_names, self._config.data.input_size
+        names, data = self._dataset.class_names, self._config.data
         is_kept = not better
         try:
             if better:
-                save_for_use(self._run.best_weights, model, names, size)
+                save_for_use(self._run.best_weights, model, names, data)
                 is_kept = True
                 document = analyse(evaluation, self._dataset, config=self._config, weights=f"epoch {epoch}")
                 write_json(self._run.best_metrics, document)
-            save_for_use(self._run.last_weights, model, names, size)
+            save_for_use(self._run.last_weights, model, names, data)
             self._draw(evaluation, epoch, step, log)
         except OSError as error:  # training continues even when the disk is full; checkpoints contain the weights
             logger.error("the weights or pictures of epoch %d could not be written: %s", epoch, error)
@@ -159,14 +159,16 @@ def averaged_model(graphdef: nnx.GraphDef, state: TrainState) -> YOLOX:
     return model.with_dtype(jnp.float32)
 
 
-def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], input_size: tuple[int, int]) -> None:
+def save_for_use(path: Path, model: YOLOX, class_names: tuple[str, ...], data: DataConfig) -> None:
     """Saves weights under the original's names, with the metadata that `predict` needs."""
     metadata = {
         "variant": model.variant,
         "num_classes": str(model.num_classes),
         "class_names": json.dumps(class_names),
-        "input_size": json.dumps(input_size),
+        "input_size": json.dumps(data.input_size),
     }
+    if data.bits != 8:
+        metadata["bits"] = str(data.bits)
     if model.anchor_boxes:
         metadata["anchors"] = json.dumps(model.anchor_boxes)
     save_weights(path, export_state_dict(model), metadata)

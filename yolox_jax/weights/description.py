@@ -12,6 +12,7 @@ from yolox_jax.models.coupled_head import CoupledHead
 from yolox_jax.text import counted, shortened
 from yolox_jax.weights.errors import WeightsError
 from yolox_jax.weights.levels import strides_of
+from yolox_jax.weights.stem import image_channels
 
 _CLASSES = "head.cls_preds.0.weight"
 
@@ -27,6 +28,8 @@ class Description(NamedTuple):
     """Number of anchor boxes in a cell; 1 in an anchor-free network."""
     end_to_end: bool = False
     strides: tuple[int, ...] = STRIDES
+    channels: int = 3
+    """Number of channels of the images."""
 
     def __str__(self) -> str:
         """Such as `yolox_s with 80 classes, a coupled head, 3 anchor boxes a cell`; what is usual is left out."""
@@ -35,6 +38,7 @@ class Description(NamedTuple):
         parts += [f"{self.boxes_per_cell} anchor boxes a cell"] if self.boxes_per_cell > 1 else []
         parts += ["an end-to-end branch"] if self.end_to_end else []
         parts += [f"levels of stride {' '.join(map(str, self.strides))}"] if self.strides != STRIDES else []
+        parts += [f"images of {counted(self.channels, 'channel')}"] if self.channels != 3 else []
         return ", ".join(parts)
 
 
@@ -47,6 +51,7 @@ def describe_model(model: YOLOX) -> Description:
         boxes_per_cell=model.boxes_per_cell,
         end_to_end=model.end_to_end,
         strides=model.strides,
+        channels=model.channels,
     )
 
 
@@ -74,6 +79,7 @@ def describe(state_dict: Mapping[str, Shaped[np.ndarray, "..."]]) -> Description
         boxes_per_cell=boxes_per_cell,
         end_to_end="head.one_to_one.0.pred.weight" in state_dict,
         strides=strides_of(state_dict),
+        channels=image_channels(state_dict) or 3,
     )
 
 

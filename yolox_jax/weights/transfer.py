@@ -16,6 +16,7 @@ from yolox_jax.weights.files import read_weights
 from yolox_jax.weights.levels import level_of, strides_of, with_levels
 from yolox_jax.weights.names import from_original_layout, named_variables, original_shape, to_original_layout
 from yolox_jax.weights.published import resolve
+from yolox_jax.weights.stem import image_channels, with_channels
 
 _MAX_KEYS_SHOWN = 4
 _CLASS_HEAD = "head.cls_preds."
@@ -35,10 +36,15 @@ class LoadReport:
     """Number of classes of the weights and of the model, where they differ."""
     new_levels: Mapping[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """The missing parameters of levels that the network of the file does not have, by stride."""
+    channels: tuple[int, int] | None = None
+    """Number of channels of the images of the weights and of the model, where they differ and the first convolution
+    was adapted (`yolox_jax.weights.stem`)."""
 
     def summary(self) -> str:
         """What was loaded and what was not, in a sentence for a log."""
         parts = [f"loaded {counted(len(self.loaded), 'tensor')}"]
+        if self.channels:
+            parts.append(f"first convolution adapted ({self.channels[0]} → {counted(self.channels[1], 'channel')})")
         misshaped = [key for key in self.skipped if key in self.missing]
         head = [key for key in misshaped if key.startswith(_CLASS_HEAD)] if self.num_classes else []
         if self.num_classes and head:
@@ -67,8 +73,9 @@ def load_weights(model: YOLOX, path: str | Path, *, strict: bool = True) -> Load
         model: changed in place.
         path: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`, which are
             downloaded on first use.
-        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape;
-            those of a head stay at their strides if the model has other levels.
+        strict: raise if the weights do not match the model exactly. Otherwise, load those that match in name and shape,
+            and adapt the first convolution to the number of channels of the model; those of a head stay at their
+            strides if the model has other levels.
 
     Returns:
         Which parameters were loaded.
@@ -106,8 +113,9 @@ def _load(
     model: YOLOX, state_dict: Mapping[str, Shaped[np.ndarray, "..."]], *, strict: bool, source: str
 ) -> LoadReport:
     variables = named_variables(model)
+    channels = image_channels(state_dict)
     original = {key: array for key, array in state_dict.items() if not key.endswith(".num_batches_tracked")}
-    weights = original if strict else with_levels(original, model.strides)
+    weights = original if strict else with_channels(with_levels(original, model.strides), model.channels)
     common = [key for key in variables if key in weights]
     expected_shapes = {key: original_shape(variables[key].shape) for key in common}
     misshaped = [key for key in common if weights[key].shape != expected_shapes[key]]
@@ -134,6 +142,7 @@ def _load(
         (*missing, *misshaped),
         None if num_classes in (None, model.num_classes) else (num_classes, model.num_classes),
         {one: tuple(key for key in missing if level_of(key, model.strides) == one) for one in new_strides},
+        None if channels in (None, model.channels) else (channels, model.channels),
     )
 
 

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.data.augment.matrix import mirroring, scaling
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
 from yolox_jax.data.dataset import Record
-from yolox_jax.data.letterbox import PADDING, fitted_size
+from yolox_jax.data.letterbox import fitted_size, padding_of
 
 
 class Partner(NamedTuple):
@@ -53,14 +53,14 @@ def draw_partner(
     return Partner(placement, padded), objects._replace(boxes=boxes)
 
 
-def fill_background(canvas: UInt8[np.ndarray, "H W 4"], padded: tuple[int, int, int, int]) -> None:
+def fill_background(canvas: UInt[np.ndarray, "H W D"], padded: tuple[int, int, int, int]) -> None:
     """Fill the canvas grey where the letterboxed partner goes, and black elsewhere."""
     x1, y1, x2, y2 = padded
     canvas.fill(0)
-    canvas[y1:y2, x1:x2] = PADDING
+    canvas[y1:y2, x1:x2] = padding_of(canvas.dtype)
 
 
-def blend(image: UInt8[np.ndarray, "H W 4"], other: UInt8[np.ndarray, "H W 4"]) -> None:
+def blend(image: UInt[np.ndarray, "H W D"], other: UInt[np.ndarray, "H W D"]) -> None:
     """Replace the first image by the mean of the two, rounded down."""
     # OpenCV rounds to nearest. Subtracting 0.25 rounds halves down, and leaves whole numbers as they are.
     cv2.addWeighted(image, 0.5, other, 0.5, -0.25, dst=image)

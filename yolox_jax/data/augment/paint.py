@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.data.augment.matrix import Affine, Window, mirroring, scaling
 from yolox_jax.data.image import Pixels
@@ -58,13 +58,12 @@ def visible_part(placement: Placement, output_size: tuple[int, int]) -> tuple[Wi
     return None if image[0] >= image[2] or image[1] >= image[3] else (output, image)
 
 
-def paint(canvas: UInt8[np.ndarray, "H W 4"], placement: Placement, load: Callable[[Placement], Pixels]) -> None:
+def paint(canvas: UInt[np.ndarray, "H W D"], placement: Placement, load: Callable[[Placement], Pixels]) -> None:
     """Draw the visible part of an image onto a canvas, with bilinear interpolation.
 
-    The canvas has a fourth channel because OpenCV warps four channels in half the time of three.
-
     Args:
-        canvas: to draw on.
+        canvas: to draw on, with the channels and type of the image, and a fourth where that has three, because OpenCV
+            warps four channels in half the time of three.
         placement: of the image.
         load: loads the image; it is not called if nothing of the image is visible.
     """
@@ -79,16 +78,24 @@ def paint(canvas: UInt8[np.ndarray, "H W 4"], placement: Placement, load: Callab
     scale_x, scale_y = pixels.scale
     from_crop = scaling(1 / scale_x, 1 / scale_y, (left / scale_x, top / scale_y))
     matrix = scaling(1, 1, (-x1, -y1)).after(placement.matrix).after(from_crop)
-    cv2.warpAffine(
-        _with_margins(crop, placement),
-        matrix.to_pixel_centres(),
-        (x2 - x1, y2 - y1),
-        dst=canvas[y1:y2, x1:x2],
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
+    _warp(_with_margins(crop, placement), matrix, canvas[y1:y2, x1:x2])
 
 
-def _crop(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[int, int]]:
+def _warp(image: UInt[np.ndarray, "h w D"], matrix: Affine, out: UInt[np.ndarray, "H W D"]) -> None:
+    """Draw an image onto `out`; what the image does not cover stays."""
+    size, to_out = (out.shape[1], out.shape[0]), matrix.to_pixel_centres()
+    if image.shape[2] <= 4:
+        cv2.warpAffine(image, to_out, size, dst=out, borderMode=cv2.BORDER_TRANSPARENT)
+        return
+    # OpenCV treats the border of an image with more than four channels differently.
+    for first in range(0, image.shape[2], 4):
+        channels = slice(first, first + 4)
+        part = np.ascontiguousarray(out[..., channels])
+        _warp(np.ascontiguousarray(image[..., channels]), matrix, part)
+        out[..., channels] = part
+
+
+def _crop(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt[np.ndarray, "h w C"], tuple[int, int]]:
     """Return the part of a loaded image that is needed, and its top-left corner."""
     image, (scale_x, scale_y) = pixels
     # An image that is cut ends at a whole pixel. Where it leaves the view, interpolation needs two more pixels.
@@ -99,18 +106,26 @@ def _crop(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt8[np.ndar
     return image[y1 : max(y1, y2), x1 : max(x1, x2)], (x1, y1)
 
 
-def _with_margins(crop: UInt8[np.ndarray, "h w 3"], placement: Placement) -> UInt8[np.ndarray, "hh ww 4"]:
-    """Return the crop with four channels, and its last pixels repeated where another image adjoins it.
+def _with_margins(crop: UInt[np.ndarray, "h w C"], placement: Placement) -> UInt[np.ndarray, "hh ww D"]:
+    """Return the crop with the channels of the canvas, and its last pixels repeated where another image adjoins it.
 
     Between the outermost pixel centres of two adjoining images, the later one is blended with what is already there.
     That must be the earlier image, not the grey background.
     """
-    height, width = crop.shape[:2]
+    height, width, channels = crop.shape
     right, below = int(placement.neighbour_right), int(placement.neighbour_below)
-    image = np.empty((height + below, width + right, 4), np.uint8)
-    cv2.cvtColor(crop, cv2.COLOR_BGR2BGRA, dst=image[:height, :width])
+    image = np.empty((height + below, width + right, canvas_channels(channels)), crop.dtype)
+    if channels == 3:
+        cv2.cvtColor(crop, cv2.COLOR_BGR2BGRA, dst=image[:height, :width])
+    else:
+        image[:height, :width] = crop
     if right:
         image[:height, width] = image[:height, width - 1]
     if below:
         image[height] = image[height - 1]
     return image
+
+
+def canvas_channels(channels: int) -> int:
+    """Return the number of channels of a canvas for images with this number, see `paint`."""
+    return 4 if channels == 3 else channels

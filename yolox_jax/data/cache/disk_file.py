@@ -1,6 +1,6 @@
 """The cache file on disk: its name, and the trailer that marks it as complete.
 
-The name contains a digest of the source images, so that changed images get another file.
+The name contains the size and pixel format and a digest of the source images, so that changed images get another file.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from yolox_jax.config import ConfigError
 from yolox_jax.data.cache.free_space import check_free_space
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_image
+from yolox_jax.data.pixel_format import BGR8
 from yolox_jax.files import atomic_write, lock_file
 
 MAGIC = b"yolox_jax pixels"
@@ -48,7 +49,10 @@ def open_cache_file(
     """
     listed = "\n".join(record.key for record in records)
     names = hashlib.sha256(listed.encode(errors="surrogatepass")).hexdigest()  # file names need not be valid Unicode
-    path = folder / f"{names[:16]}-{size[0]}x{size[1]}-{_digest_of_source(records)[:16]}.pixels"
+    layout = f"{size[0]}x{size[1]}"
+    if records and (pixels := records[0].pixels) != BGR8:
+        layout += f"x{pixels.channels}x{pixels.bits}"
+    path = folder / f"{names[:16]}-{layout}-{_digest_of_source(records)[:16]}.pixels"
     try:
         broken = _broken_in(path, records, num_bytes)
         if broken is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, UInt
 
 from yolox_jax.config import DataConfig
 from yolox_jax.data.cache.disk_file import Broken, open_cache_file
@@ -23,6 +23,7 @@ from yolox_jax.data.cache.free_space import check_free_space, format_bytes
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, cut_tile, load_whole
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
+from yolox_jax.data.pixel_format import PixelFormat, pixel_format
 from yolox_jax.files import expand_home, user_cache
 
 logger = logging.getLogger("yolox_jax.data")
@@ -31,24 +32,25 @@ logger = logging.getLogger("yolox_jax.data")
 class PixelCache:
     """Images by the index of their record. A process that unpickles a cache reads the same memory."""
 
-    def __init__(self, path: str, sizes: Int64[np.ndarray, "N 2"], broken: Broken) -> None:
+    def __init__(self, path: str, sizes: Int64[np.ndarray, "N 2"], pixels: PixelFormat, broken: Broken) -> None:
         """Open a complete cache.
 
         Args:
             path: of the file, or of the shared memory.
             sizes: height and width of each image.
+            pixels: the format of all images.
             broken: images that could not be read, by index.
         """
-        self._path, self._sizes, self._broken = path, sizes, broken
-        self._offsets = _offsets(sizes)
+        self._path, self._sizes, self._pixels, self._broken = path, sizes, pixels, broken
+        self._offsets = _offsets(sizes, pixels)
         with Path(path).open("rb") as file:
             pages = mmap.mmap(file.fileno(), max(int(self._offsets[-1]), 1), prot=mmap.PROT_READ)
         self._bytes = np.frombuffer(pages, np.uint8)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PixelCache, (self._path, self._sizes, self._broken)
+        return PixelCache, (self._path, self._sizes, self._pixels, self._broken)
 
-    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+    def __getitem__(self, index: int) -> UInt[np.ndarray, "h w C"]:
         """Return the image of a record, resized to fit the input; it is read-only.
 
         Raises:
@@ -58,7 +60,8 @@ class PixelCache:
             path, why = self._broken[index]
             raise BrokenImage(Path(path), why)
         height, width = self._sizes[index].tolist()
-        return self._bytes[self._offsets[index] : self._offsets[index + 1]].reshape(height, width, 3)
+        stored = self._bytes[self._offsets[index] : self._offsets[index + 1]]
+        return stored.view(self._pixels.dtype).reshape(height, width, self._pixels.channels)
 
 
 @contextlib.contextmanager
@@ -82,21 +85,22 @@ def open_cache(
         return
     heights_widths = [fitted_size((record.height, record.width), config.input_size)[0] for record in records]
     sizes = np.array(heights_widths, np.int64).reshape(-1, 2)
-    num_bytes = int(_offsets(sizes)[-1])
+    pixels = pixel_format(config)
+    num_bytes = int(_offsets(sizes, pixels)[-1])
 
     def fill(descriptor: int) -> Broken:
-        return _fill(descriptor, records, config.input_size, sizes, on_image)
+        return _fill(descriptor, records, config.input_size, _offsets(sizes, pixels), on_image)
 
     if config.cache == "ram":
         check_free_space(num_bytes, len(records), config.input_size, "memory")
         with _shared_memory() as (descriptor, path):
             os.ftruncate(descriptor, max(num_bytes, 1))
             broken = fill(descriptor)
-            yield PixelCache(_path_for_others(descriptor, path), sizes, broken)
+            yield PixelCache(_path_for_others(descriptor, path), sizes, pixels, broken)
         return
     folder = expand_home(config.cache_dir) if config.cache_dir else user_cache() / "images"
     with open_cache_file(folder, records, config.input_size, num_bytes, fill) as (descriptor, path, broken):
-        yield PixelCache(_path_for_others(descriptor, path), sizes, broken)
+        yield PixelCache(_path_for_others(descriptor, path), sizes, pixels, broken)
 
 
 @contextlib.contextmanager
@@ -123,11 +127,10 @@ def _fill(
     descriptor: int,
     records: Sequence[Record],
     size: tuple[int, int],
-    sizes: Int64[np.ndarray, "N 2"],
+    offsets: Int64[np.ndarray, " M"],
     on_image: Callable[[], None],
 ) -> Broken:
     """Write all images, and return the broken ones."""
-    offsets = _offsets(sizes)
     broken: Broken = {}
 
     def write(indices: Sequence[int]) -> tuple[str, str] | None:
@@ -171,6 +174,7 @@ def _of_same_image(records: Sequence[Record]) -> list[list[int]]:
     return groups
 
 
-def _offsets(sizes: Int64[np.ndarray, "N 2"]) -> Int64[np.ndarray, " M"]:
-    """Return the offset of each image, and the total size."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(3 * sizes.prod(axis=1))])
+def _offsets(sizes: Int64[np.ndarray, "N 2"], pixels: PixelFormat) -> Int64[np.ndarray, " M"]:
+    """Return the offset of each image, and the total size, in bytes."""
+    pixel_bytes = pixels.channels * pixels.bits // 8
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(pixel_bytes * sizes.prod(axis=1))])

@@ -74,9 +74,9 @@ def check_image(split: Split, record: Record, *, quick: bool) -> ImageCheck:
     digest = b"" if quick else hashlib.sha256(content).digest()
     fault = why = ""
     try:
-        if decode_image(content, record.path).shape[:2] != size:
+        if decode_image(content, record.path, record.pixels).shape[:2] != size:
             fault = RESIZED
-            decode_image(content, record.path, size=size)  # raises with a description of the difference
+            decode_image(content, record.path, record.pixels, size=size)  # raises with a description of the difference
     except BrokenImage as error:
         fault, why = fault or BROKEN, error.why
     return ImageCheck(split, record, digest, fault, why)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
-from yolox_jax.data.dataset import DataError, Dataset
+from yolox_jax.data.dataset import DataError, Dataset, with_pixel_format
+from yolox_jax.data.pixel_format import BGR8, pixel_format
 from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler, leaves_out_difficult
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
@@ -62,7 +63,7 @@ def open_datasets(
         dataset = _check_not_empty(dataset, which, configs, errors)
     with errors:
         dataset = cut_into_tiles(dataset, data) if which == "train" else dataset
-    return dataset
+    return with_pixel_format(dataset, pixel_format(data))
 
 
 def open_dataset(
@@ -88,12 +89,12 @@ def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val
 
     Args:
         dataset: all of it.
-        data: the classes to use.
+        data: the classes to use, and the format of the images.
         which: what the images are used for.
         argument: the name of the argument that it was passed as, for errors.
 
     Raises:
-        ConfigError: it is no dataset, or does not have one of the classes.
+        ConfigError: it is no dataset, does not have one of the classes, or has arrays with other channels or bits.
         DataError: there is nothing to train on.
     """
     if not isinstance(dataset, Dataset):
@@ -103,7 +104,15 @@ def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val
         )
     if data.classes:
         dataset = select_classes(dataset, data.classes, all_required=which == "train")
+    pixels = pixel_format(data)
+    for record in dataset.records:
+        if record.pixels not in (BGR8, pixels):
+            raise ConfigError(
+                f"the images of {argument} have {record.pixels}, but the config asks for {pixels}. Set data.channels "
+                f"to {record.pixels.channels} and data.bits to {record.pixels.bits}"
+            )
     dataset = _check_not_empty(dataset, which, {}, RAISE_AT_FIRST, argument=argument)
+    dataset = with_pixel_format(dataset, pixels)
     return cut_into_tiles(dataset, data) if which == "train" else dataset
 
 

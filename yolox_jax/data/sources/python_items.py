@@ -2,14 +2,16 @@
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
+import numpy as np
 
-from yolox_jax.data.dataset import DataError, Dataset, Record
+from yolox_jax.data.dataset import DataError, Dataset, Record, with_pixel_format
 from yolox_jax.data.header import image_sizes
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.python_values import checked_image, checked_objects
 from yolox_jax.data.sources.ground_truth import ground_truth_of
 
@@ -24,13 +26,15 @@ class ItemArchive:
     """Of all images."""
 
     def read(self, position: int) -> bytes:
-        """Return the image of an item as BMP, which takes no time to write and loses nothing.
+        """Return the image of an item as a .npy file, which takes no time to write and loses nothing.
 
         Raises:
             DataError: the item cannot be read or is no image.
         """
         where = f"{self.name}[{position}]"
-        return cv2.imencode(".bmp", checked_image(_item(self.items, position, where).image, where))[1].tobytes()
+        file = io.BytesIO()
+        np.save(file, checked_image(_item(self.items, position, where).image, where))
+        return file.getvalue()
 
     def __repr__(self) -> str:
         return f"ItemArchive({self.digest})"  # changes with the images, for caches
@@ -48,7 +52,8 @@ class _Row(NamedTuple):
     path: Path | None
     """Of a file."""
     size: tuple[int, int] | None
-    """Of an array."""
+    """Of an array, as the next."""
+    pixels: PixelFormat | None
     boxes: Any
     classes: Any
 
@@ -67,7 +72,7 @@ def make_dataset(items: Any, class_names: Sequence[str], *, name: str = "items")
             an image file, or a uint8 array [H, W, 3] in BGR order; boxes [N, 4] as x1, y1, x2, y2 in px; classes [N] as
             indices into `class_names`. Without objects, both are empty. All items are read once here. Arrays are not
             kept but read again whenever they are needed, from several threads or processes, so `items[i]` must
-            always be the same.
+            always be the same. For `data.channels` or `data.bits` other than 3 and 8, pass arrays of that format.
         class_names: the names of the classes.
         name: of the dataset, for messages.
 
@@ -83,7 +88,11 @@ def make_dataset(items: Any, class_names: Sequence[str], *, name: str = "items")
                 kind="invalid items",
             )
     digest = hashlib.blake2b(digest_size=4)
-    rows = [_read(items, index, f"{name}[{index}]", digest) for index in range(len(items))]
+    rows: list[_Row] = []
+    pixels: PixelFormat | None = None
+    for index in range(len(items)):
+        rows.append(_read(items, index, f"{name}[{index}]", pixels, digest))
+        pixels = pixels or rows[-1].pixels
     sizes_of_files = iter(image_sizes(row.path for row in rows if row.path is not None))
     archive = ItemArchive(items, name, digest.hexdigest())
     records = []
@@ -98,7 +107,8 @@ def make_dataset(items: Any, class_names: Sequence[str], *, name: str = "items")
             path = Path(archive.digest, where)
             records.append(Record(path, index, *size, boxes, classes, archive, index))
     categories = dict(enumerate(names))
-    return Dataset(name, names, tuple(categories), tuple(records), ground_truth_of(records, categories), ())
+    dataset = Dataset(name, names, tuple(categories), tuple(records), ground_truth_of(records, categories), ())
+    return with_pixel_format(dataset, pixels or BGR8)
 
 
 def _checked_names(class_names: Sequence[str], name: str) -> tuple[str, ...]:
@@ -122,13 +132,14 @@ def _item(items: Any, index: int, where: str) -> _Item:
     return _Item(*item)
 
 
-def _read(items: Any, index: int, where: str, digest: Any) -> _Row:
+def _read(items: Any, index: int, where: str, pixels: PixelFormat | None, digest: Any) -> _Row:
+    """Read an item; `pixels` is the format of the arrays before it."""
     image, boxes, classes = _item(items, index, where)
     if isinstance(image, str | Path):
         path = Path(image)
         if not path.is_file():
             raise DataError(f"{where}: the file {path} does not exist", kind="missing image files")
-        return _Row(path, None, boxes, classes)
-    image = checked_image(image, where)
+        return _Row(path, None, None, boxes, classes)
+    image = checked_image(image, where, pixels)
     digest.update(image.tobytes())
-    return _Row(None, image.shape[:2], boxes, classes)
+    return _Row(None, image.shape[:2], PixelFormat.of(image), boxes, classes)

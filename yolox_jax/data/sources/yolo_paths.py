@@ -7,7 +7,7 @@ from typing import Any
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.dataset import DataError
-from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES
+from yolox_jax.data.image_formats import ALL_IMAGE_SUFFIXES, without_copies
 from yolox_jax.data.sources.checks import ErrorHandler, check_images_exist, missing_files
 from yolox_jax.data.sources.foreign_paths import (
     BACKSLASHES,
@@ -167,4 +167,4 @@ def _images_in(folder: Path) -> list[str]:
             for name in files
             if name.lower().endswith(ALL_IMAGE_SUFFIXES) and not name.startswith(".")
         ]
-    return images
+    return without_copies(images)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt
 
 from yolox_jax.config import ConfigError
 
@@ -16,8 +16,8 @@ class Frame(NamedTuple):
 
     name: str
     """File name of an image. A frame of a video is named after the video and its number: `street_000012`."""
-    image: UInt8[np.ndarray, "H W 3"] | None
-    """BGR; None if the file cannot be read."""
+    image: UInt[np.ndarray, "H W C"] | None
+    """BGR, or as the network takes it; None if the file cannot be read."""
     path: Path | None = None
     """The image or video file."""
     error: str | None = None

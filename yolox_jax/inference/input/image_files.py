@@ -4,7 +4,7 @@ import collections
 import glob
 import itertools
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,8 @@ import PIL.Image
 
 from yolox_jax.data.header import no_header_warnings
 from yolox_jax.data.image import BrokenImage, read_image
-from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, without_copies
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.inference.input.frames import Frame
 from yolox_jax.text import counted
 
@@ -104,6 +105,8 @@ def list_files(source: Path) -> Files:
             files.videos.append(path)
         elif not path.name.startswith(".") and path.name.lower() not in _SYSTEM_FILES:
             files.others.append(path)
+    kept = set(without_copies([str(path) for path in files.images]))
+    files.images[:] = [path for path in files.images if str(path) in kept]
     return files
 
 
@@ -113,8 +116,11 @@ def warn_of_others(source: Path, files: Files) -> None:
         logger.warning("%s: left out %s", source, files.left_out())
 
 
-def image_frames(paths: list[Path]) -> Generator[Frame, None, None]:
-    """Read images in threads, in order. Of an animation or a file with several pages, the first is read."""
+def image_frames(paths: Sequence[Path], pixels: PixelFormat = BGR8) -> Generator[Frame, None, None]:
+    """Read images in threads, in order; `pixels` is as for `decode_image`.
+
+    As 8-bit BGR, the first is read of an animation or a file with several pages.
+    """
     pending: collections.deque[tuple[Path, Future[np.ndarray]]] = collections.deque()
     remaining = iter(paths)
     is_warned = False
@@ -122,7 +128,7 @@ def image_frames(paths: list[Path]) -> Generator[Frame, None, None]:
         try:
             while True:
                 for path in itertools.islice(remaining, READ_AHEAD - len(pending)):
-                    pending.append((path, pool.submit(read_image, path)))
+                    pending.append((path, pool.submit(read_image, path, pixels)))
                 if not pending:
                     return
                 path, future = pending.popleft()
@@ -131,7 +137,7 @@ def image_frames(paths: list[Path]) -> Generator[Frame, None, None]:
                 except BrokenImage as error:
                     yield Frame(path.name, None, path, error.why)
                     continue
-                if not is_warned and (number := _num_frames(path)) > 1:
+                if not is_warned and pixels == BGR8 and (number := _num_frames(path)) > 1:
                     is_warned = True
                     logger.warning(
                         "%s has %d frames or pages; only the first is used, here and in other images. To use all, "

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
-from jaxtyping import Array, UInt8
+from jaxtyping import Array, UInt, UInt8
 
-from yolox_jax.data.image import BrokenImage, read_image
+from yolox_jax.data.channels import to_format, to_picture
+from yolox_jax.data.image import BrokenImage, read_image, read_picture
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.inference.input.urls import check_scheme, fetch_image, is_url
 
 Image = np.ndarray | Array | PIL.Image.Image | str | os.PathLike[str]
-"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path or URL of an image file."""
+"""A uint8 [H, W, 3] array in BGR order as OpenCV reads it, a PIL image, or the path or URL of an image file. For a
+network of other channels or bits, an array has those."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +67,62 @@ def to_bgr_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
         return read_image(Path(image))
     if not _is_array(image):
         raise ValueError(_not_an_image(image))
-    try:
-        array = np.asarray(image)
-    except Exception as error:  # such as a torch tensor on a GPU
-        raise ValueError(f"{_EXPECTED}; a {_name_of(image)} cannot be converted: {error}") from error
+    array = _to_numpy(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         got = f"{array.dtype} {list(array.shape)}"
         raise ValueError(f"{_EXPECTED}; got {got}{_advice(array, _name_of(image))}")
     return array
 
 
-def kept_to_draw(image: Any, pixels: UInt8[np.ndarray, "H W 3"], *, is_held: bool) -> Any:
+def to_network_array(image: Any, pixels: PixelFormat) -> UInt[np.ndarray, "H W C"]:
+    """Return the pixels of an image, see `Image`, in the format that a network takes.
+
+    Raises:
+        ValueError, BrokenImage, ConfigError: as `to_bgr_array`; and the image has another number of channels, or 16
+            bits where the network takes 8.
+    """
+    if pixels == BGR8:
+        return to_bgr_array(image)
+    if is_path(image) and not is_url(image) and Path(image).exists():
+        return read_image(Path(image), pixels)
+    array = _from_pil_unchanged(image) if isinstance(image, PIL.Image.Image) else None
+    if array is None:
+        array = _with_channels(_to_numpy(image)) if _is_array(image) else to_bgr_array(image)
+    try:
+        return to_format(array, pixels)
+    except ValueError as error:
+        raise ValueError(f"an image of the type {_name_of(image)} {error}") from error
+
+
+def to_picture_array(image: Any) -> UInt8[np.ndarray, "H W 3"]:
+    """Return an image of any format as 8-bit BGR to look at (`yolox_jax.data.channels.to_picture`).
+
+    Raises:
+        ValueError, BrokenImage, ConfigError: as `to_bgr_array`.
+    """
+    if is_path(image) and not is_url(image) and Path(image).exists():
+        return read_picture(Path(image))
+    array = _to_numpy(image) if _is_array(image) else None
+    if array is not None and array.dtype in (np.uint8, np.uint16) and array.ndim in (2, 3):
+        return to_picture(_with_channels(array))
+    return to_bgr_array(image)
+
+
+def _to_numpy(image: Any) -> np.ndarray:
+    try:
+        return np.asarray(image)
+    except Exception as error:  # such as a torch tensor on a GPU
+        raise ValueError(f"{_EXPECTED}; a {_name_of(image)} cannot be converted: {error}") from error
+
+
+def _with_channels(array: np.ndarray) -> np.ndarray:
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or not array.size:
+        raise ValueError(f"an image must be an array [height, width, channels]; got {array.dtype} {list(array.shape)}")
+    return array
+
+
+def kept_to_draw(image: Any, pixels: UInt[np.ndarray, "H W C"], *, is_held: bool) -> Any:
     """What detections keep of their image: a path, or else what the caller holds anyway; None if nothing.
 
     Args:
@@ -87,16 +135,18 @@ def kept_to_draw(image: Any, pixels: UInt8[np.ndarray, "H W 3"], *, is_held: boo
     return (pixels if is_url(image) else image) if is_held else None
 
 
-def read_all(images: Iterable[tuple[int, Any]]) -> list[UInt8[np.ndarray, "_ _ 3"] | BrokenImage]:
-    """Return the pixels of numbered images, and in place of those that cannot be read, which are logged, the error.
+def read_all(images: Iterable[tuple[int, Any]], pixels: PixelFormat) -> list[UInt[np.ndarray, "_ _ C"] | BrokenImage]:
+    """Return the pixels of numbered images in a format.
+
+    In place of those that cannot be read, which are logged, stands the error.
 
     Raises:
-        ValueError: as `to_bgr_array`; the message has the number of the image.
+        ValueError: as `to_network_array`; the message has the number of the image.
     """
     read: list[np.ndarray | BrokenImage] = []
     for number, image in images:
         try:
-            read.append(to_bgr_array(image))
+            read.append(to_network_array(image, pixels))
         except BrokenImage as error:
             logger.warning("%s %s", error.path, error.why)
             read.append(error)
@@ -150,6 +200,14 @@ def _advice(array: np.ndarray, kind: str) -> str:
     if shape[-1] in (3, 4) and array.ndim == 3 and steps:
         steps.append("reverse the channels if they are RGB: image[..., ::-1]")
     return f". To convert it, {'; '.join(steps)}" if steps else ""
+
+
+def _from_pil_unchanged(image: PIL.Image.Image) -> UInt[np.ndarray, "H W C"] | None:
+    """Return what `_from_pil` would drop, 16 bits or an alpha channel; None if there is neither."""
+    upright = PIL.ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):
+        return np.asarray(upright)[..., None]
+    return np.asarray(upright)[..., [2, 1, 0, 3]] if upright.mode == "RGBA" else None
 
 
 def _from_pil(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from yolox_jax.config import ConfigError
 from yolox_jax.data.image_formats import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.inference.input.captures import frame_rate, open_capture, read_frames
 from yolox_jax.inference.input.frames import Frame, Frames
 from yolox_jax.inference.input.image_files import (
@@ -88,6 +89,24 @@ def open_all(source: str) -> list[Frames]:
             opened.callback(sources[-1].close)
         opened.pop_all()
     return sources
+
+
+def as_network_takes(source: Frames, pixels: PixelFormat) -> Frames:
+    """Return a source whose image files are read in the format of a network. No frame may have been taken yet.
+
+    Raises:
+        ConfigError: the frames of a video, camera or stream, which are colours, cannot have this format.
+    """
+    if pixels == BGR8:
+        return source
+    if source.rate is None and source.paths:
+        return source._replace(frames=image_frames(source.paths, pixels))
+    if pixels.channels not in (1, 3):
+        source.close()
+        raise ConfigError(
+            f"{source.name or 'the source'} has colours, but the network takes images with {pixels}. Pass image files"
+        )
+    return source
 
 
 def is_endless(source: str | os.PathLike[str] | int) -> bool:

@@ -75,6 +75,8 @@ class PreparedStep:
                 objects=min(OBJECTS, config.data.max_boxes),
                 num_classes=self.num_classes,
                 slots=config.data.max_boxes,
+                channels=config.data.channels,
+                bits=config.data.bits,
             ),
             self._sharding,
         )

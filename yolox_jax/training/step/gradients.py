@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from yolox_jax.config import Config
 from yolox_jax.losses import LossWeights, detection_loss
@@ -22,7 +22,7 @@ from yolox_jax.training.step.state import TrainState
 class Batch(TypedDict):
     """Images at the loading size, and padded objects in px of that size, on the devices."""
 
-    images: UInt8[Array, "B H W 3"]
+    images: UInt[Array, "B H W C"]
     boxes: Float[Array, "B G 4"]
     classes: Int[Array, "B G"]
     valid: Bool[Array, "B G"]

@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, UInt
 
 from yolox_jax.config import STRIDE
+from yolox_jax.models.pixels import to_float
 from yolox_jax.structures import Targets
 
 
@@ -38,13 +39,13 @@ def size_of(height: int, base: tuple[int, int], stride: int = STRIDE) -> tuple[i
 
 
 def resize_batch(
-    images: UInt8[Array, "B H W 3"], targets: Targets, size: tuple[int, int]
-) -> tuple[Float[Array, "B h w 3"], Targets]:
+    images: UInt[Array, "B H W C"], targets: Targets, size: tuple[int, int]
+) -> tuple[Float[Array, "B h w C"], Targets]:
     """Resizes images to `size` (height, width), as float32, and scales the targets accordingly.
 
     The interpolation is bilinear with half-pixel centers and without antialiasing, as in the original.
     """
-    pixels = images.astype(jnp.float32)
+    pixels = to_float(images)
     height, width = images.shape[1:3]
     if (height, width) == tuple(size):
         return pixels, targets
