@@ -63,7 +63,8 @@ class StablehloDetector:
         """Detect objects in an image.
 
         Args:
-            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it, or of the channels and type that the file takes.
+            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it, or of the `channels` and `dtype` of the
+                network.
 
         Returns:
             Boxes [N, 4] (x1, y1, x2, y2 in pixels of the image; they can reach beyond it), scores [N] and class indices
@@ -74,8 +75,8 @@ class StablehloDetector:
         """
         if image.dtype != self.dtype or image.ndim != 3 or image.shape[2] != self.channels or image.size == 0:
             raise ValueError(
-                f"an image must be a {self.dtype} array [height, width, {self.channels}], with colours in BGR order; got "
-                f"{image.dtype} {list(image.shape)}"
+                f"an image must be a {self.dtype} array [height, width, {self.channels}], colours in BGR order; "
+                f"got {image.dtype} {list(image.shape)}"
             )
         height, width = image.shape[:2]
         ratio = min(self.input_size[0] / height, self.input_size[1] / width)

@@ -94,7 +94,8 @@ def detect_in_tiles(
     """Detect in each image as a whole and in its tiles, and merge the detections.
 
     Args:
-        images: numbered, all of the format that the network takes. They are read one by one, while the device works on those before.
+        images: numbered, all of the format that the network takes. They are read one by one, while the device works on
+            those before.
         tiling: size and overlap of the tiles.
         detect: detects in a batch of regions.
         input_size: height and width in px that regions are resized to.
