@@ -113,7 +113,7 @@ function show() {
   element("detections").replaceChildren(...detections.map(tableRow));
   element("summary").textContent = `${objects}, ${shown.milliseconds.toFixed(0)} ms per image on ${BACKENDS[backend]}`;
   element("summary").dataset.state = "done";
-  element("save").hidden = false;
+  element("rows").hidden = element("save").hidden = false;
 }
 
 /** The detections that the threshold leaves. */
