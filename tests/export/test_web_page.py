@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 import yolox_jax
@@ -124,6 +125,18 @@ def test_page_finds_what_the_detector_finds(page, weights, images, downloads, tm
         num_found += len(found)
     assert num_found > 50 * NUM_IMAGES
     assert page.console() == []
+
+
+def test_photograph_that_was_taken_upright_is_seen_upright(page, weights, images, downloads, tmp_path):
+    path = tmp_path / "turned.jpg"
+    orientation = PIL.Image.Exif()
+    orientation[0x0112] = 6  # turn by a quarter, clockwise
+    PIL.Image.open(images[0]).save(path, exif=orientation, quality=95)
+    choose(page, path)
+    pixels = read_image(path)
+    assert pixels.shape[0] > pixels.shape[1]
+    expected = yolox_jax.Detector(weights=weights, **SETTINGS)(pixels)
+    assert_same(saved_detections(page, downloads / "turned.json"), expected, path)
 
 
 def test_score_slider_hides_the_weak_detections(page, images, downloads):

@@ -61,15 +61,15 @@ async function openFile(file) {
     return;
   }
   const picture = await decodePicture(file);
+  element("summary").textContent = "Detecting …";
   if (mine === choice) await detectIn(picture, name, mine);
 }
 
 async function detectIn(source, name, mine) {
-  element("summary").dataset.state = "detecting";
   const { picture, pixels } = takePixels(source);
-  const found = await detector.detect(pixels);
+  const answer = await detector.detect(pixels);
   if (mine !== choice) return;
-  shown = { name, picture, ...found };
+  shown = { name, picture, ...answer };
   show();
 }
 
@@ -105,8 +105,6 @@ function show() {
   element("hint").hidden = true;
   canvas.hidden = false;
   element("stage").classList.add("filled");
-  // Sets the size on the screen, which lines and text are drawn for.
-  [canvas.width, canvas.height] = [shown.picture.width, shown.picture.height];
   drawDetections(canvas, shown.picture, detections);
   const objects = `${detections.length} ${detections.length === 1 ? "object" : "objects"}`;
   canvas.ariaLabel = `The picture with ${objects}`;
@@ -150,15 +148,17 @@ function reporting(listener) {
       await listener(event);
     } catch (error) {
       say(error.message);
-      element("summary").dataset.state = "failed";
+      element("summary").textContent = "";
+      if (shown !== null) show();
+      else if (detector === undefined) element("hint").hidden = true; // it says that the network is being loaded
     }
   };
 }
 
 element("file").addEventListener("change", reporting(async ({ target }) => {
   const [file] = target.files;
-  if (file) await openFile(file);
   target.value = ""; // so that the same file can be chosen again
+  if (file) await openFile(file);
 }));
 element("camera").addEventListener("click", reporting(async () => {
   const mine = newChoice();
