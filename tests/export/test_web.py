@@ -55,22 +55,22 @@ def test_folder_holds_page_network_description_and_runtime(weights, runtime, tmp
     options = {"score_threshold": 0.1, "onnxruntime_web": runtime}
     exported = yolox_jax.export(weights, tmp_path / "new" / "page", format="web", **options)
     folder = tmp_path / "new" / "page"
-    assert (exported.path, exported.model, exported.runner) == (folder, folder / "model.onnx", None)
+    assert (exported.path, exported.network, exported.runner) == (folder, folder / "network.onnx", None)
     copied = {path.name for path in web.PAGE.iterdir()}
-    assert {path.name for path in folder.iterdir()} == copied | {"model.onnx", "model.json", "onnxruntime"}
+    assert {path.name for path in folder.iterdir()} == copied | {"network.onnx", "network.json", "onnxruntime"}
     assert {path.name: path.read_text() for path in (folder / "onnxruntime").iterdir()} == {
         name: f"content of {name}" for name in FILES
     }
-    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    description = json.loads((folder / "network.json").read_text(encoding="utf-8"))
     assert description["class_names"] == ["red", "grün", "blue"]
     assert description["input_size"] == [64, 96] and description["padding"] == 114
     assert description["score_threshold"] == 0.1 and description["variant"] == "yolox_nano"
-    network = onnx.load(folder / "model.onnx")
+    network = onnx.load(folder / "network.onnx")
     assert [size.dim_value for size in network.graph.input[0].type.tensor_type.shape.dim] == [1, 64, 96, 3]
     assert [output.name for output in network.graph.output] == ["boxes", "scores", "classes", "count"]
     # The folder of an earlier page is replaced.
     yolox_jax.export(weights, folder, format="web", input_size=(32, 32), onnxruntime_web=runtime / "dist")
-    assert json.loads((folder / "model.json").read_text(encoding="utf-8"))["input_size"] == [32, 32]
+    assert json.loads((folder / "network.json").read_text(encoding="utf-8"))["input_size"] == [32, 32]
 
 
 def test_page_names_no_other_machine():

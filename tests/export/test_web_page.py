@@ -1,5 +1,6 @@
 """The exported page in Chromium: the published network finds what `Detector` finds, and people are told what fails."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -125,6 +126,23 @@ def test_page_finds_what_the_detector_finds(page, weights, images, downloads, tm
         num_found += len(found)
     assert num_found > 50 * NUM_IMAGES
     assert page.console() == []
+
+
+DROP = """
+const [name, encoded] = arguments;
+const content = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+const dataTransfer = new DataTransfer();
+dataTransfer.items.add(new File([content], name, { type: "image/jpeg" }));
+const stage = document.getElementById("stage");
+stage.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+"""
+
+
+def test_picture_can_be_dropped(page, weights, images, downloads):
+    page.run(DROP, images[0].name, base64.b64encode(images[0].read_bytes()).decode())
+    page.wait_until(f"{STATE} === 'done'")
+    expected = yolox_jax.Detector(weights=weights, **SETTINGS)(read_image(images[0]))
+    assert_same(saved_detections(page, downloads / f"{images[0].stem}.json"), expected, images[0])
 
 
 def test_photograph_that_was_taken_upright_is_seen_upright(page, weights, images, downloads, tmp_path):

@@ -80,10 +80,10 @@ def main(argv: list[str]) -> int:
     print(
         f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
         f"{height}x{width} (height x width), {settings.precision}, {batch}, "
-        f"{exported.model.stat().st_size / 2**20:.1f} MiB"
+        f"{exported.network.stat().st_size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
-    return 0 if images is None else verify(exported.model, arguments.weights, images)
+    return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
 def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:

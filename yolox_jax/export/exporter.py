@@ -36,7 +36,7 @@ class ExportedFile:
 
     path: Path
     """The file, or the folder of a web page."""
-    model: Path
+    network: Path
     """The file with the network: `path`, or the ONNX file in the folder of a web page."""
     runner: Path | None
     """The copy of the program that runs it next to it, if there is one."""
@@ -181,7 +181,7 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
     if format == "web":
         if nms is False:
             raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
-        if path.is_dir() and any(path.iterdir()) and not (path / "model.json").is_file():
+        if path.is_dir() and any(path.iterdir()) and not (path / "network.json").is_file():
             raise ConfigError(f"--output {path} is not empty. Pass a new folder, or that of an earlier --format web")
         return
     if path.is_dir():

@@ -19,7 +19,7 @@ PAGE = Path(__file__).with_name("web")
 def export_web(model: YOLOX, folder: Path, settings: ExportSettings, *, runtime: Path) -> Path:
     """Write the folder: `index.html` with its modules, the network, its description, and ONNX Runtime Web.
 
-    The description, `model.json`, tells the page what `yolox_jax.export.onnx.export_onnx` writes into the metadata of
+    The description, `network.json`, tells the page what `yolox_jax.export.onnx.export_onnx` writes into the metadata of
     the file: `variant`, `class_names`, `input_size` (height, width), `padding`, `score_threshold`, `precision` and
     `producer`.
 
@@ -46,8 +46,8 @@ def export_web(model: YOLOX, folder: Path, settings: ExportSettings, *, runtime:
         "precision": settings.precision,
         "producer": f"yolox_jax {package_version()}",
     }
-    path = export_onnx(model, folder / "model.onnx", settings)
-    write_json(folder / "model.json", description, indent=2)
+    path = export_onnx(model, folder / "network.onnx", settings)
+    write_json(folder / "network.json", description, indent=2)
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     (folder / "onnxruntime").mkdir(exist_ok=True)
     copy_runtime(runtime, folder / "onnxruntime")

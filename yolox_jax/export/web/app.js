@@ -7,7 +7,7 @@ import { closeVideo, decodePicture, openCamera, openVideo, takePixels } from "./
 const BACKENDS = { wasm: "WebAssembly", webgpu: "WebGPU" };
 const element = (id) => document.getElementById(id);
 
-let description; // content of model.json
+let description; // content of network.json
 let detector;
 let backend;
 let video = null; // the video or camera that runs
@@ -18,8 +18,8 @@ async function start() {
   if (!hasSimd()) {
     throw new Error("This browser has no WebAssembly SIMD, which the network needs. Use a browser from 2023 or later.");
   }
-  const response = await fetch("./model.json", { cache: "no-cache" });
-  if (!response.ok) throw new Error(`model.json cannot be loaded: the server answered ${response.status}.`);
+  const response = await fetch("./network.json", { cache: "no-cache" });
+  if (!response.ok) throw new Error(`network.json cannot be loaded: the server answered ${response.status}.`);
   description = await response.json();
   const [height, width] = description.input_size;
   document.title = description.variant;
@@ -125,7 +125,7 @@ function tableRow(detection) {
   const swatch = document.createElement("span");
   swatch.className = "swatch";
   swatch.style.background = classColour(detection.class_index);
-  const box = detection.box_xyxy.map((edge) => edge.toFixed(0)).join(", ");
+  const box = detection.box_xyxy.map(Math.round).join(", ");
   for (const text of [detection.class, detection.score.toFixed(3), box]) row.insertCell().textContent = text;
   row.cells[0].prepend(swatch);
   return row;

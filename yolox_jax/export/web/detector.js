@@ -22,7 +22,7 @@ export class Detector {
    * Load the network.
    *
    * @param {"wasm" | "webgpu"} backend - what computes.
-   * @param {object} description - content of model.json.
+   * @param {object} description - content of network.json.
    * @throws {Error} - the files cannot be loaded, or the backend cannot compute the network.
    */
   static async load(backend, description) {

@@ -23,8 +23,8 @@ async function load(backend, modelDescription) {
   // More would need headers for cross-origin isolation, which a plain static server does not send.
   ort.env.wasm.numThreads = 1;
   // A browser may otherwise keep the network of an earlier export.
-  const response = await fetch("./model.onnx", { cache: "no-cache" });
-  if (!response.ok) throw new Error(`model.onnx cannot be loaded: the server answered ${response.status}`);
+  const response = await fetch("./network.onnx", { cache: "no-cache" });
+  if (!response.ok) throw new Error(`network.onnx cannot be loaded: the server answered ${response.status}`);
   const model = new Uint8Array(await response.arrayBuffer());
   // Errors alone: on WebGPU it is no news that the processor computes the suppression.
   session = await ort.InferenceSession.create(model, { executionProviders: [backend], logSeverityLevel: 3 });
