@@ -94,8 +94,10 @@ def started_browser(*flags: str, preferences: dict[str, Any] | None = None) -> I
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
             session = request("POST", f"{root}/session", {"capabilities": {"alwaysMatch": wanted}})
             url = f"{root}/session/{session['sessionId']}"
-            yield Browser(url)
-            request("DELETE", url)
+            try:
+                yield Browser(url)
+            finally:
+                request("DELETE", url)  # closes the window
         finally:
             process.terminate()
 

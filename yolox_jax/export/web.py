@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from yolox_jax.data.letterbox import PADDING
+from yolox_jax.export.onnx import export_onnx
 from yolox_jax.export.onnxruntime_web import copy_runtime
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.files import package_version, write_json
@@ -35,8 +36,6 @@ def export_web(model: YOLOX, folder: Path, settings: ExportSettings, *, runtime:
     Raises:
         ConfigError: as `export_onnx`.
     """
-    from yolox_jax.export.onnx import export_onnx  # names the package that is missing, if there is no onnx
-
     description = {
         "variant": model.variant,
         "class_names": settings.class_names,
