@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,900"]
+# Other machines are not found; a page that asks for one has an error in its console.
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of a reference to an element, as WebDriver defines it."""
 
