@@ -46,3 +46,10 @@ def test_wheel_trains_the_quickstart_without_the_checkout(installed: Path, tmp_p
 def test_wheel_knows_the_shipped_configs(installed: Path, tmp_path: Path, name: str, variant: str) -> None:
     text = run(tmp_path, str(installed / "yolox-jax"), "train", "--config", name, "--help")
     assert f"default: {variant}" in text
+
+
+@pytest.mark.slow
+def test_wheel_contains_the_web_page(installed: Path) -> None:
+    (page,) = installed.parent.glob("lib/python*/site-packages/yolox_jax/export/web")
+    files = {path.name for path in (CHECKOUT / "yolox_jax/export/web").iterdir()}
+    assert {path.name for path in page.iterdir()} == files and "index.html" in files

@@ -14,6 +14,7 @@ import pytest
 
 from lively import lively_model
 from yolox_jax.cli.main import main
+from yolox_jax.export.onnxruntime_web import FILES
 from yolox_jax.weights import export_state_dict, save_weights
 
 
@@ -84,6 +85,19 @@ def test_a_stablehlo_file_runs_with_the_copied_runner(weights, tmp_path, capfd):
     command = [str(image) if word == "photo.jpg" else word for word in command]
     run = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert len(run.stdout.splitlines()) == 4 and run.stdout.split()[0] in {"red", "green", "blue"}
+
+
+def test_a_page_is_written_and_the_command_says_how_to_show_it(weights, tmp_path, capfd):
+    runtime, page = tmp_path / "runtime", tmp_path / "my page"
+    runtime.mkdir()
+    for name in FILES:
+        (runtime / name).touch()
+    words = ["--format", "web", "--output", page, "--onnxruntime-web", runtime]
+    assert export("--weights", weights, *words) == 0
+    printed = capfd.readouterr().out
+    assert "yolox_nano, 3 classes, input 64x96 (height x width), float32, batch size 1" in printed
+    assert f"python -m http.server --directory '{page}' 8000, then open http://localhost:8000" in printed
+    assert (page / "index.html").is_file() and (page / "onnxruntime" / FILES[0]).is_file()
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_options_reach_the_file(run_directory, tmp_path):
     [
         ("m.bin", {}, "--output must be a file name that ends in .stablehlo or .onnx; got m.bin"),
         ("m.onnx", {"format": "stablehlo"}, "ends in .stablehlo for --format stablehlo"),
-        ("m.engine", {"format": "tensorrt"}, "format must be stablehlo or onnx; got 'tensorrt'"),
+        ("m.engine", {"format": "tensorrt"}, "--format must be one of stablehlo, onnx, web; got 'tensorrt'"),
         ("folder.onnx", {}, "folder.onnx is a folder"),
         ("m.onnx", {"platforms": ["cpu"]}, "--platforms applies only to --format stablehlo"),
         ("m.stablehlo", {"opset": 17}, "--opset applies only to --format onnx"),

@@ -19,10 +19,11 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx"]
-    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others."""
+    format: Literal["stablehlo", "onnx", "web"]
+    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. web: a folder
+    with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo or .onnx. Its folder is created if it does not exist."""
+    """Output file, .stablehlo or .onnx, or the folder of the page. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -49,6 +50,9 @@ class ExportArguments:
     runner: bool = False
     """Also write onnx_runner.py or stablehlo_runner.py, which runs the file with only numpy, OpenCV and onnxruntime or
     jax."""
+    onnxruntime_web: Path | None = None
+    """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
+    downloaded once to the user's cache (33 MB)."""
     verify: Path | None = None
     """Then compare the detections of the file with those of the weights on these images, as `yolox-jax verify` does: a
     dataset, or a folder of images. The exit code is 1 if they differ."""
@@ -76,13 +80,16 @@ def main(argv: list[str]) -> int:
     print(
         f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
         f"{height}x{width} (height x width), {settings.precision}, {batch}, "
-        f"{exported.path.stat().st_size / 2**20:.1f} MiB"
+        f"{exported.network.stat().st_size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
-    return 0 if images is None else verify(exported.path, arguments.weights, images)
+    return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
-def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx"]) -> str:
+def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:
+    if format == "web":
+        serve = shlex.join(["python", "-m", "http.server", "--directory", str(exported.path), "8000"])
+        return f"Show it: {serve}, then open http://localhost:8000 in a browser"
     if format == "stablehlo" and exported.runner is None:
         load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
         return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"

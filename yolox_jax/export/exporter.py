@@ -1,4 +1,4 @@
-"""Exports weights as one file, in the format that the suffix of the file names."""
+"""Exports weights as one file, in the format that the suffix of the file names, or as a folder with a web page."""
 
 import dataclasses
 import shutil
@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_precision, check_thresholds
-from yolox_jax.files import ensure_writable_folder
+from yolox_jax.files import check_writable_folder, ensure_writable_folder
 
 if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-Format = Literal["stablehlo", "onnx"]
-"""The formats, and the suffixes of their files."""
-RUNNERS = {format: Path(__file__).with_name(f"{format}_runner.py") for format in get_args(Format)}
+FileFormat = Literal["stablehlo", "onnx"]
+"""The formats of one file, and its suffixes."""
+Format = Literal["stablehlo", "onnx", "web"]
+"""All formats."""
+RUNNERS = {format: Path(__file__).with_name(f"{format}_runner.py") for format in get_args(FileFormat)}
 """Programs that run the files, made to be copied."""
+APPLIES_TO: dict[str, tuple[Format, ...]] = {
+    "platforms": ("stablehlo",),
+    "opset": ("onnx",),
+    "batch": ("stablehlo", "onnx"),
+    "runner": ("stablehlo", "onnx"),
+    "onnxruntime_web": ("web",),
+}
+"""The options that not all formats have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +35,9 @@ class ExportedFile:
     """What `export` wrote."""
 
     path: Path
-    """The file."""
+    """The file, or the folder of a web page."""
+    network: Path
+    """The file with the network: `path`, or the ONNX file in the folder of a web page."""
     runner: Path | None
     """The copy of the program that runs it next to it, if there is one."""
     variant: str
@@ -50,25 +62,29 @@ def export(
     platforms: Sequence[str] | None = None,
     opset: int | None = None,
     runner: bool = False,
+    onnxruntime_web: str | Path | None = None,
     on_progress: "OnProgress | None" = None,
 ) -> ExportedFile:
     """Export weights as one file, from a batch of images to detections, that runs without this package.
 
     The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx` and
-    `yolox_jax.export.stablehlo.export_stablehlo`.
+    `yolox_jax.export.stablehlo.export_stablehlo`. The format "web" adds a page that detects in the browser, see
+    `yolox_jax.export.web.export_web`.
 
     >>> yolox_jax.export("runs/x", "x.onnx")  # doctest: +SKIP
+    >>> yolox_jax.export("runs/x", "page", format="web")  # doctest: +SKIP
 
     Args:
         weights: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`.
-        path: the file to write, ending in .onnx or .stablehlo. Its folder is created if needed.
-        format: "stablehlo" for jax, or "onnx" for ONNX Runtime, TensorRT, OpenVINO and others. By default the suffix of
-            `path`.
+        path: the file to write, ending in .onnx or .stablehlo, or the folder of a web page. Folders are created if
+            needed.
+        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, or "web" for browsers. By
+            default the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
         precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
             float32.
-        batch: images per call; None for any number.
+        batch: images per call; None for any number. Not for "web", which detects in one image after the other.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
             works without. True insists on suppression. With False, the file returns the predictions of all anchors.
         score_threshold: detections below this score are dropped.
@@ -79,7 +95,10 @@ def export(
         opset: ONNX only: version of the operators, at least 13. By default 17.
         runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file. It runs the file with NumPy, OpenCV and
             onnxruntime or jax.
-        on_progress: called while published weights are downloaded, see `yolox_jax.weights.download.OnProgress`.
+        onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
+            user's cache, see `yolox_jax.export.onnxruntime_web`.
+        on_progress: called while published weights or onnxruntime-web are downloaded, see
+            `yolox_jax.weights.download.OnProgress`.
 
     Returns:
         The path of the file, and what it contains.
@@ -90,11 +109,17 @@ def export(
         FileNotFoundError, WeightsError: the weights cannot be read.
     """
     path = Path(path)
-    format = _check(path, format, platforms=platforms, opset=opset, runner=runner)
+    format = _resolve_format(path, format)
+    options = {"platforms": platforms, "opset": opset, "batch": batch, "runner": runner or None}
+    _check_options(format, {**options, "onnxruntime_web": onnxruntime_web})
+    _check_output(path, format, runner=runner, nms=nms)
     check_precision(precision)
     check_thresholds(score_threshold, iou_threshold)
     check_counts(1 if batch is None else batch, max_detections)
-    ensure_writable_folder(path.parent, "the folder of --output,")
+    if format == "web":
+        check_writable_folder(path, "--output")
+    else:
+        ensure_writable_folder(path.parent, "the folder of --output,")
     # Imported here, so that the checks above do not wait for jax, and that each format needs only its own packages.
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.inference.options import resolve_class_names, resolve_input_size, resolve_pixels
@@ -106,7 +131,7 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch=batch,
+        batch=1 if format == "web" else batch,
         nms=nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
@@ -116,36 +141,53 @@ def export(
     if format == "stablehlo":
         from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
 
-        export_stablehlo(model, path, settings, platforms=PLATFORMS if platforms is None else platforms)
-    else:
+        file = export_stablehlo(model, path, settings, platforms=PLATFORMS if platforms is None else platforms)
+    elif format == "onnx":
         from yolox_jax.export.onnx import OPSET, export_onnx
 
-        export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
-    copy = Path(shutil.copy(RUNNERS[format], path.parent)) if runner else None
-    return ExportedFile(path, copy, model.variant, settings)
+        file = export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
+    else:
+        from yolox_jax.export.onnxruntime_web import find_runtime
+        from yolox_jax.export.web import export_web
+
+        runtime = find_runtime(None if onnxruntime_web is None else Path(onnxruntime_web), on_progress=on_progress)
+        file = export_web(model, path, settings, runtime=runtime)
+    copy = Path(shutil.copy(RUNNERS[format], path.parent)) if runner and format != "web" else None
+    return ExportedFile(path, file, copy, model.variant, settings)
 
 
-def _check(
-    path: Path, format: Format | None, *, platforms: Sequence[str] | None, opset: int | None, runner: bool
-) -> Format:
-    """Check what needs neither jax nor the weights, and return the format."""
+def _resolve_format(path: Path, format: Format | None) -> Format:
+    """Return the format that is asked for, or else that of the suffix."""
     formats: tuple[Format, ...] = get_args(Format)
     if format not in (None, *formats):
-        raise ConfigError(f"--format must be {' or '.join(formats)}; got {format!r}")
-    if path.suffix not in [f".{name}" for name in ([format] if format else formats)]:
-        suffixes = f".{format} for --format {format}" if format else " or ".join(f".{name}" for name in formats)
-        raise ConfigError(f"--output must be a file name that ends in {suffixes}; got {path}")
+        raise ConfigError(f"--format must be one of {', '.join(formats)}; got {format!r}")
+    if format == "web":
+        return format
+    suffixes = {f".{name}": name for name in get_args(FileFormat) if format in (None, name)}
+    if path.suffix not in suffixes:
+        which = f"{' or '.join(suffixes)}{f' for --format {format}' if format else ''}"
+        raise ConfigError(f"--output must be a file name that ends in {which}; got {path}")
+    return suffixes[path.suffix]
+
+
+def _check_options(format: Format, options: dict[str, object]) -> None:
+    for option, value in options.items():
+        if value is not None and format not in APPLIES_TO[option]:
+            flag, owners = option.replace("_", "-"), " or ".join(APPLIES_TO[option])
+            raise ConfigError(f"--{flag} applies only to --format {owners}; leave it out")
+
+
+def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None) -> None:
+    """Raise ConfigError if the file or folder cannot be written, or would replace something else."""
+    if format == "web":
+        if nms is False:
+            raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
+        if path.is_dir() and any(path.iterdir()) and not (path / "network.json").is_file():
+            raise ConfigError(f"--output {path} is not empty. Pass a new folder, or that of an earlier --format web")
+        return
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
-    file_format = next(name for name in formats if path.suffix == f".{name}")
-    for option, is_set, owner in (
-        ("platforms", platforms is not None, "stablehlo"),
-        ("opset", opset is not None, "onnx"),
-    ):
-        if is_set and file_format != owner:
-            raise ConfigError(f"--{option} applies only to --format {owner}; leave it out")
-    program = RUNNERS[file_format]
+    program = RUNNERS[format]
     copy = path.with_name(program.name)
     if runner and copy.exists() and copy.read_bytes() != program.read_bytes():
         raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")
-    return file_format
