@@ -13,6 +13,8 @@ from browser import served
 from yolox_jax.config import ConfigError
 from yolox_jax.export import onnxruntime_web, web
 from yolox_jax.export.onnxruntime_web import FILES, find_runtime
+from yolox_jax.export.settings import ExportSettings
+from yolox_jax.models import create_model
 from yolox_jax.weights import export_state_dict, save_weights
 
 SIZE = (64, 96)
@@ -102,6 +104,15 @@ def test_refusals_are_named_and_nothing_is_written(weights, runtime, tmp_path, m
     with pytest.raises(ConfigError, match=message):
         yolox_jax.export(weights, path, **options)
     assert sorted(map(str, Path().rglob("*"))) == ["mine", "mine/file"]
+
+
+def test_networks_for_images_that_browsers_do_not_have_are_refused(tmp_path):
+    settings = ExportSettings(class_names=("a",), input_size=(64, 64), batch=1)
+    with pytest.raises(
+        ConfigError, match="images of 3 channels of 8 bits, which browsers have; this one takes 4 channels"
+    ):
+        web.export_web(create_model("yolox_nano", 1, channels=4), tmp_path / "page", settings, runtime=tmp_path)
+    assert not (tmp_path / "page").exists()
 
 
 def test_runtime_is_downloaded_once_and_its_integrity_checked_at_every_use(registry, tmp_path, monkeypatch):

@@ -6,7 +6,9 @@ The folder needs a static server and nothing else. What the page detects in stay
 import shutil
 from pathlib import Path
 
+from yolox_jax.config import ConfigError
 from yolox_jax.data.letterbox import PADDING
+from yolox_jax.data.pixel_format import BGR8
 from yolox_jax.export.onnx import export_onnx
 from yolox_jax.export.onnxruntime_web import copy_runtime
 from yolox_jax.export.settings import ExportSettings
@@ -34,8 +36,13 @@ def export_web(model: YOLOX, folder: Path, settings: ExportSettings, *, runtime:
         The path of the ONNX file in the folder.
 
     Raises:
-        ConfigError: as `export_onnx`.
+        ConfigError: as `export_onnx`, or the network takes other images than browsers have.
     """
+    if settings.pixels(model) != BGR8:
+        raise ConfigError(
+            f"--format web needs a network for images of {BGR8}, which browsers have; this one takes "
+            f"{settings.pixels(model)}. Export it as onnx or stablehlo"
+        )
     description = {
         "variant": model.variant,
         "class_names": settings.class_names,
