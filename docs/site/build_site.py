@@ -58,7 +58,11 @@ def mathml(formula: str, on_its_own_line: bool) -> str:
 
 def main() -> None:
     """Builds the site, or exits with what is wrong."""
-    stage_pages(STAGED)
+    try:
+        stage_pages(STAGED)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    shutil.rmtree(SITE, ignore_errors=True)
     done = subprocess.run([sys.executable, "-m", "zensical", "build", "--clean", "--strict"], cwd=ROOT)
     if done.returncode:
         sys.exit(done.returncode)
