@@ -120,7 +120,7 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
         base, margin = (offsets[-1] if offsets else 0), " " * (4 * len(offsets))
         is_code = after_blank and indent - base >= 4
         if fence := FENCE.match(line):
-            block = list(itertools.takewhile(lambda inner, end=fence[1]: inner.strip() != end, lines))
+            block = list(_until(fence[1], lines))
             if fence[2] == "math":
                 yield "formula", margin + " ".join(map(str.strip, block))
             else:
@@ -135,6 +135,11 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
                 offsets.append(len(item[0]))
             yield "prose", margin + line[base:]
         after_blank = is_code
+
+
+def _until(fence: str, lines: Iterator[str]) -> Iterator[str]:
+    """The lines before the end of a fenced block, which is consumed too."""
+    return itertools.takewhile(lambda line: line.strip() != fence, lines)
 
 
 def _margin(line: str) -> str:
