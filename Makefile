@@ -1,6 +1,6 @@
 # Every target installs what it needs; `make` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-slow lint types format clean
+.PHONY: help env quickstart test test-slow lint types format docs clean
 
 # Any Python from 3.11 on: make PYTHON=/path/to/python
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,6 +10,7 @@ BIN := .venv/bin
 # Stamps, which make later calls instant; a change of the dependencies installs again.
 INSTALLED_CORE := .venv/installed-core
 INSTALLED := .venv/installed
+INSTALLED_DOCS := .venv/installed-docs
 
 # Creates .venv, installs $(1) into it, and leaves the stamp $@. pip is made to say what it downloads; the status of its
 # pipeline is that of sed, so the stamp tells whether it succeeded.
@@ -42,6 +43,11 @@ $(INSTALLED): pyproject.toml
 	@$(call install,.[dev])
 	@touch $(INSTALLED_CORE)
 
+$(INSTALLED_DOCS): pyproject.toml
+	@echo "installing yolox-jax with what builds the documentation into .venv (a minute or two the first time)"
+	@$(call install,.[docs])
+	@touch $(INSTALLED_CORE)
+
 quickstart: $(INSTALLED_CORE)  ## train on generated shapes for a few minutes; replaces runs/quickstart
 	@echo "training on generated shapes with configs/quickstart.py; replaces runs/quickstart"
 	@rm -rf runs/quickstart
@@ -55,10 +61,11 @@ test-slow: env  ## the long tests, about half an hour
 	@echo "running the slow tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --durations=15
 
-lint: env  ## ruff: rules and format
+lint: env  ## ruff: rules and format; hadolint: the Dockerfile
 	@echo "checking rules and format"
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
+	@$(BIN)/hadolint Dockerfile
 
 types: env  ## mypy
 	@echo "checking types"
@@ -68,6 +75,10 @@ format: env  ## format all files and apply ruff fixes
 	@echo "formatting"
 	@$(BIN)/ruff check -q --fix .
 	@$(BIN)/ruff format -q .
+
+docs: $(INSTALLED_DOCS)  ## build the documentation site into build/site
+	@echo "building the documentation site"
+	@$(BIN)/python docs/site/build_site.py
 
 clean:  ## remove .venv, builds and caches, but keep runs
 	@echo "removing .venv, builds and caches"

@@ -81,3 +81,14 @@ def test_the_notebook_on_fine_tuning_runs(published_nano: None) -> None:
     assert variables["result"].best_ap is not None
     assert variables["evaluation"].metrics.figures["AP"] == pytest.approx(variables["result"].best_ap, abs=1e-6)
     assert variables["found"]._repr_png_()
+
+
+@pytest.mark.slow
+def test_the_notebook_on_own_data_runs(published_nano: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(NOTEBOOKS.parent))  # of the commands that it runs
+    variables = run_cells("your_own_data.ipynb")
+    assert variables["result"].best_ap > 0.1
+    assert variables["preview"].size > (160, 160)
+    assert variables["found"]._repr_png_()
+    assert Path("mine.onnx").stat().st_size > 1e6
+    assert list(Path("runs/mine").rglob("*.html"))
