@@ -98,5 +98,5 @@ def test_an_end_to_end_network_returns_the_folded_logit_unless_its_loss_asks() -
 
 
 def test_anchor_boxes_that_the_levels_do_not_divide_are_refused() -> None:
-    with pytest.raises(ConfigError, match="3 levels; got 4"):
+    with pytest.raises(ConfigError, match="3 levels, got 4"):
         create_model(ModelConfig(variant="yolox_nano", anchors=ANCHORS[:4]))

@@ -121,6 +121,7 @@ def test_runs_that_differ_in_schedules_and_weights_alone_share_one_program(train
     assert program(training, 0) == program(build_training(RunSchedule(other, 3 * NUM_STEPS), 3), step=2000)
 
 
+@pytest.mark.slow
 def test_runs_with_adamw_that_differ_in_its_settings_alone_share_one_program(training):
     def run(optimizer: OptimizerConfig) -> Training:
         return build_training(RunSchedule(dataclasses.replace(config, optimizer=optimizer), NUM_STEPS), 3)
