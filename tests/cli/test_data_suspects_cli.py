@@ -126,6 +126,12 @@ def test_each_kind_is_counted_listed_and_drawn(data: Path, weights: Path, capfd:
 
 
 @pytest.mark.usefixtures("detects")
+def test_images_of_a_run_on_tiles_are_searched_whole(data: Path, weights: Path, capfd: pytest.CaptureFixture) -> None:
+    assert suspects(data, weights, "--data.tile", "64", "--score-threshold", "0.5") == 0
+    assert "4 suspects among 5 annotations of 2 images" in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("detects")
 def test_kinds_and_top_choose_what_is_shown_and_earlier_sheets_go(data: Path, weights: Path) -> None:
     suspects(data, weights)
     (data / "out" / "mine.png").write_bytes(b"")
