@@ -126,9 +126,18 @@ def test_each_kind_is_counted_listed_and_drawn(data: Path, weights: Path, capfd:
 
 
 @pytest.mark.usefixtures("detects")
-def test_images_of_a_run_on_tiles_are_searched_whole(data: Path, weights: Path, capfd: pytest.CaptureFixture) -> None:
-    assert suspects(data, weights, "--data.tile", "64", "--score-threshold", "0.5") == 0
-    assert "4 suspects among 5 annotations of 2 images" in capfd.readouterr().out
+def test_images_of_a_run_on_tiles_are_searched_whole(
+    data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Any] = []
+    detect = yolox_jax.evaluation.evaluate
+    monkeypatch.setattr(
+        yolox_jax.evaluation,
+        "evaluate",
+        lambda config, *, dataset, **_: searched.extend(dataset.records) or detect(config, dataset=dataset),
+    )
+    assert suspects(data, weights, "--data.tile", "64") == 0
+    assert [(record.tile, record.height) for record in searched] == [(None, SIDE)] * 2
 
 
 @pytest.mark.usefixtures("detects")
