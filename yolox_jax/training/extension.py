@@ -35,6 +35,9 @@ FIXED = ("model.", "data.channels", "optimizer.name")
 OF_BEST = ("data.val", "data.more_val", "data.input_size", "data.bits", "evaluation.")
 """Beginnings of the names of settings after whose change the best value so far can no longer be compared."""
 
+CLASS_WEIGHTS = "class weights"
+"""Name of a change of these weights, which depend on the training data."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Extension:
@@ -87,7 +90,7 @@ def plan_extension(run: RunDirectory, config: Config, train_set: Dataset, hooks:
     images = data.get("images_per_epoch", data["num_images"])
     for name, old, new in (
         ("images", images, data_now.get("images_per_epoch", data_now["num_images"])),
-        ("class weights", data.get("class_weights"), data_now.get("class_weights")),
+        (CLASS_WEIGHTS, data.get("class_weights"), data_now.get("class_weights")),
         ("augment", data.get("augment", {}), hooks.names),
     ):
         if old != new:
@@ -128,7 +131,8 @@ def extended(schedule: RunSchedule, extensions: Sequence[Extension]) -> RunSched
 def announce_extension(extension: Extension, schedule: RunSchedule) -> None:
     """Logs what changes, before the run goes on."""
     changes = ", ".join(
-        f"{flag(name) if '.' in name else name} {typed(old)} -> {typed(new)}"
+        # The weights of many classes would fill the screen; the start of each run logs them.
+        name if name == CLASS_WEIGHTS else f"{flag(name) if '.' in name else name} {typed(old)} -> {typed(new)}"
         for name, (old, new) in extension.changes.items()
     )
     logger.info(
