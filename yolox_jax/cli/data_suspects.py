@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 USED_SETTINGS = (
     "model.variant",
+    "model.strides",
     "model.anchors",
     "model.end_to_end",
     "data.train",
     "data.val",
     "data.classes",
     "data.input_size",
+    "data.channels",
+    "data.bits",
     "data.num_threads",
     "data.broken_images",
     "evaluation.batch_size",
@@ -40,8 +43,8 @@ class SuspectsArguments:
 
     weights: OptionalWeightsPath = None
     """Weights of the detector, with the classes of the data: a .pth, .safetensors or .npz file, a run directory, or the
-    name of published weights, such as yolox_s. It may have been trained on these images, then
-    best for few epochs."""
+    name of published weights, such as yolox_s. The detector may have been trained on these images, best for few
+    epochs."""
     data: DataPath = None
     """Dataset to search, in place of that of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO,
     COCO, VOC or Roboflow dataset."""

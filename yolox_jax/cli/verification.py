@@ -137,8 +137,8 @@ def _print(verification: "Verification") -> None:
         print("the file detects what its weights detect")
     elif not verification.num_compared:
         print(
-            "nothing was compared, because neither detects anything in these images: use images with objects, or export "
-            "with a lower --score-threshold"
+            "nothing was compared, because neither detects anything in these images: use images with objects, or "
+            "export with a lower --score-threshold"
         )
     else:
         print(f"the file DIFFERS from its weights, most in {Path(verification.worst_image).name}")

@@ -43,7 +43,7 @@ class VerifyArguments:
 
 
 def main(argv: list[str]) -> int:
-    """Compares; `argv` is the command line after `verify`. Returns 1 unless the file detects what its weights detect."""
+    """Compares; `argv` is the command line after `verify`. Returns 1 unless the file detects what its weights do."""
     arguments = parse(
         VerifyArguments,
         argv,

@@ -12,7 +12,7 @@ class TrainConfig:
     """The training step, logging and checkpoints."""
 
     batch_size: Count = 64  # docs/yolox.md, 10.1
-    """Total batch size across devices. The command `train` also takes `auto`: the largest that fits. The published
+    """Total batch size across devices; `train` also takes `auto`, the largest that fits. The published
     weights were trained with 128."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. Parameters, batch statistics, assignment and losses stay in float32. float16 is for
