@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-import yolox_jax.evaluation
 from yolox_jax.cli.main import main
-from yolox_jax.evaluation import evaluate_results
+from yolox_jax.evaluation import evaluate_results, suspects_search
 from yolox_jax.models import create_model
 from yolox_jax.report.suspect_pictures import ANNOTATED, DETECTED
 from yolox_jax.weights import export_state_dict, save_weights
@@ -79,7 +78,7 @@ def detects(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         return evaluate_results(dataset, results)
 
-    monkeypatch.setattr(yolox_jax.evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(suspects_search, "evaluate", evaluate)
 
 
 def read(data: Path) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class ImagesToCompare:
                 else:
                     pixels = load_image(dataclasses.replace(record, pixels=format))
             except BrokenImage as error:
-                say(f"left out: {error}", sys.stderr)
+                say(f"left out: {error.path} {error.why}", sys.stderr)
             else:
                 yield NamedImage(str(path), pixels, None if record is None else record.image_id)
             on_progress(number + 1, len(paths))

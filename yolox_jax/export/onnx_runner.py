@@ -158,7 +158,10 @@ def read_image(path: str | Path, channels: int, dtype: np.dtype) -> np.ndarray |
     Of colours, a network for one channel gets the grey levels. Values of 8 bits are scaled to 16.
     """
     if Path(path).suffix == ".npy":
-        image = np.load(path, allow_pickle=False)
+        try:
+            image = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError):
+            return None
     elif channels in (1, 3):
         flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
         image = cv2.imread(str(path), flags if dtype == np.uint8 else flags | cv2.IMREAD_ANYDEPTH)
@@ -296,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     image = read_image(options.image, detector.channels, detector.dtype)
     if image is None:
-        print(f"{options.image} is not an image that OpenCV can read", file=sys.stderr)
+        print(f"{options.image} is not an image that can be read", file=sys.stderr)
         return 2
     try:
         boxes, scores, classes = detector(image)
