@@ -1,4 +1,7 @@
-"""A run as a user writes one in a script: images from Python, one class of them rare, and own augmentation.
+"""A run as a user writes one in a script, with every option of the data at once.
+
+Its images come from Python, have four channels of 16 bits, are cut into tiles and cached; one class of them is rare,
+and own augmentation changes them.
 
 `python own_data_run.py WORKDIR NUM_WORKERS` trains in a process that a test can kill.
 """
@@ -34,9 +37,9 @@ class Rectangles:
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, list[list[int]], list[int]]:
         rng = np.random.default_rng(index)
-        image = rng.integers(0, 256, (80, 96, 3), np.uint8)
+        image = rng.integers(0, 65536, (80, 96, 4), np.uint16)
         x, y = (int(value) for value in rng.integers(0, 40, 2))
-        image[y : y + 30, x : x + 40] = rng.integers(0, 256, 3)
+        image[y : y + 30, x : x + 40] = rng.integers(0, 65536, 4)
         return image, [[x, y, x + 40, y + 30]], [int(index == 0)]
 
 
@@ -51,18 +54,28 @@ def crop(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, rng: np.rand
 def add_noise(
     image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, rng: np.random.Generator
 ) -> tuple[Any, Any, Any]:
-    """Adds up to eight grey levels to each value."""
-    return np.minimum(image, 247) + rng.integers(0, 9, image.shape, np.uint8), boxes, classes
+    """Adds up to 2048 to each value."""
+    return np.minimum(image, 65535 - 2048) + rng.integers(0, 2049, image.shape, np.uint16), boxes, classes
 
 
 def own_data_config(num_workers: int) -> Config:
     """Two epochs of three steps at 64 px, with a checkpoint after each step.
 
-    Of eight images, the rare one is shown sqrt(0.5 / (1 / 8)) = 2 times in an epoch; its class has the larger weight.
+    Four images make eight tiles. The two of the rare image are shown sqrt(0.5 / (2 / 8)) = 1.4 times in an epoch on
+    average, so that one is repeated, and its class has the larger weight.
     """
     return Config(
         model=ModelConfig(variant="yolox_nano"),
-        data=DataConfig(input_size=(64, 64), max_boxes=20, repeat_threshold=0.5, num_workers=num_workers),
+        data=DataConfig(
+            input_size=(64, 64),
+            max_boxes=20,
+            channels=4,
+            bits=16,
+            tile=80,
+            repeat_threshold=0.5,
+            cache="ram",
+            num_workers=num_workers,
+        ),
         schedule=ScheduleConfig(epochs=2, warmup_epochs=0.5, no_aug_epochs=1),
         train=TrainConfig(
             batch_size=4, ema_ramp_steps=10.0, multiscale_px=None, log_interval=1, checkpoint_steps=1, loggers=()
@@ -78,7 +91,7 @@ def run_on_own_data(workdir: Path, *, num_workers: int, resume: bool = False) ->
         own_data_config(num_workers),
         workdir=workdir,
         resume=resume,
-        train_set=yolox_jax.make_dataset(Rectangles(8), CLASS_NAMES),
+        train_set=yolox_jax.make_dataset(Rectangles(4), CLASS_NAMES),
         val_set=yolox_jax.make_dataset(Rectangles(4), CLASS_NAMES),
         augment={"before_mosaic": crop, "after_mosaic": add_noise},
     )

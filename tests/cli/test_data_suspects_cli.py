@@ -125,6 +125,21 @@ def test_each_kind_is_counted_listed_and_drawn(data: Path, weights: Path, capfd:
 
 
 @pytest.mark.usefixtures("detects")
+def test_images_of_a_run_on_tiles_are_searched_whole(
+    data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Any] = []
+    detect = yolox_jax.evaluation.evaluate
+    monkeypatch.setattr(
+        yolox_jax.evaluation,
+        "evaluate",
+        lambda config, *, dataset, **_: searched.extend(dataset.records) or detect(config, dataset=dataset),
+    )
+    assert suspects(data, weights, "--data.tile", "64") == 0
+    assert [(record.tile, record.height) for record in searched] == [(None, SIDE)] * 2
+
+
+@pytest.mark.usefixtures("detects")
 def test_kinds_and_top_choose_what_is_shown_and_earlier_sheets_go(data: Path, weights: Path) -> None:
     suspects(data, weights)
     (data / "out" / "mine.png").write_bytes(b"")

@@ -17,7 +17,7 @@ from yolox_jax.data import open_dataset
 from yolox_jax.data.augment.matrix import Affine, mirroring, scaling
 from yolox_jax.data.augment.paint import Placement, paint, visible_part
 from yolox_jax.data.cache.pixel_cache import open_cache
-from yolox_jax.data.dataset import DataError, Record
+from yolox_jax.data.dataset import DataError, Record, Tile
 from yolox_jax.data.hooks import NO_HOOKS
 from yolox_jax.data.image import Pixels, read_image
 from yolox_jax.data.image_order import ImageOrder, Pass
@@ -136,6 +136,19 @@ def test_a_source_that_is_gone_is_given_up_after_a_hundred_images(tmp_path: Path
     loader = ImageLoader([Record(tmp_path / f"{number}.jpg", number, 64, 64, box, label) for number in range(5000)])
     with pytest.raises(DataError, match="100 of 5000 training images were tried, and none can be read"):
         _sample(loader, 7, DataConfig(input_size=(64, 64)), mosaic=True)
+
+
+def test_the_tiles_of_a_broken_image_count_as_one(tmp_path: Path) -> None:
+    """So many tiles would be given up if they counted one by one."""
+    whole, torn = tmp_path / "whole.png", tmp_path / "torn.png"
+    cv2.imwrite(str(whole), np.full((64, 64, 3), 50, np.uint8))
+    torn.touch()
+    box, label = np.array([[4, 4, 60, 60]], np.float32), np.zeros(1, np.int32)
+    tiles = [Record(torn, 0, 64, 64, box, label, tile=Tile(64 * place, 0, 64, 9600)) for place in range(150)]
+    loader = ImageLoader([*tiles, Record(whole, 1, 64, 64, box, label)])
+    _sample(loader, 7, DataConfig(input_size=(64, 64)), mosaic=False)
+    assert [error.path for error in loader.broken.values()] == [torn]
+    assert loader.loaded == [str(whole)]
 
 
 def test_four_images_that_fill_the_canvas_join_without_a_gap() -> None:

@@ -50,24 +50,26 @@ def large() -> Dataset:
     return make_dataset(items, [f"c{n}" for n in range(NUM_OBJECTS)])
 
 
-@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.875])
+@pytest.mark.parametrize(("side", "overlap"), [(64, 0.0), (64, 0.25), (64, 0.875), (64, 0.95), (6, 0.0)])
 @pytest.mark.parametrize("size", [(64, 65), (40, 300), (217, 130)])
-def test_tiles_cover_the_image_and_overlap_enough(size: tuple[int, int], overlap: float) -> None:
+def test_tiles_cover_the_image_and_overlap_enough(size: tuple[int, int], side: int, overlap: float) -> None:
     image, boxes = _picture(*size, seed=0)
     dataset = make_dataset([(image, boxes, np.zeros(len(boxes), int))], ["a"])
     # An overlap by which every box is visible somewhere, and empty tiles are all kept.
     visible = replace(TILES.augment, min_visible=0.0)
-    records = cut_into_tiles(dataset, replace(TILES, tile_overlap=overlap, augment=visible)).records
+    records = cut_into_tiles(dataset, replace(TILES, tile=side, tile_overlap=overlap, augment=visible)).records
     covered = np.zeros(size, int)
     for record in records:
-        assert (record.height, record.width) == (min(64, size[0]), min(64, size[1])) and record.image_size == size
+        assert (record.height, record.width) == (min(side, size[0]), min(side, size[1])) and record.image_size == size
         covered[record.tile.top :, record.tile.left :][: record.height, : record.width] += 1
     assert covered.min() > 0
     for starts, length in (({r.tile.top for r in records}, size[0]), ({r.tile.left for r in records}, size[1])):
         ordered = sorted(starts)
         assert len(records) % len(ordered) == 0
-        assert all(0 < after - before <= 64 * (1 - overlap) for before, after in itertools.pairwise(ordered))
-        assert all(start % 8 == 0 for start in ordered[:-1]) and ordered[-1] == max(length - 64, 0)
+        assert all(0 < after - before <= side * (1 - overlap) for before, after in itertools.pairwise(ordered))
+        is_aligned = side * (1 - overlap) >= 8
+        assert all(start % 8 == 0 or not is_aligned for start in ordered[:-1])
+        assert ordered[-1] == max(length - side, 0)
 
 
 def test_a_tile_has_the_boxes_that_it_shows_enough_of(large: Dataset) -> None:

@@ -85,7 +85,7 @@ def test_unknown_figures_are_refused_with_those_that_there_are(name, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("AP:dgo", r"AP:dgo: the validation set test has no such class. Did you mean 'dog'\? It has cat, dog, owl\."),
+        ("AP:dgo", r"AP:dgo: the validation set test has no such class; did you mean dog\? It has cat, dog, owl"),
         ("AP:dog", "has no objects of the class 'dog'"),
         ("AP_large", "has no large objects"),
         ("AR_medium", "has no medium objects"),

@@ -84,6 +84,14 @@ def test_a_run_is_extended_again_from_where_it_is_then(tmp_path):
     assert second is not None and (second.epoch, second.step_offset) == (15.0, 125 - 15 * 20)
 
 
+def test_a_run_extended_twice_at_one_checkpoint_still_repeats_its_last_evaluation(tmp_path):
+    run, longer = run_with_checkpoint(tmp_path, 100), changed(schedule={"epochs": 40}, evaluation={"interval": 7})
+    first = extend(run, longer)
+    record_settings(run, longer, dataset(), extensions=[dataclasses.asdict(first)])
+    second = extend(run, changed(longer, optimizer={"lr": 0.1}))
+    assert first is not None and second is not None and first.evaluated and second.evaluated
+
+
 def test_more_images_of_the_same_classes_are_a_change(tmp_path):
     found = extend(run_with_checkpoint(tmp_path, 50), CONFIG, dataset(num_images=160))
     assert found == Extension(50, 5.0, 50 - 100, False, {"images": [80, 160]})
@@ -99,6 +107,7 @@ def test_more_images_of_the_same_classes_are_a_change(tmp_path):
             dataset(),
             r"network.*--model.variant was 'yolox_s', is 'yolox_m'.*weights",
         ),
+        ({"data": {"channels": 4}}, dataset(), r"cannot change the network.*--data.channels was 3, is 4"),
         ({"optimizer": {"name": "adamw"}}, dataset(), r"the optimizer.*--optimizer.name was 'sgd', is 'adamw'"),
         ({"schedule": {"epochs": 20}}, dataset(class_names=("cat", "cow")), r"classes cat, dog.*now gives cat, cow"),
     ],
@@ -142,12 +151,16 @@ def test_an_extension_starts_patience_and_what_its_settings_concern_anew_at_its_
     changes = {"train.precision": ["float32", "float16"], "evaluation.score_threshold": [0.01, 0.1]}
     progress, extension = Progress(best_value=0.5, evaluations_since_best=3), Extension(7, 1.0, 0, True, changes)
 
-    def begun(step: int, extension: Extension = extension) -> tuple[float, float | None, int]:
-        found, after = begin_extension(extension, config, state._replace(step=jnp.int32(step)), progress)
+    def begun(step: int, *extensions: Extension) -> tuple[float, float | None, int]:
+        given = extensions or (extension,)
+        found, after = begin_extension(given, config, state._replace(step=jnp.int32(step)), progress)
         return float(found.loss_scale.value), after.best_value, after.evaluations_since_best
 
     assert begun(7) == (512.0, None, 0)
     assert begun(8) == (1.0, 0.5, 3)
-    assert begun(7, dataclasses.replace(extension, changes={"optimizer.lr": [None, 0.1]})) == (1.0, 0.5, 0)
+    other_rate = dataclasses.replace(extension, changes={"optimizer.lr": [None, 0.1]})
+    assert begun(7, other_rate) == (1.0, 0.5, 0)
+    assert begun(7, extension, other_rate) == (512.0, None, 0), "extended twice at one checkpoint"
+    assert begun(7, dataclasses.replace(extension, step=5), other_rate) == (1.0, 0.5, 0)
     with pytest.raises(CheckpointError, match="extended after step 7, whose checkpoint cannot be read"):
         begun(6)

@@ -3,10 +3,13 @@
 import pytest
 from flax import nnx
 
-from yolox_jax.config import ConfigError
+from yolox_jax.config import Config, ConfigError, ModelConfig
 from yolox_jax.models import YOLOX, create_model
+from yolox_jax.training.build import build_training
 from yolox_jax.training.freezing import freeze
+from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.state import Frozen
+from yolox_jax.weights import export_state_dict
 from yolox_jax.weights.names import original_name
 
 
@@ -43,7 +46,7 @@ def test_a_part_is_that_part_and_no_other(variant, part, inside, outside):
     frozen = freeze(model, (part,))
     expected = {name for name in names if name.startswith(inside) and (part == "backbone" or outside not in name)}
     assert frozen_names(model) == expected and expected
-    assert frozen.parts == (part,) and frozen.num_tensors == len(expected)
+    assert frozen.parts == (part,) and frozen.names == expected
 
 
 def test_names_of_weights_are_as_in_the_original(model):
@@ -98,6 +101,15 @@ def test_freezing_everything_is_refused(unfrozen):
 
 
 def test_freezing_takes_the_statistics_with_the_factors_of_batch_norm(model):
-    assert freeze(model, ("head.stems.1.bn.weight",)).num_tensors == 3
+    assert len(freeze(model, ("head.stems.1.bn.weight",)).names) == 3
     assert model.head.stems[1].bn.use_running_average and not model.head.stems[0].bn.use_running_average
     assert isinstance(model.head.stems[1].conv.kernel, nnx.Param)
+
+
+@pytest.mark.parametrize(("part", "modules"), [("neck", "backbone.C3_p2, backbone.reduce_conv2"), ("backbone", "")])
+def test_parts_of_a_new_level_that_stay_random_are_warned_of(unfrozen, caplog, part, modules):
+    """The neck of stride 4 is not in weights of three levels."""
+    config = Config(model=ModelConfig("yolox_nano", strides=(4, 8, 16, 32), weights="w", freeze=(part,)))
+    build_training(RunSchedule(config, 1), 3, weights=export_state_dict(unfrozen))
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [modules in message and "--model.freeze keeps" in message for message in warned] == [True] * bool(modules)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import time
@@ -39,11 +40,11 @@ def test_the_config_of_a_run_on_datasets_from_python_names_no_files(tmp_path):
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, train=files, val=files))
     with prepare(config, tmp_path / "run", resume=False, train_set=dataset, val_set=dataset) as run:
         assert run.config.data.train == run.config.data.val == DatasetConfig()
-        assert len(run.train_set.records) == len(run.val_set.records) == 3
+        assert (len(run.train_set.records), len(run.val_set.records)) == (6, 3), "two tiles of each training image"
 
 
 @pytest.mark.slow
-def test_a_killed_run_with_own_data_and_augmentation_and_repeats_ends_as_the_whole_one(tmp_path):
+def test_a_killed_run_with_every_option_of_the_data_ends_as_the_whole_one(tmp_path):
     """The killed one loads in two processes, the others in threads."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run_on_own_data(whole, num_workers=0)
@@ -58,8 +59,9 @@ def test_a_killed_run_with_own_data_and_augmentation_and_repeats_ends_as_the_who
     recorded = json.loads((killed / "data.json").read_text())
     assert recorded["augment"] == {"before_mosaic": "crop", "after_mosaic": "add_noise"}
     assert (recorded["num_images"], recorded["images_per_epoch"]) == (8, 9)
-    assert recorded["class_weights"] == pytest.approx([9 / (2 * 7), 9 / (2 * 2)])
-    datasets = {name: yolox_jax.make_dataset(Rectangles(8), CLASS_NAMES) for name in ("train_set", "val_set")}
+    common, rare = 6, 2 * math.sqrt(0.5 / (2 / 8))  # objects that an epoch shows
+    assert recorded["class_weights"] == pytest.approx([(common + rare) / (2 * number) for number in (common, rare)])
+    datasets = {name: yolox_jax.make_dataset(Rectangles(4), CLASS_NAMES) for name in ("train_set", "val_set")}
     with pytest.raises(ConfigError, match=r"started with the hooks {.*'after_mosaic': 'add_noise'}, and .* with none"):
         yolox_jax.train(own_data_config(0), workdir=killed, resume=True, **datasets)
     run_on_own_data(killed, num_workers=0, resume=True)

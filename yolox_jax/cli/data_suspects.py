@@ -91,7 +91,8 @@ def main(argv: list[str]) -> None:
     assert arguments.weights is not None
     if arguments.weights not in VARIANTS:  # published ones are downloaded later
         find_weights(resolve(arguments.weights))
-    dataset = open_datasets(config.data, arguments.split)
+    # Whole images: the annotations are theirs, not those of the tiles that the run was trained on.
+    dataset = open_datasets(dataclasses.replace(config.data, tile=0), arguments.split)
     for warning in dataset.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if not dataset.ground_truth["annotations"]:

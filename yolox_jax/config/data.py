@@ -68,7 +68,8 @@ class DataConfig:
     """Height and width of the network input in px, multiples of 32."""
     tile: CountOrZero = 0  # docs/data.md
     """Cut training images larger than this into square tiles of this side in px, which count as images of their own. A
-    tile has the boxes of which more than `data.augment.min_visible` lies in it. 0 turns it off."""
+    tile has the boxes of which more than `data.augment.min_visible` lies in it. 0 turns it off. Validation images stay
+    whole; `--tile` of `predict` and `evaluate` detects in tiles."""
     tile_overlap: Annotated[float, AtLeast(0), Below(1)] = 0.2
     """Smallest overlap of neighbouring tiles, as a fraction of their side. Objects up to this size are whole in one
     tile."""

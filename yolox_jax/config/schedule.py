@@ -45,7 +45,10 @@ def scale_schedule(recipe: ScheduleConfig, epochs: int, *, warmup_epochs: float 
         warmup_epochs: The warm-up to use in place of the scaled one.
     """
     ratio = epochs / recipe.epochs
-    scaled = lambda value: float(f"{value * ratio:.3g}")  # noqa: E731
+
+    def scaled(value: float) -> float:
+        return float(f"{value * ratio:.3g}")
+
     warmup = scaled(recipe.warmup_epochs) if warmup_epochs is None else warmup_epochs
     no_aug = math.floor(recipe.no_aug_epochs * ratio + 0.5)
     if recipe.no_aug_epochs:

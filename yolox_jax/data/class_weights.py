@@ -10,7 +10,6 @@ the size of the loss as it is. Where the limit has no effect, `balanced` is then
 same name in scikit-learn (`sklearn.utils.class_weight.compute_class_weight`).
 """
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +17,10 @@ from jaxtyping import Float64
 
 from yolox_jax.config import ConfigError, LossConfig
 from yolox_jax.config.class_weights import BALANCED, given_class_weights
-from yolox_jax.data.dataset import Dataset
+from yolox_jax.config.serialization import nearest
+from yolox_jax.data.dataset import MAX_LISTED_NAMES, Dataset
 from yolox_jax.data.image_order import ImageOrder
+from yolox_jax.text import shortened
 
 
 def class_weights(loss: LossConfig, train_set: Dataset, repeat_threshold: float = 0.0) -> tuple[float, ...] | None:
@@ -63,10 +64,8 @@ def _given(entries: Sequence[str], train_set: Dataset) -> Float64[np.ndarray, " 
     weights = given_class_weights(entries)
     for name in weights:
         if name not in train_set.class_names:
-            close = difflib.get_close_matches(name, train_set.class_names, n=1)
-            hint = f". Did you mean {close[0]!r}?" if close else "."
             raise ConfigError(
-                f"--loss.class-weights: the training set {train_set.name} has no class {name!r}{hint} It has "
-                f"{', '.join(train_set.class_names)}."
+                f"--loss.class-weights: the training set {train_set.name} has no class {name!r}"
+                f"{nearest(name, train_set.class_names)} It has {shortened(train_set.class_names, MAX_LISTED_NAMES)}"
             )
     return np.array([weights.get(name, 1.0) for name in train_set.class_names])

@@ -88,6 +88,11 @@ class Record:
         return (self.height, self.width) if self.tile is None else (self.tile.image_height, self.tile.image_width)
 
     @property
+    def image_key(self) -> tuple[Path, int]:
+        """What tells the image from all others. The tiles of one image share it."""
+        return self.path, self.position
+
+    @property
     def key(self) -> str:
         """Path, and whatever else tells this record from others of the same file or archive."""
         tile = "" if self.tile is None else f" tile {self.tile.left},{self.tile.top} {self.height}x{self.width}"

@@ -1,7 +1,9 @@
 """Loads the images of records, and replaces a broken image by the next readable one."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt
@@ -24,8 +26,8 @@ class ImageLoader:
 
     def __init__(self, records: Sequence[Record], cache: PixelCache | None = None) -> None:
         self.records = records
-        self.broken: dict[int, BrokenImage] = {}
-        """Broken images so far, by index."""
+        self.broken: dict[tuple[Path, int], BrokenImage] = {}
+        """Broken images so far, by their keys: all tiles of a broken image are."""
         self.loaded: list[str] = []
         """Paths of the loaded images."""
         self._cache = cache
@@ -36,15 +38,15 @@ class ImageLoader:
         Raises:
             DataError: all images are broken, or `MAX_BROKEN` of them.
         """
-        if len(self.broken) >= min(len(self.records), MAX_BROKEN):
-            last = next(reversed(self.broken.values()))
-            raise DataError(
-                f"{len(self.broken)} of {len(self.records)} training images were tried, and none can be read. The last "
-                f"one: {last.path}: {last.why}. Check that the folder still exists."
-            )
-        while index in self.broken:
-            index = (index + 1) % len(self.records)
-        return index, self.records[index]
+        if len(self.broken) < MAX_BROKEN:
+            for place in itertools.chain(range(index, len(self.records)), range(index)):
+                if self.records[place].image_key not in self.broken:
+                    return place, self.records[place]
+        last = next(reversed(self.broken.values()))
+        raise DataError(
+            f"{len(self.broken)} of {len(self.records)} training images were tried, and none can be read. The last "
+            f"one: {last.path}: {last.why}. Check that the folder still exists."
+        )
 
     def pixels(self, placement: Placement, size: tuple[int, int]) -> Pixels:
         """Load an image, possibly at a reduced scale that is sufficient for its placement.
@@ -88,6 +90,6 @@ class ImageLoader:
         try:
             yield
         except BrokenImage as error:
-            self.broken[index] = error
+            self.broken[self.records[index].image_key] = error
             raise
         self.loaded.append(str(self.records[index].path))

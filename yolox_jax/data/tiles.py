@@ -88,7 +88,8 @@ def _starts(length: int, config: DataConfig) -> list[int]:
     """Where the tiles start along a side of the image; the last ends with it."""
     if length <= config.tile:
         return [0]
-    step = max(int(config.tile * (1 - config.tile_overlap)) // ALIGNMENT_PX * ALIGNMENT_PX, ALIGNMENT_PX)
+    step = max(int(config.tile * (1 - config.tile_overlap)), 1)
+    step = step // ALIGNMENT_PX * ALIGNMENT_PX or step
     return [*range(0, length - config.tile, step), length - config.tile]
 
 

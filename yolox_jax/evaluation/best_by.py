@@ -1,16 +1,17 @@
 """The value of the figure that decides which weights of a run are the best (`evaluation.best_by`)."""
 
-import difflib
 import math
 from typing import Any
 
 from yolox_jax.config import ConfigError
 from yolox_jax.config.best_by import COCO_FIGURES, DEFAULT, parse_best_by
-from yolox_jax.data.dataset import Dataset
+from yolox_jax.config.serialization import nearest
+from yolox_jax.data.dataset import MAX_LISTED_NAMES, Dataset
 from yolox_jax.evaluation.errors import Errors, sort_errors
 from yolox_jax.evaluation.operating_points import best_operating_points, recall_at_precision
 from yolox_jax.evaluation.runner import Evaluation
 from yolox_jax.files import null_if_not_finite
+from yolox_jax.text import shortened
 
 AREAS_PX2 = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, math.inf)}
 """Areas of the objects that the COCO figures of each size count."""
@@ -45,11 +46,9 @@ def check_best_by(best_by: str, dataset: Dataset) -> None:
 
 def _category(class_name: str, dataset: Dataset) -> int:
     if class_name not in dataset.class_names:
-        close = difflib.get_close_matches(class_name, dataset.class_names, n=1)
-        hint = f". Did you mean {close[0]!r}?" if close else "."
         raise ConfigError(
-            f"--evaluation.best-by AP:{class_name}: the validation set {dataset.name} has no such class{hint} It has "
-            f"{', '.join(dataset.class_names)}."
+            f"--evaluation.best-by AP:{class_name}: the validation set {dataset.name} has no such class"
+            f"{nearest(class_name, dataset.class_names)} It has {shortened(dataset.class_names, MAX_LISTED_NAMES)}"
         )
     return dataset.category_ids[dataset.class_names.index(class_name)]
 

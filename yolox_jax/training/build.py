@@ -13,6 +13,7 @@ from jaxtyping import Shaped
 
 from yolox_jax.models import create_model, summarize
 from yolox_jax.models.summary import Summary
+from yolox_jax.text import counted
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh, platform_of, replicated
 from yolox_jax.training.step.state import TrainState, create_train_state
@@ -65,16 +66,21 @@ def build_training(
         dtype=jnp.dtype(config.train.precision),
     )
     # Imported on demand, so that the step can be benchmarked where only jax, flax and optax are installed.
+    random: tuple[str, ...] = ()
     if weights is not None:
         from yolox_jax.weights import load_state_dict
 
-        logger.info("%s: %s", config.model.weights, load_state_dict(model, weights, strict=False).summary())
+        report = load_state_dict(model, weights, strict=False)
+        random = report.missing
+        logger.info("%s: %s", config.model.weights, report.summary())
     model.train()
     summary = summarize(model, config.data.input_size)
     if config.model.freeze:
         from yolox_jax.training.freezing import freeze
 
-        logger.info("frozen: %s", freeze(model, config.model.freeze))
+        frozen = freeze(model, config.model.freeze)
+        logger.info("frozen: %s", frozen)
+        _warn_of_random(sorted(frozen.names.intersection(random)))
     on_gpu = platform_of(mesh) == "gpu"  # where cuDNN wants kernels with the output channels first
     graphdef, state = create_train_state(model, config.train, config.optimizer, output_first=on_gpu)
     if described is None:
@@ -84,3 +90,15 @@ def build_training(
         state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), state)
     step = make_train_step(graphdef, config, mesh)
     return Training(schedule, mesh, graphdef, summary, state, step)
+
+
+def _warn_of_random(frozen: Sequence[str]) -> None:
+    """Warns of frozen arrays that the weights do not hold, such as those of new levels or classes."""
+    if frozen:
+        modules = dict.fromkeys(".".join(name.split(".")[:2]) for name in frozen)
+        logger.warning(
+            "--model.freeze keeps %s at random values, because --model.weights has none that fit: %s. Name the modules "
+            "to freeze, without these",
+            counted(len(frozen), "tensor"),
+            ", ".join(modules),
+        )

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,11 +29,14 @@ from yolox_jax.training.step.state import TrainState
 
 logger = logging.getLogger("yolox_jax.training")
 
-FIXED = ("model.", "optimizer.name")
+FIXED = ("model.", "data.channels", "optimizer.name")
 """Settings, or beginnings of their names, that the saved state depends on."""
 
-OF_BEST = ("data.val", "data.more_val", "data.input_size", "evaluation.")
+OF_BEST = ("data.val", "data.more_val", "data.input_size", "data.bits", "evaluation.")
 """Beginnings of the names of settings after whose change the best value so far can no longer be compared."""
+
+CLASS_WEIGHTS = "class weights"
+"""Name of a change of these weights, which depend on the training data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +90,15 @@ def plan_extension(run: RunDirectory, config: Config, train_set: Dataset, hooks:
     images = data.get("images_per_epoch", data["num_images"])
     for name, old, new in (
         ("images", images, data_now.get("images_per_epoch", data_now["num_images"])),
-        ("class weights", data.get("class_weights"), data_now.get("class_weights")),
+        (CLASS_WEIGHTS, data.get("class_weights"), data_now.get("class_weights")),
         ("augment", data.get("augment", {}), hooks.names),
     ):
         if old != new:
             changes[name] = [old, new]
     if not changes:
         return None
-    earlier, step = read_extensions(run), steps[-1]
-    offset = earlier[-1].step_offset if earlier else 0
-    schedule = RunSchedule(before, -(-images // before.train.batch_size), step_offset=offset)
+    step = steps[-1]
+    schedule = extended(RunSchedule(before, -(-images // before.train.batch_size)), read_extensions(run))
     epoch = schedule.epochs_after(step)
     if config.schedule.epochs <= epoch:
         raise ConfigError(
@@ -116,10 +119,20 @@ def _check_same_network(run: RunDirectory, changes: dict[str, list[Any]]) -> Non
         )
 
 
+def extended(schedule: RunSchedule, extensions: Sequence[Extension]) -> RunSchedule:
+    """The schedule of a run that has gone on with other settings, which it has had since the newest extension."""
+    if not extensions:
+        return schedule
+    newest = extensions[-1]
+    evaluated_at = newest.step if newest.evaluated else None
+    return dataclasses.replace(schedule, step_offset=newest.step_offset, also_evaluates_after=evaluated_at)
+
+
 def announce_extension(extension: Extension, schedule: RunSchedule) -> None:
     """Logs what changes, before the run goes on."""
     changes = ", ".join(
-        f"{flag(name) if '.' in name else name} {typed(old)} -> {typed(new)}"
+        # The weights of many classes would fill the screen; the start of each run logs them.
+        name if name == CLASS_WEIGHTS else f"{flag(name) if '.' in name else name} {typed(old)} -> {typed(new)}"
         for name, (old, new) in extension.changes.items()
     )
     logger.info(
@@ -133,28 +146,29 @@ def announce_extension(extension: Extension, schedule: RunSchedule) -> None:
 
 
 def begin_extension(
-    extension: Extension, config: Config, state: TrainState, progress: Progress
+    extensions: Sequence[Extension], config: Config, state: TrainState, progress: Progress
 ) -> tuple[TrainState, Progress]:
     """Adapts a restored run to its newest extension, if it has just reached it.
 
-    The result depends on the checkpoint and the recorded extension alone, so that a run that is killed before its next
-    checkpoint starts from the same state again.
+    The result depends on the checkpoint and the recorded extensions alone, so that a run that is killed before its next
+    checkpoint starts from the same state again, also if it is extended once more there.
 
     Raises:
         CheckpointError: the checkpoint is older than the extension, whose own cannot be read.
     """
-    step = int(state.step)
-    if step > extension.step:
+    step, newest = int(state.step), extensions[-1].step if extensions else -1
+    if step > newest:
         return state, progress
-    if step < extension.step:
+    if step < newest:
         raise CheckpointError(
-            f"the run was extended after step {extension.step}, whose checkpoint cannot be read; the newest one that "
+            f"the run was extended after step {newest}, whose checkpoint cannot be read; the newest one that "
             f"can is of step {step}. Start a new run in another --workdir, with the run directory as --model.weights"
         )
+    changes = {name for extension in extensions if extension.step == step for name in extension.changes}
     progress = progress._replace(evaluations_since_best=0)
-    if any(name.startswith(OF_BEST) for name in extension.changes):
+    if any(name.startswith(OF_BEST) for name in changes):
         progress = progress._replace(best_value=None, best_epoch=None, best_step=None)
-    if "train.precision" in extension.changes:
+    if "train.precision" in changes:
         loss_scale = jax.device_get(initial_loss_scale(config.train))
         state = state._replace(loss_scale=jax.device_put(loss_scale, state.step.sharding))
     return state, progress

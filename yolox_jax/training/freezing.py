@@ -22,8 +22,8 @@ class FrozenWeights(NamedTuple):
 
     parts: tuple[str, ...]
     """The parts with frozen weights; `part of head` where others of that part are trained."""
-    num_tensors: int
-    """Number of arrays, including batch statistics."""
+    names: frozenset[str]
+    """The original's names of the arrays, including batch statistics."""
     num_parameters: int
     """Size of the frozen weights, without batch statistics."""
     total_parameters: int
@@ -31,7 +31,7 @@ class FrozenWeights(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{', '.join(self.parts)} ({self.num_tensors} tensors, {self.num_parameters / 1e6:.2f} M of "
+            f"{', '.join(self.parts)} ({len(self.names)} tensors, {self.num_parameters / 1e6:.2f} M of "
             f"{self.total_parameters / 1e6:.2f} M parameters)"
         )
 
@@ -100,9 +100,8 @@ def _similar(pattern: str, names: Mapping[str, int]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
-def _freeze(model: YOLOX, frozen: set[str]) -> int:
-    """Replaces the variables with these names, and their batch statistics; returns the number of variables."""
-    num_frozen = 0
+def _freeze(model: YOLOX, frozen: set[str]) -> frozenset[str]:
+    """Replaces the variables with these names, and their batch statistics; returns the names of all of them."""
     for path, module in nnx.iter_modules(model):
         if isinstance(module, BatchNorm) and original_name((*path, "scale")) in frozen:
             # Freeze the statistics that the scale was trained with.
@@ -111,5 +110,4 @@ def _freeze(model: YOLOX, frozen: set[str]) -> int:
         for attribute, variable in list(vars(module).items()):
             if isinstance(variable, nnx.Variable) and original_name((*path, attribute)) in frozen:
                 setattr(module, attribute, Frozen(variable[...]))
-                num_frozen += 1
-    return num_frozen
+    return frozenset(frozen)

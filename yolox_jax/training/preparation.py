@@ -23,7 +23,7 @@ from yolox_jax.evaluation.best_by import check_best_by
 from yolox_jax.files import ensure_writable_folder
 from yolox_jax.text import counted
 from yolox_jax.training.distributed import check_same_settings, connect, first_process_first
-from yolox_jax.training.extension import Extension, plan_extension, read_extensions
+from yolox_jax.training.extension import Extension, extended, plan_extension, read_extensions
 from yolox_jax.training.fitting_batch import fitting_batch_size, smallest_batch_size, with_batch_size
 from yolox_jax.training.reporting.metric_writers import check_metric_writers
 from yolox_jax.training.run_directory import (
@@ -72,17 +72,8 @@ class PreparedRun:
     @property
     def schedule(self) -> RunSchedule:
         """What happens at each step."""
-        schedule = RunSchedule(
-            self.config, steps_per_epoch(self.train_set.records, self.config), class_weights=self.class_weights
-        )
-        if not self.extensions:
-            return schedule
-        newest = self.extensions[-1]
-        return dataclasses.replace(
-            schedule,
-            step_offset=newest.step_offset,
-            also_evaluates_after=newest.step if newest.evaluated else None,
-        )
+        steps = steps_per_epoch(self.train_set.records, self.config)
+        return extended(RunSchedule(self.config, steps, class_weights=self.class_weights), self.extensions)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from yolox_jax.config import STRIDE, Config, ConfigError, ScheduleConfig, scale_schedule
+from yolox_jax.config import Config, ConfigError, ScheduleConfig, scale_schedule
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.files import atomic_write, write_json
 from yolox_jax.training.callbacks import StopTraining, TrainingEvent
@@ -90,9 +90,9 @@ def fitting_epochs(config: Config, timer: StepTimer, num_val_images: int, second
 
 def _mean_pixels(config: Config) -> float:
     """Mean number of pixels of the inputs in a run."""
-    base, range_px = config.data.input_size, config.train.multiscale_px
-    heights = [] if range_px is None else range(range_px[0], range_px[1] + 1, STRIDE)
-    sizes = [size_of(height, base) for height in heights] or [base]
+    base, range_px, stride = config.data.input_size, config.train.multiscale_px, config.model.strides[-1]
+    heights = [] if range_px is None else range(range_px[0], range_px[1] + 1, stride)
+    sizes = [size_of(height, base, stride) for height in heights] or [base]
     return float(np.mean([math.prod(size) for size in sizes]))
 
 

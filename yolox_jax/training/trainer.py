@@ -230,8 +230,7 @@ def _platform(mesh: Mesh) -> dict[str, Any]:
 def _restore(training: Training, checkpoints: Checkpoints, run: PreparedRun) -> tuple[Training, Progress]:
     """Continues from the newest checkpoint that can be read."""
     state, progress = checkpoints.restore(training.state, replicated(training.mesh))
-    if run.extensions:
-        state, progress = begin_extension(run.extensions[-1], run.config, state, progress)
+    state, progress = begin_extension(run.extensions, run.config, state, progress)
     if run.is_extended_now:
         announce_extension(run.extensions[-1], run.schedule)
     checkpoints.keep_best(progress.best_step)

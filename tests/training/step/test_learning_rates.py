@@ -80,7 +80,7 @@ def rate_by_name(name: str, decay: float) -> float:
     ("variant", "frozen"), [("yolox_nano", ()), ("yolox_nano", ("backbone.backbone.dark3",)), ("yolox_darknet53", ())]
 )
 def test_each_weight_of_a_network_moves_at_the_rate_of_its_stage(variant, frozen):
-    model = create_model(ModelConfig(variant=variant, end_to_end=True), 3)
+    model = create_model(ModelConfig(variant=variant, strides=(4, 8, 16, 32, 64), end_to_end=True), 3)
     model.train()
     if frozen:
         freeze(model, frozen)

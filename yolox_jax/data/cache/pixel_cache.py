@@ -167,7 +167,7 @@ def _of_same_image(records: Sequence[Record]) -> list[list[int]]:
     groups: list[list[int]] = []
     for index, record in enumerate(records):
         before = records[index - 1] if index else record
-        if index and record.tile and before.tile and (record.path, record.position) == (before.path, before.position):
+        if index and record.tile and before.tile and record.image_key == before.image_key:
             groups[-1].append(index)
         else:
             groups.append([index])

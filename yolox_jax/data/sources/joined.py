@@ -1,16 +1,16 @@
 """Joins datasets, and takes a fraction or some classes of one."""
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from yolox_jax.config import ConfigError
-from yolox_jax.data.dataset import Dataset, Record
+from yolox_jax.config.serialization import nearest
+from yolox_jax.data.dataset import MAX_LISTED_NAMES, Dataset, Record
 from yolox_jax.data.sources.ground_truth import coco_layout
-from yolox_jax.text import counted
+from yolox_jax.text import counted, shortened
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
@@ -87,10 +87,9 @@ def select_classes(dataset: Dataset, names: Sequence[str], *, all_required: bool
         if names.count(name) > 1:
             raise ConfigError(f"--data.classes names {name!r} twice. Name every class once.")
         if all_required and name not in dataset.class_names:
-            close = difflib.get_close_matches(name, dataset.class_names, n=1)
-            hint = f". Did you mean {close[0]!r}?" if close else "."
             raise ConfigError(
-                f"--data.classes: {dataset.name} has no class {name!r}{hint} It has {', '.join(dataset.class_names)}."
+                f"--data.classes: {dataset.name} has no class {name!r}{nearest(name, dataset.class_names)} It has "
+                f"{shortened(dataset.class_names, MAX_LISTED_NAMES)}"
             )
     known = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
     free = max(known.values(), default=0) + 1

@@ -57,7 +57,7 @@ def announce(config: Config, summary: Summary, train_set: Dataset, val_set: Data
         for warning in dataset.warnings:
             logger.warning("%s: %s", split, warning)
     if config.data.tile:
-        images = {(record.path, record.position) for record in train_set.records}
+        images = {record.image_key for record in train_set.records}
         logger.info("train: tiles of up to %d px, of %s", config.data.tile, counted(len(images), "image"))
     _announce_repeats(config, train_set)
     _announce_class_weights(config, train_set)

@@ -97,7 +97,7 @@ def _runs(layout: Layout, group: str) -> list[tuple[int, int]]:
             continue
         stage, size = stage_of([_name(key) for key in path]), math.prod(place.shape)
         if runs and runs[-1][0] == stage:
-            stage, size = stage, size + runs.pop()[1]
+            size += runs.pop()[1]
         runs.append((stage, size))
     return runs
 
