@@ -129,9 +129,9 @@ def test_images_of_a_run_on_tiles_are_searched_whole(
     data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searched: list[Any] = []
-    detect = yolox_jax.evaluation.evaluate
+    detect = suspects_search.evaluate
     monkeypatch.setattr(
-        yolox_jax.evaluation,
+        suspects_search,
         "evaluate",
         lambda config, *, dataset, **_: searched.extend(dataset.records) or detect(config, dataset=dataset),
     )
