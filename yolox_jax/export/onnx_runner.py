@@ -230,7 +230,7 @@ class _OnnxRuntime:
             raise ModelFileError(_explain(path, str(error), onnxruntime.__version__)) from error
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         images = self._session.get_inputs()[0]
-        self.image_shape = [side if isinstance(side, int) else None for side in images.shape]
+        self.image_shape: Sequence[int | None] = [side if isinstance(side, int) else None for side in images.shape]
         self.image_type = images.type.removeprefix("tensor(").removesuffix(")")
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -255,7 +255,9 @@ class _OpenVino:
         stored = model.rt_info["framework"] if model.has_rt_info("framework") else {}
         self.metadata = {name: entry.astype(str) for name, entry in stored.items()}
         images = model.inputs[0]
-        self.image_shape = [None if side.is_dynamic else side.get_length() for side in images.partial_shape]
+        self.image_shape: Sequence[int | None] = [
+            None if side.is_dynamic else side.get_length() for side in images.partial_shape
+        ]
         self.image_type = str(images.element_type.to_dtype())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
