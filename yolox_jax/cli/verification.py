@@ -94,7 +94,12 @@ class ImagesToCompare:
         except ConfigError as error:
             paths = list_files(path).images
             if not paths:
-                raise ConfigError(f"{flag} {path}: there are neither images nor a dataset. {error}") from error
+                why = (
+                    error
+                    if path.is_file()
+                    else ("Pass images, a data.yaml, a COCO JSON file, or the folder of one dataset or of images.")
+                )
+                raise ConfigError(f"{flag} {path}: there are neither images nor a dataset. {why}") from error
             kept = min(limit or len(paths), len(paths))
             return cls(None, tuple(paths[place * len(paths) // kept] for place in range(kept)))
         config = Config()
