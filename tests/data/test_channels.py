@@ -239,6 +239,10 @@ def test_evaluation_batches_have_the_format_of_the_dataset() -> None:
 def test_python_arrays_of_another_format_than_set_are_refused() -> None:
     with pytest.raises(ConfigError, match="train_set have 4 channels of 16 bits.*Set data.channels to 4 and data.bits"):
         use_dataset(_dataset(4, wide=True), DataConfig(), "train", argument="train_set")
+    colours = _dataset(3)
+    with pytest.raises(ConfigError, match="train_set have 3 channels of 8 bits, but the config asks for 4 channels"):
+        use_dataset(colours, DataConfig(channels=4), "train", argument="train_set")
+    assert use_dataset(colours, DataConfig(channels=1, bits=16), "train", argument="train_set").records, "converted"
     mixed = [(BANDS, [], []), (BANDS[..., :4], [], [])]
     with pytest.raises(DataError, match=r"items\[1\]: the image must be uint16 \[H, W, 5\], like the others"):
         make_dataset(mixed, ["a"])

@@ -10,6 +10,7 @@ from yolox_jax.data.pixel_format import BGR8, pixel_format
 from yolox_jax.data.sources.checks import RAISE_AT_FIRST, ErrorHandler, leaves_out_difficult
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.data.sources.joined import join, select_classes, take_share
+from yolox_jax.data.sources.python_items import ItemArchive
 from yolox_jax.data.sources.remarks import RemarkKind
 from yolox_jax.data.sources.voc import read_voc
 from yolox_jax.data.tiles import cut_into_tiles
@@ -106,7 +107,9 @@ def use_dataset(dataset: Dataset, data: DataConfig, which: Literal["train", "val
         dataset = select_classes(dataset, data.classes, all_required=which == "train")
     pixels = pixel_format(data)
     for record in dataset.records:
-        if record.pixels not in (BGR8, pixels):
+        # What files hold shows when they are read; of arrays it is known.
+        is_colour = record.pixels == BGR8 and (pixels.channels in (1, 3) or not isinstance(record.archive, ItemArchive))
+        if record.pixels != pixels and not is_colour:
             raise ConfigError(
                 f"the images of {argument} have {record.pixels}, but the config asks for {pixels}. Set data.channels "
                 f"to {record.pixels.channels} and data.bits to {record.pixels.bits}"
