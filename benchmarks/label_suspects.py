@@ -8,7 +8,6 @@ faults of its own, so precision is a lower bound. Training continues where it wa
 """
 
 import argparse
-import dataclasses
 import json
 import subprocess
 import sys
@@ -20,20 +19,14 @@ from typing import Any
 from common import CHECKOUT, describe_run, write_json
 from planted_faults import Fault, iou, plant, write_faulty
 from processes import environment
-from yolox_jax import evaluate, load_config
+from yolox_jax import load_config
 from yolox_jax.config import DatasetConfig
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.sources import open_dataset
 from yolox_jax.evaluation.results import ScoredBoxes
-from yolox_jax.evaluation.suspects import (
-    LOWEST_DETECTION_SCORE,
-    SAME_OBJECT_IOU,
-    Suspect,
-    SuspectKind,
-    find_suspects,
-    usual_threshold,
-)
+from yolox_jax.evaluation.suspects import SAME_OBJECT_IOU, Suspect, SuspectKind
 from yolox_jax.evaluation.suspects_document import describe_suspects
+from yolox_jax.evaluation.suspects_search import search_suspects
 from yolox_jax.report.suspects import write_suspects
 from yolox_jax.training.run_directory import RunDirectory
 
@@ -89,12 +82,7 @@ def _train(run: Path, data: DatasetConfig, arguments: argparse.Namespace) -> Non
 
 
 def _search(run: Path, faulty: Dataset, faults: list[Fault]) -> dict[str, Any]:
-    config = load_config(run)
-    settings = dataclasses.replace(config.evaluation, score_threshold=LOWEST_DETECTION_SCORE, losses=False)
-    evaluation = evaluate(dataclasses.replace(config, evaluation=settings), weights=run, dataset=faulty)
-    found, image_ids = evaluation.found, evaluation.image_ids
-    threshold = usual_threshold(faulty, found, image_ids=image_ids)
-    suspects = find_suspects(faulty, found, image_ids=image_ids, score_threshold=threshold)
+    suspects, found, image_ids, threshold = search_suspects(load_config(run), run, faulty)
     document = describe_suspects(
         suspects, faulty, found, image_ids=image_ids, score_threshold=threshold, weights=str(run)
     )

@@ -8,9 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-import yolox_jax.evaluation
 from yolox_jax.cli.main import main
-from yolox_jax.evaluation import evaluate_results
+from yolox_jax.evaluation import evaluate_results, suspects_search
 from yolox_jax.models import create_model
 from yolox_jax.report.suspect_pictures import ANNOTATED, DETECTED
 from yolox_jax.weights import export_state_dict, save_weights
@@ -79,7 +78,7 @@ def detects(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         return evaluate_results(dataset, results)
 
-    monkeypatch.setattr(yolox_jax.evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(suspects_search, "evaluate", evaluate)
 
 
 def read(data: Path) -> dict[str, Any]:
@@ -130,9 +129,9 @@ def test_images_of_a_run_on_tiles_are_searched_whole(
     data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searched: list[Any] = []
-    detect = yolox_jax.evaluation.evaluate
+    detect = suspects_search.evaluate
     monkeypatch.setattr(
-        yolox_jax.evaluation,
+        suspects_search,
         "evaluate",
         lambda config, *, dataset, **_: searched.extend(dataset.records) or detect(config, dataset=dataset),
     )

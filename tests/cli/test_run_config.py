@@ -122,6 +122,14 @@ def test_settings_of_a_dataset_take_precedence_over_the_path(coco: Path, trained
     )
 
 
+def test_evaluation_on_a_folder_with_one_coco_file_names_the_way_to_use_it(
+    coco: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (coco / "val.json").unlink()
+    assert main(["evaluate", "--config", "yolox_nano", "--weights", "yolox_nano", "--data", str(coco)]) == 2
+    assert f"Pass --data {coco}/train.json to use these images for it" in capfd.readouterr().err
+
+
 def test_training_needs_a_validation_split(
     coco: Path, trained: list[Config], capfd: pytest.CaptureFixture[str]
 ) -> None:

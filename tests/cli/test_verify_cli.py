@@ -1,4 +1,5 @@
 import json
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -108,14 +109,47 @@ def centred(image: np.ndarray, size: tuple[int, int], padding: int) -> tuple[np.
 
 
 def test_tolerances_can_be_widened(folder):
-    words = ["--weights", folder / "others.safetensors", "--data", folder / "photos", "--changed-tolerance", "1000"]
+    words = ["--weights", folder / "others.safetensors", "--data", folder / "photos", "--changed-tolerance", "1"]
     assert verify(folder / "m.onnx", *words) == 0
+
+
+def test_without_any_detection_nothing_is_verified(folder, tmp_path, capfd):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((64, 96, 3), 114, np.uint8))
+    words = ["--format", "onnx", "--output", tmp_path / "strict.onnx", "--score-threshold", "0.9999"]
+    words += ["--weights", folder / "weights.safetensors", "--verify", tmp_path / "grey.png"]
+    assert main(["export", *map(str, words)]) == 1
+    printed = capfd.readouterr().out
+    assert "1 image, 0 detections" in printed and "nothing was compared" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--format", "onnx", "--verify", "nowhere"], "--verify nowhere: there are neither images nor a dataset"),
+        (["--format", "stablehlo", "--no-nms", "--verify", "photos"], "with --no-nms. Leave one of them out"),
+    ],
+)
+def test_export_refuses_before_it_writes_what_it_cannot_verify(folder, tmp_path, monkeypatch, capfd, words, message):
+    monkeypatch.chdir(folder)
+    output = tmp_path / f"new.{words[1]}"
+    assert main(["export", "--weights", "weights.safetensors", "--output", str(output), *words]) == 2
+    assert message in capfd.readouterr().err and not output.exists()
 
 
 def test_export_verifies_what_it_wrote(folder, tmp_path, capfd):
     words = ["--weights", folder / "weights.safetensors", "--format", "onnx", "--output", tmp_path / "new.onnx"]
     assert main(["export", *map(str, words), "--verify", str(folder / "photos")]) == 0
     assert "the file detects what its weights detect" in capfd.readouterr().out
+
+
+def write_foreign(folder: Path) -> None:
+    """Writes files of the right types that another program could have written."""
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "graph", ports[:1], ports[1:])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), folder / "foreign.onnx")
+    with zipfile.ZipFile(folder / "foreign.stablehlo", "w") as file:
+        file.writestr("model.txt", "")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +160,14 @@ def test_export_verifies_what_it_wrote(folder, tmp_path, capfd):
         ("m.onnx", ["--data", "nowhere"], "there are neither images nor a dataset"),
         ("damaged.onnx", [], "ONNX Runtime"),
         ("damaged.onnx", ["--runtime", "openvino"], "OpenVINO"),
-        ("damaged.stablehlo", [], "cannot be run by jax"),
+        ("damaged.stablehlo", [], "was not exported by yolox_jax"),
+        ("foreign.onnx", [], "was not exported by yolox_jax"),
+        ("foreign.onnx", ["--runtime", "openvino"], "was not exported by yolox_jax"),
+        ("foreign.stablehlo", [], "was not exported by yolox_jax"),
         ("m.onnx", ["--limit", "-1"], "--limit must be 0 or more"),
+        ("m.onnx", ["--box-tolerance", "-1"], "--box-tolerance must be at least 0; got -1.0"),
+        ("m.onnx", ["--score-tolerance", "nan"], "--score-tolerance must be between 0 and 1; got nan"),
+        ("m.onnx", ["--changed-tolerance", "5"], "--changed-tolerance must be between 0 and 1; got 5.0"),
         ("m.onnx", ["--weights", "none.pth"], "none.pth"),
         ("m.onnx", ["--weights", "renamed.safetensors"], "has the classes bar, circle, star, but"),
         ("m.onnx", ["--weights", "tiny.safetensors"], "holds a yolox_nano, but"),
@@ -136,6 +176,7 @@ def test_export_verifies_what_it_wrote(folder, tmp_path, capfd):
 def test_what_cannot_be_compared_is_refused(folder, tmp_path, capfd, file, words, message):
     if file.startswith("damaged"):
         (folder / file).write_bytes(b"no model")
+    write_foreign(folder)
     save(folder / "renamed.safetensors", seed=1, names=["a", "b", "c"])
     if "tiny.safetensors" in words and not (folder / "tiny.safetensors").exists():
         save_weights(

@@ -86,7 +86,7 @@ def test_other_names_entirely_are_refused(dataset: Dataset) -> None:
 def test_weights_without_names_are_matched_by_index(dataset: Dataset, caplog: pytest.LogCaptureFixture) -> None:
     assert match_classes(numbered_classes(3), dataset, are_stored=False) is dataset
     assert "carry no class names" in caplog.text and "in that order (cat, dog, owl)" in caplog.text
-    with pytest.raises(ConfigError, match=r"have 2 classes .*has 3 \(cat, dog, owl\)"):
+    with pytest.raises(ConfigError, match=r"have 2 classes .*has 3 \(cat, dog, owl\)\. Use the dataset that"):
         match_classes(numbered_classes(2), dataset, are_stored=False)
 
 

@@ -95,9 +95,8 @@ def test_classes_whose_median_object_tiles_can_cut_are_named_with_the_overlap_th
     dataset = with_sides((0, 10), (0, 30), (0, 90), (1, 41), (2, 150))
     warning = cut_objects(dataset, Tiling(100, 100, 0.2))
     assert warning is not None
-    assert "larger than a tile" in warning and "owl (median 150 px; larger than a tile), dog (median 41 px; " in warning
+    assert "larger than the overlap, 20 px" in warning and "owl (median 150 px; needs a larger --tile), dog" in warning
     assert "dog (median 41 px; --overlap 0.41 would do), cat (median 30 px; --overlap 0.3 would do)" in warning
-    assert "Pass a larger --tile" in warning
     enough = cut_objects(dataset, Tiling(100, 100, 0.41))
     assert enough is not None and "dog" not in enough and "cat" not in enough
     assert cut_objects(dataset, Tiling(400, 400, 0.4)) is None
@@ -106,5 +105,5 @@ def test_classes_whose_median_object_tiles_can_cut_are_named_with_the_overlap_th
 def test_only_sides_along_which_images_are_cut_count():
     objects = with_sides((0, 90), image_size=(100, 1000))
     assert cut_objects(objects, Tiling(1000, 1000, 0.0)) is None
-    assert "cat (median 90 px; --overlap 0.9 would do)" in str(cut_objects(objects, Tiling(100, 100, 0.2)))
+    assert "cat (median 90 px; needs a larger --tile)" in str(cut_objects(objects, Tiling(100, 100, 0.2)))
     assert cut_objects(with_sides(image_size=(1000, 1000)), Tiling(100, 100, 0.0)) is None

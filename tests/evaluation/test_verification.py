@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from yolox_jax.evaluation.verification import Found, Tolerance, compare
+from yolox_jax.evaluation.verification import Differences, Found, Tolerance, Verification, compare
 
 TOLERANCE = Tolerance(box_px=0.5, score=0.01, changed=0.0)
 
@@ -47,3 +47,14 @@ def test_each_detection_has_one_partner() -> None:
     ours = found((0, 0, 20, 20, 0.9, 0), (1, 0, 21, 20, 0.8, 0))
     theirs = found((1, 0, 21, 20, 0.8, 0), (0, 0, 20, 20, 0.9, 0))
     assert compare(ours, theirs, 0.25, TOLERANCE) == (0.0, 0.0, 0, 0, 0)
+
+
+def test_a_score_that_is_no_number_is_a_difference() -> None:
+    broken = Found(BOTH.boxes, np.array([0.9, np.nan], np.float32), BOTH.classes)
+    assert compare(BOTH, broken, 0.25, TOLERANCE)[2:] == (1, 0, 0)
+
+
+def test_changed_detections_are_a_share_of_those_of_both() -> None:
+    differences = {"a.png": Differences(0.0, 0.0, 0, 2, 6)}
+    verification = Verification(TOLERANCE, differences, 2, None, (1.0, 1.0))
+    assert verification.changed == 1.0 and not verification.agrees

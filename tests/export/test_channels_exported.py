@@ -72,6 +72,9 @@ def test_files_give_the_detections_of_the_detector(detector_and_model, tmp_path,
     np.save(tmp_path / "bands.npy", BANDS[..., :3])
     assert onnx_runner.main([str(onnx_file), str(tmp_path / "bands.npy")]) == 2
     assert "must be a uint16 array [height, width, 4]; got" in capsys.readouterr().err
+    (tmp_path / "bands.npy").write_bytes(b"no array")
+    assert onnx_runner.main([str(onnx_file), str(tmp_path / "bands.npy")]) == 2
+    assert "bands.npy is not an image that can be read" in capsys.readouterr().err
 
 
 def test_detector_takes_what_can_be_converted_and_names_what_cannot(detector_and_model):

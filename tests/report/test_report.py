@@ -86,6 +86,15 @@ def test_the_page_holds_everything_and_loads_nothing(metrics_file):
     assert len(named) == 2 and all("<b>cats</b>" in words for words in named), "names are text, not tags"
 
 
+def test_the_page_says_how_images_were_cut_into_tiles(metrics_file):
+    assert "overlap of tiles" not in report(metrics_file).words
+    document = json.loads(metrics_file.read_text())
+    metrics_file.write_text(json.dumps({**document, "tiling": {"height": 320, "width": 640, "overlap": 0.25}}))
+    words = report(metrics_file).words
+    assert words[words.index("tiles (height x width px)") + 1] == "320 x 640"
+    assert words[words.index("overlap of tiles") + 1] == "0.2500"
+
+
 def test_plots_write_in_the_text_colour_of_the_page(metrics_file):
     report(metrics_file)
     text = (metrics_file.with_name("metrics_report") / "report.html").read_text()

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 USED_SETTINGS = (
     "model.variant",
+    "model.strides",
     "model.anchors",
     "model.end_to_end",
     "data.train",
     "data.val",
     "data.classes",
     "data.input_size",
+    "data.channels",
+    "data.bits",
     "data.num_threads",
     "data.broken_images",
     "evaluation.batch_size",
@@ -40,8 +43,8 @@ class SuspectsArguments:
 
     weights: OptionalWeightsPath = None
     """Weights of the detector, with the classes of the data: a .pth, .safetensors or .npz file, a run directory, or the
-    name of published weights, such as yolox_s. It may have been trained on these images, then
-    best for few epochs."""
+    name of published weights, such as yolox_s. The detector may have been trained on these images, best for few
+    epochs."""
     data: DataPath = None
     """Dataset to search, in place of that of the config: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO,
     COCO, VOC or Roboflow dataset."""
@@ -121,28 +124,22 @@ def _check(arguments: SuspectsArguments) -> None:
 def _search(arguments: SuspectsArguments, config: Config, dataset: "Dataset") -> dict[str, Any]:
     """Detects objects in all images, and describes the suspects of the kinds asked for."""
     from yolox_jax.cli.compilation import keep_compiled
-    from yolox_jax.evaluation import evaluate
-    from yolox_jax.evaluation.suspects import LOWEST_DETECTION_SCORE, find_suspects, usual_threshold
     from yolox_jax.evaluation.suspects_document import describe_suspects
+    from yolox_jax.evaluation.suspects_search import search_suspects
 
     keep_compiled()
     assert arguments.weights is not None
-    settings = dataclasses.replace(config.evaluation, score_threshold=LOWEST_DETECTION_SCORE, losses=False)
-    config = dataclasses.replace(config, evaluation=settings)
     weights = fetch_if_published(arguments.weights)
     with show_progress("images") as on_progress:
-        evaluation = evaluate(config, weights=weights, dataset=dataset, on_progress=on_progress)
-    found, image_ids = evaluation.found, evaluation.image_ids
-    threshold = arguments.score_threshold
-    if threshold is None:
-        threshold = usual_threshold(dataset, found, image_ids=image_ids)
-    suspects = find_suspects(dataset, found, image_ids=image_ids, score_threshold=threshold)
+        search = search_suspects(
+            config, weights, dataset, score_threshold=arguments.score_threshold, on_progress=on_progress
+        )
     return describe_suspects(
-        [suspect for suspect in suspects if suspect.kind in arguments.kinds],
+        [suspect for suspect in search.suspects if suspect.kind in arguments.kinds],
         dataset,
-        found,
-        image_ids=image_ids,
-        score_threshold=threshold,
+        search.found,
+        image_ids=search.image_ids,
+        score_threshold=search.score_threshold,
         weights=arguments.weights,
     )
 

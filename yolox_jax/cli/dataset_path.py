@@ -38,9 +38,12 @@ def with_announced_data(config: Config, path: Path | None, *splits: Literal["tra
         return config
     if "val" in splits and config.data.val == DatasetConfig():
         if splits != ("val",) or path.suffix.lower() != ".json":
+            only = config.data.train
+            could_be_val = splits == ("val",) and only.format == "coco" and bool(only.annotations)
             raise ConfigError(
-                f"--data {path} has no validation split. Pass one with --data.val.format, --data.val.images, "
-                "--data.val.annotations and --data.val.split"
+                f"--data {path} has no validation split. Pass "
+                + (f"--data {only.annotations} to use these images for it, or a split" if could_be_val else "one")
+                + " with --data.val.format, --data.val.images, --data.val.annotations and --data.val.split"
             )
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, val=config.data.train))
     announce_datasets(path, config, splits)

@@ -28,6 +28,8 @@ USED_SETTINGS = (
     "data.val",
     "data.classes",
     "data.input_size",
+    "data.channels",
+    "data.bits",
     "data.num_threads",
     "data.broken_images",
     "evaluation.batch_size",

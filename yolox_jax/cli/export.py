@@ -8,7 +8,8 @@ from typing import Literal
 from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
-from yolox_jax.cli.verification import verify
+from yolox_jax.cli.verification import ImagesToCompare, verify
+from yolox_jax.config import ConfigError
 from yolox_jax.export import ExportedFile, export
 from yolox_jax.text import counted
 
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> int:
         flag_pairs=True,
     )
     options = dataclasses.asdict(arguments)
-    images = options.pop("verify")
+    images = _images_to_compare(options.pop("verify"), arguments)
     with show_download() as on_progress:
         exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
     if exported.runner is not None:
@@ -84,6 +85,21 @@ def main(argv: list[str]) -> int:
     )
     print(_how_to_run(exported, arguments.format))
     return 0 if images is None else verify(exported.network, arguments.weights, images)
+
+
+def _images_to_compare(path: Path | None, arguments: ExportArguments) -> ImagesToCompare | None:
+    """Finds the images of `--verify` before anything is exported; None without it.
+
+    Raises:
+        ConfigError: There are none, or the file could not be run.
+    """
+    if path is None:
+        return None
+    if arguments.format == "stablehlo" and arguments.nms is False:
+        raise ConfigError(
+            "--verify compares detections, which a StableHLO file does not contain with --no-nms. Leave one of them out"
+        )
+    return ImagesToCompare.at(path, flag="--verify")
 
 
 def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:

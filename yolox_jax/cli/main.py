@@ -27,7 +27,7 @@ COMMANDS = {
     "verify": "compare an exported file with its weights on your own images",
     "report": "write an HTML report of an evaluation: metrics, curves, error types and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",
-    "data": "check a dataset, preview augmented training images, or cluster anchor boxes",
+    "data": "check a dataset, preview training images, find suspect annotations, or cluster anchor boxes",
     "memory": "find the largest batch size that fits on a device",
     "profile": "time a training step and list its most expensive operations",
 }

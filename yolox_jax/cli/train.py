@@ -23,10 +23,9 @@ class TrainArguments:
     """Dataset to train on: a data.yaml (YOLO), a COCO JSON file, or the folder of a YOLO, COCO, VOC or Roboflow
     dataset. Its validation split is found too. --data.train.* and --data.val.* take precedence."""
     workdir: Path | None = None
-    """Run directory, for weights, metrics, logs and pictures. By default, runs/NAME after the name of the config, or
-    the run directory passed as --config."""
+    """Run directory. By default, runs/NAME after the name of the config, or the run directory passed as --config."""
     resume: bool = False
-    """Resume from the latest checkpoint in the run directory."""
+    """Resume from the latest checkpoint in the run directory; with --extend, with other settings."""
     extend: bool = False
     """With --resume: continue with other settings, such as a larger --schedule.epochs or another --train.batch-size.
     The schedule bends at the latest checkpoint."""

@@ -26,21 +26,19 @@ MOST_IMAGES = 200
 def verify(
     path: Path,
     weights: str,
-    data: Path,
+    images: "ImagesToCompare",
     *,
     runtime: "Runtime" = "onnxruntime",
-    limit: int = MOST_IMAGES,
     tolerances: tuple[float | None, float | None, float | None] = (None, None, None),
     output: Path | None = None,
 ) -> int:
-    """Compares, prints the differences, and returns the exit code: 1 if the file differs from its weights.
+    """Compares, prints the differences, and returns the exit code: 1 unless the file detects what its weights detect.
 
     Args:
         path: The exported file.
         weights: A path, or the name of published weights.
-        data: A dataset or images.
+        images: What to compare on.
         runtime: What runs an ONNX file.
-        limit: Maximum number of images; 0 for all.
         tolerances: Fields of `Tolerance`; None for that of the precision of the file.
         output: JSON file to write.
 
@@ -51,7 +49,6 @@ def verify(
     from yolox_jax.evaluation.verification import TOLERANCES, Tolerance, detector_like, verify_exported
     from yolox_jax.export.exported import open_exported
 
-    images = _Images.at(data, limit)
     file = open_exported(path, runtime=runtime)
     detector = detector_like(file, fetch_if_published(weights), path)
     usual = TOLERANCES[file.metadata["precision"]]
@@ -69,15 +66,20 @@ def verify(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Images:
-    """The images to compare on: those of a dataset, or files."""
+class ImagesToCompare:
+    """The images of a dataset, or image files."""
 
     dataset: "Dataset | None"
     paths: tuple[Path, ...] = ()
 
     @classmethod
-    def at(cls, path: Path, limit: int) -> "_Images":
+    def at(cls, path: Path, *, flag: str, limit: int = MOST_IMAGES) -> "ImagesToCompare":
         """Finds images at a path.
+
+        Args:
+            path: A dataset or images.
+            flag: Where the path was given.
+            limit: Maximum number of images, spread evenly; 0 for all.
 
         Raises:
             ConfigError: There is neither a dataset nor an image.
@@ -92,7 +94,12 @@ class _Images:
         except ConfigError as error:
             paths = list_files(path).images
             if not paths:
-                raise ConfigError(f"--data {path}: there are neither images nor a dataset. {error}") from error
+                why = (
+                    error
+                    if path.is_file()
+                    else ("Pass images, a data.yaml, a COCO JSON file, or the folder of one dataset or of images.")
+                )
+                raise ConfigError(f"{flag} {path}: there are neither images nor a dataset. {why}") from error
             kept = min(limit or len(paths), len(paths))
             return cls(None, tuple(paths[place * len(paths) // kept] for place in range(kept)))
         config = Config()
@@ -113,7 +120,7 @@ class _Images:
                 else:
                     pixels = load_image(dataclasses.replace(record, pixels=format))
             except BrokenImage as error:
-                say(f"left out: {error}", sys.stderr)
+                say(f"left out: {error.path} {error.why}", sys.stderr)
             else:
                 yield NamedImage(str(path), pixels, None if record is None else record.image_id)
             on_progress(number + 1, len(paths))
@@ -133,6 +140,11 @@ def _print(verification: "Verification") -> None:
     print("  time of an image: {:.1f} ms in the weights, {:.1f} ms in the file".format(*verification.milliseconds))
     if verification.agrees:
         print("the file detects what its weights detect")
+    elif not verification.num_compared:
+        print(
+            "nothing was compared, because neither detects anything in these images: use images with objects, or "
+            "export with a lower --score-threshold"
+        )
     else:
         print(f"the file DIFFERS from its weights, most in {Path(verification.worst_image).name}")
 

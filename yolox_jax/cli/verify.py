@@ -1,6 +1,7 @@
 """`yolox-jax verify`: compares an exported file with its weights on images."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ import tyro
 
 from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.published import WeightsPath
-from yolox_jax.cli.verification import MOST_IMAGES, verify
+from yolox_jax.cli.verification import MOST_IMAGES, ImagesToCompare, verify
 from yolox_jax.config import ConfigError
 from yolox_jax.files import ensure_writable_folder
 
@@ -42,25 +43,38 @@ class VerifyArguments:
 
 
 def main(argv: list[str]) -> int:
-    """Compares; `argv` is the command line after `verify`. Returns 1 if the file differs from its weights."""
+    """Compares; `argv` is the command line after `verify`. Returns 1 unless the file detects what its weights do."""
     arguments = parse(
         VerifyArguments,
         argv,
         prog="yolox-jax verify",
         description="Compare the detections of an exported file with those of its weights, on your own images. The "
-        "exit code is 1 if they differ.",
+        "exit code is 1 if they differ, or if there are none.",
     )
     if arguments.limit < 0:
         raise ConfigError(f"--limit must be 0 or more; got {arguments.limit}")
+    tolerances = _tolerances(arguments)
     if arguments.output is not None:
         ensure_writable_folder(arguments.output.parent, "the folder of --output,")
-    tolerances = (arguments.box_tolerance, arguments.score_tolerance, arguments.changed_tolerance)
     return verify(
         arguments.file,
         arguments.weights,
-        arguments.data,
+        ImagesToCompare.at(arguments.data, flag="--data", limit=arguments.limit),
         runtime=arguments.runtime,
-        limit=arguments.limit,
         tolerances=tolerances,
         output=arguments.output,
     )
+
+
+def _tolerances(arguments: VerifyArguments) -> tuple[float | None, float | None, float | None]:
+    """Those given, each None by default.
+
+    Raises:
+        ConfigError: One of them is out of range.
+    """
+    tolerances = arguments.box_tolerance, arguments.score_tolerance, arguments.changed_tolerance
+    for name, value, most in zip(("box", "score", "changed"), tolerances, (math.inf, 1.0, 1.0), strict=True):
+        if value is not None and not 0 <= value <= most:
+            allowed = "at least 0" if most == math.inf else f"between 0 and {most:g}"
+            raise ConfigError(f"--{name}-tolerance must be {allowed}; got {value}")
+    return tolerances

@@ -30,6 +30,8 @@ USED_SETTINGS = (
     "data.train",
     "data.classes",
     "data.input_size",
+    "data.channels",
+    "data.bits",
     "data.tile",
     "data.tile_overlap",
     "data.empty_tiles",

@@ -19,7 +19,7 @@ class EvaluationConfig:  # docs/yolox.md, 9.2 and 9.3
     `AP`, `AP50` or `AR_100`; `AP:NAME` for the AP of a class; `F1` at the score threshold where it is highest; or
     `recall@P` such as `recall@0.9` for the highest recall with a precision of at least P."""
     patience: CountOrZero = 0
-    """Early stopping: number of consecutive evaluations without a better one after which the run stops; 0 turns it off.
+    """Stop after this many evaluations in a row without a better one; 0: never. This is early stopping;
     `evaluation.best_by` decides what is better."""
     score_threshold: Fraction = 0.01
     """Minimum score of a detection. Published results use 0.001."""

@@ -12,8 +12,8 @@ class TrainConfig:
     """The training step, logging and checkpoints."""
 
     batch_size: Count = 64  # docs/yolox.md, 10.1
-    """Total batch size across devices. The command `train` also takes `auto`: the largest that fits. The published
-    weights were trained with 128."""
+    """Total batch size across devices; `train` also takes `auto`, the largest that fits. The published weights were
+    trained with 128."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. Parameters, batch statistics, assignment and losses stay in float32. float16 is for
     GPUs without bfloat16 (V100) and uses dynamic loss scaling."""

@@ -127,7 +127,7 @@ def _message(names: Sequence[str], dataset: Dataset, unknown: Sequence[str] = ()
         if 0 < len(shared) <= MOST_NAMES:
             parts.append(f"To evaluate on the classes that both have, pass --data.classes {shlex.join(shared)}.")
     parts.append(
-        "Otherwise evaluate on the dataset that the weights were trained on, or fine-tune them on this one first: "
-        "train --model.weights W."
+        f"{'Otherwise use' if unknown else 'Use'} the dataset that the weights were trained on, or fine-tune them on "
+        "this one first: train --model.weights W."
     )
     return " ".join(parts)

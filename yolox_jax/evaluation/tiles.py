@@ -26,6 +26,9 @@ from yolox_jax.text import shortened
 MOST_CLASSES = 5
 """Maximum number of classes in the warning."""
 
+MOST_OVERLAP = 0.5
+"""Largest overlap that the warning proposes: with it, there are about four times as many tiles as without any."""
+
 
 def detect_dataset_in_tiles(
     detector: Detector,
@@ -114,18 +117,20 @@ def cut_objects(dataset: Dataset, tiling: Tiling) -> str | None:
     if not needs:
         return None
     ordered = sorted(needs.items(), key=lambda item: -item[1][0])
-    classes = [
-        f"{name} (median {side_px:.0f} px; "
-        + (f"--overlap {_rounded_up(share)} would do)" if _rounded_up(share) < 1 else "larger than a tile)")
-        for name, (share, side_px) in ordered
-    ]
+    classes = [f"{name} (median {side_px:.0f} px; {_way_out(share)})" for name, (share, side_px) in ordered]
     longest = max(tiling.height, tiling.width)
-    advice = " Pass a larger --tile for those larger than a tile." if _rounded_up(ordered[0][1][0]) >= 1 else ""
     return (
-        f"tiles of {longest} px that overlap by {tiling.overlap:g} can cut the objects of some classes wherever they "
-        f"are: {shortened(classes, MOST_CLASSES)}. Objects that no tile holds are found in the whole image alone, at "
-        f"its scale.{advice}"
+        f"tiles of {longest} px that overlap by {tiling.overlap:g} can cut objects larger than the overlap, "
+        f"{tiling.overlap * longest:.0f} px, wherever they lie. That concerns most objects of "
+        f"{shortened(classes, MOST_CLASSES)}. Objects that no tile holds are found in the whole image alone, at its "
+        "scale."
     )
+
+
+def _way_out(share: float) -> str:
+    """How to have an object of this share of a tile whole in one."""
+    overlap = math.ceil(share * 100) / 100
+    return f"--overlap {overlap} would do" if overlap <= MOST_OVERLAP else "needs a larger --tile"
 
 
 def _median_shares(dataset: Dataset, tiling: Tiling) -> dict[str, tuple[float, float]]:
@@ -141,7 +146,3 @@ def _median_shares(dataset: Dataset, tiling: Tiling) -> dict[str, tuple[float, f
             side_px, name = float(np.median(sides[labels == label])), dataset.class_names[label]
             shares[name] = max(shares.get(name, (0.0, 0.0)), (side_px / tile, side_px))
     return shares
-
-
-def _rounded_up(share: float) -> float:
-    return math.ceil(share * 100) / 100

@@ -93,14 +93,19 @@ class Verification:
         return Differences(box_px, score, moved, lost, gained)
 
     @property
+    def num_compared(self) -> int:
+        """Detections of the weights, and those that only the file has."""
+        return self.num_detections + self.totals.gained
+
+    @property
     def changed(self) -> float:
-        """Changed detections as a share of all."""
-        return self.totals.changed / max(self.num_detections, 1)
+        """Changed detections as a share of those compared."""
+        return self.totals.changed / max(self.num_compared, 1)
 
     @property
     def agrees(self) -> bool:
-        """Whether few enough detections changed."""
-        return self.changed <= self.tolerance.changed
+        """Whether there are detections, and few enough of them changed."""
+        return self.num_compared > 0 and self.changed <= self.tolerance.changed
 
     @property
     def worst_image(self) -> str:
@@ -229,9 +234,9 @@ def compare(ours: Found, theirs: Found, threshold: float, tolerance: Tolerance, 
     return Differences(
         box_px=float(edges.max(initial=0)),
         score=float(scores.max(initial=0)),
-        moved=int(((edges > tolerance.box_px) | (scores > tolerance.score)).sum()),
+        moved=int((~((edges <= tolerance.box_px) & (scores <= tolerance.score))).sum()),  # also a score that is NaN
         lost=int((ours.scores[~matched] >= lowest).sum()),
-        gained=int((~(theirs.scores[free] < lowest)).sum()),  # also a score that is NaN
+        gained=int((~(theirs.scores[free] < lowest)).sum()),
     )
 
 

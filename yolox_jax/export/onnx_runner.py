@@ -77,8 +77,9 @@ class OnnxDetector:
                 f"{path} was not exported by yolox_jax: its metadata has no {error.args[0]!r}. Export the weights with "
                 "yolox_jax.export"
             ) from error
-        self._batch_size = self._network.batch_size or 1
-        self.channels, self.dtype = self._network.channels, self._network.dtype
+        batch_size, _, _, channels = self._network.image_shape
+        self._batch_size, self.channels = batch_size or 1, channels or 0
+        self.dtype = np.dtype(self._network.image_type)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect objects in an image.
@@ -103,9 +104,7 @@ class OnnxDetector:
         letterboxed, ratio = letterbox(image, self.input_size, self._padding)
         images = np.repeat(letterboxed[None], self._batch_size, axis=0)
         if self._suppression_inside:
-            ratios = np.full(self._batch_size, ratio, np.float32)
-            inputs = {"images": images, "ratios": ratios}
-            outputs = self._network.run(inputs)
+            outputs = self._network.run({"images": images, "ratios": np.full(self._batch_size, ratio, np.float32)})
             count = outputs["count"][0]
             found = outputs["boxes"][0, :count], outputs["scores"][0, :count], outputs["classes"][0, :count]
         else:
@@ -159,7 +158,10 @@ def read_image(path: str | Path, channels: int, dtype: np.dtype) -> np.ndarray |
     Of colours, a network for one channel gets the grey levels. Values of 8 bits are scaled to 16.
     """
     if Path(path).suffix == ".npy":
-        image = np.load(path, allow_pickle=False)
+        try:
+            image = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError):
+            return None
     elif channels in (1, 3):
         flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
         image = cv2.imread(str(path), flags if dtype == np.uint8 else flags | cv2.IMREAD_ANYDEPTH)
@@ -198,10 +200,7 @@ def draw(
         text = f"{class_names[classes[index]]} {scores[index]:.2f}"
         (_, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
         place = (x1 + thickness, y1 - descent if y1 > height + descent else y1 + height + descent)
-        for stroke, paint in (
-            (3, (0, 0, 0)),
-            (1, colour),
-        ):  # an outline keeps the text readable
+        for stroke, paint in ((3, (0, 0, 0)), (1, colour)):  # an outline keeps the text readable
             cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, paint, stroke, cv2.LINE_AA)
     return canvas
 
@@ -210,11 +209,9 @@ class _Network(Protocol):
     """A file that a runtime has loaded."""
 
     metadata: dict[str, str]
-    batch_size: int | None
-    """None for any number of images."""
-    channels: int
-    dtype: np.dtype
-    """Of the images."""
+    image_shape: Sequence[int | None]
+    """Of the first input; None along a dimension that can have any size."""
+    image_type: str
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs, by name."""
@@ -233,8 +230,8 @@ class _OnnxRuntime:
             raise ModelFileError(_explain(path, str(error), onnxruntime.__version__)) from error
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         images = self._session.get_inputs()[0]
-        self.batch_size = images.shape[0] if isinstance(images.shape[0], int) else None
-        self.channels, self.dtype = images.shape[3], np.dtype(images.type.removeprefix("tensor(").removesuffix(")"))
+        self.image_shape: Sequence[int | None] = [side if isinstance(side, int) else None for side in images.shape]
+        self.image_type = images.type.removeprefix("tensor(").removesuffix(")")
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
@@ -257,9 +254,11 @@ class _OpenVino:
             raise ModelFileError(f"OpenVINO {openvino.__version__} cannot load {path}: {reason}") from error
         stored = model.rt_info["framework"] if model.has_rt_info("framework") else {}
         self.metadata = {name: entry.astype(str) for name, entry in stored.items()}
-        batch, _, _, channels = model.inputs[0].partial_shape
-        self.batch_size = None if batch.is_dynamic else batch.get_length()
-        self.channels, self.dtype = channels.get_length(), np.dtype(model.inputs[0].element_type.to_dtype())
+        images = model.inputs[0]
+        self.image_shape: Sequence[int | None] = [
+            None if side.is_dynamic else side.get_length() for side in images.partial_shape
+        ]
+        self.image_type = str(images.element_type.to_dtype())
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {output.any_name: value for output, value in self._compiled(dict(inputs)).items()}
@@ -302,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     image = read_image(options.image, detector.channels, detector.dtype)
     if image is None:
-        print(f"{options.image} is not an image that OpenCV can read", file=sys.stderr)
+        print(f"{options.image} is not an image that can be read", file=sys.stderr)
         return 2
     try:
         boxes, scores, classes = detector(image)

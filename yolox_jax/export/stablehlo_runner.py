@@ -47,7 +47,9 @@ class StablehloDetector:
             with zipfile.ZipFile(path) as file:
                 self.metadata: dict[str, str] = json.loads(file.read("metadata.json"))
                 program = jax.export.deserialize(bytearray(file.read("detect.bin")))
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        except (zipfile.BadZipFile, KeyError) as error:  # of the archive, which misses a part
+            raise ModelFileError(f"{path} was not exported by yolox_jax, or is damaged: {error.args[0]}") from error
+        except ValueError as error:
             raise ModelFileError(f"{path} cannot be run by jax {jax.__version__}: {error}") from error
         if self.metadata["output"] != "detections":
             raise ModelFileError(f"{path} holds the predictions of all anchors. Export it without --no-nms")

@@ -105,6 +105,9 @@ def _figures(document: dict[str, Any]) -> str:
     point = document["operating_points"]["all"]
     more = [[f"{key} at this threshold", value] for key, value in point.items() if key != "threshold"]
     rows = [["score threshold with the best F1", point["threshold"]], *more]
+    if tiling := document.get("tiling"):
+        rows.append(["tiles (height x width px)", f"{tiling['height']} x {tiling['width']}"])
+        rows.append(["overlap of tiles", tiling["overlap"]])
     rows += [
         ["validation loss (without l1)" if name == "loss" else f"validation {name}", value]
         for name, value in (document["losses"] or {}).items()

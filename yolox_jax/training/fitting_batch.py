@@ -7,6 +7,7 @@ import sys
 import jax
 
 from yolox_jax.config import Config, ConfigError
+from yolox_jax.text import counted
 from yolox_jax.training.distributed import agree, on_every_process
 from yolox_jax.training.profiling.cards import GIB
 from yolox_jax.training.profiling.memory import largest_batch, limit_bytes
@@ -79,7 +80,7 @@ def _fitting_share(config: Config, num_classes: int, most: int) -> int:
 
     def needed_at(images: int) -> int:
         if jax.process_index() == 0:
-            about = f"compiling for {images} images a device at {size[0]}x{size[1]} px"
+            about = f"compiling for {counted(images, 'image')} a device at {size[0]}x{size[1]} px"
             print(f"--train.batch-size auto: {about}", file=sys.stderr, flush=True)
         return PreparedStep(with_batch_size(config, images * parts), num_classes, [device]).needed_bytes(size)
 
