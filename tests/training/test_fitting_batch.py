@@ -42,7 +42,8 @@ def memory_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("fit", "images", "expected"), [(13, 1000, 8), (500, 1000, 16), (500, 90, 8), (500, 70, 7), (5, 1000, 5)]
+    ("fit", "images", "expected"),
+    [(13, 1000, 8), (500, 1000, 16), (500, 90, 8), (500, 70, 8), (500, 5, 5), (5, 1000, 5)],
 )
 def test_it_is_the_largest_that_fits_with_ten_steps_an_epoch_and_at_most_16_on_a_cpu(memory_of, fit, images, expected):
     memory_of(fit)

@@ -51,7 +51,8 @@ def fitting_batch_size(config: Config, num_classes: int, num_images: int) -> int
         ConfigError: not even one image for each share fits, or the devices do not report their memory.
     """
     shares = smallest_batch_size(config)
-    most = max(num_images // FEWEST_STEPS, shares)
+    # But no single images, whose batch statistics would be those of one.
+    most = max(num_images // FEWEST_STEPS, min(num_images, MULTIPLE), shares)
     if jax.default_backend() == "cpu":
         most = max(min(most, MOST_ON_CPU), shares)
     most = rounded(most, shares)
