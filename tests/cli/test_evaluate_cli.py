@@ -85,7 +85,7 @@ def test_objects_that_tiles_cut_are_named_and_a_tile_is_at_least_32_px(data, wei
     detections = tmp_path / "detections.json"
     words = ("--tile", "32", "--overlap", "0.25", "--evaluation.losses", "False")
     assert evaluate(data, weights, *words, "--detections", detections) == 0
-    assert "red (median 30 px; --overlap 0.94 would do)" in caplog.text
+    assert "red (median 30 px; needs a larger --tile)" in caplog.text
     assert len(json.loads(detections.read_text())) == 15
     assert evaluate(data, None, "--results", detections, "--tile", "32") == 2
     assert "--tile says how to detect, but --results are detections already" in capfd.readouterr().err

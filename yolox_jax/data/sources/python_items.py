@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from yolox_jax.data.dataset import DataError, Dataset, Record, with_pixel_format
-from yolox_jax.data.header import image_sizes
 from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.python_values import checked_image, checked_objects
 from yolox_jax.data.sources.ground_truth import ground_truth_of
@@ -93,6 +92,8 @@ def make_dataset(items: Any, class_names: Sequence[str], *, name: str = "items")
     for index in range(len(items)):
         rows.append(_read(items, index, f"{name}[{index}]", pixels, digest))
         pixels = pixels or rows[-1].pixels
+    from yolox_jax.data.header import image_sizes  # imports OpenCV
+
     sizes_of_files = iter(image_sizes(row.path for row in rows if row.path is not None))
     archive = ItemArchive(items, name, digest.hexdigest())
     records = []
