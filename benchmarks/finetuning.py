@@ -15,8 +15,8 @@ from typing import Any
 
 from common import describe_run, write_json
 from original_package import HOW_TO_INSTALL, is_installed
-from study import Run, Study
-from yolox_jax.config import Config, ConfigError, DatasetConfig
+from study import Run, Study, run_program
+from yolox_jax.config import Config, DatasetConfig
 from yolox_jax.config.files import load_config
 from yolox_jax.config.schedule import scale_schedule
 from yolox_jax.data.sources import open_datasets
@@ -110,9 +110,4 @@ def _table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ConfigError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command continues the study") from None
+    run_program(main)

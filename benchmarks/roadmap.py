@@ -11,7 +11,6 @@ for each of 24 runs. Writes results.json, roadmap.md (a table) and roadmap.png t
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from common import describe_run
 from common import write_json as write_result
 from roadmap_report import PAPER, plot_steps, summarise_step, write_table
-from study import Run, Study
+from study import Run, Study, run_program
 from yolox_jax import create_model, summarize
 from yolox_jax.config import Config, ConfigError
 from yolox_jax.config.checks import check_config
@@ -125,9 +124,4 @@ def _result(study: Study, run: Run) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except ConfigError as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command continues the study") from None
+    run_program(main)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -128,3 +129,13 @@ class Progress:
             + (f"; about {left_s / 60:.0f} min left" if waiting else ""),
             flush=True,
         )
+
+
+def run_program(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a study as a program: errors that users can fix, and Ctrl-C, end it without a traceback."""
+    try:
+        main(sys.argv[1:])
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command continues the study") from None
