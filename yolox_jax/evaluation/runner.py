@@ -16,6 +16,7 @@ from yolox_jax.data.pipeline import HostBatch, evaluation_batches
 from yolox_jax.evaluation.classes import check_classes
 from yolox_jax.evaluation.coco import CocoMetrics, metrics_of
 from yolox_jax.evaluation.coco_scorers import Accumulated, accumulate
+from yolox_jax.evaluation.detection_call import detection_call
 from yolox_jax.evaluation.gather import gather_rows
 from yolox_jax.evaluation.results import Result, ScoredBoxes, check_results, from_detections, from_results
 from yolox_jax.evaluation.tiles import detect_dataset_in_tiles
@@ -195,17 +196,10 @@ def _detect_tiled(
 def _detect_batches(
     detector: Detector, batches: Iterable[HostBatch], config: EvaluationConfig, loss: ValidationLoss | None
 ) -> Iterator[_Outputs]:
-    thresholds = detector.thresholds(config.score_threshold, config.iou_threshold)
+    detect = detection_call(detector, config, loss)
     pending: tuple[Detections, Array | None, np.ndarray] | None = None
     for batch in batches:
-        detections, loss_sums = detector.network.detect(
-            batch["images"],
-            batch["ratios"],
-            thresholds,
-            max_detections=config.max_detections,
-            raw_function=None if loss is None else loss.sums,
-            raw_inputs=() if loss is None else loss.targets(batch["ratios"], batch["indices"]),
-        )
+        detections, loss_sums = detect(batch["images"], batch["ratios"], batch["indices"])
         # The call returns before the device is done. Outputs are yielded one batch late, so that the next images are
         # read meanwhile.
         if pending is not None:

@@ -5,10 +5,10 @@ import math
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int, UInt
+from jaxtyping import UInt
 
 from yolox_jax.config import EvaluationConfig
 from yolox_jax.data.dataset import Dataset
@@ -16,11 +16,11 @@ from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.letterbox import evaluation_image
 from yolox_jax.data.pipeline import report_broken
 from yolox_jax.data.process_settings import LOADING_SETTINGS
+from yolox_jax.evaluation.detection_call import detection_call
 from yolox_jax.evaluation.validation_loss import ValidationLoss
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.tiled_detection import FoundInImage, MergeSettings, detect_in_tiles
 from yolox_jax.inference.tiles import Tiling
-from yolox_jax.structures import Detections
 from yolox_jax.text import shortened
 
 MOST_CLASSES = 5
@@ -55,26 +55,12 @@ def detect_dataset_in_tiles(
         For each image that can be read, in order, its position in `dataset.records`, its detections, and the losses.
     """
     assert detector.tiling is not None
-    thresholds = detector.thresholds(config.score_threshold, config.iou_threshold)
-
-    def detect(
-        pixels: UInt[np.ndarray, "B H W C"], ratios: Float[np.ndarray, " B"], numbers: Int[np.ndarray, " B"]
-    ) -> tuple[Detections, Any]:
-        return detector.network.detect(
-            pixels,
-            ratios,
-            thresholds,
-            max_detections=config.max_detections,
-            raw_function=None if loss is None else loss.sums,
-            raw_inputs=() if loss is None else loss.targets(ratios, numbers),
-        )
-
     images = _load_images(dataset, indices, broken_images, num_threads)
     with contextlib.closing(images):
         yield from detect_in_tiles(
             images,
             detector.tiling,
-            detect,
+            detection_call(detector, config, loss),
             input_size=detector.image_size,
             batch_size=detector.network.fitting_batch_size(config.batch_size),
             merge=MergeSettings(config.iou_threshold, detector.class_agnostic, config.max_detections),
