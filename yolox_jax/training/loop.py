@@ -80,7 +80,7 @@ class Loop:
             logger.info("all %d steps are done; repeating the last evaluation", start)
         # Repeat an evaluation that was interrupted.
         if self.schedule.evaluates_after(start - 1) and self.progress.evaluated_step < start:
-            self.console.show_epoch(int(self.schedule.epochs_after(start)), self._evaluate())
+            self.console.show_epoch(self.schedule.whole_epochs_after(start), self._evaluate())
         try:
             for step in range(start, total_steps):
                 if self.schedule.stops_early(self.progress.evaluations_since_best):
@@ -172,7 +172,7 @@ class Loop:
             raise self._interrupted(step + 1, signal_number)
         evaluation = self._evaluate() if self.schedule.evaluates_after(step) else None
         if self.schedule.ends_epoch(step):
-            self.console.show_epoch(int(self.schedule.epochs_after(step + 1)), evaluation)
+            self.console.show_epoch(self.schedule.whole_epochs_after(step + 1), evaluation)
 
     def _requests(self, step: int) -> tuple[int, bool]:
         """The signal to stop for, 0 for none, and whether a checkpoint is due by the clock.
@@ -236,7 +236,7 @@ class Loop:
 
         with out_of_memory_explained(self.config, evaluating=True):
             self.progress, metrics = self.validator.validate(
-                self.state, int(self.schedule.epochs_after(step)), self.progress, on_progress=stop_on_signal
+                self.state, self.schedule.whole_epochs_after(step), self.progress, on_progress=stop_on_signal
             )
         self.checkpoints.keep_best(self.progress.best_step)
         self.meter.restart()

@@ -63,6 +63,7 @@ class PreparedRun:
     extensions: tuple[Extension, ...]
     """Where the run has gone on, or goes on now, with other settings."""
     is_extended_now: bool
+    """Whether the last of them begins with this start."""
 
     @property
     def num_classes(self) -> int:

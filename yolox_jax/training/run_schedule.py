@@ -48,6 +48,10 @@ class RunSchedule:
         """Epochs done after `steps` steps."""
         return self.in_whole_run(steps) / self.steps_per_epoch
 
+    def whole_epochs_after(self, steps: int) -> int:
+        """Number of epochs that are complete after `steps` steps."""
+        return self.in_whole_run(steps) // self.steps_per_epoch
+
     def learning_rate_at(self, step: int) -> float:
         """Learning rate at `step`."""
         step = self.in_whole_run(step)
@@ -118,7 +122,7 @@ class RunSchedule:
             return True
         if step < 0 or not self.ends_epoch(step):
             return False
-        done, schedule = int(self.epochs_after(step + 1)), self.config.schedule
+        done, schedule = self.whole_epochs_after(step + 1), self.config.schedule
         return (
             done % self.config.evaluation.interval == 0
             or done >= schedule.epochs - schedule.no_aug_epochs + 1

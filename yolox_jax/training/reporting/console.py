@@ -131,7 +131,7 @@ class TrainingConsole:
         left = self._pace.seconds_left(now)
         # In the order shown; those of the highest number are left out first.
         parts = [
-            (0, self._activity or f"epoch {min(int(schedule.epochs_after(step)) + 1, epochs)}/{epochs}"),
+            (0, self._activity or f"epoch {min(schedule.whole_epochs_after(step) + 1, epochs)}/{epochs}"),
             (5, f"step {step}/{schedule.total_steps}"),
             (2, f"loss {metrics['loss']:.3g}" if "loss" in metrics else ""),
             (4, f"lr {metrics['lr']:.2g}" if "lr" in metrics else ""),

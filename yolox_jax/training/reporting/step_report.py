@@ -59,7 +59,7 @@ class StepReporter:
         epochs, steps = self.schedule.config.schedule.epochs, self.schedule.total_steps
         losses = " ".join(f"{name} {metrics[name]:.3g}" for name in LOSSES if name in metrics)
         parts = [
-            f"epoch {int(self.schedule.epochs_after(step)) + 1}/{epochs} step {step + 1}/{steps}",
+            f"epoch {self.schedule.whole_epochs_after(step) + 1}/{epochs} step {step + 1}/{steps}",
             "all steps skipped" if math.isnan(metrics["loss"]) else losses,
             f"lr {metrics['lr']:.2e}",
             f"{metrics['input_height']}x{metrics['input_width']}",
