@@ -68,7 +68,7 @@ def training_curves(records: list[dict[str, Any]]) -> Figure:
             axis.legend(frameon=False, loc="upper right", ncols=2)
     for name in figures_in(evaluations):
         axes[2].plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", label=name)
-    axes[2].set_title("AP of the averaged weights")
+    axes[2].set_title("validation of the averaged weights")
     axes[2].set_ylim(0, 1)
     axes[2].legend(frameon=False)
     axes[3].plot(column_of(train, "epoch"), column_of(train, "lr"))

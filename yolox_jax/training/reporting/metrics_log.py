@@ -117,7 +117,7 @@ def draw_curves(records: list[dict[str, Any]], path: Path) -> None:
     learning_rate.set_title("learning rate")
     for name in figures_in(evaluations):
         ap.plot(column_of(evaluations, "epoch"), column_of(evaluations, name), "o-", label=name, markersize=3)
-    ap.set_title("validation AP of the averaged weights")
+    ap.set_title("validation of the averaged weights")
     ap.set_ylim(0, 1)
     for axes in (losses, learning_rate, ap):
         axes.set_xlabel("epoch")
