@@ -1,12 +1,9 @@
 """A headless Chromium for tests of pages, driven over WebDriver (https://www.w3.org/TR/webdriver2)."""
 
 import contextlib
-import functools
-import http.server
 import json
 import shutil
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -102,17 +99,3 @@ def started_browser(*flags: str, preferences: dict[str, Any] | None = None) -> I
                 request("DELETE", url)  # closes the window
         finally:
             process.terminate()
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder as `python -m http.server` does; the URL."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Nothing is printed."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from yolox_jax.cli import data as cli_data
 from yolox_jax.cli import main as cli_main
 from yolox_jax.config.files import find_config
 
@@ -56,6 +57,20 @@ def known_flags(program: str, words: list[str]) -> set[str]:
     if script == "onnx_runner.py":
         return set(FLAG.findall((ROOT / "yolox_jax/export/onnx_runner.py").read_text()))
     return flags_of(script.removesuffix(".py"))
+
+
+def exists(program: str, words: list[str]) -> bool:
+    """Whether there is such a command or script; flags are another matter."""
+    if program in ("yolox-jax", "python -m yolox_jax"):
+        return words[0] in cli_main.COMMANDS and (words[0] != "data" or words[1] in cli_data.COMMANDS)
+    script = program.removeprefix("python ")
+    return any((folder / script).is_file() for folder in (ROOT, ROOT / "yolox_jax/export"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    unknown = [f"{program} {' '.join(words)}" for program, words in documented(page) if not exists(program, words)]
+    assert not unknown, page.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

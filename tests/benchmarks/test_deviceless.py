@@ -8,21 +8,17 @@ import jax
 import pytest
 from flax import nnx
 
+from absent_devices import skip_without_compiler
 from deviceless import main
-from yolox_jax.config import ConfigError
 from yolox_jax.models import create_model
 from yolox_jax.training.profiling.cards import GIB
-from yolox_jax.training.profiling.described_devices import described_devices
 
 SMALL = ["--config", "yolox_nano", "--size", "64", "64", "--num-classes", "3"]
 
 
 def compiled_cell(output: Path, device: str, *words: str) -> dict[str, Any]:
     """The figures of nano's step at 64 px; skips the test if the compiler for `device` is not installed."""
-    try:
-        described_devices(device)
-    except ConfigError as error:
-        pytest.skip(str(error))
+    skip_without_compiler(device)
     assert main([*SMALL, "--device", device, *words, "--output", str(output)]) == 0
     (cell,) = json.loads(output.read_text())["cells"]
     return dict(cell)

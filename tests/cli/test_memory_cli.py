@@ -2,10 +2,9 @@
 
 import pytest
 
+from absent_devices import skip_without_compiler
 from yolox_jax.cli.main import main
-from yolox_jax.config import ConfigError
 from yolox_jax.training.profiling.cards import card_names, load_card
-from yolox_jax.training.profiling.described_devices import described_devices
 
 SMALL = ["--config", "yolox_nano", "--train.multiscale-px", "None", "--data.input-size", "64", "64"]
 
@@ -36,10 +35,7 @@ def test_help_names_every_described_card(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.slow
 def test_a_card_that_is_not_there_is_too_small_for_what_a_real_one_would_be(capsys: pytest.CaptureFixture[str]):
-    try:
-        described_devices("h100")
-    except ConfigError as error:
-        pytest.skip(str(error))
+    skip_without_compiler("h100")
     assert main(["memory", *SMALL, "--device", "h100", "--limit-gib", "0.005", "--train.batch-size", "4"]) == 2
     printed = capsys.readouterr()
     assert "64x64 px, 1 device (NVIDIA H100 SXM5, 80 GB) with 0.0 GiB each" in printed.out

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from file_server import Server, file, serve
 from pth_files import pth_of
-from weights_server import Server, file, serve
 from yolox_jax.cli.main import main
 from yolox_jax.cli.progress import show_download, show_progress
 from yolox_jax.config import Config

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import yolox_jax.export
-from browser import served
+from file_server import served
 from yolox_jax.config import ConfigError
 from yolox_jax.export import onnxruntime_web, web
 from yolox_jax.export.onnxruntime_web import FILES, find_runtime

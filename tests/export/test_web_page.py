@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 
 import yolox_jax
-from browser import Browser, served, started_browser
+from browser import Browser, started_browser
+from file_server import served
 from yolox_jax.config import ConfigError
 from yolox_jax.data.image import read_image
 from yolox_jax.export.onnxruntime_web import find_runtime

@@ -1,13 +1,13 @@
 """Images and streams at http:// URLs."""
 
 import http.server
-import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from file_server import Server, file, serve, status
 from videos import Camera
 from yolox_jax.config import ConfigError
 from yolox_jax.data.image import BrokenImage
@@ -31,28 +31,20 @@ ANSWERS = {
 }
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        if path not in ANSWERS:
-            self.send_error(404)
-            return
+def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+    path = request.path.split("?")[0]
+    if path in ANSWERS:
         kind, content = ANSWERS[path]
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        file(content, length=None, kind=kind)(request)
+    else:
+        status(404)(request)
 
 
 @pytest.fixture(scope="module")
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+    with serve(Server()) as running:
+        running.answers = [answer]
+        yield running.url
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import yolox_jax
+from own_data_run import CLASS_NAMES, Rectangles
 from saved_runs import differing_parts, lasting_metrics, saved_state
 from yolox_jax.config import (
     Config,
@@ -25,8 +26,6 @@ from yolox_jax.weights import export_state_dict, read_weights, save_weights
 
 pytestmark = pytest.mark.slow  # compiling the step takes a minute
 
-NAMES = ("common", "rare")
-
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
@@ -34,10 +33,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("bands")
     images, annotations = [], []
     for index in range(8):
-        rng = np.random.default_rng(index)
-        bands = rng.integers(0, 65536, (80, 96, 4)).astype(np.uint16)
-        x, y = rng.integers(0, 40, 2).tolist()
-        bands[y : y + 30, x : x + 40] = rng.integers(0, 65536, 4)
+        bands, ((x, y, _, _),), _ = Rectangles(8)[index]
         name = f"{index}.npy" if index % 2 else f"{index}.tif"
         if index % 2:
             np.save(folder / name, bands)
@@ -46,7 +42,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
         images.append({"id": index, "file_name": name, "width": 96, "height": 80})
         box = {"bbox": [x, y, 40, 30], "area": 1200, "iscrowd": 0}
         annotations.append({"id": index + 1, "image_id": index, "category_id": index % 2, **box})
-    categories = [{"id": number, "name": name} for number, name in enumerate(NAMES)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "coco.json").write_text(json.dumps(content))
     colours = yolox_jax.create_model("yolox_nano", 2)
@@ -119,6 +115,6 @@ def test_a_stopped_run_ends_as_the_whole_one(config: Config, run: Path, tmp_path
     with pytest.raises(Stop):
         yolox_jax.train(config, workdir=tmp_path / "stopped", callbacks=[stop])
     yolox_jax.train(config, workdir=tmp_path / "stopped", resume=True)
-    states = (saved_state(config, len(NAMES), folder) for folder in (run, tmp_path / "stopped"))
+    states = (saved_state(config, len(CLASS_NAMES), folder) for folder in (run, tmp_path / "stopped"))
     assert differing_parts(*states) == set()
     assert lasting_metrics(tmp_path / "stopped") == lasting_metrics(run)

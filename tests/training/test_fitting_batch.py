@@ -73,7 +73,7 @@ def test_where_not_one_image_fits_the_error_names_what_helps(memory_of):
 
 
 @pytest.mark.slow
-def test_the_step_is_compiled_for_a_device_that_is_there_without_its_state(monkeypatch: pytest.MonkeyPatch):
+def test_the_step_is_compiled_for_a_device_that_is_there_without_its_state():
     config = fitting_batch.with_batch_size(CONFIG, 2)
     step = PreparedStep(config, 3, [jax.devices()[0]])
     assert isinstance(step.training.state.step, jax.ShapeDtypeStruct) and isinstance(

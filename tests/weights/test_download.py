@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weights_server import Server, file, hang, serve, status
+from file_server import Server, file, hang, serve, status
 from yolox_jax.weights import WeightsError, download
 from yolox_jax.weights.download import download as fetch
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from file_server import Server, file, serve, status
 from pth_files import pth_of
-from weights_server import Server, file, serve, status
 from yolox_jax.inference.detector import Detector
 from yolox_jax.models import create_model
 from yolox_jax.weights import (

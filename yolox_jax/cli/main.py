@@ -23,7 +23,7 @@ COMMANDS = {
     "train": "train from a config",
     "evaluate": "compute the COCO metrics of weights on a dataset",
     "predict": "run detection on images, folders, videos or cameras",
-    "export": "export a network as StableHLO or ONNX",
+    "export": "export a network as StableHLO, ONNX or a web page",
     "verify": "compare an exported file with its weights on your own images",
     "report": "write an HTML report of an evaluation: metrics, curves, error types and the worst images",
     "visualize-assignment": "draw which anchors are assigned to the objects of training images",

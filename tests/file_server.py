@@ -1,12 +1,16 @@
-"""A server of files on this machine, whose answers a test chooses."""
+"""Servers of files on this machine: one whose answers a test chooses, and one of a folder."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TypeVar
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
+AnyServer = TypeVar("AnyServer", bound=ThreadingHTTPServer)
 
 
 class Server(ThreadingHTTPServer):
@@ -25,7 +29,12 @@ class Server(ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Quiet(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing is printed."""
+
+
+class _Handler(_Quiet):
     server: Server
 
     def do_GET(self) -> None:
@@ -34,11 +43,13 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):  # who asked may have gone
             (answers.pop(0) if len(answers) > 1 else answers[0])(self)
 
-    def log_message(self, *_: object) -> None: ...
+
+class _FolderHandler(_Quiet, SimpleHTTPRequestHandler):
+    pass
 
 
 @contextlib.contextmanager
-def serve(server: Server) -> Iterator[Server]:
+def serve(server: AnyServer) -> Iterator[AnyServer]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -47,6 +58,14 @@ def serve(server: Server) -> Iterator[Server]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder as `python -m http.server` does; the URL."""
+    handler = functools.partial(_FolderHandler, directory=folder)
+    with serve(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}/"
 
 
 def file(content: bytes, *, length: int | None = -1, pause_s: float = 0.0, kind: str = "application/zip") -> Answer:
