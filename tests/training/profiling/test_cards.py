@@ -11,7 +11,7 @@ from yolox_jax.training.profiling.cards import GIB, MEMORY_FRACTION, card_names,
 from yolox_jax.training.profiling.described_devices import described_devices
 from yolox_jax.training.profiling.memory import refused_bytes
 
-NUMBERS = {"memory_gib", "program_share", "bandwidth_gb_s", "launch_us", "peak_tflops"}
+NUMBERS = {"memory_gib", "program_share", "bandwidth_gb_s", "link_gb_s", "launch_us", "peak_tflops"}
 
 
 def test_the_promised_cards_are_described():
@@ -23,7 +23,8 @@ def test_every_number_of_a_card_is_plausible_and_has_a_source(name: str):
     card = load_card(name)
     assert set(card.sources) == NUMBERS and all(card.sources.values())
     assert 10 < card.memory_gib < 1000 and 0.5 < card.program_share <= 1
-    assert 500 < card.bandwidth_gb_s < 10_000 and 0 <= card.launch_us < 10
+    assert 500 < card.bandwidth_gb_s < 10_000 and 100 < card.link_gb_s < card.bandwidth_gb_s
+    assert 0 <= card.launch_us < 10
     assert {"float32", "bfloat16"} <= set(card.peak_tflops) and all(peak > 10 for peak in card.peak_tflops.values())
     if card.platform == "gpu":
         assert "float16" in card.peak_tflops

@@ -30,6 +30,8 @@ class Card:
     """The share of the memory that a program gets by default."""
     bandwidth_gb_s: float
     """Of the memory, in 1e9 bytes per second."""
+    link_gb_s: float
+    """Of all its links to other devices of the host or pod together, in one direction, in 1e9 bytes per second."""
     launch_us: float
     """The least time of a kernel, however little it does."""
     peak_tflops: Mapping[str, float]
