@@ -79,6 +79,7 @@ def yolox_coco(
             max_boxes=120,
             repeat_threshold=0.0,
             augment=AugmentConfig(
+                on="host",
                 mosaic_probability=mosaic_probability,
                 mosaic_geometry="centred",
                 mosaic_scale=mosaic_scale,

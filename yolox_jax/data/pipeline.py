@@ -19,9 +19,11 @@ import grain
 import numpy as np
 
 from yolox_jax.config import Config
+from yolox_jax.data.augment.sources import sources_of_row
+from yolox_jax.data.batch_form import empty_batch
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.data.hooks import NO_HOOKS, Hooks
+from yolox_jax.data.hooks import NO_HOOKS, Hooks, check_drawing
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import evaluation_image, padding_of
@@ -113,7 +115,7 @@ def training_batches(
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] (cx, cy, w, h in px), classes int32
         [B, G], valid bool [B, G]. Other `data.channels` and `data.bits` than 3 and 8 give images uint8 or uint16
-        [B, H, W, channels].
+        [B, H, W, channels]. With `data.augment.on device`, the fields of `SampleSources` are in place of the images.
 
     Raises:
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
@@ -127,7 +129,7 @@ def training_batches(
     threads = 0 if workers and config.data.num_threads == 1 else config.data.num_threads
     stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if workers:
-        batch_bytes = sum(array.nbytes for array in _empty_batch(config, len(rows)).values())
+        batch_bytes = sum(array.nbytes for array in empty_batch(config.data, len(rows)).values())
         if not fits_shared_memory(batch_bytes, workers):
             # An array below this size, which is any, is passed through a pipe.
             options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
@@ -145,6 +147,7 @@ class _TrainingSource:
     def __init__(self, dataset: Dataset, config: Config, rows: range, cache: PixelCache | None, hooks: Hooks) -> None:
         self._records = records = dataset.records
         self._num_classes = len(dataset.class_names)
+        check_drawing(hooks, config.data.augment)
         self._hooks = hooks
         self._config = config
         self._rows = rows
@@ -163,7 +166,7 @@ class _TrainingSource:
     def load(self, step: int) -> tuple[HostBatch, list[ImageLoader], int]:
         """Return the batch of `step`, the loader of each of its images, and the number of dropped objects."""
         config = self._config
-        batch = _empty_batch(config, len(self._rows))
+        batch = empty_batch(config.data, len(self._rows))
         canvases = new_canvases(config.data.input_size, pixel_format(config.data))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
         loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
@@ -180,23 +183,13 @@ class _TrainingSource:
                 # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
                 seed=(config.seed, pass_number, position + 1),
                 canvases=canvases,
-                out=batch["images"][row],
+                out=batch["images"][row] if "images" in batch else sources_of_row(batch, row),
                 hooks=self._hooks,
                 num_classes=self._num_classes,
             )
             batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
             dropped += targets.num_dropped
         return batch, loaders, dropped
-
-
-def _empty_batch(config: Config, images: int) -> HostBatch:
-    slots, pixels = config.data.max_boxes, pixel_format(config.data)
-    return {
-        "images": np.empty((images, *config.data.input_size, pixels.channels), pixels.dtype),
-        "boxes": np.empty((images, slots, 4), np.float32),
-        "classes": np.empty((images, slots), np.int32),
-        "valid": np.empty((images, slots), bool),
-    }
 
 
 def load_training_batch(

@@ -16,7 +16,7 @@ from yolox_jax.config.checks import check_anchor_boxes, check_config, check_mult
 from yolox_jax.config.names import initial_weights_name
 from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
-from yolox_jax.data.hooks import Hook, Hooks, check_archives, checked_hooks
+from yolox_jax.data.hooks import Hook, Hooks, check_archives, check_drawing, checked_hooks
 from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.evaluation.best_by import check_best_by
@@ -107,6 +107,7 @@ def prepare(
     check_anchor_boxes(config)
     check_multiscale_range(config)
     hooks = checked_hooks(augment, config.data.num_workers)
+    check_drawing(hooks, config.data.augment)
     check_archives(train_set, config.data.num_workers)
     config = _without_files(config, train_set, val_set)
     recorded = _recorded_batch_size(RunDirectory(workdir)) if resume and auto_batch_size else None

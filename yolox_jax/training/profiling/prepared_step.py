@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from yolox_jax.config import Config
+from yolox_jax.data.batch_form import num_sources
 from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
 from yolox_jax.training.profiling.described_devices import compile_described
@@ -77,6 +78,7 @@ class PreparedStep:
                 slots=config.data.max_boxes,
                 channels=config.data.channels,
                 bits=config.data.bits,
+                sources=num_sources(config.data.augment) if config.data.augment.on == "device" else 0,
             ),
             self._sharding,
         )
