@@ -25,7 +25,7 @@ Lookup = Callable[[Int32[Array, "H W"], Int32[Array, "H W"]], Float[Array, "H W 
 """The px at columns x and rows y of an endless image."""
 
 
-def draw_samples(batch: Mapping[str, Array]) -> UInt8[Array, "B H W C"]:
+def draw_samples(batch: Mapping[str, object]) -> UInt8[Array, "B H W C"]:
     """Draws the images of a batch.
 
     Args:
