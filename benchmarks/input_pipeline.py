@@ -190,8 +190,8 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
-            f"{one['name']}: cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images "
-            f"per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
+            f"{one['name']}: cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} "
+            f"times the images per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
         )
     print_stages(streams)
     for one in transfers:

@@ -75,8 +75,7 @@ def _canvas(
         windows: the part of each that the canvas shows.
         background: values where there is no image, for each px of the output.
     """
-    num_sources, height, width, channels = sources.shape
-    pixels = sources.reshape(-1, channels)
+    num_sources = len(sources)
 
     def at(x: Int32[Array, "H W"], y: Int32[Array, "H W"]) -> Float[Array, "H W C"]:
         # One image covers the whole plane: a sample that is no mosaic, or the partner of MixUp.
@@ -85,8 +84,7 @@ def _canvas(
         if num_sources > 1:  # images on the left end at the origin, and those at the top
             x = x + jnp.where(x < 0, window[..., 2], 0)
             y = y + jnp.where(y < 0, window[..., 3], 0)
-        index = (place * height + y) * width + x
-        found = pixels.at[index].get(mode="clip").astype(jnp.float32)
+        found = sources.at[place, y, x].get(mode="clip").astype(jnp.float32)
         return jnp.where(_inside(x, y, window)[..., None], found, jnp.broadcast_to(background, x.shape)[..., None])
 
     return at
