@@ -28,6 +28,7 @@ from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import evaluation_image, padding_of
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.partners import Group, Partners, SharedImages, rows_of_group
 from yolox_jax.data.pixel_format import BGR8, pixel_format
 from yolox_jax.data.process_settings import LOADING_SETTINGS
 from yolox_jax.data.sample import make_sample, new_canvases
@@ -169,15 +170,22 @@ class _TrainingSource:
         batch = empty_batch(config.data, len(self._rows))
         canvases = new_canvases(config.data.input_size, pixel_format(config.data))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
-        loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
-        dropped = 0
-        for row, (row_of_batch, loader) in enumerate(zip(self._rows, loaders, strict=True)):
-            pass_number, position = divmod(step * config.train.batch_size + row_of_batch, self._order.length)
-            shown = self._order.pass_at(pass_number)
+        loaders, dropped = [], 0
+        group = None
+        for row, row_of_batch in enumerate(self._rows):
+            index, pass_number, position = self._place(step, row_of_batch)
+            partners: Partners = self._order.pass_at(pass_number)
+            cache: PixelCache | SharedImages | None = self._cache
+            if mosaic and config.data.augment.partners == "batch":
+                if group is None or row_of_batch not in group.rows:
+                    group = self._group(step, row_of_batch)
+                partners = group.partners_of(row_of_batch)
+                cache = group.shared if cache is None else cache
+            loaders.append(ImageLoader(self._records, cache))
             targets = make_sample(
-                int(shown.order[position]),
-                loader,
-                shown,
+                index,
+                loaders[-1],
+                partners,
                 mosaic=mosaic,
                 config=config.data,
                 # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
@@ -190,6 +198,18 @@ class _TrainingSource:
             batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
             dropped += targets.num_dropped
         return batch, loaders, dropped
+
+    def _place(self, step: int, row: int) -> tuple[int, int, int]:
+        """Return the image that a row is built around, the number of its pass, and its position in that."""
+        pass_number, position = divmod(step * self._config.train.batch_size + row, self._order.length)
+        return int(self._order.pass_at(pass_number).order[position]), pass_number, position
+
+    def _group(self, step: int, row: int) -> Group:
+        """Return the group of a row, with nothing loaded yet."""
+        config = self._config
+        rows = rows_of_group(row, config.train.batch_size, config.data.augment.partner_group)
+        images = [self._place(step, one)[0] for one in rows]
+        return Group(rows, images, self._records, config.data.input_size)
 
 
 def load_training_batch(

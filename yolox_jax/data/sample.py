@@ -14,9 +14,9 @@ from yolox_jax.data.augment.paint import Placement, canvas_channels, paint
 from yolox_jax.data.augment.sources import SampleSources, write_sources
 from yolox_jax.data.hooks import Hook, HookedImages, Hooks, call_hook
 from yolox_jax.data.image import BrokenImage, Pixels
-from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import letterbox, padding_of
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.partners import Partners
 from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, large_enough, plan_sample, to_targets
 
@@ -37,7 +37,7 @@ def new_canvases(size: tuple[int, int], pixels: PixelFormat = BGR8) -> Canvases:
 def make_sample(
     index: int,
     loader: ImageLoader,
-    shown: Pass,
+    shown: Partners,
     *,
     mosaic: bool,
     config: DataConfig,

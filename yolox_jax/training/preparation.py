@@ -133,6 +133,7 @@ def prepare(
         if auto_batch_size and recorded is None:
             batch_size = fitting_batch_size(config, run.num_classes, len(run.train_set.records))
             run = dataclasses.replace(run, config=with_batch_size(config, batch_size))
+            check_config(run.config)
         yield run
 
 
