@@ -10,10 +10,12 @@ import pytest
 from yolox_jax.config import AugmentConfig, Config, ConfigError, DataConfig, DatasetConfig, ScheduleConfig, TrainConfig
 from yolox_jax.config.checks import check_config
 from yolox_jax.data import open_dataset
+from yolox_jax.data.augment.source_pool import check_whole_groups
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.hooks import Hooks
 from yolox_jax.data.pipeline import load_training_batch, training_batches
+from yolox_jax.training.step.drawing import images_of
 
 CONFIG = Config(
     data=DataConfig(input_size=(64, 64), max_boxes=6, num_threads=2, augment=AugmentConfig(on="device")),
@@ -86,6 +88,33 @@ def test_nothing_is_sent_of_images_that_are_not_seen(dataset: Dataset) -> None:
                 assert (x2 > x1) == bool(image.any())
 
 
+def _shared(config: Config, batch_size: int = 8, group: int = 4) -> Config:
+    augment = replace(config.data.augment, partners="batch", partner_group=group)
+    train = replace(config.train, batch_size=batch_size)
+    return replace(config, data=replace(config.data, augment=augment), train=train)
+
+
+def test_samples_of_a_group_share_their_images(dataset: Dataset) -> None:
+    config = _shared(CONFIG)
+    whole = _run(dataset, config)
+    assert whole[0]["sources"].shape == (8, 1, 64, 64, 3) and whole[0]["members"].shape == (8, 5)
+    hosts = [_run(dataset, config, rows=rows) for rows in (range(0, 4), range(4, 8))]
+    _assert_equal(whole, [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)])
+    # What they show is what they would show of images of their own.
+    for batch, expected in zip(whole, _run(dataset, _on_host(config)), strict=True):
+        np.testing.assert_array_equal(batch["boxes"], expected["boxes"])
+        assert np.abs(images_of(batch).astype(int) - expected["images"]).mean() < 2
+
+
+def test_groups_that_are_split_over_devices_are_refused() -> None:
+    check_whole_groups(_shared(CONFIG, 64, 8), 8)
+    check_whole_groups(_on_host(_shared(CONFIG, 64, 16)), 8)
+    with pytest.raises(
+        ConfigError, match="each of 8 devices has 8 rows .* --data.augment.partner-group 8 or"
+    ):
+        check_whole_groups(_shared(CONFIG, 64, 16), 8)
+
+
 def _darken(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> Any:
     return image // 2, boxes, classes
 
@@ -94,6 +123,8 @@ def test_hooks_may_change_images_before_the_mosaic_alone(dataset: Dataset) -> No
     plain = load_training_batch(dataset, CONFIG, 0, range(2))[0]["sources"]
     dark = load_training_batch(dataset, CONFIG, 0, range(2), hooks=Hooks(before_mosaic=_darken))[0]["sources"]
     assert 0.4 * plain.sum() < dark.sum() < 0.5 * plain.sum()
+    with pytest.raises(ConfigError, match=r"augment\['before_mosaic'\]: _darken .* samples share their images"):
+        load_training_batch(dataset, _shared(CONFIG), 0, range(8), hooks=Hooks(before_mosaic=_darken))
     with pytest.raises(ConfigError, match=r"augment\['after_mosaic'\]: _darken .* Drop this function.*augment.on host"):
         load_training_batch(dataset, CONFIG, 0, range(2), hooks=Hooks(after_mosaic=_darken))
 

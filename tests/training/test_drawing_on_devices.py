@@ -43,7 +43,7 @@ def losses() -> list[list[float]]:
         data=DataConfig(input_size=SIZE, augment=AugmentConfig(on="device")),
         train=TrainConfig(batch_size=8, accumulation_steps=2),
     )
-    sent = fake_batch(8, SIZE, objects=5, sources=5)
+    sent = fake_batch(8, SIZE, objects=5, sources=5, members=5)
     sent["windows"] -= np.arange(8, dtype=np.int32)[:, None, None] * [0, 0, 4, 2]  # samples differ
     found = []
     for one, batch in ((config, sent), (_on_host(config), {**_targets(sent), "images": images_of(sent)})):

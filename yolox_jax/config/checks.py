@@ -179,6 +179,7 @@ def _drawing_problems(config: Config) -> list[str]:
     return [
         f"--data.augment.on device draws images of 8 bits, but --data.bits is {config.data.bits}. Set one of them to "
         "--data.augment.on host or --data.bits 8"
+    ]
 
 
 def _partner_problems(config: Config) -> list[str]:

@@ -31,7 +31,9 @@ def batch_form(config: DataConfig) -> dict[str, ArrayForm]:
     else:
         sources = num_sources(config.augment)
         drawing = {
-            "sources": ArrayForm((sources, *image), pixels.dtype),
+            # With partners from the batch, samples share the images of each other.
+            "sources": ArrayForm((1 if config.augment.partners == "batch" else sources, *image), pixels.dtype),
+            "members": ArrayForm((sources,), np.int32),
             "windows": ArrayForm((sources, 4), np.int32),
             "matrices": ArrayForm((2, 2, 3), np.float32),
             "partner_padding": ArrayForm((4,), np.int32),

@@ -90,6 +90,12 @@ def check_drawing(hooks: Hooks, config: AugmentConfig) -> None:
             "--data.augment.on device they are drawn on the device. Drop this function, or pass it as 'before_mosaic', "
             "which changes the images that samples are made from, or set --data.augment.on host"
         )
+    if hooks.before_mosaic is not None and config.on == "device" and config.partners == "batch":
+        raise ConfigError(
+            f"augment['before_mosaic']: {_name(hooks.before_mosaic)} changes an image for each sample that shows it, "
+            "but with --data.augment.on device and --data.augment.partners batch samples share their images. Drop this "
+            "function, or set one of them to host or dataset"
+        )
 
 
 def check_picklable(value: object, what: str, num_workers: int) -> None:

@@ -19,6 +19,7 @@ import grain
 import numpy as np
 
 from yolox_jax.config import Config
+from yolox_jax.data.augment.source_pool import SourcePool
 from yolox_jax.data.augment.sources import sources_of_row
 from yolox_jax.data.batch_form import empty_batch
 from yolox_jax.data.cache.pixel_cache import PixelCache
@@ -171,7 +172,7 @@ class _TrainingSource:
         canvases = new_canvases(config.data.input_size, pixel_format(config.data))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
         loaders, dropped = [], 0
-        group = None
+        group = pool = None
         for row, row_of_batch in enumerate(self._rows):
             index, pass_number, position = self._place(step, row_of_batch)
             partners: Partners = self._order.pass_at(pass_number)
@@ -179,6 +180,8 @@ class _TrainingSource:
             if mosaic and config.data.augment.partners == "batch":
                 if group is None or row_of_batch not in group.rows:
                     group = self._group(step, row_of_batch)
+                    if "sources" in batch:
+                        pool = SourcePool(batch["sources"][row : row + len(group.rows), 0])
                 partners = group.partners_of(row_of_batch)
                 cache = group.shared if cache is None else cache
             loaders.append(ImageLoader(self._records, cache))
@@ -191,7 +194,9 @@ class _TrainingSource:
                 # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
                 seed=(config.seed, pass_number, position + 1),
                 canvases=canvases,
-                out=batch["images"][row] if "images" in batch else sources_of_row(batch, row),
+                out=batch["images"][row]
+                if "images" in batch
+                else sources_of_row(batch, row, pool, row_of_batch - group.rows.start if group else 0),
                 hooks=self._hooks,
                 num_classes=self._num_classes,
             )

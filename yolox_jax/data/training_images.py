@@ -63,6 +63,8 @@ def augmented_images(
     images: list[TrainingImage] = []
     for first in range(0, count, batch_size):
         step, rows = (epoch - 1) * steps + first // batch_size, range(min(batch_size, count - first))
+        if config.data.augment.on == "device" and config.data.augment.partners == "batch":
+            rows = range(batch_size)  # samples are drawn from images of each other
         batch, _ = load_training_batch(dataset, config, step, rows)
         pixels = images_of(batch)
         for row, valid in enumerate(batch["valid"]):
@@ -71,7 +73,7 @@ def augmented_images(
             name = f"training_{len(images):03d}"
             size = config.data.input_size
             images.append(TrainingImage(name, pixels[row], corners, batch["classes"][row, valid], size))
-    return images
+    return images[:count]
 
 
 def letterboxed_images(dataset: Dataset, input_size: tuple[int, int], count: int) -> list[TrainingImage]:

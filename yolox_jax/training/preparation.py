@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from yolox_jax.config import NUM_LEVELS, Config, ConfigError, DataConfig, DatasetConfig, ModelConfig
 from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
+from yolox_jax.data.augment.source_pool import check_whole_groups
 from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
 from yolox_jax.data.hooks import Hook, Hooks, check_archives, check_drawing, checked_hooks
@@ -113,7 +114,9 @@ def prepare(
     recorded = _recorded_batch_size(RunDirectory(workdir)) if resume and auto_batch_size else None
     if auto_batch_size:
         config = with_batch_size(config, recorded or smallest_batch_size(config))
-    connect(create_mesh(config.train))
+    mesh = create_mesh(config.train)
+    check_whole_groups(config, mesh.size)
+    connect(mesh)
     check_same_settings({"resume": resume, "extend": extend, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
         run = first_process_first(
@@ -134,6 +137,7 @@ def prepare(
             batch_size = fitting_batch_size(config, run.num_classes, len(run.train_set.records))
             run = dataclasses.replace(run, config=with_batch_size(config, batch_size))
             check_config(run.config)
+            check_whole_groups(run.config, mesh.size)
         yield run
 
 

@@ -20,7 +20,7 @@ from yolox_jax.data.dataset import Record
 from yolox_jax.data.hooks import NO_HOOKS
 from yolox_jax.data.image_order import ImageOrder
 from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.pixel_format import PixelFormat
+from yolox_jax.data.pixel_format import PixelFormat, pixel_format
 from yolox_jax.data.sample import make_sample, new_canvases
 from yolox_jax.data.sample_plan import SampleTargets
 from yolox_jax.models import create_model
@@ -67,7 +67,7 @@ def _samples(records: Sequence[Record], config: DataConfig, cache: PixelCache | 
             mosaic=row % 6 != 0,
             config=config,
             seed=(row,),
-            canvases=new_canvases(config.input_size),
+            canvases=new_canvases(config.input_size, pixel_format(config)),
             out=batch["images"][row] if config.augment.on == "host" else sources_of_row(batch, row),
             hooks=NO_HOOKS,
             num_classes=6,

@@ -6,7 +6,9 @@ resized to fit the input; the host interpolates each image once, from the pixels
 whole numbers at the same places as on the host: after each warp, after MixUp, and in OpenCV's two colour conversions.
 """
 
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +27,19 @@ Lookup = Callable[[Int32[Array, "H W"], Int32[Array, "H W"]], Float[Array, "H W 
 """The px at columns x and rows y of an endless image."""
 
 
-def draw_samples(batch: Mapping[str, object]) -> UInt8[Array, "B H W C"]:
+def draw_samples(batch: Mapping[str, Any]) -> UInt8[Array, "B H W C"]:
     """Draws the images of a batch.
 
     Args:
         batch: the arrays of `SampleSources`, each with an axis for the samples in front; others are ignored.
     """
-    names = ("sources", "windows", "matrices", "partner_padding", "shifts", "shifted_size")
-    return jax.vmap(_draw_sample)(*(batch[name] for name in names))
+    sources = batch["sources"]
+    own = sources.shape[1]
+    # The members of a sample may be images of its neighbours.
+    members = jnp.arange(len(sources))[:, None] * own + batch["members"]
+    draw = functools.partial(_draw_sample, sources.reshape(-1, *sources.shape[2:]))
+    names = ("windows", "matrices", "partner_padding", "shifts", "shifted_size")
+    return jax.vmap(draw)(members, *(batch[name] for name in names))
 
 
 def images_of(batch: Mapping[str, np.ndarray]) -> UInt[np.ndarray, "B H W C"]:
@@ -41,20 +48,21 @@ def images_of(batch: Mapping[str, np.ndarray]) -> UInt[np.ndarray, "B H W C"]:
 
 
 def _draw_sample(
-    sources: UInt8[Array, "N H W C"],
+    sources: UInt8[Array, "P H W C"],
+    members: Int[Array, " N"],
     windows: Int[Array, "N 4"],
     matrices: Float[Array, "2 2 3"],
     partner_padding: Int[Array, "4"],
     shifts: Int[Array, "3"],
     shifted_size: Int[Array, "2"],
 ) -> UInt8[Array, "H W C"]:
-    num_sources, height, width, channels = sources.shape
+    height, width, channels = sources.shape[1:]
     rows, columns = jnp.mgrid[:height, :width]
-    tiles = slice(min(num_sources, MOSAIC_TILES))
-    image = _warped(_canvas(sources[tiles], windows[tiles]), matrices[0], rows, columns)
-    if num_sources > MOSAIC_TILES:
+    tiles = _canvas(sources, members[:MOSAIC_TILES], windows)
+    image = _warped(tiles, matrices[0], rows, columns)
+    if len(members) > MOSAIC_TILES:
         padded = _inside(columns, rows, partner_padding)
-        partner = _canvas(sources[MOSAIC_TILES:], windows[MOSAIC_TILES:], jnp.where(padded, PADDING, 0))
+        partner = _canvas(sources, members[MOSAIC_TILES:], windows[MOSAIC_TILES:], jnp.where(padded, PADDING, 0))
         mean = jnp.floor((image + _warped(partner, matrices[1], rows, columns)) / 2)
         image = jnp.where(partner_padding[2] > 0, mean, image)
     if channels == 3:
@@ -64,27 +72,28 @@ def _draw_sample(
 
 
 def _canvas(
-    sources: UInt8[Array, "N H W C"],
+    sources: UInt8[Array, "P H W C"],
+    members: Int[Array, " M"],
     windows: Int[Array, "N 4"],
     background: Int[Array, "H W"] | int = PADDING,
 ) -> Lookup:
     """The canvas on which up to four images meet in the origin: bottom right, bottom left, top right, top left.
 
     Args:
-        sources: the images.
+        sources: the images of a batch.
+        members: places of those on the canvas.
         windows: the part of each that the canvas shows.
         background: values where there is no image, for each px of the output.
     """
-    num_sources = len(sources)
 
     def at(x: Int32[Array, "H W"], y: Int32[Array, "H W"]) -> Float[Array, "H W C"]:
         # One image covers the whole plane: a sample that is no mosaic, or the partner of MixUp.
-        place = jnp.where(x < 0, 1, 0) + jnp.where(y < 0, 2, 0) if num_sources > 1 else jnp.zeros_like(x)
+        place = jnp.where(x < 0, 1, 0) + jnp.where(y < 0, 2, 0) if len(members) > 1 else jnp.zeros_like(x)
         window = windows[place]
-        if num_sources > 1:  # images on the left end at the origin, and those at the top
+        if len(members) > 1:  # images on the left end at the origin, and those at the top
             x = x + jnp.where(x < 0, window[..., 2], 0)
             y = y + jnp.where(y < 0, window[..., 3], 0)
-        found = sources.at[place, y, x].get(mode="clip").astype(jnp.float32)
+        found = sources.at[members[place], y, x].get(mode="clip").astype(jnp.float32)
         return jnp.where(_inside(x, y, window)[..., None], found, jnp.broadcast_to(background, x.shape)[..., None])
 
     return at
