@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 
@@ -45,7 +45,6 @@ ORIGINALS_CACHE: dict[Cache, bool] = {"none": False, "ram": True, "disk": True}
 
 OWN_FLAGS = {
     "--caches": "--data.cache",
-    "--on": "--data.augment.on",
     "--workers": "--data.num-workers",
     "--threads": "--data.num-threads",
     "--batch-size": "--train.batch-size",
@@ -108,9 +107,6 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         default=["none", "ram"],
         help="caches to measure",
     )
-    parser.add_argument(
-        "--on", nargs="+", choices=["host", "device"], default=["host"], help="where samples are drawn, to measure"
-    )
     parser.add_argument("--workers", type=int, default=0, help="worker processes (stages are timed only with 0)")
     parser.add_argument("--threads", type=int, default=1, help="loading threads per process")
     parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores for the comparison")
@@ -159,8 +155,8 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
         ours: list[BatchStream] = [
-            _open_ours(stack, dataset, _drawn_on(config, on), arguments.workers, arguments.threads, cache)
-            for on, cache in itertools.product(arguments.on, arguments.caches)
+            _open_ours(stack, dataset, config, arguments.workers, arguments.threads, cache)
+            for cache in arguments.caches
         ]
         originals: list[BatchStream] = []
         if with_original:
@@ -175,10 +171,9 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
             for stream in streams:
                 settle()
                 stream.measure_stages(arguments.batches, arguments.batch_size)
-        transfers = [_transfer(one.name, next(one.batches)) for one in ours[:: len(arguments.caches)]]
+        transfer = _transfer_ms(next(ours[0].batches)["images"])
     ratios: list[dict[str, Any]] = [
         {
-            "name": one.name,
             "ours": one.cache,
             "original": other.cache,
             "images_per_s": ratio(one.rates, other.rates),
@@ -190,16 +185,12 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
-            f"{one['name']}: cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} "
-            f"times the images per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
+            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images "
+            f"per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
         )
     print_stages(streams)
-    for one in transfers:
-        print(
-            f"{one['name']}: transfer of a batch to {one['device']}: {one['ms_per_image']['median']:.2f} ms and "
-            f"{one['mb_per_image']} MB per image"
-        )
-    return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfers": transfers}
+    print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms per image")
+    return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfer": transfer}
 
 
 def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -236,35 +227,23 @@ def _open_ours(
     stages = (Stage(Record, "encoded", "read"), *OPENCV_STAGES)
     # Each thread has one batch ready, and each process four more (observed with grain 0.2.18).
     ahead = workers * (threads + 5) if workers else threads + 1
-    name = "ours" if config.data.augment.on == "host" else "ours, device"
-    return BatchStream(name, loaded_by, cache, batches, stages, ahead)
-
-
-def _drawn_on(config: Config, on: Literal["host", "device"]) -> Config:
-    augment = dataclasses.replace(config.data.augment, on=on)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, augment=augment))
+    return BatchStream("ours", loaded_by, cache, batches, stages, ahead)
 
 
 def _counted(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def _transfer(name: str, batch: dict[str, Any]) -> dict[str, Any]:
-    """Measure the transfer of a batch to the first JAX device."""
+def _transfer_ms(images: Any) -> dict[str, Any]:
+    """Measure the transfer of a batch's images to the first JAX device."""
     import jax
 
-    times, images = [], len(batch["boxes"])
+    times = []
     for _ in range(10):
         start = time.perf_counter()
-        jax.block_until_ready(jax.device_put(batch))
-        times.append(1000 * (time.perf_counter() - start) / images)
-    num_bytes = sum(array.nbytes for array in batch.values())
-    return {
-        "name": name,
-        "device": jax.devices()[0].device_kind,
-        "ms_per_image": summary(times[1:]),
-        "mb_per_image": round(num_bytes / images / 1e6, 2),
-    }
+        jax.block_until_ready(jax.device_put(images))
+        times.append(1000 * (time.perf_counter() - start) / len(images))
+    return {"device": jax.devices()[0].device_kind, "ms_per_image": summary(times[1:])}
 
 
 if __name__ == "__main__":

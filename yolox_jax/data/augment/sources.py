@@ -63,7 +63,7 @@ def sources_of_row(
     batch: dict[str, np.ndarray], row: int, pool: SourcePool | None = None, row_in_group: int = 0
 ) -> SampleSources:
     """Return the arrays of one sample in a batch, with the images that it shares with others, if any."""
-    return SampleSources(*(batch[name][row] for name in ARRAYS), pool, row_in_group)
+    return SampleSources._make([*(batch[name][row] for name in ARRAYS), pool, row_in_group])
 
 
 def write_sources(plan: SamplePlan, images: ImageLoader | HookedImages, out: SampleSources) -> None:
