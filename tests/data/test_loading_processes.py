@@ -89,11 +89,19 @@ def test_run_whose_loading_process_dies_says_so(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("cache", ["none", "ram", "disk"])
+@pytest.mark.parametrize(
+    ("cache", "partners"), [("none", "dataset"), ("none", "batch"), ("ram", "dataset"), ("disk", "dataset")]
+)
 def test_memory_is_flat_over_two_thousand_batches(
-    folder: Path, tmp_path: Path, cache: Literal["none", "ram", "disk"], num_workers: int
+    folder: Path,
+    tmp_path: Path,
+    cache: Literal["none", "ram", "disk"],
+    partners: Literal["dataset", "batch"],
+    num_workers: int,
 ) -> None:
     config = _config(cache, num_workers, epochs=200, cache_dir=str(tmp_path))
+    augment = dataclasses.replace(config.data.augment, partners=partners)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, augment=augment))
     dataset = open_dataset(DatasetConfig(format="shapes", images=str(folder)), "train")
     measured = []
     with open_cache(dataset.records, config.data) as images, training_batches(dataset, config, cache=images) as batches:

@@ -185,6 +185,19 @@ def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_
     assert_same(config_file, run.directory, whole)
 
 
+def test_a_run_that_draws_on_the_device_killed_and_resumed_ends_as_the_whole_one(config_file, tmp_path):
+    flags = ("--data.augment.on", "device", "--data.augment.partners", "batch")
+    with Run(config_file, tmp_path / "whole", *flags) as run:
+        run.finish()
+    whole = run.directory
+    for number, step in enumerate((8, 26)):  # the second among the epochs without mosaic
+        with Run(config_file, tmp_path / "killed", *flags, *(["--resume"] if number else [])) as run:
+            run.kill_when(lambda directory, step=step: steps_logged(directory) >= step)
+    with Run(config_file, tmp_path / "killed", *flags, "--resume", "--data.num-workers", "2") as run:
+        run.finish()
+    assert_same(config_file, run.directory, whole)
+
+
 def test_an_extended_run_with_adamw_killed_and_resumed_ends_as_the_undisturbed_extension(config_file, tmp_path):
     adamw = ("--optimizer.name", "adamw", "--optimizer.layer-decay", "0.8", "--train.multiscale-px", "None")
     adamw += ("--train.ema-decay", "0")

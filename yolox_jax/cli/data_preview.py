@@ -73,11 +73,12 @@ def main(argv: list[str]) -> None:
     from yolox_jax.data.sources import open_datasets
     from yolox_jax.data.training_images import augmented_images
     from yolox_jax.report.training_sheet import write_training_sheet
+    from yolox_jax.training.step.drawing import images_of
 
     dataset = open_datasets(config.data, "train")
     for warning in dataset.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    images = {epoch: augmented_images(dataset, config, epoch, arguments.count) for epoch in epochs}
+    images = {epoch: augmented_images(dataset, config, epoch, arguments.count, images_of) for epoch in epochs}
     write_training_sheet(arguments.output, images, config, dataset.class_names)
     for epoch, of_epoch in images.items():
         counts = [len(one.boxes) for one in of_epoch]

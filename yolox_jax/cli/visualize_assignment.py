@@ -89,6 +89,7 @@ def main(argv: list[str]) -> None:
     from yolox_jax.data.sources import open_datasets
     from yolox_jax.data.training_images import augmented_images, letterboxed_images
     from yolox_jax.report.assignment_report import assign_images, write_assignment_report
+    from yolox_jax.training.step.drawing import images_of
 
     keep_compiled()
     dataset = open_datasets(config.data, "train")
@@ -99,7 +100,7 @@ def main(argv: list[str]) -> None:
     for model, one in zip(models, weights, strict=True):
         _check_network(model, one, config, arguments.rules)
     if arguments.augmented:
-        images = augmented_images(dataset, config, 1, arguments.count)
+        images = augmented_images(dataset, config, 1, arguments.count, images_of)
     else:
         images = letterboxed_images(dataset, config.data.input_size, arguments.count)
     # A rule that is named twice is drawn once.

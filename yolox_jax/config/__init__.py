@@ -4,6 +4,7 @@ from yolox_jax.config.assignment import AssignmentConfig as AssignmentConfig
 from yolox_jax.config.assignment import LossConfig as LossConfig
 from yolox_jax.config.assignment import OTAConfig as OTAConfig
 from yolox_jax.config.augment import AugmentConfig as AugmentConfig
+from yolox_jax.config.data import PADDING as PADDING
 from yolox_jax.config.data import SCALE_OF_16_BITS as SCALE_OF_16_BITS
 from yolox_jax.config.data import DataConfig as DataConfig
 from yolox_jax.config.data import DatasetConfig as DatasetConfig

@@ -5,11 +5,18 @@ from typing import Annotated, Literal
 
 from yolox_jax.config.ranges import Ascending, AtLeast, AtMost, Below, Fraction, NonNegative, Positive
 
+MOSAIC_TILES = 4
+"""Number of images in a mosaic."""
+
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:  # docs/yolox.md, 7
     """Random augmentation of training images."""
 
+    on: Literal["host", "device"] = "host"  # docs/data.md
+    """Where training images are drawn. `host`: by the processors that load images. `device`: by the GPU or TPU, inside
+    the training step, from the images of each sample, resized to fit the input. Random choices and boxes are the same;
+    pixels differ slightly. Takes most of the work off the host, and sends up to five times the bytes."""
     mosaic_probability: Fraction = 1.0
     """Fraction of training images that are mosaics of four images; the others are single letterboxed images."""
     mosaic_geometry: Literal["centred", "corner"] = "centred"  # docs/yolox.md, 7.3 and 10.1
@@ -48,3 +55,10 @@ class AugmentConfig:  # docs/yolox.md, 7
     """Centred mosaics: drop boxes unless their longer side is less than this many times the shorter one."""
     min_final_side_px: NonNegative = 1.0  # docs/yolox.md, 7.5
     """After all augmentation: drop boxes unless both sides exceed this, in pixels of the network input."""
+    partners: Literal["dataset", "batch"] = "dataset"  # docs/data.md
+    """Where the other images of mosaics and MixUp come from. `dataset`: from all training images, as in the original.
+    `batch`: from some neighbours in the batch (`partner_group`), so that each image is decoded about once for all
+    samples that show it. Use it where decoding limits the speed and no cache fits."""
+    partner_group: Annotated[int, AtLeast(4)] = 8  # docs/data.md
+    """With `partners batch`: a batch is divided into groups of at least this many images, which are each other's
+    partners. Larger groups are more varied, and hold more decoded images in memory."""

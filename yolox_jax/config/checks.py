@@ -29,6 +29,8 @@ def check_config(config: Config) -> None:
         *_milestone_problems(config),
         *_level_problems(config),
         *_suppression_problems(config),
+        *_drawing_problems(config),
+        *_partner_problems(config),
         *_problem(lambda: config.loss.class_weights == BALANCED or given_class_weights(config.loss.class_weights)),
         *_problem(lambda: parse_best_by(config.evaluation.best_by)),
     ]
@@ -167,6 +169,27 @@ def _suppression_problems(config: Config) -> list[str]:
     return [
         f"--evaluation.nms {nms} does not suit the network, which with --model.end-to-end {end_to_end} {why}. Leave "
         f"out --evaluation.nms, or use a network with --model.end-to-end {not end_to_end}"
+    ]
+
+
+def _drawing_problems(config: Config) -> list[str]:
+    """Devices draw samples of 8 bits only."""
+    if config.data.augment.on == "host" or config.data.bits == 8:
+        return []
+    return [
+        f"--data.augment.on device draws images of 8 bits, but --data.bits is {config.data.bits}. Set one of them to "
+        "--data.augment.on host or --data.bits 8"
+    ]
+
+
+def _partner_problems(config: Config) -> list[str]:
+    """A mosaic joins four images of a batch if it takes them from there."""
+    batch_size, augment = config.train.batch_size, config.data.augment
+    if batch_size >= 4 or augment.partners == "dataset" or augment.mosaic_probability == 0:
+        return []
+    return [
+        f"--data.augment.partners batch joins four images of a batch, but --train.batch-size is {batch_size}. Pass a "
+        "batch size of at least 4, or --data.augment.partners dataset"
     ]
 
 

@@ -16,6 +16,9 @@ from yolox_jax.config.ranges import (
     NonZeroFraction,
 )
 
+PADDING = 114
+"""Grey level of the padding of letterboxed images, as the published weights expect (docs/yolox.md, 7.2)."""
+
 SCALE_OF_16_BITS = 257
 """65535 / 255: times this, a value of 8 bits is as bright in 16 bits."""
 

@@ -79,6 +79,7 @@ def yolox_coco(
             max_boxes=120,
             repeat_threshold=0.0,
             augment=AugmentConfig(
+                on="host",
                 mosaic_probability=mosaic_probability,
                 mosaic_geometry="centred",
                 mosaic_scale=mosaic_scale,
@@ -94,6 +95,8 @@ def yolox_coco(
                 min_visible=0.2,
                 max_aspect=20.0,
                 min_final_side_px=1.0,
+                partners="dataset",
+                partner_group=8,
             ),
             num_workers=0,
             num_threads=4,

@@ -9,7 +9,8 @@ The path of a training image:
 3. `sample_plan.plan_sample` draws every random choice of the sample and computes its boxes, without reading a pixel.
 4. `loader.ImageLoader` reads the images that are visible in the sample, from their files (`image.py`) or from a
    cache (`cache/`).
-5. `sample.make_sample` draws them with `augment/` and `letterbox.py` into a row of the batch.
+5. `sample.make_sample` draws them with `augment/` and `letterbox.py` into a row of the batch; or, with
+   `data.augment.on device`, `augment/sources.py` writes there what the training step draws them from.
 
 `pipeline.py` loads batches ahead of training in threads or worker processes. Boxes arrive padded to `max_boxes` with a
 validity mask; the training step moves the batch to the device and computes the loss. Evaluation takes a shorter path:

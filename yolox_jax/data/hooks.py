@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import UInt
 
-from yolox_jax.config import ConfigError
+from yolox_jax.config import AugmentConfig, ConfigError
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
 from yolox_jax.data.dataset import DataError, Dataset, Record
@@ -76,6 +76,26 @@ def checked_hooks(augment: Any, num_workers: int) -> Hooks:
         if num_workers:
             check_picklable(hook, f"{where}: {_name(hook)}", num_workers)
     return Hooks(**dict(augment or {}))
+
+
+def check_drawing(hooks: Hooks, config: AugmentConfig) -> None:
+    """Check that the pixels that hooks change are those of the host.
+
+    Raises:
+        ConfigError: the device draws the samples that a hook would change.
+    """
+    if hooks.after_mosaic is not None and config.on == "device":
+        raise ConfigError(
+            f"augment['after_mosaic']: {_name(hooks.after_mosaic)} changes finished samples on the host, but with "
+            "--data.augment.on device they are drawn on the device. Drop this function, or pass it as 'before_mosaic', "
+            "which changes the images that samples are made from, or set --data.augment.on host"
+        )
+    if hooks.before_mosaic is not None and config.on == "device" and config.partners == "batch":
+        raise ConfigError(
+            f"augment['before_mosaic']: {_name(hooks.before_mosaic)} changes an image for each sample that shows it, "
+            "but with --data.augment.on device and --data.augment.partners batch samples share their images. Drop this "
+            "function, or set one of them to host or dataset"
+        )
 
 
 def check_picklable(value: object, what: str, num_workers: int) -> None:

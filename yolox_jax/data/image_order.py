@@ -34,6 +34,14 @@ class Pass(NamedTuple):
     with_objects: Int64[np.ndarray, " K"]
     """Those of them that have objects: partners of MixUp are drawn from them."""
 
+    def draw_tiles(self, rng: np.random.Generator) -> list[int]:
+        """Draw the second to fourth image of a mosaic, with replacement as in the original."""
+        return [int(image) for image in self.images[rng.integers(len(self.images), size=3)]]
+
+    def draw_mixup(self, rng: np.random.Generator, mosaic: Sequence[int]) -> int:
+        """Draw an image to blend into a mosaic, whatever that shows."""
+        return int(rng.choice(self.with_objects))
+
 
 class ImageOrder:
     """The order of the images in each pass of a run, as a function of the seed and the number of the pass."""

@@ -5,10 +5,8 @@ import numpy as np
 from jaxtyping import UInt
 from numpy.typing import DTypeLike
 
+from yolox_jax.config import PADDING as PADDING
 from yolox_jax.config import SCALE_OF_16_BITS
-
-PADDING = 114
-"""Grey level of the padding of letterboxed images, as the published weights expect (docs/yolox.md, 7.2)."""
 
 
 def padding_of(dtype: DTypeLike) -> int:

@@ -13,6 +13,7 @@ from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import DataError, Record
 from yolox_jax.data.image import BrokenImage, Pixels, load_image, load_reduced
 from yolox_jax.data.letterbox import fitted_size, resize_to_fit
+from yolox_jax.data.partners import SharedImages
 
 MAX_BROKEN = 100
 """Number of broken images in one sample that stops loading. So many suggest a faulty disk or a wrong folder."""
@@ -24,7 +25,7 @@ class ImageLoader:
     Every sample has its own loader, so that it does not depend on the broken images of other samples.
     """
 
-    def __init__(self, records: Sequence[Record], cache: PixelCache | None = None) -> None:
+    def __init__(self, records: Sequence[Record], cache: PixelCache | SharedImages | None = None) -> None:
         self.records = records
         self.broken: dict[tuple[Path, int], BrokenImage] = {}
         """Broken images so far, by their keys: all tiles of a broken image are."""

@@ -19,13 +19,17 @@ import grain
 import numpy as np
 
 from yolox_jax.config import Config
+from yolox_jax.data.augment.source_pool import SourcePool
+from yolox_jax.data.augment.sources import sources_of_row
+from yolox_jax.data.batch_form import empty_batch
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.data.hooks import NO_HOOKS, Hooks
+from yolox_jax.data.hooks import NO_HOOKS, Hooks, check_drawing
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import evaluation_image, padding_of
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.partners import Group, Partners, SharedImages, rows_of_group
 from yolox_jax.data.pixel_format import BGR8, pixel_format
 from yolox_jax.data.process_settings import LOADING_SETTINGS
 from yolox_jax.data.sample import make_sample, new_canvases
@@ -113,7 +117,7 @@ def training_batches(
     Returns:
         An iterator of dicts: images uint8 [B, H, W, 3] BGR, boxes float32 [B, G, 4] (cx, cy, w, h in px), classes int32
         [B, G], valid bool [B, G]. Other `data.channels` and `data.bits` than 3 and 8 give images uint8 or uint16
-        [B, H, W, channels].
+        [B, H, W, channels]. With `data.augment.on device`, the fields of `SampleSources` are in place of the images.
 
     Raises:
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
@@ -127,7 +131,7 @@ def training_batches(
     threads = 0 if workers and config.data.num_threads == 1 else config.data.num_threads
     stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if workers:
-        batch_bytes = sum(array.nbytes for array in _empty_batch(config, len(rows)).values())
+        batch_bytes = sum(array.nbytes for array in empty_batch(config.data, len(rows)).values())
         if not fits_shared_memory(batch_bytes, workers):
             # An array below this size, which is any, is passed through a pipe.
             options = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
@@ -145,6 +149,7 @@ class _TrainingSource:
     def __init__(self, dataset: Dataset, config: Config, rows: range, cache: PixelCache | None, hooks: Hooks) -> None:
         self._records = records = dataset.records
         self._num_classes = len(dataset.class_names)
+        check_drawing(hooks, config.data.augment)
         self._hooks = hooks
         self._config = config
         self._rows = rows
@@ -163,24 +168,35 @@ class _TrainingSource:
     def load(self, step: int) -> tuple[HostBatch, list[ImageLoader], int]:
         """Return the batch of `step`, the loader of each of its images, and the number of dropped objects."""
         config = self._config
-        batch = _empty_batch(config, len(self._rows))
+        batch = empty_batch(config.data, len(self._rows))
         canvases = new_canvases(config.data.input_size, pixel_format(config.data))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
-        loaders = [ImageLoader(self._records, self._cache) for _ in self._rows]
-        dropped = 0
-        for row, (row_of_batch, loader) in enumerate(zip(self._rows, loaders, strict=True)):
-            pass_number, position = divmod(step * config.train.batch_size + row_of_batch, self._order.length)
-            shown = self._order.pass_at(pass_number)
+        loaders, dropped = [], 0
+        group = pool = None
+        for row, row_of_batch in enumerate(self._rows):
+            index, pass_number, position = self._place(step, row_of_batch)
+            partners: Partners = self._order.pass_at(pass_number)
+            cache: PixelCache | SharedImages | None = self._cache
+            if mosaic and config.data.augment.partners == "batch":
+                if group is None or row_of_batch not in group.rows:
+                    group = self._group(step, row_of_batch)
+                    if "sources" in batch:
+                        pool = SourcePool(batch["sources"][row : row + len(group.rows), 0])
+                partners = group.partners_of(row_of_batch)
+                cache = group.shared if cache is None else cache
+            loaders.append(ImageLoader(self._records, cache))
             targets = make_sample(
-                int(shown.order[position]),
-                loader,
-                shown,
+                index,
+                loaders[-1],
+                partners,
                 mosaic=mosaic,
                 config=config.data,
                 # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
                 seed=(config.seed, pass_number, position + 1),
                 canvases=canvases,
-                out=batch["images"][row],
+                out=batch["images"][row]
+                if "images" in batch
+                else sources_of_row(batch, row, pool, row_of_batch - group.rows.start if group else 0),
                 hooks=self._hooks,
                 num_classes=self._num_classes,
             )
@@ -188,15 +204,17 @@ class _TrainingSource:
             dropped += targets.num_dropped
         return batch, loaders, dropped
 
+    def _place(self, step: int, row: int) -> tuple[int, int, int]:
+        """Return the image that a row is built around, the number of its pass, and its position in that."""
+        pass_number, position = divmod(step * self._config.train.batch_size + row, self._order.length)
+        return int(self._order.pass_at(pass_number).order[position]), pass_number, position
 
-def _empty_batch(config: Config, images: int) -> HostBatch:
-    slots, pixels = config.data.max_boxes, pixel_format(config.data)
-    return {
-        "images": np.empty((images, *config.data.input_size, pixels.channels), pixels.dtype),
-        "boxes": np.empty((images, slots, 4), np.float32),
-        "classes": np.empty((images, slots), np.int32),
-        "valid": np.empty((images, slots), bool),
-    }
+    def _group(self, step: int, row: int) -> Group:
+        """Return the group of a row, with nothing loaded yet."""
+        config = self._config
+        rows = rows_of_group(row, config.train.batch_size, config.data.augment.partner_group)
+        images = [self._place(step, one)[0] for one in rows]
+        return Group(rows, images, self._records, config.data.input_size)
 
 
 def load_training_batch(

@@ -11,11 +11,12 @@ from yolox_jax.data.augment.colour import shift_hsv
 from yolox_jax.data.augment.mixup import blend, fill_background
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement, canvas_channels, paint
+from yolox_jax.data.augment.sources import SampleSources, write_sources
 from yolox_jax.data.hooks import Hook, HookedImages, Hooks, call_hook
 from yolox_jax.data.image import BrokenImage, Pixels
-from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import letterbox, padding_of
 from yolox_jax.data.loader import ImageLoader
+from yolox_jax.data.partners import Partners
 from yolox_jax.data.pixel_format import BGR8, PixelFormat
 from yolox_jax.data.sample_plan import SamplePlan, SampleTargets, large_enough, plan_sample, to_targets
 
@@ -36,17 +37,17 @@ def new_canvases(size: tuple[int, int], pixels: PixelFormat = BGR8) -> Canvases:
 def make_sample(
     index: int,
     loader: ImageLoader,
-    shown: Pass,
+    shown: Partners,
     *,
     mosaic: bool,
     config: DataConfig,
     seed: tuple[int, ...],
     canvases: Canvases,
-    out: UInt[np.ndarray, "H W C"],
+    out: UInt[np.ndarray, "H W C"] | SampleSources,
     hooks: Hooks,
     num_classes: int,
 ) -> SampleTargets:
-    """Make the training sample around one image, and draw it into `out`.
+    """Make the training sample around one image, and draw it into `out`, or write what a device draws it from.
 
     Args:
         index: of the image.
@@ -56,7 +57,8 @@ def make_sample(
         config: sizes and augmentation.
         seed: determines every random choice.
         canvases: buffers of the input size; their content is overwritten.
-        out: receives the image of the input size.
+        out: receives the image of the input size, or what it is drawn from. In the latter case, no hook may change it
+            after the mosaic.
         hooks: the user's own augmentation.
         num_classes: number of classes, to check what hooks return.
 
@@ -79,6 +81,9 @@ def make_sample(
             rng=np.random.default_rng(seed),
         )
         try:
+            if isinstance(out, SampleSources):
+                write_sources(plan, images, out)
+                return to_targets(plan.objects, config)
             if plan.tiles:
                 _draw_mosaic(plan, images, canvases, out)
             else:

@@ -18,8 +18,8 @@ from yolox_jax.data.augment.mosaic import draw_centre, place_tiles
 from yolox_jax.data.augment.objects import Objects
 from yolox_jax.data.augment.paint import Placement
 from yolox_jax.data.dataset import Record
-from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import fitted_size
+from yolox_jax.data.partners import Partners
 
 
 class SampleTargets(NamedTuple):
@@ -53,7 +53,7 @@ class SamplePlan(NamedTuple):
 def plan_sample(
     index: int,
     find: Callable[[int], tuple[int, Record]],
-    shown: Pass,
+    shown: Partners,
     *,
     mosaic: bool,
     config: DataConfig,
@@ -74,7 +74,8 @@ def plan_sample(
     if mosaic and rng.random() < augment.mosaic_probability:
         tiles, objects = _plan_mosaic(index, find, shown, config, rng)
         if len(objects.boxes) and len(shown.with_objects) and rng.random() < augment.mixup_probability:
-            partner_index, partner_record = find(int(rng.choice(shown.with_objects)))
+            drawn = shown.draw_mixup(rng, [tile.record_index for tile in tiles])
+            partner_index, partner_record = find(drawn)
             partner, others = draw_partner(partner_index, partner_record, size, augment.mixup_scale, rng)
             objects = objects.joined(others)
         shifts, mirrored = _draw_finish(objects, config, rng)
@@ -98,14 +99,13 @@ def plan_sample(
 def _plan_mosaic(
     index: int,
     find: Callable[[int], tuple[int, Record]],
-    shown: Pass,
+    shown: Partners,
     config: DataConfig,
     rng: np.random.Generator,
 ) -> tuple[list[Placement], Objects]:
     """Place four images on a canvas, and transform the canvas by a random affine map."""
     centre = draw_centre(rng, config.input_size)
-    partners = [int(partner) for partner in shown.images[rng.integers(len(shown.images), size=3)]]
-    indices, records = zip(*(find(tile) for tile in (index, *partners)), strict=True)
+    indices, records = zip(*(find(tile) for tile in (index, *shown.draw_tiles(rng))), strict=True)
     tiles, objects = place_tiles(indices, records, centre, config.input_size)
     matrix, objects = apply_affine(objects, draw_affine(rng, config.augment), config.input_size, config.augment)
     # The original transforms boxes and pixels by the same matrix, although the coordinates of boxes count from the

@@ -1,6 +1,7 @@
 """Single training images: augmented, as training sees them, or unaugmented, from across the dataset."""
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.image import BrokenImage, load_image
 from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.letterbox import fitted_size, letterbox
-from yolox_jax.data.pipeline import load_training_batch
+from yolox_jax.data.pipeline import HostBatch, load_training_batch
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -35,7 +36,13 @@ class TrainingImage(NamedTuple):
         return to_picture(self.image)
 
 
-def augmented_images(dataset: Dataset, config: Config, epoch: int, count: int) -> list[TrainingImage]:
+def augmented_images(
+    dataset: Dataset,
+    config: Config,
+    epoch: int,
+    count: int,
+    images_of: Callable[[HostBatch], UInt[np.ndarray, "B H W C"]],
+) -> list[TrainingImage]:
     """The first images of an epoch, exactly as training reads them, with mosaic and all other augmentation.
 
     Args:
@@ -43,6 +50,7 @@ def augmented_images(dataset: Dataset, config: Config, epoch: int, count: int) -
         config: The config of the run.
         epoch: Counted from 1.
         count: The number of images.
+        images_of: Returns the images of a batch, such as `training.step.drawing.images_of`.
 
     Raises:
         ConfigError: The epoch has fewer images.
@@ -55,14 +63,17 @@ def augmented_images(dataset: Dataset, config: Config, epoch: int, count: int) -
     images: list[TrainingImage] = []
     for first in range(0, count, batch_size):
         step, rows = (epoch - 1) * steps + first // batch_size, range(min(batch_size, count - first))
+        if config.data.augment.on == "device" and config.data.augment.partners == "batch":
+            rows = range(batch_size)  # samples are drawn from images of each other
         batch, _ = load_training_batch(dataset, config, step, rows)
+        pixels = images_of(batch)
         for row, valid in enumerate(batch["valid"]):
             centres, sides = np.split(batch["boxes"][row, valid], 2, axis=1)
             corners = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
             name = f"training_{len(images):03d}"
             size = config.data.input_size
-            images.append(TrainingImage(name, batch["images"][row], corners, batch["classes"][row, valid], size))
-    return images
+            images.append(TrainingImage(name, pixels[row], corners, batch["classes"][row, valid], size))
+    return images[:count]
 
 
 def letterboxed_images(dataset: Dataset, input_size: tuple[int, int], count: int) -> list[TrainingImage]:

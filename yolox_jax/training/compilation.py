@@ -12,13 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 import jax
-import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import PyTree
-from numpy.typing import DTypeLike
 
 from yolox_jax.config import Config
-from yolox_jax.data.pixel_format import pixel_format
+from yolox_jax.data.batch_form import batch_form
 from yolox_jax.text import counted
 from yolox_jax.training.build import Training
 from yolox_jax.training.profiling.memory import check_fits, lasting_bytes
@@ -157,16 +155,10 @@ def compilation_cache() -> str | None:
 
 def batch_like(config: Config, sharding: NamedSharding) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, types and sharding of a batch on the devices."""
-    images, slots, pixels = config.train.batch_size, config.data.max_boxes, pixel_format(config.data)
-
-    def array(shape: tuple[int, ...], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((images, *shape), dtype, sharding=sharding)
-
+    images = config.train.batch_size
     return {
-        "images": array((*config.data.input_size, pixels.channels), pixels.dtype),
-        "boxes": array((slots, 4), np.float32),
-        "classes": array((slots,), np.int32),
-        "valid": array((slots,), bool),
+        name: jax.ShapeDtypeStruct((images, *form.shape), form.dtype, sharding=sharding)
+        for name, form in batch_form(config.data).items()
     }
 
 

@@ -14,9 +14,10 @@ from jaxtyping import Shaped
 from yolox_jax.config import NUM_LEVELS, Config, ConfigError, DataConfig, DatasetConfig, ModelConfig
 from yolox_jax.config.checks import check_anchor_boxes, check_config, check_multiscale_range
 from yolox_jax.config.names import initial_weights_name
+from yolox_jax.data.augment.source_pool import check_whole_groups
 from yolox_jax.data.class_weights import class_weights
 from yolox_jax.data.dataset import Dataset, check_same_classes, fingerprint
-from yolox_jax.data.hooks import Hook, Hooks, check_archives, checked_hooks
+from yolox_jax.data.hooks import Hook, Hooks, check_archives, check_drawing, checked_hooks
 from yolox_jax.data.image_order import steps_per_epoch
 from yolox_jax.data.sources import open_datasets, use_dataset
 from yolox_jax.evaluation.best_by import check_best_by
@@ -107,12 +108,15 @@ def prepare(
     check_anchor_boxes(config)
     check_multiscale_range(config)
     hooks = checked_hooks(augment, config.data.num_workers)
+    check_drawing(hooks, config.data.augment)
     check_archives(train_set, config.data.num_workers)
     config = _without_files(config, train_set, val_set)
     recorded = _recorded_batch_size(RunDirectory(workdir)) if resume and auto_batch_size else None
     if auto_batch_size:
         config = with_batch_size(config, recorded or smallest_batch_size(config))
-    connect(create_mesh(config.train))
+    mesh = create_mesh(config.train)
+    check_whole_groups(config, mesh.size)
+    connect(mesh)
     check_same_settings({"resume": resume, "extend": extend, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:
         run = first_process_first(
@@ -132,6 +136,8 @@ def prepare(
         if auto_batch_size and recorded is None:
             batch_size = fitting_batch_size(config, run.num_classes, len(run.train_set.records))
             run = dataclasses.replace(run, config=with_batch_size(config, batch_size))
+            check_config(run.config)
+            check_whole_groups(run.config, mesh.size)
         yield run
 
 

@@ -72,7 +72,7 @@ def paint(canvas: UInt[np.ndarray, "H W D"], placement: Placement, load: Callabl
         return
     pixels = load(placement)
     x1, y1, x2, y2 = map(int, visible[0])
-    crop, (left, top) = _crop(pixels, placement.window, visible[1])
+    crop, (left, top) = crop_visible(pixels, placement.window, visible[1])
     if not crop.size:
         return
     scale_x, scale_y = pixels.scale
@@ -95,8 +95,14 @@ def _warp(image: UInt[np.ndarray, "h w D"], matrix: Affine, out: UInt[np.ndarray
         out[..., channels] = part
 
 
-def _crop(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt[np.ndarray, "h w C"], tuple[int, int]]:
-    """Return the part of a loaded image that is needed, and its top-left corner."""
+def crop_visible(pixels: Pixels, shown: Window, visible: Window) -> tuple[UInt[np.ndarray, "h w C"], tuple[int, int]]:
+    """Return the part of a loaded image that is needed to draw it, and its top-left corner.
+
+    Args:
+        pixels: the loaded image.
+        shown: the part of the full-size image to draw.
+        visible: the part of it that can be seen, from `visible_part`.
+    """
     image, (scale_x, scale_y) = pixels
     # An image that is cut ends at a whole pixel. Where it leaves the view, interpolation needs two more pixels.
     x1 = max(round(shown[0] * scale_x), math.floor(visible[0] * scale_x) - 2, 0)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from yolox_jax.config import Config
+from yolox_jax.data.batch_form import batch_form
 from yolox_jax.training.build import build_training
 from yolox_jax.training.compilation import batch_like
 from yolox_jax.training.profiling.described_devices import compile_described
@@ -67,7 +68,7 @@ class PreparedStep:
 
     def runner(self, compiled: jax.stages.Compiled) -> Callable[[], Any]:
         """Returns a function that runs one step on a random batch and returns the loss, an array on the device."""
-        config = self.config
+        config, form = self.config, batch_form(self.config.data)
         batch = to_devices(
             fake_batch(
                 config.train.batch_size,
@@ -77,6 +78,8 @@ class PreparedStep:
                 slots=config.data.max_boxes,
                 channels=config.data.channels,
                 bits=config.data.bits,
+                sources=form["sources"].shape[0] if "sources" in form else 0,
+                members=form["members"].shape[0] if "members" in form else 0,
             ),
             self._sharding,
         )

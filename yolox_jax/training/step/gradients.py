@@ -13,6 +13,7 @@ from yolox_jax.config import Config
 from yolox_jax.losses import LossWeights, detection_loss
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.structures import Targets
+from yolox_jax.training.step.drawing import draw_samples
 from yolox_jax.training.step.layout import Packed
 from yolox_jax.training.step.mesh import DATA_AXIS, platform_of
 from yolox_jax.training.step.multiscale import resize_batch
@@ -20,7 +21,10 @@ from yolox_jax.training.step.state import TrainState
 
 
 class Batch(TypedDict):
-    """Images at the loading size, and padded objects in px of that size, on the devices."""
+    """Images at the loading size, and padded objects in px of that size, on the devices.
+
+    With `data.augment.on device`, `images` is drawn from other arrays first (`drawing.py`).
+    """
 
     images: UInt[Array, "B H W C"]
     boxes: Float[Array, "B G 4"]
@@ -95,6 +99,8 @@ def make_gradients(
 
     def gradients(state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]) -> Gradients:
         def device_gradients(state: TrainState, batch: Batch, loss_weights: LossWeights) -> Gradients:
+            if config.data.augment.on == "device":
+                batch = _drawn(batch)
             share = _accumulate(
                 lambda state, microbatch: microbatch_gradients(state, microbatch, loss_weights, size),
                 state,
@@ -114,6 +120,12 @@ def make_gradients(
         )(state, batch, loss_weights)
 
     return gradients
+
+
+def _drawn(batch: Batch) -> Batch:
+    """The batch with images in place of what they are drawn from."""
+    images = draw_samples(batch)
+    return {"images": images, "boxes": batch["boxes"], "classes": batch["classes"], "valid": batch["valid"]}
 
 
 def _accumulate(
