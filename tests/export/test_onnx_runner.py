@@ -1,5 +1,6 @@
 """The runner that users copy: alone, and against the package's own preparation of images."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from exported import export_onnx
 from yolox_jax.data.letterbox import PADDING, letterbox
-from yolox_jax.export import onnx_runner
-from yolox_jax.export.onnx_runner import ModelFileError, OnnxDetector
+from yolox_jax.export import yolox_detection
+from yolox_jax.export.exporter import RUNNERS
+from yolox_jax.export.onnx_runner import OnnxDetector
+from yolox_jax.export.yolox_detection import ModelFileError
 
 SIZE = (64, 96)
 NAMES = ("red", "green", "blue")
@@ -29,6 +32,7 @@ class Blocker(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Blocker())
 sys.argv = sys.argv[1:]
+sys.path.insert(0, ".")
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -49,9 +53,8 @@ def noise(height: int, width: int) -> np.ndarray:
 
 def run_alone(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a copy of the runner where neither jax nor the package can be imported."""
-    copy = folder / "onnx_runner.py"
-    copy.write_text(Path(onnx_runner.__file__).read_text())
-    command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, copy, *words]
+    copies = [shutil.copy(file, folder) for file in RUNNERS["onnx"]]
+    command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, copies[0], *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -105,7 +108,7 @@ def test_images_are_letterboxed_as_in_the_package():
     for height, width in ((64, 96), (640, 427), (33, 1000), (1000, 3), (50, 50)):
         image = noise(height, width)
         ours, ratio = letterbox(image, SIZE)
-        copy, copied_ratio = onnx_runner.letterbox(image, SIZE, PADDING)
+        copy, copied_ratio = yolox_detection.letterbox(image, SIZE, PADDING)
         np.testing.assert_array_equal(copy, ours)
         assert copied_ratio == ratio
 

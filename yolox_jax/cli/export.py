@@ -9,7 +9,6 @@ from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
 from yolox_jax.cli.verification import ImagesToCompare, verify
-from yolox_jax.config import ConfigError
 from yolox_jax.export import ExportedFile, export
 from yolox_jax.text import counted
 
@@ -50,7 +49,7 @@ class ExportArguments:
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
     """Also write onnx_runner.py or stablehlo_runner.py, which runs the file with only numpy, OpenCV and onnxruntime or
-    jax."""
+    jax, and yolox_detection.py, which it imports."""
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
@@ -70,11 +69,13 @@ def main(argv: list[str]) -> int:
         flag_pairs=True,
     )
     options = dataclasses.asdict(arguments)
-    images = _images_to_compare(options.pop("verify"), arguments)
+    options.pop("verify")
+    # Before anything is exported: there may be none.
+    images = None if arguments.verify is None else ImagesToCompare.at(arguments.verify, flag="--verify")
     with show_download() as on_progress:
         exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
     if exported.runner is not None:
-        print(f"wrote {exported.runner}")
+        print(f"wrote {exported.runner}, and yolox_detection.py for it")
     settings = exported.settings
     height, width = settings.input_size
     batch = f"batch size {settings.batch}" if settings.batch else "any batch size"
@@ -87,21 +88,6 @@ def main(argv: list[str]) -> int:
     return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
-def _images_to_compare(path: Path | None, arguments: ExportArguments) -> ImagesToCompare | None:
-    """Finds the images of `--verify` before anything is exported; None without it.
-
-    Raises:
-        ConfigError: There are none, or the file could not be run.
-    """
-    if path is None:
-        return None
-    if arguments.format == "stablehlo" and arguments.nms is False:
-        raise ConfigError(
-            "--verify compares detections, which a StableHLO file does not contain with --no-nms. Leave one of them out"
-        )
-    return ImagesToCompare.at(path, flag="--verify")
-
-
 def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:
     if format == "web":
         serve = shlex.join(["python", "-m", "http.server", "--directory", str(exported.path), "8000"])
@@ -111,7 +97,5 @@ def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "we
         return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
-    words = ["python", exported.runner, exported.path, "photo.jpg"]
-    if format == "onnx":
-        words += ["--output", "drawn.jpg"]
+    words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]
     return f"Run it: {shlex.join(map(str, words))}"

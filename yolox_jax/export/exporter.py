@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-FileFormat = Literal["stablehlo", "onnx"]
-"""The formats of one file, and its suffixes."""
 Format = Literal["stablehlo", "onnx", "web"]
 """All formats."""
-RUNNERS = {format: Path(__file__).with_name(f"{format}_runner.py") for format in get_args(FileFormat)}
-"""Programs that run the files, made to be copied."""
+SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+"""Of the formats that are files; the others are folders."""
+RUNNERS = {
+    format: (Path(__file__).with_name(f"{format}_runner.py"), Path(__file__).with_name("yolox_detection.py"))
+    for format in SUFFIXES
+}
+"""Programs that run the files, each with the module that it shares with the others. They are made to be copied."""
 APPLIES_TO: dict[str, tuple[Format, ...]] = {
     "platforms": ("stablehlo",),
     "opset": ("onnx",),
@@ -93,8 +96,8 @@ def export(
         max_detections: most detections per image; the outputs are padded to this number.
         platforms: StableHLO only: the platforms that the file can run on. By default cpu, cuda and tpu.
         opset: ONNX only: version of the operators, at least 13. By default 17.
-        runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file. It runs the file with NumPy, OpenCV and
-            onnxruntime or jax.
+        runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file, and `yolox_detection.py`, which it
+            imports. It runs the file with NumPy, OpenCV and onnxruntime or jax.
         onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
             user's cache, see `yolox_jax.export.onnxruntime_web`.
         on_progress: called while published weights or onnxruntime-web are downloaded, see
@@ -152,8 +155,8 @@ def export(
 
         runtime = find_runtime(None if onnxruntime_web is None else Path(onnxruntime_web), on_progress=on_progress)
         file = export_web(model, path, settings, runtime=runtime)
-    copy = Path(shutil.copy(RUNNERS[format], path.parent)) if runner and format != "web" else None
-    return ExportedFile(path, file, copy, model.variant, settings)
+    copies = [Path(shutil.copy(program, path.parent)) for program in RUNNERS[format]] if runner else [None]
+    return ExportedFile(path, file, copies[0], model.variant, settings)
 
 
 def _resolve_format(path: Path, format: Format | None) -> Format:
@@ -161,9 +164,9 @@ def _resolve_format(path: Path, format: Format | None) -> Format:
     formats: tuple[Format, ...] = get_args(Format)
     if format not in (None, *formats):
         raise ConfigError(f"--format must be one of {', '.join(formats)}; got {format!r}")
-    if format == "web":
+    if format is not None and format not in SUFFIXES:
         return format
-    suffixes = {f".{name}": name for name in get_args(FileFormat) if format in (None, name)}
+    suffixes = {suffix: name for name, suffix in SUFFIXES.items() if format in (None, name)}
     if path.suffix not in suffixes:
         which = f"{' or '.join(suffixes)}{f' for --format {format}' if format else ''}"
         raise ConfigError(f"--output must be a file name that ends in {which}; got {path}")
@@ -187,7 +190,7 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
         return
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
-    program = RUNNERS[format]
-    copy = path.with_name(program.name)
-    if runner and copy.exists() and copy.read_bytes() != program.read_bytes():
-        raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")
+    for program in RUNNERS[format] if runner else ():
+        copy = path.with_name(program.name)
+        if copy.exists() and copy.read_bytes() != program.read_bytes():
+            raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")
