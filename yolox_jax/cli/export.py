@@ -10,6 +10,7 @@ from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
 from yolox_jax.cli.verification import ImagesToCompare, verify
 from yolox_jax.export import ExportedFile, export
+from yolox_jax.export.exporter import Format
 from yolox_jax.text import counted
 
 
@@ -19,11 +20,12 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "web"]
-    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. web: a folder
-    with a page that detects in the browser."""
+    format: Literal["stablehlo", "onnx", "litert", "web"]
+    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
+    LiteRT (TFLite) on phones and boards. web: a folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo or .onnx, or the folder of the page. Folders are created if they do not exist."""
+    """Output file, .stablehlo, .onnx or .tflite, or the folder of the page. Folders are created if they do not
+    exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -48,8 +50,8 @@ class ExportArguments:
     opset: int | None = None
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
-    """Also write onnx_runner.py or stablehlo_runner.py, which runs the file with only numpy, OpenCV and onnxruntime or
-    jax, and yolox_detection.py, which it imports."""
+    """Also write onnx_runner.py, or that of the format, which runs the file with only numpy, OpenCV and onnxruntime,
+    jax or ai-edge-litert, and yolox_detection.py, which it imports."""
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
@@ -88,7 +90,7 @@ def main(argv: list[str]) -> int:
     return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
-def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:
+def _how_to_run(exported: ExportedFile, format: Format) -> str:
     if format == "web":
         serve = shlex.join(["python", "-m", "http.server", "--directory", str(exported.path), "8000"])
         return f"Show it: {serve}, then open http://localhost:8000 in a browser"

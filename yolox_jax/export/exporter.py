@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-Format = Literal["stablehlo", "onnx", "web"]
+Format = Literal["stablehlo", "onnx", "litert", "web"]
 """All formats."""
-SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite"}
 """Of the formats that are files; the others are folders."""
 RUNNERS = {
     format: (Path(__file__).with_name(f"{format}_runner.py"), Path(__file__).with_name("yolox_detection.py"))
@@ -27,7 +27,7 @@ APPLIES_TO: dict[str, tuple[Format, ...]] = {
     "platforms": ("stablehlo",),
     "opset": ("onnx",),
     "batch": ("stablehlo", "onnx"),
-    "runner": ("stablehlo", "onnx"),
+    "runner": ("stablehlo", "onnx", "litert"),
     "onnxruntime_web": ("web",),
 }
 """The options that not all formats have."""
@@ -79,25 +79,26 @@ def export(
 
     Args:
         weights: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`.
-        path: the file to write, ending in .onnx or .stablehlo, or the folder of a web page. Folders are created if
-            needed.
-        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, or "web" for browsers. By
-            default the suffix of `path`.
+        path: the file to write, ending in .onnx, .stablehlo or .tflite, or the folder of a web page. Folders are
+            created if needed.
+        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, "litert" for LiteRT
+            (TFLite) on phones and boards, or "web" for browsers. By default the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
         precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
             float32.
-        batch: images per call; None for any number. Not for "web", which detects in one image after the other.
+        batch: images per call; None for any number. Not for "litert" and "web", which take one image at a time.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
-            works without. True insists on suppression. With False, the file returns the predictions of all anchors.
+            works without. True insists on suppression. With False, the file returns the predictions of all anchors, as
+            a TFLite file always does.
         score_threshold: detections below this score are dropped.
         iou_threshold: of two boxes that overlap more than this, the better one is kept.
         class_agnostic: let boxes of different classes suppress each other.
         max_detections: most detections per image; the outputs are padded to this number.
         platforms: StableHLO only: the platforms that the file can run on. By default cpu, cuda and tpu.
         opset: ONNX only: version of the operators, at least 13. By default 17.
-        runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file, and `yolox_detection.py`, which it
-            imports. It runs the file with NumPy, OpenCV and onnxruntime or jax.
+        runner: copy `onnx_runner.py`, or that of the format, next to the file, and `yolox_detection.py`, which it
+            imports. It runs the file with NumPy, OpenCV and onnxruntime, jax or ai-edge-litert.
         onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
             user's cache, see `yolox_jax.export.onnxruntime_web`.
         on_progress: called while published weights or onnxruntime-web are downloaded, see
@@ -134,8 +135,8 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch=1 if format == "web" else batch,
-        nms=nms,
+        batch=1 if format in ("litert", "web") else batch,
+        nms=False if format == "litert" else nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         class_agnostic=class_agnostic,
@@ -149,6 +150,10 @@ def export(
         from yolox_jax.export.onnx import OPSET, export_onnx
 
         file = export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
+    elif format == "litert":
+        from yolox_jax.export.litert import export_litert
+
+        file = export_litert(model, path, settings)
     else:
         from yolox_jax.export.onnxruntime_web import find_runtime
         from yolox_jax.export.web import export_web
@@ -188,6 +193,11 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
         if path.is_dir() and any(path.iterdir()) and not (path / "network.json").is_file():
             raise ConfigError(f"--output {path} is not empty. Pass a new folder, or that of an earlier --format web")
         return
+    if format == "litert" and nms:
+        raise ConfigError(
+            "--nms does not apply to --format litert, whose runner suppresses: the file returns the predictions of all "
+            "anchors. Leave it out"
+        )
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
     for program in RUNNERS[format] if runner else ():
