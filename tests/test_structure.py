@@ -34,7 +34,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "mlflow": "training/reporting/metric_writers.py",
     "tyro": "cli/",
     "argparse": ("cli/", "export/yolox_detection.py"),
-    "onnx": ("export/onnx", "export/litert"),
+    "onnx": ("export/onnx", "export/litert", "export/triton"),
     "ai_edge_litert": "export/litert",
     "onnxruntime": "export/onnx_runner.py",
     "openvino": "export/onnx_runner.py",
@@ -143,7 +143,8 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "format, runtimes", [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"}), ("litert", {"ai_edge_litert"})]
+    "format, runtimes",
+    [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"}), ("litert", {"ai_edge_litert"}), ("triton", set())],
 )
 def test_runners_know_nothing_of_the_package_but_what_is_copied_with_them(format: str, runtimes: set[str]) -> None:
     shared = "yolox_jax.export.yolox_detection"

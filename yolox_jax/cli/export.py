@@ -20,19 +20,20 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "litert", "web"]
+    format: Literal["stablehlo", "onnx", "litert", "triton", "web"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
-    LiteRT (TFLite) on phones and boards. web: a folder with a page that detects in the browser."""
+    LiteRT (TFLite) on phones and boards. triton: a model for NVIDIA's Triton Inference Server. web: a
+    folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo, .onnx or .tflite, or the folder of the page. Folders are created if they do not
-    exist."""
+    """Output file, .stablehlo, .onnx or .tflite, or the folder of the page, or of the model of Triton, which gets its
+    name. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
-    """Batch size. By default, the file accepts any number of images."""
+    """Batch size. By default, the file accepts any number of images. triton: the largest one, 8 by default."""
     nms: bool | None = None
     """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
     is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT,
@@ -97,6 +98,10 @@ def _how_to_run(exported: ExportedFile, format: Format) -> str:
     if format == "stablehlo" and exported.runner is None:
         load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
         return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"
+    if format == "triton":
+        serve = shlex.join(["tritonserver", "--model-repository", str(exported.path.absolute().parent)])
+        url = f"http://localhost:8000/v2/models/{exported.path.absolute().name}"
+        return f"Serve it: {serve}\nAsk it: python {exported.runner or 'triton_runner.py'} {url} photo.jpg"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
     words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]

@@ -71,7 +71,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     Raises:
         ConfigError: a setting is invalid, or weights are too large for float16.
     """
-    return _save(build_onnx(model, settings, opset=opset), Path(path))
+    return save_onnx(build_onnx(model, settings, opset=opset), Path(path))
 
 
 def build_onnx(model: YOLOX, settings: ExportSettings, *, opset: int = OPSET) -> onnx.ModelProto:
@@ -129,8 +129,8 @@ def _check(precision: str, opset: int) -> None:
         )
 
 
-def _save(model: onnx.ModelProto, path: Path) -> Path:
-    """Write the file; one that the checker refuses does not replace the old one."""
+def save_onnx(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a file, and return its path; one that the checker refuses does not replace the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         onnx.save_model(model, temporary)
