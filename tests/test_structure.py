@@ -144,7 +144,12 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "format, runtimes",
-    [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"}), ("litert", {"ai_edge_litert"}), ("triton", set())],
+    [
+        ("onnx", {"onnxruntime", "openvino", "tensorrt", "cuda", "onnx"}),
+        ("stablehlo", {"jax"}),
+        ("litert", {"ai_edge_litert"}),
+        ("triton", set()),
+    ],
 )
 def test_runners_know_nothing_of_the_package_but_what_is_copied_with_them(format: str, runtimes: set[str]) -> None:
     shared = "yolox_jax.export.yolox_detection"

@@ -22,7 +22,7 @@ def open_exported(path: Path, *, runtime: Runtime = "onnxruntime") -> ExportedDe
 
     Args:
         path: a file with a suffix of `DETECTORS`.
-        runtime: onnxruntime or openvino, for ONNX files.
+        runtime: onnxruntime, openvino or tensorrt, for ONNX files.
 
     Raises:
         ConfigError: the suffix is that of no format, the package that runs it is missing, or it cannot be run.

@@ -1,9 +1,10 @@
-"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and onnxruntime or openvino.
+"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and a runtime.
 
 Copy this file and yolox_detection.py to where the network is used. They can be run as a program:
 
     python onnx_runner.py yolox_s.onnx street.jpg --output drawn.jpg
     python onnx_runner.py yolox_s.onnx street.jpg --runtime openvino
+    python onnx_runner.py without_suppression.onnx street.jpg --runtime tensorrt
 
     from onnx_runner import OnnxDetector
     detector = OnnxDetector("yolox_s.onnx")
@@ -13,9 +14,9 @@ Copy this file and yolox_detection.py to where the network is used. They can be 
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -24,7 +25,7 @@ if __package__ == "yolox_jax.export":
 else:  # a copy, with a copy of yolox_detection.py beside it
     from yolox_detection import ExportedDetector, ModelFileError, command_line, run  # type: ignore
 
-Runtime = Literal["onnxruntime", "openvino"]
+Runtime = Literal["onnxruntime", "openvino", "tensorrt"]
 
 
 class OnnxDetector(ExportedDetector):
@@ -47,7 +48,14 @@ class OnnxDetector(ExportedDetector):
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {path}")
-        self._network: _Network = _OpenVino(path) if runtime == "openvino" else _OnnxRuntime(path, providers)
+        self._network: _Network
+        match runtime:
+            case "openvino":
+                self._network = _OpenVino(path)
+            case "tensorrt":
+                self._network = _TensorRt(Path(path))
+            case "onnxruntime":
+                self._network = _OnnxRuntime(path, providers)
         super().__init__(path, self._network.metadata)
         self._suppression_inside = self.metadata["output"] == "detections"
         self._batch_size = self._network.batch_size or 1
@@ -114,6 +122,104 @@ class _OpenVino:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {output.any_name: value for output, value in self._compiled(dict(inputs)).items()}
+
+
+class _TensorRt:
+    """An engine for the GPU of this machine. Building it takes minutes, so it is kept as NAME.engine.
+
+    For batches of any size it takes one image at a time. It computes in the precision of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnx
+            import tensorrt
+            from cuda.bindings import runtime as cuda
+        except ModuleNotFoundError as error:
+            raise ModelFileError(
+                f"running {path} in TensorRT needs the package {error.name}: pip install tensorrt cuda-python onnx"
+            ) from error
+        self._cuda = cuda
+        status, number = cuda.cudaGetDeviceCount()
+        if not number:
+            raise ModelFileError(
+                f"TensorRT needs a GPU of NVIDIA with its driver; CUDA finds none here ({status.name})"
+            )
+        self.metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        # An end-to-end network has no suppression.
+        if self.metadata.get("output") == "detections" and self.metadata.get("iou_threshold") != "1.0":
+            raise ModelFileError(
+                f"{path} contains non-maximum suppression, in operators that TensorRT does not support for all types. "
+                "Export it with --no-nms; this program suppresses then"
+            )
+        logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+        plan = path.with_suffix(".engine")
+        if not plan.is_file() or plan.stat().st_mtime < path.stat().st_mtime:
+            plan.write_bytes(_build_engine(tensorrt, logger, path))
+        # Without any of them, the others would be freed while they are needed.
+        self._runtime = tensorrt.Runtime(logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if self._engine is None:
+            raise ModelFileError(f"{plan} was built for another GPU or version of TensorRT. Delete it")
+        self._context = self._engine.create_execution_context()
+        self._stream = self._call(cuda.cudaStreamCreate)
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        is_input = {name: self._engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT for name in names}
+        self.batch_size: int | None = max(self._engine.get_tensor_shape("images")[0], 1)  # -1 stands for any
+        for name in names:
+            if is_input[name]:
+                self._context.set_input_shape(name, (self.batch_size, *self._engine.get_tensor_shape(name)[1:]))
+        self._outputs: dict[str, np.ndarray] = {}
+        self._memory: dict[str, int] = {}
+        for name in names:  # the shapes of outputs are known once those of all inputs are
+            dtype = np.dtype(tensorrt.nptype(self._engine.get_tensor_dtype(name)))
+            array = np.empty(tuple(self._context.get_tensor_shape(name)), dtype)
+            self._memory[name] = self._call(cuda.cudaMalloc, array.nbytes)
+            self._context.set_tensor_address(name, int(self._memory[name]))
+            if not is_input[name]:
+                self._outputs[name] = array
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kinds = self._cuda.cudaMemcpyKind
+        for name, array in inputs.items():
+            given = np.ascontiguousarray(array)
+            self._copy(self._memory[name], given.ctypes.data, given.nbytes, kinds.cudaMemcpyHostToDevice)
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise RuntimeError("TensorRT could not run the network; it has printed why")
+        self._call(self._cuda.cudaStreamSynchronize, self._stream)
+        for name, array in self._outputs.items():
+            self._copy(array.ctypes.data, self._memory[name], array.nbytes, kinds.cudaMemcpyDeviceToHost)
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+    def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
+        self._call(self._cuda.cudaMemcpy, target, source, size, kind)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of CUDA, and return what it returns beside its status."""
+        status, *results = function(*arguments)
+        if status != self._cuda.cudaError_t.cudaSuccess:
+            raise ModelFileError(f"{function.__name__} of CUDA failed: {status.name}")
+        return results[0] if results else None
+
+
+def _build_engine(tensorrt: Any, logger: Any, path: Path) -> bytes:
+    """Build an engine in the types of the file, for one image where it takes any number."""
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        reason = parser.get_error(0).desc() if parser.num_errors else "it does not say why"
+        raise ModelFileError(f"TensorRT {tensorrt.__version__} cannot read {path}: {reason}")
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        images = network.get_input(index)
+        if images.shape[0] < 0:
+            profile.set_shape(images.name, *[(1, *images.shape[1:])] * 3)
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ModelFileError(f"TensorRT {tensorrt.__version__} cannot build {path}; it has printed why")
+    return bytes(plan)
 
 
 def _explain(path: str | Path, reason: str, version: str) -> str:
