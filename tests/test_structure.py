@@ -34,7 +34,8 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "mlflow": "training/reporting/metric_writers.py",
     "tyro": "cli/",
     "argparse": ("cli/", "export/yolox_detection.py"),
-    "onnx": "export/onnx",
+    "onnx": ("export/onnx", "export/ncnn.py"),
+    "ncnn": "export/ncnn_runner.py",
     "onnxruntime": "export/onnx_runner.py",
     "openvino": "export/onnx_runner.py",
 }
@@ -141,7 +142,9 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
 
 
-@pytest.mark.parametrize("format, runtimes", [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"})])
+@pytest.mark.parametrize(
+    "format, runtimes", [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"}), ("ncnn", {"ncnn"})]
+)
 def test_runners_know_nothing_of_the_package_but_what_is_copied_with_them(format: str, runtimes: set[str]) -> None:
     shared = "yolox_jax.export.yolox_detection"
     names = [name for name in imports(PACKAGE / f"export/{format}_runner.py") if not name.startswith(shared)]

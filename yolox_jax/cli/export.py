@@ -19,11 +19,11 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "web"]
-    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. web: a folder
-    with a page that detects in the browser."""
+    format: Literal["stablehlo", "onnx", "ncnn", "web"]
+    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. ncnn: for
+    phones and small boards. web: a folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo or .onnx, or the folder of the page. Folders are created if they do not exist."""
+    """Output file, .stablehlo, .onnx or .param, or the folder of the page. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -33,8 +33,8 @@ class ExportArguments:
     """Batch size. By default, the file accepts any number of images."""
     nms: bool | None = None
     """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
-    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT,
-    OpenVINO and ncnn."""
+    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT
+    and OpenVINO. Files for ncnn always do."""
     score_threshold: float = 0.25
     """Minimum score of a detection."""
     iou_threshold: float = 0.45
@@ -48,8 +48,8 @@ class ExportArguments:
     opset: int | None = None
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
-    """Also write onnx_runner.py or stablehlo_runner.py, which runs the file with only numpy, OpenCV and onnxruntime or
-    jax, and yolox_detection.py, which it imports."""
+    """Also write onnx_runner.py, stablehlo_runner.py or ncnn_runner.py, which runs the file with only numpy, OpenCV and
+    onnxruntime, jax or ncnn, and yolox_detection.py, which it imports."""
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
@@ -82,13 +82,13 @@ def main(argv: list[str]) -> int:
     print(
         f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
         f"{height}x{width} (height x width), {settings.precision}, {batch}, "
-        f"{exported.network.stat().st_size / 2**20:.1f} MiB"
+        f"{exported.size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
     return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
-def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:
+def _how_to_run(exported: ExportedFile, format: str) -> str:
     if format == "web":
         serve = shlex.join(["python", "-m", "http.server", "--directory", str(exported.path), "8000"])
         return f"Show it: {serve}, then open http://localhost:8000 in a browser"

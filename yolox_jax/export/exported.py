@@ -10,9 +10,10 @@ from yolox_jax.export.yolox_detection import ExportedDetector
 DETECTORS = {
     ".onnx": ("onnx_runner", "OnnxDetector"),
     ".stablehlo": ("stablehlo_runner", "StablehloDetector"),
+    ".param": ("ncnn_runner", "NcnnDetector"),
 }
 """By suffix, the module here and its class that opens a file. Each imports what its format needs."""
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "flatbuffers": "stablehlo"}
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "flatbuffers": "stablehlo", "ncnn": "ncnn"}
 """The extras of this package with the packages that runners import."""
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-Format = Literal["stablehlo", "onnx", "web"]
+Format = Literal["stablehlo", "onnx", "ncnn", "web"]
 """All formats."""
-SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "ncnn": ".param"}
 """Of the formats that are files; the others are folders."""
 RUNNERS = {
     format: (Path(__file__).with_name(f"{format}_runner.py"), Path(__file__).with_name("yolox_detection.py"))
@@ -27,7 +27,7 @@ APPLIES_TO: dict[str, tuple[Format, ...]] = {
     "platforms": ("stablehlo",),
     "opset": ("onnx",),
     "batch": ("stablehlo", "onnx"),
-    "runner": ("stablehlo", "onnx"),
+    "runner": ("stablehlo", "onnx", "ncnn"),
     "onnxruntime_web": ("web",),
 }
 """The options that not all formats have."""
@@ -47,6 +47,12 @@ class ExportedFile:
     """Variant of the network, such as `yolox_s`."""
     settings: "ExportSettings"
     """Class names, input size, precision and thresholds, as stored in the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the network; ncnn has its weights in a file of their own."""
+        weights = self.network.with_suffix(".bin") if self.network.suffix == ".param" else None
+        return self.network.stat().st_size + (weights.stat().st_size if weights else 0)
 
 
 def export(
@@ -70,34 +76,36 @@ def export(
 ) -> ExportedFile:
     """Export weights as one file, from a batch of images to detections, that runs without this package.
 
-    The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx` and
-    `yolox_jax.export.stablehlo.export_stablehlo`. The format "web" adds a page that detects in the browser, see
-    `yolox_jax.export.web.export_web`.
+    The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx`,
+    `yolox_jax.export.stablehlo.export_stablehlo` and `yolox_jax.export.ncnn.export_ncnn`. The format "web" adds a page
+    that detects in the browser, see `yolox_jax.export.web.export_web`.
 
     >>> yolox_jax.export("runs/x", "x.onnx")  # doctest: +SKIP
     >>> yolox_jax.export("runs/x", "page", format="web")  # doctest: +SKIP
 
     Args:
         weights: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`.
-        path: the file to write, ending in .onnx or .stablehlo, or the folder of a web page. Folders are created if
-            needed.
-        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, or "web" for browsers. By
-            default the suffix of `path`.
+        path: the file to write, ending in .onnx, .stablehlo or .param, or the folder of a web page. Folders are created
+            if needed.
+        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, "ncnn" for phones and small
+            boards, or "web" for browsers. By default that of the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
         precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
             float32.
-        batch: images per call; None for any number. Not for "web", which detects in one image after the other.
+        batch: images per call; None for any number. Not for "ncnn" and "web", which detect in one image after the
+            other.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
-            works without. True insists on suppression. With False, the file returns the predictions of all anchors.
+            works without. True insists on suppression. With False, the file returns the predictions of all anchors,
+            as those of "ncnn" always do.
         score_threshold: detections below this score are dropped.
         iou_threshold: of two boxes that overlap more than this, the better one is kept.
         class_agnostic: let boxes of different classes suppress each other.
         max_detections: most detections per image; the outputs are padded to this number.
         platforms: StableHLO only: the platforms that the file can run on. By default cpu, cuda and tpu.
         opset: ONNX only: version of the operators, at least 13. By default 17.
-        runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file, and `yolox_detection.py`, which it
-            imports. It runs the file with NumPy, OpenCV and onnxruntime or jax.
+        runner: copy the runner of the format, such as `onnx_runner.py`, next to the file, and `yolox_detection.py`,
+            which it imports. It runs the file with NumPy, OpenCV and onnxruntime, jax or ncnn.
         onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
             user's cache, see `yolox_jax.export.onnxruntime_web`.
         on_progress: called while published weights or onnxruntime-web are downloaded, see
@@ -134,8 +142,8 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch=1 if format == "web" else batch,
-        nms=nms,
+        batch=1 if format in ("ncnn", "web") else batch,
+        nms=False if format == "ncnn" else nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         class_agnostic=class_agnostic,
@@ -149,6 +157,10 @@ def export(
         from yolox_jax.export.onnx import OPSET, export_onnx
 
         file = export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
+    elif format == "ncnn":
+        from yolox_jax.export.ncnn import export_ncnn
+
+        file = export_ncnn(model, path, settings)
     else:
         from yolox_jax.export.onnxruntime_web import find_runtime
         from yolox_jax.export.web import export_web
@@ -190,6 +202,11 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
         return
     if path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
+    if format == "ncnn" and nms:
+        raise ConfigError("--nms does not apply to --format ncnn, whose runner suppresses; leave it out")
+    for beside in (path.with_suffix(".bin"), path.with_suffix(".json")) if format == "ncnn" else ():
+        if beside.exists() and not path.exists():
+            raise ConfigError(f"--format ncnn also writes {beside}, which exists. Pass another name as --output")
     for program in RUNNERS[format] if runner else ():
         copy = path.with_name(program.name)
         if copy.exists() and copy.read_bytes() != program.read_bytes():
