@@ -34,7 +34,8 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "mlflow": "training/reporting/metric_writers.py",
     "tyro": "cli/",
     "argparse": ("cli/", "export/yolox_detection.py"),
-    "onnx": ("export/onnx", "export/ncnn.py"),
+    "onnx": ("export/onnx", "export/litert", "export/ncnn.py", "export/triton"),
+    "ai_edge_litert": "export/litert",
     "ncnn": "export/ncnn_runner.py",
     "onnxruntime": "export/onnx_runner.py",
     "openvino": "export/onnx_runner.py",
@@ -143,7 +144,14 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "format, runtimes", [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"}), ("ncnn", {"ncnn"})]
+    "format, runtimes",
+    [
+        ("onnx", {"onnxruntime", "openvino"}),
+        ("stablehlo", {"jax"}),
+        ("litert", {"ai_edge_litert"}),
+        ("ncnn", {"ncnn"}),
+        ("triton", set()),
+    ],
 )
 def test_runners_know_nothing_of_the_package_but_what_is_copied_with_them(format: str, runtimes: set[str]) -> None:
     shared = "yolox_jax.export.yolox_detection"

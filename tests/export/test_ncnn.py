@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,21 +11,23 @@ import cv2
 import numpy as np
 import pytest
 
+from alone import printed_detections, run_alone
 from exported import export_onnx
 from lively import lively_model
 from published_nano import AP, IOU_THRESHOLD, SCORE_THRESHOLD
 from roadmap_networks import SIZE as ROADMAP_SIZE
-from roadmap_networks import pictures, roadmap_model
+from roadmap_networks import pictures, roadmap_model, varied
 from yolox_jax.config import ConfigError
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation.verification import Found, NamedImage, Tolerance, compare, verify_exported
 from yolox_jax.export import ncnn_runner, yolox_detection
 from yolox_jax.export.exported import open_exported
-from yolox_jax.export.exporter import RUNNERS, export
+from yolox_jax.export.exporter import export
 from yolox_jax.export.ncnn_runner import NcnnDetector
 from yolox_jax.export.onnx_runner import OnnxDetector
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.inference.detector import Detector
+from yolox_jax.models import YOLOX
 
 ncnn = pytest.importorskip("ncnn")
 pytest.importorskip("onnx")
@@ -38,27 +39,20 @@ from yolox_jax.export import ncnn as ncnn_export  # noqa: E402 (needs the packag
 SIZE, NAMES = (64, 96), ("red", "green", "blue")
 SETTINGS = ExportSettings(NAMES, SIZE, batch=1, nms=False, score_threshold=0.01)
 
-ALONE = """
-import importlib.abc, runpy, sys
 
-class Blocker(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("jax", "jaxlib", "flax", "yolox_jax", "onnx", "torch", "jaxtyping"):
-            raise ModuleNotFoundError("blocked: " + name, name=name)
-
-sys.meta_path.insert(0, Blocker())
-sys.path.insert(0, ".")
-sys.argv = sys.argv[1:]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    assert not {"jax", "yolox_jax"} & {name.split(".")[0] for name in sys.modules}
-"""
+@pytest.fixture(scope="module")
+def model() -> YOLOX:
+    return varied(lively_model(seed=1))
 
 
 @pytest.fixture(scope="module")
 def exported(model, tmp_path_factory) -> Path:
     return ncnn_export.export_ncnn(model, tmp_path_factory.mktemp("ncnn") / "m.param", SETTINGS)
+
+
+def opened(path: Path) -> NcnnDetector:
+    """Several threads would wait for each other without rest, and for the cores that other tests use."""
+    return NcnnDetector(path, num_threads=1)
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -88,7 +82,7 @@ def test_the_runner_finds_what_onnx_finds(model, exported, tmp_path, shape):
     onnx_file = export_onnx(model, tmp_path / "m.onnx", class_names=NAMES, input_size=SIZE, score_threshold=0.01)
     expected = Found(*OnnxDetector(onnx_file)(image))
     assert len(expected.scores) > 10
-    found = Found(*NcnnDetector(exported)(image))
+    found = Found(*opened(exported)(image))
     assert compare(expected, found, 0.01, Tolerance(box_px=0.01, score=1e-5, changed=0.0)).changed == 0
 
 
@@ -101,7 +95,7 @@ def test_other_heads_are_decoded_as_in_onnx(tmp_path, name):
     path = ncnn_export.export_ncnn(model, tmp_path / "m.param", settings)
     stored = {"class_names": NAMES, "input_size": ROADMAP_SIZE, "score_threshold": 0.01, "max_detections": 300}
     _, scores, _ = OnnxDetector(export_onnx(model, tmp_path / "m.onnx", nms=False, **stored))(image)
-    boxes, found, _ = NcnnDetector(path)(image)
+    boxes, found, _ = opened(path)(image)
     assert len(found) == len(scores) > 10 and np.isfinite(boxes).all()
     np.testing.assert_allclose(found, scores, rtol=1e-3)
 
@@ -111,7 +105,7 @@ def test_images_of_sixteen_bits_are_scaled(tmp_path):
     model = lively_model(seed=1, channels=4)
     path = ncnn_export.export_ncnn(model, tmp_path / "m.param", dataclasses.replace(SETTINGS, bits=16))
     image = noise(64, 96, 4).astype(np.uint16) * 257
-    detector = NcnnDetector(path)
+    detector = opened(path)
     assert (detector.channels, detector.dtype) == (4, np.uint16)
     onnx_file = export_onnx(
         model, tmp_path / "m.onnx", class_names=NAMES, input_size=SIZE, score_threshold=0.01, bits=16
@@ -125,6 +119,7 @@ def test_a_float32_file_is_computed_in_float32_whatever_the_runtime_prefers(expo
     outputs = []
     for prefers_half in (False, True):
         network = ncnn.Net()
+        network.opt.num_threads = 1
         network.opt.use_bf16_storage = network.opt.use_fp16_arithmetic = network.opt.use_fp16_storage = prefers_half
         assert network.load_param(str(exported)) == network.load_model(str(exported.with_suffix(".bin"))) == 0
         extractor = network.create_extractor()
@@ -134,49 +129,27 @@ def test_a_float32_file_is_computed_in_float32_whatever_the_runtime_prefers(expo
     np.testing.assert_array_equal(*outputs)
 
 
-def test_float16_halves_the_weights_and_rounds_small_ones_rather_than_dropping_them(model, exported, tmp_path):
-    path = ncnn_export.export_ncnn(model, tmp_path / "h.param", dataclasses.replace(SETTINGS, precision="float16"))
+def test_float16_halves_the_weights_and_rounds_small_ones_rather_than_dropping_them(tmp_path):
+    exported, path = (
+        ncnn_export.export_ncnn(
+            lively_model(seed=1), tmp_path / f"{precision}.param", dataclasses.replace(SETTINGS, precision=precision)
+        )
+        for precision in ("float32", "float16")
+    )
     whole, half = (file.with_suffix(".bin").read_bytes() for file in (exported, path))
     assert len(half) < 0.55 * len(whole)
     stem = np.frombuffer(whole, np.float32, 16 * 3 * 36, 4)
     assert (np.abs(stem) < 6e-5).any()
     np.testing.assert_array_equal(np.frombuffer(half, np.float16, len(stem), 4), stem.astype(np.float16))
-    for ours, theirs in zip(NcnnDetector(path)(noise(64, 96)), NcnnDetector(exported)(noise(64, 96)), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0.02, atol=0.5)
-
-
-def test_weights_beyond_float16_are_refused(tmp_path):
-    model = lively_model(seed=1)
-    stem = model.backbone.backbone.stem.conv.conv
-    stem.kernel.set_value(stem.kernel[...] * 1e9)
-    with pytest.raises(ConfigError, match="stem.* beyond the range of float16"):
-        ncnn_export.export_ncnn(model, tmp_path / "h.param", dataclasses.replace(SETTINGS, precision="float16"))
-    assert not list(tmp_path.iterdir())
-
-
-def test_refusals_of_the_converter_and_the_runtime_are_passed_on(model, tmp_path, monkeypatch):
-    named = ncnn_export._named
-    monkeypatch.setattr(
-        ncnn_export, "_named", lambda text, **rest: named(text, **rest).replace("Swish ", "Unheard ", 1)
-    )
-    with pytest.raises(ConfigError, match="ncnn cannot load the converted network: .*Unheard not exist"):
-        ncnn_export.export_ncnn(model, tmp_path / "m.param", SETTINGS)
-    monkeypatch.setattr(ncnn_export.onnx, "save_model", lambda model, path: path.write_bytes(b"no model"))
-    with pytest.raises(ConfigError, match=r"pnnx cannot convert the network \(exit code"):
-        ncnn_export.export_ncnn(model, tmp_path / "m.param", SETTINGS)
-    monkeypatch.setattr(ncnn_export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="needs the converter pnnx: pip install --no-deps pnnx"):
-        ncnn_export.export_ncnn(model, tmp_path / "m.param", SETTINGS)
-    with pytest.raises(ConfigError, match="float32 or float16, not bfloat16"):
-        ncnn_export.export_ncnn(model, tmp_path / "m.param", dataclasses.replace(SETTINGS, precision="bfloat16"))
-    assert not list(tmp_path.iterdir())
+    _, scores, _ = opened(path)(noise(64, 96))
+    np.testing.assert_allclose(scores, opened(exported)(noise(64, 96))[1], rtol=0.02)
 
 
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
         ("m.param", {"nms": True}, "--nms does not apply to --format ncnn"),
-        ("m.param", {"batch": 2}, "--batch applies only to --format stablehlo or onnx"),
+        ("m.param", {"batch": 2}, "--batch applies only to --format stablehlo or onnx or triton"),
         ("notes.param", {}, "also writes notes.json, which exists"),
     ],
 )
@@ -234,7 +207,7 @@ def test_verification_notices_a_fault(model, exported, tmp_path, monkeypatch, fa
         monkeypatch.setattr(yolox_detection, "letterbox", centred)
     detector = Detector(model=model, class_names=NAMES, input_size=SIZE, score_threshold=0.01)
     images = [NamedImage(str(number), noise(60 + number, 80)) for number in range(3)]
-    verification = verify_exported(NcnnDetector(path, num_threads=1), detector, images)
+    verification = verify_exported(opened(path), detector, images)
     assert verification.num_detections > 10 and verification.agrees == (fault == "none")
 
 
@@ -247,19 +220,18 @@ def test_published_weights_give_their_average_precision_and_run_alone(shared, tm
     detector = Detector(weights=weights, **thresholds)
     dataset = read_coco(folder / "images", folder / "instances.json", setting="--data.val")
     images = [NamedImage(one.path.name, cv2.imread(str(one.path)), one.image_id) for one in dataset.records]
-    runner = NcnnDetector(exported.path, num_threads=1)  # several spin where other tests run
+    runner = opened(exported.path)
     verification = verify_exported(runner, detector, images, dataset=dataset)
     assert verification.agrees and verification.aps is not None
     assert verification.aps == (pytest.approx(AP, abs=5e-4), pytest.approx(AP, abs=tolerance))
 
-    programs = [shutil.copy(file, tmp_path) for file in RUNNERS["ncnn"]]
     cv2.imwrite(str(tmp_path / "image.png"), images[0].pixels)
-    command = [sys.executable, "-I", "-c", ALONE, programs[0], "nano.param", "image.png", "--output", "drawn.png"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_alone("ncnn", tmp_path, "nano.param", "image.png", "--output", "drawn.png")
     assert done.returncode == 0, done.stderr
     _, scores, classes = runner(images[0].pixels)
-    lines = done.stdout.splitlines()
-    assert len(lines) == len(scores) and lines[0].startswith(f"{runner.class_names[classes[0]]} {scores[0]:.3f} ")
+    printed = printed_detections(done.stdout)
+    assert [one.class_name for one in printed] == [runner.class_names[index] for index in classes]
+    np.testing.assert_allclose([one.score for one in printed], scores, atol=6e-4)
     assert cv2.imread(str(tmp_path / "drawn.png")).shape == images[0].pixels.shape
 
 

@@ -10,6 +10,7 @@ from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
 from yolox_jax.cli.verification import ImagesToCompare, verify
 from yolox_jax.export import ExportedFile, export
+from yolox_jax.export.exporter import Format
 from yolox_jax.text import counted
 
 
@@ -19,18 +20,20 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "ncnn", "web"]
-    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. ncnn: for
-    phones and small boards. web: a folder with a page that detects in the browser."""
+    format: Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
+    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
+    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. triton: a model for NVIDIA's Triton Inference
+    Server. web: a folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo, .onnx or .param, or the folder of the page. Folders are created if they do not exist."""
+    """Output file, .stablehlo, .onnx, .tflite or .param, or the folder of the page, or of the model of Triton, which
+    gets its name. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
-    """Batch size. By default, the file accepts any number of images."""
+    """Batch size. By default, the file accepts any number of images. triton: the largest one, 8 by default."""
     nms: bool | None = None
     """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
     is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT
@@ -48,8 +51,8 @@ class ExportArguments:
     opset: int | None = None
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
-    """Also write onnx_runner.py, stablehlo_runner.py or ncnn_runner.py, which runs the file with only numpy, OpenCV and
-    onnxruntime, jax or ncnn, and yolox_detection.py, which it imports."""
+    """Also write onnx_runner.py, or that of the format, which runs the file with only numpy, OpenCV and onnxruntime,
+    jax, ai-edge-litert or ncnn, and yolox_detection.py, which it imports."""
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
@@ -88,13 +91,17 @@ def main(argv: list[str]) -> int:
     return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
-def _how_to_run(exported: ExportedFile, format: str) -> str:
+def _how_to_run(exported: ExportedFile, format: Format) -> str:
     if format == "web":
         serve = shlex.join(["python", "-m", "http.server", "--directory", str(exported.path), "8000"])
         return f"Show it: {serve}, then open http://localhost:8000 in a browser"
     if format == "stablehlo" and exported.runner is None:
         load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
         return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"
+    if format == "triton":
+        serve = shlex.join(["tritonserver", "--model-repository", str(exported.path.absolute().parent)])
+        url = f"http://localhost:8000/v2/models/{exported.path.absolute().name}"
+        return f"Serve it: {serve}\nAsk it: python {exported.runner or 'triton_runner.py'} {url} photo.jpg"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
     words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]

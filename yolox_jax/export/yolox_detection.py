@@ -212,10 +212,15 @@ def metadata_beside(path: str | Path) -> dict[str, str]:
         raise ModelFileError(f"{beside} is damaged: {error}") from error
 
 
-def command_line(suffix: str) -> argparse.ArgumentParser:
-    """The arguments that the programs of all formats have: `model`, `image` and `output`."""
+def command_line(suffix: str | None) -> argparse.ArgumentParser:
+    """The arguments that the programs of all formats have: `model`, `image` and `output`.
+
+    Args:
+        suffix: of the files; None for a program that asks a server.
+    """
     parser = argparse.ArgumentParser(description="Detects objects in an image with an exported YOLOX network.")
-    parser.add_argument("model", help=f"the {suffix} file")
+    address = "address of the model, such as http://localhost:8000/v2/models/yolox_s"
+    parser.add_argument("model", help=f"the {suffix} file" if suffix else address)
     parser.add_argument("image", help="an image file")
     parser.add_argument("--output", help="where to save the image with the detections drawn")
     return parser
