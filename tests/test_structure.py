@@ -34,8 +34,9 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "mlflow": "training/reporting/metric_writers.py",
     "tyro": "cli/",
     "argparse": ("cli/", "export/yolox_detection.py"),
-    "onnx": ("export/onnx", "export/litert", "export/triton"),
+    "onnx": ("export/onnx", "export/litert", "export/ncnn.py", "export/triton"),
     "ai_edge_litert": "export/litert",
+    "ncnn": "export/ncnn_runner.py",
     "onnxruntime": "export/onnx_runner.py",
     "openvino": "export/onnx_runner.py",
 }
@@ -148,6 +149,7 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
         ("onnx", {"onnxruntime", "openvino", "tensorrt", "cuda", "onnx"}),
         ("stablehlo", {"jax"}),
         ("litert", {"ai_edge_litert"}),
+        ("ncnn", {"ncnn"}),
         ("triton", set()),
     ],
 )

@@ -20,13 +20,13 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "litert", "triton", "web"]
+    format: Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
-    LiteRT (TFLite) on phones and boards. triton: a model for NVIDIA's Triton Inference Server. web: a
-    folder with a page that detects in the browser."""
+    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. triton: a model for NVIDIA's Triton Inference
+    Server. web: a folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo, .onnx or .tflite, or the folder of the page, or of the model of Triton, which gets its
-    name. Folders are created if they do not exist."""
+    """Output file, .stablehlo, .onnx, .tflite or .param, or the folder of the page, or of the model of Triton, which
+    gets its name. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -36,8 +36,8 @@ class ExportArguments:
     """Batch size. By default, the file accepts any number of images. triton: the largest one, 8 by default."""
     nms: bool | None = None
     """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
-    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT,
-    OpenVINO and ncnn."""
+    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT
+    and OpenVINO. Files for ncnn always do."""
     score_threshold: float = 0.25
     """Minimum score of a detection."""
     iou_threshold: float = 0.45
@@ -52,7 +52,7 @@ class ExportArguments:
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
     """Also write onnx_runner.py, or that of the format, which runs the file with only numpy, OpenCV and onnxruntime,
-    jax or ai-edge-litert, and yolox_detection.py, which it imports."""
+    jax, ai-edge-litert or ncnn, and yolox_detection.py, which it imports."""
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
     print(
         f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
         f"{height}x{width} (height x width), {settings.precision}, {batch}, "
-        f"{exported.network.stat().st_size / 2**20:.1f} MiB"
+        f"{exported.size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
     return 0 if images is None else verify(exported.network, arguments.weights, images)

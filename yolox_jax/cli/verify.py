@@ -19,7 +19,7 @@ class VerifyArguments:
     """What to compare, and how much it may differ."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The exported file, .onnx, .stablehlo or .tflite."""
+    """The exported file, .onnx, .stablehlo, .tflite or .param."""
     weights: WeightsPath
     """The weights it was exported from: a .pth, .safetensors or .npz file, a run directory, or the name of published
     weights, such as yolox_s."""

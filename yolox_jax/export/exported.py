@@ -11,9 +11,16 @@ DETECTORS = {
     ".onnx": ("onnx_runner", "OnnxDetector"),
     ".stablehlo": ("stablehlo_runner", "StablehloDetector"),
     ".tflite": ("litert_runner", "LiteRtDetector"),
+    ".param": ("ncnn_runner", "NcnnDetector"),
 }
 """By suffix, the module here and its class that opens a file. Each imports what its format needs."""
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "flatbuffers": "stablehlo", "ai_edge_litert": "litert"}
+EXTRAS = {
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "flatbuffers": "stablehlo",
+    "ai_edge_litert": "litert",
+    "ncnn": "ncnn",
+}
 """The extras of this package with the packages that runners import."""
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-Format = Literal["stablehlo", "onnx", "litert", "triton", "web"]
+Format = Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
 """All formats."""
-SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite"}
+SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite", "ncnn": ".param"}
 """Of the formats that are files."""
 FOLDERS: dict[Format, str] = {"triton": "config.pbtxt", "web": "network.json"}
 """Of the formats that are folders, a file by which an earlier export is known."""
@@ -30,7 +30,7 @@ APPLIES_TO: dict[str, tuple[Format, ...]] = {
     "platforms": ("stablehlo",),
     "opset": ("onnx",),
     "batch": ("stablehlo", "onnx", "triton"),
-    "runner": ("stablehlo", "onnx", "litert", "triton"),
+    "runner": ("stablehlo", "onnx", "litert", "ncnn", "triton"),
     "onnxruntime_web": ("web",),
 }
 """The options that not all formats have."""
@@ -50,6 +50,12 @@ class ExportedFile:
     """Variant of the network, such as `yolox_s`."""
     settings: "ExportSettings"
     """Class names, input size, precision and thresholds, as stored in the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the network; ncnn has its weights in a file of their own."""
+        weights = self.network.with_suffix(".bin") if self.network.suffix == ".param" else None
+        return self.network.stat().st_size + (weights.stat().st_size if weights else 0)
 
 
 def export(
@@ -73,29 +79,29 @@ def export(
 ) -> ExportedFile:
     """Export weights as one file, from a batch of images to detections, that runs without this package.
 
-    The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx` and
-    `yolox_jax.export.stablehlo.export_stablehlo`. The format "web" adds a page that detects in the browser, see
-    `yolox_jax.export.web.export_web`.
+    The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx`,
+    `yolox_jax.export.stablehlo.export_stablehlo` and `yolox_jax.export.ncnn.export_ncnn`. The format "web" adds a page
+    that detects in the browser, see `yolox_jax.export.web.export_web`.
 
     >>> yolox_jax.export("runs/x", "x.onnx")  # doctest: +SKIP
     >>> yolox_jax.export("runs/x", "page", format="web")  # doctest: +SKIP
 
     Args:
         weights: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`.
-        path: the file to write, ending in .onnx, .stablehlo or .tflite, or the folder of a web page, or of a model
-            of Triton, which gets its name. Folders are created if needed.
+        path: the file to write, ending in .onnx, .stablehlo, .tflite or .param, or the folder of a web page, or of a
+            model of Triton, which gets its name. Folders are created if needed.
         format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, "litert" for LiteRT
-            (TFLite) on phones and boards, "triton" for NVIDIA's server, or "web" for browsers. By default the
-            suffix of `path`.
+            (TFLite) on phones and boards, "ncnn" for ncnn, there too, "triton" for NVIDIA's server, or "web" for
+            browsers. By default that of the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
         precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
             float32.
-        batch: images per call; None for any number. Not for "litert" and "web", which take one image at a time. For
-            "triton", most images that the server computes at once, by default 8.
+        batch: images per call; None for any number. Not for "litert", "ncnn" and "web", which take one image at a
+            time. For "triton", most images that the server computes at once, by default 8.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
             works without. True insists on suppression. With False, the file returns the predictions of all anchors, as
-            a TFLite file always does.
+            files for LiteRT and ncnn always do.
         score_threshold: detections below this score are dropped.
         iou_threshold: of two boxes that overlap more than this, the better one is kept.
         class_agnostic: let boxes of different classes suppress each other.
@@ -103,7 +109,7 @@ def export(
         platforms: StableHLO only: the platforms that the file can run on. By default cpu, cuda and tpu.
         opset: ONNX only: version of the operators, at least 13. By default 17.
         runner: copy `onnx_runner.py`, or that of the format, next to the file, and `yolox_detection.py`, which it
-            imports. It runs the file with NumPy, OpenCV and onnxruntime, jax or ai-edge-litert.
+            imports. It runs the file with NumPy, OpenCV and onnxruntime, jax, ai-edge-litert or ncnn.
         onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
             user's cache, see `yolox_jax.export.onnxruntime_web`.
         on_progress: called while published weights or onnxruntime-web are downloaded, see
@@ -140,8 +146,8 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch={"litert": 1, "triton": None, "web": 1}.get(format, batch),
-        nms=False if format == "litert" else nms,
+        batch={"litert": 1, "ncnn": 1, "triton": None, "web": 1}.get(format, batch),
+        nms=False if format in ("litert", "ncnn") else nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         class_agnostic=class_agnostic,
@@ -159,6 +165,10 @@ def export(
         from yolox_jax.export.litert import export_litert
 
         file = export_litert(model, path, settings)
+    elif format == "ncnn":
+        from yolox_jax.export.ncnn import export_ncnn
+
+        file = export_ncnn(model, path, settings)
     elif format == "triton":
         from yolox_jax.export.triton import MAX_BATCH_SIZE, export_triton
 
@@ -198,13 +208,16 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
     """Raise ConfigError if the file or folder cannot be written, or would replace something else."""
     if format == "web" and nms is False:
         raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
-    if format == "litert" and nms:
+    if format in ("litert", "ncnn") and nms:
         raise ConfigError(
-            "--nms does not apply to --format litert, whose runner suppresses: the file returns the predictions of all "
-            "anchors. Leave it out"
+            f"--nms does not apply to --format {format}, whose runner suppresses: the file returns the predictions of "
+            "all anchors. Leave it out"
         )
     if format in SUFFIXES and path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
+    for beside in (path.with_suffix(".bin"), path.with_suffix(".json")) if format == "ncnn" else ():
+        if beside.exists() and not path.exists():
+            raise ConfigError(f"--format ncnn also writes {beside}, which exists. Pass another name as --output")
     if format in FOLDERS and path.is_dir() and any(path.iterdir()) and not (path / FOLDERS[format]).is_file():
         raise ConfigError(f"--output {path} is not empty. Pass a new folder, or that of an earlier --format {format}")
     for program in RUNNERS[format] if runner else ():
