@@ -11,6 +11,7 @@ def lively_model(seed: int, config: str | ModelConfig = "yolox_nano", *, channel
     """YOLOX-nano, or the network of a config, with three classes."""
     model = create_model(config, 3, channels=channels)
     state_dict = {key: procedural.weight(key, value.shape, seed) for key, value in export_state_dict(model).items()}
-    state_dict["backbone.backbone.stem.conv.conv.weight"] /= 100  # batch statistics are 0 and 1, pixels up to 255
+    stem = next(key for key in state_dict if key.startswith("backbone.backbone.stem") and key.endswith("conv.weight"))
+    state_dict[stem] /= 100  # batch statistics are 0 and 1, pixels up to 255
     load_state_dict(model, state_dict)
     return model

@@ -26,7 +26,11 @@ THRESHOLD = 0.01
 
 def roadmap_model(name: str, seed: int = 1) -> YOLOX:
     """A nano of `NETWORKS` with three classes, whose scores differ from place to place and from image to image."""
-    model = lively_model(seed, ModelConfig(variant="yolox_nano", **NETWORKS[name]))
+    return varied(lively_model(seed, ModelConfig(variant="yolox_nano", **NETWORKS[name])))
+
+
+def varied(model: YOLOX) -> YOLOX:
+    """Make the outputs of a nano from `lively_model` depend on the image."""
     head = model.head
     scores = [*head.cls_preds, *head.obj_preds, *(branch.pred for branch in head.one_to_one)]
     for conv, factor in [(model.backbone.backbone.stem.conv.conv, 1000), *((conv, 10) for conv in scores)]:

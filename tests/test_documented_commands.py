@@ -54,8 +54,9 @@ def known_flags(program: str, words: list[str]) -> set[str]:
         return set(FLAG.findall("".join(file.read_text() for file in files)))
     if script in ("yolox-jax", "-m yolox_jax"):
         return flags_of(*words[: 2 if words[0] == "data" else 1])
-    if script == "onnx_runner.py":
-        return set(FLAG.findall((ROOT / "yolox_jax/export/onnx_runner.py").read_text()))
+    if script.endswith("_runner.py"):
+        files = [ROOT / "yolox_jax/export" / name for name in (script, "yolox_detection.py")]
+        return set(FLAG.findall("".join(file.read_text() for file in files)))
     return flags_of(script.removesuffix(".py"))
 
 

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +33,10 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "wandb": "training/reporting/metric_writers.py",
     "mlflow": "training/reporting/metric_writers.py",
     "tyro": "cli/",
-    "argparse": ("cli/", "export/onnx_runner.py"),
-    "onnx": "export/onnx",
+    "argparse": ("cli/", "export/yolox_detection.py"),
+    "onnx": ("export/onnx", "export/litert", "export/ncnn.py", "export/triton"),
+    "ai_edge_litert": "export/litert",
+    "ncnn": "export/ncnn_runner.py",
     "onnxruntime": "export/onnx_runner.py",
     "openvino": "export/onnx_runner.py",
 }
@@ -141,11 +143,26 @@ def test_data_knows_config_and_no_jax(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"jax", "flax", "optax", "orbax"})
 
 
-@pytest.mark.parametrize("format, runtimes", [("onnx", {"onnxruntime", "openvino"}), ("stablehlo", {"jax"})])
-def test_runners_know_nothing_of_the_package(format: str, runtimes: set[str]) -> None:
-    runner = PACKAGE / f"export/{format}_runner.py"
-    own = {name.split(".")[0] for name in imports(runner)} - set(sys.stdlib_module_names)
-    assert own == {"cv2", "numpy"} | runtimes
+@pytest.mark.parametrize(
+    "format, runtimes",
+    [
+        ("onnx", {"onnxruntime", "openvino", "tensorrt", "cuda", "onnx"}),
+        ("stablehlo", {"jax"}),
+        ("litert", {"ai_edge_litert"}),
+        ("ncnn", {"ncnn"}),
+        ("triton", set()),
+    ],
+)
+def test_runners_know_nothing_of_the_package_but_what_is_copied_with_them(format: str, runtimes: set[str]) -> None:
+    shared = "yolox_jax.export.yolox_detection"
+    names = [name for name in imports(PACKAGE / f"export/{format}_runner.py") if not name.startswith(shared)]
+    assert packages(names) == {"numpy", "yolox_detection"} | runtimes
+    assert packages(imports(PACKAGE / "export/yolox_detection.py")) == {"cv2", "numpy"}
+
+
+def packages(names: Iterable[str]) -> set[str]:
+    """The packages of imported names, without those of Python."""
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "cli"], ids=lambda path: path.name)

@@ -156,8 +156,9 @@ def test_an_older_opset_is_written(weights, tmp_path):
     assert onnx.load(tmp_path / "m.onnx").opset_import[0].version == 14
 
 
-def test_a_runner_that_was_changed_is_not_replaced(tmp_path, capfd):
-    beside = tmp_path / "onnx_runner.py"
+@pytest.mark.parametrize("name", ["onnx_runner.py", "yolox_detection.py"])
+def test_a_runner_that_was_changed_is_not_replaced(tmp_path, capfd, name):
+    beside = tmp_path / name
     beside.write_text("mine")
     assert export("--weights", "none.pth", "--format", "onnx", "--output", tmp_path / "m.onnx", "--runner") == 2
     assert f"{beside} already exists and differs" in capfd.readouterr().err

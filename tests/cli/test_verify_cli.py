@@ -8,10 +8,11 @@ import onnx
 import pytest
 
 from lively import lively_model
+from roadmap_networks import varied
 from yolox_jax.cli.main import main
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.shapes import generate_shapes
-from yolox_jax.export import onnx_runner
+from yolox_jax.export import litert_network, yolox_detection
 from yolox_jax.weights import export_state_dict, save_weights
 
 NAMES = ["bar", "circle", "star"]
@@ -23,15 +24,10 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("verify")
     save(folder / "weights.safetensors", seed=1)
     save(folder / "others.safetensors", seed=2)
-    for name in ("m.onnx", "raw.onnx", "m.stablehlo"):
-        words = (
-            ["--no-nms"]
-            if name == "raw.onnx"
-            else ["--platforms", "cpu", "--batch", "2"]
-            if name == "m.stablehlo"
-            else []
-        )
-        kind = name.split(".")[1]
+    for name in ("m.onnx", "raw.onnx", "m.stablehlo", "raw.stablehlo", "m.tflite"):
+        words = ["--no-nms"] if name.startswith("raw") else []
+        words += ["--platforms", "cpu", "--batch", "2"] if name.endswith("stablehlo") else []
+        kind = name.split(".")[1].replace("tflite", "litert")
         command = ["export", "--weights", folder / "weights.safetensors", "--format", kind, "--output", folder / name]
         assert main([*map(str, command), "--score-threshold", "0.05", "--max-detections", "50", *words]) == 0
     generate_shapes(folder / "shapes", num_train=2, num_val=4, image_size=96)
@@ -54,7 +50,7 @@ def only_known_classes(path: Path) -> None:
 
 def save(path: Path, *, seed: int, names: list[str] = NAMES) -> None:
     metadata = {"class_names": json.dumps(names), "input_size": "[64, 96]"}
-    save_weights(path, export_state_dict(lively_model(seed=seed)), metadata)
+    save_weights(path, export_state_dict(varied(lively_model(seed=seed))), metadata)
 
 
 def verify(*words: str | Path) -> int:
@@ -63,7 +59,14 @@ def verify(*words: str | Path) -> int:
 
 @pytest.mark.parametrize(
     ("name", "runtime"),
-    [("m.onnx", "onnxruntime"), ("m.onnx", "openvino"), ("raw.onnx", "onnxruntime"), ("m.stablehlo", "onnxruntime")],
+    [
+        ("m.onnx", "onnxruntime"),
+        ("m.onnx", "openvino"),
+        ("raw.onnx", "onnxruntime"),
+        ("m.stablehlo", "onnxruntime"),
+        ("raw.stablehlo", "onnxruntime"),
+        ("m.tflite", "onnxruntime"),
+    ],
 )
 def test_a_file_detects_what_its_weights_detect(folder, tmp_path, capfd, name, runtime):
     output = tmp_path / "out" / "differences.json"
@@ -94,11 +97,23 @@ def test_a_fault_in_an_onnx_file_is_noticed(folder, tmp_path, monkeypatch, fault
     elif fault == "channels":
         values = np.ascontiguousarray(values[:, ::-1])
     else:
-        monkeypatch.setattr(onnx_runner, "letterbox", centred)
+        monkeypatch.setattr(yolox_detection, "letterbox", centred)
     stem.CopyFrom(onnx.numpy_helper.from_array(values, stem.name))
     onnx.save(model, tmp_path / "faulty.onnx")
     words = ["--weights", folder / "weights.safetensors", "--data", folder / "photos"]
     assert verify(tmp_path / "faulty.onnx", *words) == 1
+
+
+def test_a_fault_in_a_tflite_file_is_noticed(folder, tmp_path, monkeypatch):
+    original = litert_network._Translation._weight
+
+    def in_rgb(self, name, kernel):
+        return original(self, name, kernel[..., ::-1] if kernel.shape[-1] == 3 else kernel)
+
+    monkeypatch.setattr(litert_network._Translation, "_weight", in_rgb)
+    words = ["--format", "litert", "--output", tmp_path / "m.tflite", "--score-threshold", "0.05"]
+    words += ["--weights", folder / "weights.safetensors", "--verify", folder / "photos"]
+    assert main(["export", *map(str, words)]) == 1
 
 
 def centred(image: np.ndarray, size: tuple[int, int], padding: int) -> tuple[np.ndarray, float]:
@@ -126,7 +141,6 @@ def test_without_any_detection_nothing_is_verified(folder, tmp_path, capfd):
     ("words", "message"),
     [
         (["--format", "onnx", "--verify", "nowhere"], "--verify nowhere: there are neither images nor a dataset"),
-        (["--format", "stablehlo", "--no-nms", "--verify", "photos"], "with --no-nms. Leave one of them out"),
     ],
 )
 def test_export_refuses_before_it_writes_what_it_cannot_verify(folder, tmp_path, monkeypatch, capfd, words, message):
@@ -164,6 +178,7 @@ def write_foreign(folder: Path) -> None:
         ("foreign.onnx", [], "was not exported by yolox_jax"),
         ("foreign.onnx", ["--runtime", "openvino"], "was not exported by yolox_jax"),
         ("foreign.stablehlo", [], "was not exported by yolox_jax"),
+        ("m.stablehlo", ["--runtime", "openvino"], "--runtime openvino runs .onnx files"),
         ("m.onnx", ["--limit", "-1"], "--limit must be 0 or more"),
         ("m.onnx", ["--box-tolerance", "-1"], "--box-tolerance must be at least 0; got -1.0"),
         ("m.onnx", ["--score-tolerance", "nan"], "--score-tolerance must be between 0 and 1; got nan"),

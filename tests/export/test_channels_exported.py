@@ -14,9 +14,10 @@ from lively import lively_model
 from yolox_jax.config import ConfigError
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.export import onnx_runner
-from yolox_jax.export.onnx_runner import OnnxDetector, read_image
+from yolox_jax.export.onnx_runner import OnnxDetector
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.export.stablehlo import export_stablehlo
+from yolox_jax.export.yolox_detection import read_image
 from yolox_jax.inference.detector import Detector
 from yolox_jax.inference.input.frames import Frames
 

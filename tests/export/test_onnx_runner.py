@@ -1,7 +1,5 @@
 """The runner that users copy: alone, and against the package's own preparation of images."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -10,27 +8,16 @@ import onnx
 import onnxruntime
 import pytest
 
+from alone import run_alone
 from exported import export_onnx
 from yolox_jax.data.letterbox import PADDING, letterbox
-from yolox_jax.export import onnx_runner
-from yolox_jax.export.onnx_runner import ModelFileError, OnnxDetector
+from yolox_jax.export import yolox_detection
+from yolox_jax.export.onnx_runner import OnnxDetector
+from yolox_jax.export.yolox_detection import ModelFileError
 
 SIZE = (64, 96)
 NAMES = ("red", "green", "blue")
 SETTINGS = {"input_size": SIZE, "class_names": NAMES, "score_threshold": 0.01, "max_detections": 20}
-
-WITHOUT_THE_PACKAGE = """
-import importlib.abc, runpy, sys
-
-class Blocker(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("jax", "jaxlib", "flax", "yolox_jax", "onnx", "jaxtyping"):
-            raise ModuleNotFoundError("blocked: " + name, name=name)
-
-sys.meta_path.insert(0, Blocker())
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +34,12 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height).integers(0, 255, (height, width, 3), np.uint8)
 
 
-def run_alone(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a copy of the runner where neither jax nor the package can be imported."""
-    copy = folder / "onnx_runner.py"
-    copy.write_text(Path(onnx_runner.__file__).read_text())
-    command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, copy, *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("kind", ["with_suppression", "without_suppression"])
 def test_a_copy_runs_without_jax_and_the_package(kind, request, tmp_path):
     path = request.getfixturevalue(kind)
     image = noise(80, 90)
     cv2.imwrite(str(tmp_path / "image.png"), image)
-    done = run_alone(tmp_path, path, "image.png", "--output", "drawn.png")
+    done = run_alone("onnx", tmp_path, path, "image.png", "--output", "drawn.png")
     assert done.returncode == 0, done.stderr
     boxes, scores, classes = OnnxDetector(path)(image)
     lines = done.stdout.splitlines()
@@ -82,7 +61,7 @@ def test_a_copy_runs_without_jax_and_the_package(kind, request, tmp_path):
 )
 def test_what_cannot_work_is_named_without_a_traceback(arguments, message, tmp_path):
     cv2.imwrite(str(tmp_path / "image.png"), noise(8, 8))
-    done = run_alone(tmp_path, *arguments)
+    done = run_alone("onnx", tmp_path, *arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
 
@@ -105,7 +84,7 @@ def test_images_are_letterboxed_as_in_the_package():
     for height, width in ((64, 96), (640, 427), (33, 1000), (1000, 3), (50, 50)):
         image = noise(height, width)
         ours, ratio = letterbox(image, SIZE)
-        copy, copied_ratio = onnx_runner.letterbox(image, SIZE, PADDING)
+        copy, copied_ratio = yolox_detection.letterbox(image, SIZE, PADDING)
         np.testing.assert_array_equal(copy, ours)
         assert copied_ratio == ratio
 

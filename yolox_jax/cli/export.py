@@ -9,8 +9,8 @@ from yolox_jax.cli.parsing import parse
 from yolox_jax.cli.progress import show_download
 from yolox_jax.cli.published import WeightsPath
 from yolox_jax.cli.verification import ImagesToCompare, verify
-from yolox_jax.config import ConfigError
 from yolox_jax.export import ExportedFile, export
+from yolox_jax.export.exporter import Format
 from yolox_jax.text import counted
 
 
@@ -20,22 +20,24 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "web"]
-    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. web: a folder
-    with a page that detects in the browser."""
+    format: Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
+    """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
+    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. triton: a model for NVIDIA's Triton Inference
+    Server. web: a folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo or .onnx, or the folder of the page. Folders are created if they do not exist."""
+    """Output file, .stablehlo, .onnx, .tflite or .param, or the folder of the page, or of the model of Triton, which
+    gets its name. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Compute dtype of the network. bfloat16 is only for stablehlo."""
     batch: int | None = None
-    """Batch size. By default, the file accepts any number of images."""
+    """Batch size. By default, the file accepts any number of images. triton: the largest one, 8 by default."""
     nms: bool | None = None
     """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
-    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT,
-    OpenVINO and ncnn."""
+    is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT
+    and OpenVINO. Files for ncnn always do."""
     score_threshold: float = 0.25
     """Minimum score of a detection."""
     iou_threshold: float = 0.45
@@ -49,8 +51,8 @@ class ExportArguments:
     opset: int | None = None
     """onnx: version of the operator set, 13 or later. Older runtimes need a lower version. 17 by default."""
     runner: bool = False
-    """Also write onnx_runner.py or stablehlo_runner.py, which runs the file with only numpy, OpenCV and onnxruntime or
-    jax."""
+    """Also write onnx_runner.py, or that of the format, which runs the file with only numpy, OpenCV and onnxruntime,
+    jax, ai-edge-litert or ncnn, and yolox_detection.py, which it imports."""
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
@@ -70,48 +72,37 @@ def main(argv: list[str]) -> int:
         flag_pairs=True,
     )
     options = dataclasses.asdict(arguments)
-    images = _images_to_compare(options.pop("verify"), arguments)
+    options.pop("verify")
+    # Before anything is exported: there may be none.
+    images = None if arguments.verify is None else ImagesToCompare.at(arguments.verify, flag="--verify")
     with show_download() as on_progress:
         exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
     if exported.runner is not None:
-        print(f"wrote {exported.runner}")
+        print(f"wrote {exported.runner}, and yolox_detection.py for it")
     settings = exported.settings
     height, width = settings.input_size
     batch = f"batch size {settings.batch}" if settings.batch else "any batch size"
     print(
         f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
         f"{height}x{width} (height x width), {settings.precision}, {batch}, "
-        f"{exported.network.stat().st_size / 2**20:.1f} MiB"
+        f"{exported.size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
     return 0 if images is None else verify(exported.network, arguments.weights, images)
 
 
-def _images_to_compare(path: Path | None, arguments: ExportArguments) -> ImagesToCompare | None:
-    """Finds the images of `--verify` before anything is exported; None without it.
-
-    Raises:
-        ConfigError: There are none, or the file could not be run.
-    """
-    if path is None:
-        return None
-    if arguments.format == "stablehlo" and arguments.nms is False:
-        raise ConfigError(
-            "--verify compares detections, which a StableHLO file does not contain with --no-nms. Leave one of them out"
-        )
-    return ImagesToCompare.at(path, flag="--verify")
-
-
-def _how_to_run(exported: ExportedFile, format: Literal["stablehlo", "onnx", "web"]) -> str:
+def _how_to_run(exported: ExportedFile, format: Format) -> str:
     if format == "web":
         serve = shlex.join(["python", "-m", "http.server", "--directory", str(exported.path), "8000"])
         return f"Show it: {serve}, then open http://localhost:8000 in a browser"
     if format == "stablehlo" and exported.runner is None:
         load = f"jax.export.deserialize(bytearray(zipfile.ZipFile({str(exported.path)!r}).read('detect.bin'))).call"
         return f"In Python: {load} is a function of {'images and ratios' if exported.settings.detections else 'images'}"
+    if format == "triton":
+        serve = shlex.join(["tritonserver", "--model-repository", str(exported.path.absolute().parent)])
+        url = f"http://localhost:8000/v2/models/{exported.path.absolute().name}"
+        return f"Serve it: {serve}\nAsk it: python {exported.runner or 'triton_runner.py'} {url} photo.jpg"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
-    words = ["python", exported.runner, exported.path, "photo.jpg"]
-    if format == "onnx":
-        words += ["--output", "drawn.jpg"]
+    words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]
     return f"Run it: {shlex.join(map(str, words))}"

@@ -60,7 +60,8 @@ def verify(
     if output is not None:
         write_json(output, _to_json(verification))
     counts = f"{counted(len(verification.differences), 'image')}, {counted(verification.num_detections, 'detection')}"
-    print(f"{path}{' in OpenVINO' * (runtime == 'openvino')} beside {weights}: {counts}")
+    in_runtime = {"openvino": " in OpenVINO", "tensorrt": " in TensorRT"}.get(runtime, "")
+    print(f"{path}{in_runtime} beside {weights}: {counts}")
     _print(verification)
     return 0 if verification.agrees else 1
 

@@ -19,15 +19,16 @@ class VerifyArguments:
     """What to compare, and how much it may differ."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The exported file, .onnx or .stablehlo."""
+    """The exported file, .onnx, .stablehlo, .tflite or .param."""
     weights: WeightsPath
     """The weights it was exported from: a .pth, .safetensors or .npz file, a run directory, or the name of published
     weights, such as yolox_s."""
     data: Path
     """Images to compare on: a data.yaml (YOLO), a COCO JSON file or the folder of a dataset, whose validation split is
     used and gives the AP of both; or an image, a folder of images, or a pattern such as 'photos/*.jpg'."""
-    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
-    """What runs an ONNX file. `openvino` is an extra: `pip install 'yolox-jax[openvino]'`."""
+    runtime: Literal["onnxruntime", "openvino", "tensorrt"] = "onnxruntime"
+    """What runs an ONNX file. `openvino` is an extra: `pip install 'yolox-jax[openvino]'`. `tensorrt` needs an NVIDIA
+    GPU and the packages tensorrt and cuda-python."""
     limit: int = MOST_IMAGES
     """Maximum number of images, spread evenly; 0 for all."""
     box_tolerance: float | None = None

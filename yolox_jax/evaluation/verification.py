@@ -17,7 +17,7 @@ from yolox_jax.data.letterbox import letterbox
 from yolox_jax.evaluation.classes import match_classes
 from yolox_jax.evaluation.results import Result
 from yolox_jax.evaluation.runner import evaluate_results
-from yolox_jax.export.exported import ExportedDetector
+from yolox_jax.export.yolox_detection import ExportedDetector
 from yolox_jax.inference.detector import Detector
 
 SAME_OBJECT_IOU = 0.5

@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-FileFormat = Literal["stablehlo", "onnx"]
-"""The formats of one file, and its suffixes."""
-Format = Literal["stablehlo", "onnx", "web"]
+Format = Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
 """All formats."""
-RUNNERS = {format: Path(__file__).with_name(f"{format}_runner.py") for format in get_args(FileFormat)}
-"""Programs that run the files, made to be copied."""
+SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite", "ncnn": ".param"}
+"""Of the formats that are files."""
+FOLDERS: dict[Format, str] = {"triton": "config.pbtxt", "web": "network.json"}
+"""Of the formats that are folders, a file by which an earlier export is known."""
+RUNNERS = {
+    format: (Path(__file__).with_name(f"{format}_runner.py"), Path(__file__).with_name("yolox_detection.py"))
+    for format in (*SUFFIXES, "triton")
+}
+"""Programs that run the files or ask the server, each with the module that it shares with the others. They are made to
+be copied."""
 APPLIES_TO: dict[str, tuple[Format, ...]] = {
     "platforms": ("stablehlo",),
     "opset": ("onnx",),
-    "batch": ("stablehlo", "onnx"),
-    "runner": ("stablehlo", "onnx"),
+    "batch": ("stablehlo", "onnx", "triton"),
+    "runner": ("stablehlo", "onnx", "litert", "ncnn", "triton"),
     "onnxruntime_web": ("web",),
 }
 """The options that not all formats have."""
@@ -35,15 +41,21 @@ class ExportedFile:
     """What `export` wrote."""
 
     path: Path
-    """The file, or the folder of a web page."""
+    """The file, or the folder of a web page or of a model of Triton."""
     network: Path
-    """The file with the network: `path`, or the ONNX file in the folder of a web page."""
+    """The file with the network: `path`, or the ONNX file in the folder."""
     runner: Path | None
     """The copy of the program that runs it next to it, if there is one."""
     variant: str
     """Variant of the network, such as `yolox_s`."""
     settings: "ExportSettings"
     """Class names, input size, precision and thresholds, as stored in the file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the network; ncnn has its weights in a file of their own."""
+        weights = self.network.with_suffix(".bin") if self.network.suffix == ".param" else None
+        return self.network.stat().st_size + (weights.stat().st_size if weights else 0)
 
 
 def export(
@@ -67,34 +79,37 @@ def export(
 ) -> ExportedFile:
     """Export weights as one file, from a batch of images to detections, that runs without this package.
 
-    The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx` and
-    `yolox_jax.export.stablehlo.export_stablehlo`. The format "web" adds a page that detects in the browser, see
-    `yolox_jax.export.web.export_web`.
+    The inputs and outputs of the file are described by `yolox_jax.export.onnx.export_onnx`,
+    `yolox_jax.export.stablehlo.export_stablehlo` and `yolox_jax.export.ncnn.export_ncnn`. The format "web" adds a page
+    that detects in the browser, see `yolox_jax.export.web.export_web`.
 
     >>> yolox_jax.export("runs/x", "x.onnx")  # doctest: +SKIP
     >>> yolox_jax.export("runs/x", "page", format="web")  # doctest: +SKIP
 
     Args:
         weights: .pth, .safetensors, .npz, a run directory, or the name of published weights, such as `yolox_s`.
-        path: the file to write, ending in .onnx or .stablehlo, or the folder of a web page. Folders are created if
-            needed.
-        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, or "web" for browsers. By
-            default the suffix of `path`.
+        path: the file to write, ending in .onnx, .stablehlo, .tflite or .param, or the folder of a web page, or of a
+            model of Triton, which gets its name. Folders are created if needed.
+        format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, "litert" for LiteRT
+            (TFLite) on phones and boards, "ncnn" for ncnn, there too, "triton" for NVIDIA's server, or "web" for
+            browsers. By default that of the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
         precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
             float32.
-        batch: images per call; None for any number. Not for "web", which detects in one image after the other.
+        batch: images per call; None for any number. Not for "litert", "ncnn" and "web", which take one image at a
+            time. For "triton", most images that the server computes at once, by default 8.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
-            works without. True insists on suppression. With False, the file returns the predictions of all anchors.
+            works without. True insists on suppression. With False, the file returns the predictions of all anchors, as
+            files for LiteRT and ncnn always do.
         score_threshold: detections below this score are dropped.
         iou_threshold: of two boxes that overlap more than this, the better one is kept.
         class_agnostic: let boxes of different classes suppress each other.
         max_detections: most detections per image; the outputs are padded to this number.
         platforms: StableHLO only: the platforms that the file can run on. By default cpu, cuda and tpu.
         opset: ONNX only: version of the operators, at least 13. By default 17.
-        runner: copy `onnx_runner.py` or `stablehlo_runner.py` next to the file. It runs the file with NumPy, OpenCV and
-            onnxruntime or jax.
+        runner: copy `onnx_runner.py`, or that of the format, next to the file, and `yolox_detection.py`, which it
+            imports. It runs the file with NumPy, OpenCV and onnxruntime, jax, ai-edge-litert or ncnn.
         onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
             user's cache, see `yolox_jax.export.onnxruntime_web`.
         on_progress: called while published weights or onnxruntime-web are downloaded, see
@@ -116,7 +131,7 @@ def export(
     check_precision(precision)
     check_thresholds(score_threshold, iou_threshold)
     check_counts(1 if batch is None else batch, max_detections)
-    if format == "web":
+    if format in FOLDERS:
         check_writable_folder(path, "--output")
     else:
         ensure_writable_folder(path.parent, "the folder of --output,")
@@ -131,8 +146,8 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch=1 if format == "web" else batch,
-        nms=nms,
+        batch={"litert": 1, "ncnn": 1, "triton": None, "web": 1}.get(format, batch),
+        nms=False if format in ("litert", "ncnn") else nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         class_agnostic=class_agnostic,
@@ -146,14 +161,26 @@ def export(
         from yolox_jax.export.onnx import OPSET, export_onnx
 
         file = export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
+    elif format == "litert":
+        from yolox_jax.export.litert import export_litert
+
+        file = export_litert(model, path, settings)
+    elif format == "ncnn":
+        from yolox_jax.export.ncnn import export_ncnn
+
+        file = export_ncnn(model, path, settings)
+    elif format == "triton":
+        from yolox_jax.export.triton import MAX_BATCH_SIZE, export_triton
+
+        file = export_triton(model, path, settings, max_batch_size=MAX_BATCH_SIZE if batch is None else batch)
     else:
         from yolox_jax.export.onnxruntime_web import find_runtime
         from yolox_jax.export.web import export_web
 
         runtime = find_runtime(None if onnxruntime_web is None else Path(onnxruntime_web), on_progress=on_progress)
         file = export_web(model, path, settings, runtime=runtime)
-    copy = Path(shutil.copy(RUNNERS[format], path.parent)) if runner and format != "web" else None
-    return ExportedFile(path, file, copy, model.variant, settings)
+    copies = [Path(shutil.copy(program, path.parent)) for program in RUNNERS[format]] if runner else [None]
+    return ExportedFile(path, file, copies[0], model.variant, settings)
 
 
 def _resolve_format(path: Path, format: Format | None) -> Format:
@@ -161,9 +188,9 @@ def _resolve_format(path: Path, format: Format | None) -> Format:
     formats: tuple[Format, ...] = get_args(Format)
     if format not in (None, *formats):
         raise ConfigError(f"--format must be one of {', '.join(formats)}; got {format!r}")
-    if format == "web":
+    if format in FOLDERS:
         return format
-    suffixes = {f".{name}": name for name in get_args(FileFormat) if format in (None, name)}
+    suffixes = {suffix: name for name, suffix in SUFFIXES.items() if format in (None, name)}
     if path.suffix not in suffixes:
         which = f"{' or '.join(suffixes)}{f' for --format {format}' if format else ''}"
         raise ConfigError(f"--output must be a file name that ends in {which}; got {path}")
@@ -179,15 +206,21 @@ def _check_options(format: Format, options: dict[str, object]) -> None:
 
 def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None) -> None:
     """Raise ConfigError if the file or folder cannot be written, or would replace something else."""
-    if format == "web":
-        if nms is False:
-            raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
-        if path.is_dir() and any(path.iterdir()) and not (path / "network.json").is_file():
-            raise ConfigError(f"--output {path} is not empty. Pass a new folder, or that of an earlier --format web")
-        return
-    if path.is_dir():
+    if format == "web" and nms is False:
+        raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
+    if format in ("litert", "ncnn") and nms:
+        raise ConfigError(
+            f"--nms does not apply to --format {format}, whose runner suppresses: the file returns the predictions of "
+            "all anchors. Leave it out"
+        )
+    if format in SUFFIXES and path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
-    program = RUNNERS[format]
-    copy = path.with_name(program.name)
-    if runner and copy.exists() and copy.read_bytes() != program.read_bytes():
-        raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")
+    for beside in (path.with_suffix(".bin"), path.with_suffix(".json")) if format == "ncnn" else ():
+        if beside.exists() and not path.exists():
+            raise ConfigError(f"--format ncnn also writes {beside}, which exists. Pass another name as --output")
+    if format in FOLDERS and path.is_dir() and any(path.iterdir()) and not (path / FOLDERS[format]).is_file():
+        raise ConfigError(f"--output {path} is not empty. Pass a new folder, or that of an earlier --format {format}")
+    for program in RUNNERS[format] if runner else ():
+        copy = path.with_name(program.name)
+        if copy.exists() and copy.read_bytes() != program.read_bytes():
+            raise ConfigError(f"{copy} already exists and differs. Remove it, or leave out --runner")

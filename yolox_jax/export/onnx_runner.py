@@ -1,9 +1,10 @@
-"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and onnxruntime or openvino.
+"""Runs a YOLOX network that yolox_jax exported to ONNX. Needs only numpy, opencv-python and a runtime.
 
-Copy this file to where the network is used. It therefore imports nothing from its package, and can be run as a program:
+Copy this file and yolox_detection.py to where the network is used. They can be run as a program:
 
     python onnx_runner.py yolox_s.onnx street.jpg --output drawn.jpg
     python onnx_runner.py yolox_s.onnx street.jpg --runtime openvino
+    python onnx_runner.py without_suppression.onnx street.jpg --runtime tensorrt
 
     from onnx_runner import OnnxDetector
     detector = OnnxDetector("yolox_s.onnx")
@@ -11,38 +12,24 @@ Copy this file to where the network is used. It therefore imports nothing from i
     names = [detector.class_names[index] for index in classes]
 """
 
-import argparse
-import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
-import cv2
 import numpy as np
 
-Runtime = Literal["onnxruntime", "openvino"]
+if __package__ == "yolox_jax.export":
+    from yolox_jax.export.yolox_detection import ExportedDetector, ModelFileError, command_line, run
+else:  # a copy, with a copy of yolox_detection.py beside it
+    from yolox_detection import ExportedDetector, ModelFileError, command_line, run  # type: ignore
+
+Runtime = Literal["onnxruntime", "openvino", "tensorrt"]
 
 
-class ModelFileError(ValueError):
-    """The file cannot be run. The message says why and what to do."""
-
-
-class OnnxDetector:
-    """Finds objects in images of any size.
-
-    Attributes:
-        metadata: what the file says about itself: the values below, precision, and more.
-        class_names: one per class.
-        input_size: height and width of the network input in px.
-        score_threshold: lowest score of a detection.
-        iou_threshold: largest IoU of two detections of one class.
-        class_agnostic: whether boxes of different classes suppress each other too.
-        max_detections: most detections per image.
-        channels: number of channels of the images.
-        dtype: type of their values, uint8 or uint16.
-    """
+class OnnxDetector(ExportedDetector):
+    """Finds objects in images of any size."""
 
     def __init__(
         self, path: str | Path, *, runtime: Runtime = "onnxruntime", providers: Sequence[str] | None = None
@@ -61,157 +48,34 @@ class OnnxDetector:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {path}")
-        self._network: _Network = _OpenVino(path) if runtime == "openvino" else _OnnxRuntime(path, providers)
-        metadata = self.metadata = self._network.metadata
-        try:
-            self.class_names: list[str] = json.loads(metadata["class_names"])
-            self.input_size: tuple[int, int] = tuple(json.loads(metadata["input_size"]))
-            self.score_threshold: float = json.loads(metadata["score_threshold"])
-            self.iou_threshold: float = json.loads(metadata["iou_threshold"])
-            self.class_agnostic: bool = json.loads(metadata["class_agnostic"])
-            self.max_detections: int = json.loads(metadata["max_detections"])
-            self._padding: int = json.loads(metadata["padding"])
-            self._suppression_inside = metadata["output"] == "detections"
-        except KeyError as error:
-            raise ModelFileError(
-                f"{path} was not exported by yolox_jax: its metadata has no {error.args[0]!r}. Export the weights with "
-                "yolox_jax.export"
-            ) from error
-        batch_size, _, _, channels = self._network.image_shape
-        self._batch_size, self.channels = batch_size or 1, channels or 0
-        self.dtype = np.dtype(self._network.image_type)
+        self._network: _Network
+        match runtime:
+            case "openvino":
+                self._network = _OpenVino(path)
+            case "tensorrt":
+                self._network = _TensorRt(Path(path))
+            case "onnxruntime":
+                self._network = _OnnxRuntime(path, providers)
+        super().__init__(path, self._network.metadata)
+        self._suppression_inside = self.metadata["output"] == "detections"
+        self._batch_size = self._network.batch_size or 1
 
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Detect objects in an image.
-
-        Args:
-            image: uint8 [H, W, 3] in BGR order, as cv2.imread returns it, or of the `channels` and `dtype` of the
-                network.
-
-        Returns:
-            Boxes [N, 4] (x1, y1, x2, y2 in pixels of the image; they can reach beyond it), scores [N] and class indices
-            [N], best first.
-
-        Raises:
-            ValueError: the image has another type or shape.
-        """
-        if image.dtype != self.dtype or image.ndim != 3 or image.shape[2] != self.channels or image.size == 0:
-            order = " in BGR order, as cv2.imread returns it" if self.channels == 3 else ""
-            raise ValueError(
-                f"an image must be a {self.dtype} array [height, width, {self.channels}]{order}; got "
-                f"{image.dtype} {list(image.shape)}"
-            )
-        letterboxed, ratio = letterbox(image, self.input_size, self._padding)
+    def detect(self, letterboxed: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the network, and suppress what overlaps if the file does not."""
         images = np.repeat(letterboxed[None], self._batch_size, axis=0)
-        if self._suppression_inside:
-            outputs = self._network.run({"images": images, "ratios": np.full(self._batch_size, ratio, np.float32)})
-            count = outputs["count"][0]
-            found = outputs["boxes"][0, :count], outputs["scores"][0, :count], outputs["classes"][0, :count]
-        else:
-            boxes, scores, classes = self._suppress(self._network.run({"images": images})["predictions"][0])
-            found = boxes / np.float32(ratio), scores, classes
-        # Weights of a run that diverged can give infinite boxes.
-        bounded = np.isfinite(found[0]).all(axis=1)
-        return found[0][bounded], found[1][bounded], found[2][bounded]
-
-    def _suppress(self, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Greedy non-maximum suppression of predictions [A, 5 + C]: boxes in pixels of the input, scores, classes."""
-        scores = predictions[:, 4] * predictions[:, 5:].max(axis=1)
-        good = scores >= np.float32(self.score_threshold)
-        predictions, scores = predictions[good], scores[good]
-        classes = predictions[:, 5:].argmax(axis=1).astype(np.int32)
-        centres, halves = predictions[:, :2], predictions[:, 2:4] / 2
-        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-        left = np.argsort(-scores, kind="stable")
-        kept: list[int] = []
-        while len(left) and len(kept) < self.max_detections:
-            best, left = left[0], left[1:]
-            kept.append(best)
-            beaten = overlap(boxes[best], boxes[left]) > np.float32(self.iou_threshold)
-            if not self.class_agnostic:
-                beaten &= classes[left] == classes[best]
-            left = left[~beaten]
-        return boxes[kept], scores[kept], classes[kept]
-
-
-def letterbox(image: np.ndarray, size: tuple[int, int], padding: int) -> tuple[np.ndarray, float]:
-    """Scale an image to fit `size` (height, width), and pad it at the right or the bottom.
-
-    Returns:
-        The result, and the ratio of new to old sides, which boxes detected in the result are divided by.
-    """
-    height, width = image.shape[:2]
-    ratio = min(size[0] / height, size[1] / width)
-    # A very long image would otherwise get a side of 0 px.
-    height, width = max(int(height * ratio), 1), max(int(width * ratio), 1)
-    if (height, width) != image.shape[:2]:
-        # OpenCV drops a single channel.
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
-    canvas = np.full((*size, image.shape[2]), padding, image.dtype)
-    canvas[:height, :width] = image
-    return canvas, ratio
-
-
-def read_image(path: str | Path, channels: int, dtype: np.dtype) -> np.ndarray | None:
-    """Read an image file as a network takes it: .npy, a stack of TIFF pages, or what cv2.imread reads; None if broken.
-
-    Of colours, a network for one channel gets the grey levels. Values of 8 bits are scaled to 16.
-    """
-    if Path(path).suffix == ".npy":
-        try:
-            image = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError):
-            return None
-    elif channels in (1, 3):
-        flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-        image = cv2.imread(str(path), flags if dtype == np.uint8 else flags | cv2.IMREAD_ANYDEPTH)
-    else:
-        pages = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)[1]
-        image = np.dstack(pages) if pages else None
-    if image is None:
-        return None
-    image = image if image.ndim == 3 else image[..., None]
-    return image.astype(dtype) * dtype.type(257) if (image.dtype, dtype) == (np.uint8, np.uint16) else image
-
-
-def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box [4] with others [N, 4]."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.where((sides > 0).all(axis=1), sides[:, 0] * sides[:, 1], np.float32(0))
-    areas = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
-    union = (box[2] - box[0]) * (box[3] - box[1]) + areas - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-
-
-def draw(
-    image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, class_names: Sequence[str]
-) -> np.ndarray:
-    """Draw boxes, class names and scores on a copy of an image, of more than three channels on the first three."""
-    canvas = (image if image.dtype == np.uint8 else image // 257).astype(np.uint8)
-    canvas = np.ascontiguousarray(canvas[..., :3] if image.shape[2] >= 3 else canvas[..., [0, 0, 0]])
-    thickness = max(1, round(min(image.shape[:2]) / 270))
-    scale = max(0.4, min(image.shape[:2]) / 1000)
-    limits = [image.shape[1], image.shape[0]] * 2
-    for index in reversed(range(len(boxes))):  # the best one on top
-        x1, y1, x2, y2 = np.clip(boxes[index], 0, limits).round().astype(int).tolist()
-        hue = int(classes[index]) * 111 % 180  # a golden angle keeps the hues of classes apart
-        colour = cv2.cvtColor(np.array([[[hue, 220, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
-        text = f"{class_names[classes[index]]} {scores[index]:.2f}"
-        (_, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        place = (x1 + thickness, y1 - descent if y1 > height + descent else y1 + height + descent)
-        for stroke, paint in ((3, (0, 0, 0)), (1, colour)):  # an outline keeps the text readable
-            cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, paint, stroke, cv2.LINE_AA)
-    return canvas
+        if not self._suppression_inside:
+            return self.suppress(self._network.run({"images": images})["predictions"][0], ratio)
+        outputs = self._network.run({"images": images, "ratios": np.full(self._batch_size, ratio, np.float32)})
+        count = outputs["count"][0]
+        return outputs["boxes"][0, :count], outputs["scores"][0, :count], outputs["classes"][0, :count]
 
 
 class _Network(Protocol):
     """A file that a runtime has loaded."""
 
     metadata: dict[str, str]
-    image_shape: Sequence[int | None]
-    """Of the first input; None along a dimension that can have any size."""
-    image_type: str
+    batch_size: int | None
+    """Images per call; None for any number."""
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs, by name."""
@@ -229,9 +93,8 @@ class _OnnxRuntime:
         except Exception as error:  # the exceptions of ONNX Runtime have no common base class
             raise ModelFileError(_explain(path, str(error), onnxruntime.__version__)) from error
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        images = self._session.get_inputs()[0]
-        self.image_shape: Sequence[int | None] = [side if isinstance(side, int) else None for side in images.shape]
-        self.image_type = images.type.removeprefix("tensor(").removesuffix(")")
+        batch_size = self._session.get_inputs()[0].shape[0]
+        self.batch_size = batch_size if isinstance(batch_size, int) else None
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [output.name for output in self._session.get_outputs()]
@@ -254,14 +117,109 @@ class _OpenVino:
             raise ModelFileError(f"OpenVINO {openvino.__version__} cannot load {path}: {reason}") from error
         stored = model.rt_info["framework"] if model.has_rt_info("framework") else {}
         self.metadata = {name: entry.astype(str) for name, entry in stored.items()}
-        images = model.inputs[0]
-        self.image_shape: Sequence[int | None] = [
-            None if side.is_dynamic else side.get_length() for side in images.partial_shape
-        ]
-        self.image_type = str(images.element_type.to_dtype())
+        batch_size = model.inputs[0].partial_shape[0]
+        self.batch_size = None if batch_size.is_dynamic else batch_size.get_length()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {output.any_name: value for output, value in self._compiled(dict(inputs)).items()}
+
+
+class _TensorRt:
+    """An engine for the GPU of this machine. Building it takes minutes, so it is kept as NAME.engine.
+
+    For batches of any size it takes one image at a time. It computes in the precision of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import onnx
+            import tensorrt
+            from cuda.bindings import runtime as cuda
+        except ModuleNotFoundError as error:
+            raise ModelFileError(
+                f"running {path} in TensorRT needs the package {error.name}: pip install tensorrt cuda-python onnx"
+            ) from error
+        self._cuda = cuda
+        status, number = cuda.cudaGetDeviceCount()
+        if not number:
+            raise ModelFileError(
+                f"TensorRT needs a GPU of NVIDIA with its driver; CUDA finds none here ({status.name})"
+            )
+        self.metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        # An end-to-end network has no suppression.
+        if self.metadata.get("output") == "detections" and self.metadata.get("iou_threshold") != "1.0":
+            raise ModelFileError(
+                f"{path} contains non-maximum suppression, in operators that TensorRT does not support for all types. "
+                "Export it with --no-nms; this program suppresses then"
+            )
+        logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+        plan = path.with_suffix(".engine")
+        if not plan.is_file() or plan.stat().st_mtime < path.stat().st_mtime:
+            plan.write_bytes(_build_engine(tensorrt, logger, path))
+        # Without any of them, the others would be freed while they are needed.
+        self._runtime = tensorrt.Runtime(logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan.read_bytes())
+        if self._engine is None:
+            raise ModelFileError(f"{plan} was built for another GPU or version of TensorRT. Delete it")
+        self._context = self._engine.create_execution_context()
+        self._stream = self._call(cuda.cudaStreamCreate)
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        is_input = {name: self._engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT for name in names}
+        self.batch_size: int | None = max(self._engine.get_tensor_shape("images")[0], 1)  # -1 stands for any
+        for name in names:
+            if is_input[name]:
+                self._context.set_input_shape(name, (self.batch_size, *self._engine.get_tensor_shape(name)[1:]))
+        self._outputs: dict[str, np.ndarray] = {}
+        self._memory: dict[str, int] = {}
+        for name in names:  # the shapes of outputs are known once those of all inputs are
+            dtype = np.dtype(tensorrt.nptype(self._engine.get_tensor_dtype(name)))
+            array = np.empty(tuple(self._context.get_tensor_shape(name)), dtype)
+            self._memory[name] = self._call(cuda.cudaMalloc, array.nbytes)
+            self._context.set_tensor_address(name, int(self._memory[name]))
+            if not is_input[name]:
+                self._outputs[name] = array
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        kinds = self._cuda.cudaMemcpyKind
+        for name, array in inputs.items():
+            given = np.ascontiguousarray(array)
+            self._copy(self._memory[name], given.ctypes.data, given.nbytes, kinds.cudaMemcpyHostToDevice)
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise RuntimeError("TensorRT could not run the network; it has printed why")
+        self._call(self._cuda.cudaStreamSynchronize, self._stream)
+        for name, array in self._outputs.items():
+            self._copy(array.ctypes.data, self._memory[name], array.nbytes, kinds.cudaMemcpyDeviceToHost)
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+    def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
+        self._call(self._cuda.cudaMemcpy, target, source, size, kind)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of CUDA, and return what it returns beside its status."""
+        status, *results = function(*arguments)
+        if status != self._cuda.cudaError_t.cudaSuccess:
+            raise ModelFileError(f"{function.__name__} of CUDA failed: {status.name}")
+        return results[0] if results else None
+
+
+def _build_engine(tensorrt: Any, logger: Any, path: Path) -> bytes:
+    """Build an engine in the types of the file, for one image where it takes any number."""
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(path)):
+        reason = parser.get_error(0).desc() if parser.num_errors else "it does not say why"
+        raise ModelFileError(f"TensorRT {tensorrt.__version__} cannot read {path}: {reason}")
+    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        images = network.get_input(index)
+        if images.shape[0] < 0:
+            profile.set_shape(images.name, *[(1, *images.shape[1:])] * 3)
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ModelFileError(f"TensorRT {tensorrt.__version__} cannot build {path}; it has printed why")
+    return bytes(plan)
 
 
 def _explain(path: str | Path, reason: str, version: str) -> str:
@@ -280,42 +238,12 @@ def _explain(path: str | Path, reason: str, version: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the detections in an image, and optionally draw them. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Detects objects in an image with an exported YOLOX network.")
-    parser.add_argument("model", help="the .onnx file")
-    parser.add_argument("image", help="an image file")
-    parser.add_argument("--output", help="where to save the image with the detections drawn")
+    parser = command_line(".onnx")
     parser.add_argument(
         "--runtime", choices=get_args(Runtime), default="onnxruntime", help="what computes (default: onnxruntime)"
     )
     options = parser.parse_args(arguments)
-    if options.output is not None and not cv2.haveImageWriter(options.output):
-        print(f"--output {options.output} must be the name of an image file, such as drawn.jpg", file=sys.stderr)
-        return 2
-    if not Path(options.image).is_file():
-        print(f"{options.image} is missing", file=sys.stderr)
-        return 2
-    try:
-        detector = OnnxDetector(options.model, runtime=options.runtime)
-    except (FileNotFoundError, ModelFileError, ModuleNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    image = read_image(options.image, detector.channels, detector.dtype)
-    if image is None:
-        print(f"{options.image} is not an image that can be read", file=sys.stderr)
-        return 2
-    try:
-        boxes, scores, classes = detector(image)
-    except ValueError as error:
-        print(f"{options.image}: {error}", file=sys.stderr)
-        return 2
-    for box, score, index in zip(boxes, scores, classes, strict=True):
-        print(f"{detector.class_names[index]} {score:.3f} " + " ".join(f"{edge:.1f}" for edge in box))
-    if options.output is not None:
-        drawn = draw(image, boxes, scores, classes, detector.class_names)
-        if not cv2.imwrite(options.output, drawn):
-            print(f"{options.output} cannot be written", file=sys.stderr)
-            return 2
-    return 0
+    return run(options, lambda: OnnxDetector(options.model, runtime=options.runtime))
 
 
 if __name__ == "__main__":
