@@ -1,0 +1,121 @@
+"""1x1 convolutions fused with batch norm and SiLU equal the plain form and brute force to rounding."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from yolox_jax.models import pointwise_kernels
+from yolox_jax.models.blocks import BaseConv, CSPLayer, DepthwiseConv
+from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.pointwise_kernels import Norm
+
+SHAPES = [(77, 24, 48), (9000, 16, 16), (130, 512, 16), (64, 16, 512)]
+"""Pixels, input and output channels: within one block and not, and of several blocks a program."""
+
+EPSILON = {jnp.float32: 2.0**-22, jnp.bfloat16: 2.0**-8, jnp.float16: 2.0**-10}
+
+
+def _case(pixels: int, inputs: int, outputs: int, dtype: jnp.dtype) -> dict:
+    """Inputs of both kernels, with means far from zero."""
+    rng = np.random.default_rng(pixels)
+
+    def array(*shape: int, dtype: jnp.dtype = jnp.float32, mean: float = 0.0) -> jax.Array:
+        return jnp.asarray(mean + rng.standard_normal(shape), dtype)
+
+    def norm(channels: int) -> Norm:
+        return Norm(array(channels, mean=3), array(channels), array(channels))
+
+    return {
+        "x": array(pixels, inputs, dtype=dtype, mean=3),
+        "norm": norm(inputs),
+        "weights": (array(inputs, outputs) / np.sqrt(inputs)).astype(dtype),
+        "out": array(pixels, outputs, dtype=dtype, mean=3),
+        "out_norm": norm(outputs),
+        "gradient": array(pixels, outputs, dtype=dtype),
+        "correction": (array(outputs), array(outputs)),
+    }
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _brute_force(case: dict, with_norm: bool) -> list[np.ndarray]:
+    """Output, mean and variance, then gradients, in float64."""
+    case = jax.tree.map(lambda x: np.asarray(x, np.float64), case)
+    x, weights, out = case["x"], case["weights"], case["out"]
+    mean, factor, bias = case["norm"]
+    before = (x - mean) * factor + bias
+    y = before * _sigmoid(before) if with_norm else x
+    product = y @ weights
+    out_mean, out_factor, out_bias = case["out_norm"]
+    activated = (out - out_mean) * out_factor + out_bias
+    sigmoid = _sigmoid(activated)
+    inner = case["gradient"] * sigmoid * (1 + activated * (1 - sigmoid))
+    at_mean, slope = case["correction"]
+    out_gradient = inner * out_factor + at_mean + slope * (out - out_mean)
+    y_gradient, weight_gradient = out_gradient @ weights.T, y.T @ out_gradient
+    forward = [product, product.mean(0), product.var(0)]
+    if not with_norm:
+        return [*forward, y_gradient, weight_gradient]
+    sigmoid = _sigmoid(before)
+    inner = y_gradient * sigmoid * (1 + before * (1 - sigmoid))
+    of_norm = [-factor * inner.sum(0), (inner * (x - mean)).sum(0), inner.sum(0)]
+    return [*forward, inner * factor, weight_gradient, *of_norm]
+
+
+@pytest.mark.parametrize("dtype", EPSILON)
+@pytest.mark.parametrize(("shape", "with_norm"), [*((shape, True) for shape in SHAPES), (SHAPES[0], False)])
+def test_the_kernels_equal_brute_force_in_float64(shape: tuple[int, int, int], with_norm: bool, dtype: jnp.dtype):
+    case = _case(*shape, dtype)
+    arguments = (case["x"], case["norm"] if with_norm else None, case["weights"])
+    forward = pointwise_kernels.forward(*arguments, interpret=True)
+    backward = pointwise_kernels.backward(
+        *arguments, *(case[name] for name in ("out", "out_norm", "gradient", "correction")), interpret=True
+    )
+    got, expected = jax.tree.leaves((forward, backward.x, backward.weights, backward.norm)), _brute_force(case, with_norm)
+    for value, expected_value in zip(got, expected, strict=True):
+        error = np.abs(np.asarray(value, np.float64) - expected_value).max()
+        assert error < 4 * EPSILON[dtype] * np.abs(expected_value).max()
+
+
+def test_the_variance_is_accurate_far_from_zero():
+    x = 1000 + np.random.default_rng(0).standard_normal((700, 16)).astype(np.float32)
+    _, mean, var = pointwise_kernels.forward(jnp.asarray(x), None, jnp.eye(16), interpret=True)
+    np.testing.assert_allclose(mean, x.mean(0, np.float64), rtol=1e-6)
+    np.testing.assert_allclose(var, x.var(0, np.float64), rtol=1e-4)
+
+
+BLOCKS: dict[str, Callable[[np.random.Generator], nnx.Module]] = {
+    "base": lambda rng: BaseConv(16, 24, 1, rng=rng),
+    "depthwise": lambda rng: DepthwiseConv(16, 24, 3, 2, rng=rng),
+    "csp": lambda rng: CSPLayer(16, 32, 2, rng=rng),
+}
+
+
+def _compiled(module: nnx.Module, x: jax.Array, options: ForwardOptions) -> tuple[list, str]:
+    """Gradients, output and statistics of a block, and its jaxpr."""
+    graphdef, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+
+    def loss(params: nnx.State, x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
+        copy = nnx.merge(graphdef, params, stats, copy=True)
+        y = copy(x, options)
+        return jnp.sum(jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size), (y, nnx.state(copy, nnx.BatchStat))
+
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True)).trace(params, x)
+    return jax.tree.leaves(traced.lower().compile()(params, x)), str(traced.jaxpr)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_fused_blocks_equal_plain_ones_with_their_gradients_and_statistics(name: str):
+    module = BLOCKS[name](np.random.default_rng(0))
+    x = jnp.asarray(1 + np.random.default_rng(1).standard_normal((2, 6, 7, 16)), jnp.float32)
+    expected, plain = _compiled(module, x, ForwardOptions(for_gpu=True))
+    got, fused = _compiled(module, x, ForwardOptions(for_gpu=True, pointwise="interpreted"))
+    assert "pallas_call" in fused and "pallas_call" not in plain
+    for value, expected_value in zip(got, expected, strict=True):
+        np.testing.assert_allclose(value, expected_value, rtol=1e-4, atol=1e-4)
