@@ -11,7 +11,7 @@ from flax import nnx
 from yolox_jax.models import pointwise_kernels
 from yolox_jax.models.blocks import BaseConv, CSPLayer, DepthwiseConv
 from yolox_jax.models.forward_options import ForwardOptions
-from yolox_jax.models.pointwise_kernels import Norm
+from yolox_jax.models.normalization import Norm
 
 SHAPES = [(77, 24, 48), (9000, 16, 16), (130, 512, 16), (64, 16, 512)]
 """Pixels, input and output channels: within one block and not, and of several blocks a program."""

@@ -13,9 +13,8 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
 from yolox_jax.models.forward_options import ForwardOptions
-from yolox_jax.models.fused_pointwise import Unnormalised, fused_blocks, unnormalised
+from yolox_jax.models.fused_pointwise import Unnormalised, fits, fused_blocks, unnormalised
 from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm, batch_norm_side_by_side
-from yolox_jax.models.pointwise_kernels import fits
 from yolox_jax.models.pooling import max_pool
 from yolox_jax.models.stages import in_sequence
 

@@ -1,7 +1,9 @@
 """1x1 convolutions fused with batch norm and SiLU before and behind them, for training on NVIDIA GPUs."""
 
 import functools
+import importlib
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -9,17 +11,19 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from yolox_jax.models import pointwise_kernels
 from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.models.normalization import (
     BatchNorm,
+    Norm,
     batch_statistics,
     count_of,
     gradient_sums,
     split_between,
     statistics_over_axis,
 )
-from yolox_jax.models.pointwise_kernels import Norm
+
+MAX_WEIGHTS = 128 * 256
+"""Weights that the kernels can hold: their gradient in float32 takes half of the registers of a multiprocessor."""
 
 
 class Unnormalised(NamedTuple):
@@ -27,6 +31,11 @@ class Unnormalised(NamedTuple):
 
     x: Float[Array, "B H W C"]
     norm: Norm
+
+
+def fits(inputs: int, outputs: int) -> bool:
+    """Whether the kernels can hold the weights of a 1x1 convolution with these numbers of channels."""
+    return _kernels().padded(inputs) * _kernels().padded(outputs) <= MAX_WEIGHTS
 
 
 def unnormalised(x: Float[Array, "B H W C"], bn: BatchNorm, axis_name: str | None) -> Unnormalised:
@@ -99,7 +108,7 @@ def _block_forward(
     axis_name: str | None,
     interpret: bool,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array | Norm | None, ...]]:
-    out, mean, var = pointwise_kernels.forward(_pixels(x), norm, weights.astype(x.dtype), interpret=interpret)
+    out, mean, var = _kernels().forward(_pixels(x), norm, weights.astype(x.dtype), interpret=interpret)
     mean, var = statistics_over_axis(mean, var, axis_name)
     out = out.reshape(*x.shape[:3], -1)
     inverse = lax.rsqrt(var + BatchNorm.EPSILON)
@@ -119,7 +128,7 @@ def _block_backward(
         totals = lax.psum(totals, axis_name)
     factor = scale * inverse
     of_bias, of_scale = (-factor * total / count_of(out, axis_name) for total in totals)
-    found = pointwise_kernels.backward(
+    found = _kernels().backward(
         _pixels(x),
         norm,
         weights.astype(x.dtype),
@@ -137,3 +146,8 @@ _block.defvjp(_block_forward, _block_backward)
 
 def _pixels(x: Float[Array, "B H W C"]) -> Float[Array, "P C"]:
     return x.reshape(-1, x.shape[-1])
+
+
+def _kernels() -> ModuleType:
+    """Imported on use: Pallas is experimental, and its part for Triton is deprecated."""
+    return importlib.import_module("yolox_jax.models.pointwise_kernels")

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,15 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "lrelu": _leaky_relu,
     "none": lambda x: x,
 }
+
+
+class Norm(NamedTuple):
+    """A batch norm with the statistics of the batch, followed by SiLU: `silu((x - mean) * factor + bias)`."""
+
+    mean: Float[Array, " C"]
+    factor: Float[Array, " C"]
+    """The scale over the standard deviation."""
+    bias: Float[Array, " C"]
 
 
 class BatchNorm(nnx.Module):

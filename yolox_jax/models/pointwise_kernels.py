@@ -21,9 +21,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
-MAX_WEIGHTS = 128 * 256
-"""Weights that a program of the backward pass can hold, with each side rounded up to a power of two: their gradient in
-float32 takes half of the registers of a multiprocessor."""
+from yolox_jax.models.normalization import Norm
 
 # Not tuned: no card was at hand.
 FORWARD_PROGRAMS = 1024
@@ -33,20 +31,6 @@ BLOCK = 64
 """Pixels of a block."""
 WARPS = 8
 STAGES = 2
-
-
-class Norm(NamedTuple):
-    """A batch norm with the statistics of the batch, followed by SiLU: `silu((x - mean) * factor + bias)`."""
-
-    mean: Float[Array, " C"]
-    factor: Float[Array, " C"]
-    """The scale over the standard deviation."""
-    bias: Float[Array, " C"]
-
-
-def fits(inputs: int, outputs: int) -> bool:
-    """Whether the kernels can hold the weights of a 1x1 convolution with these numbers of channels."""
-    return _padded(inputs) * _padded(outputs) <= MAX_WEIGHTS
 
 
 def forward(
@@ -227,7 +211,7 @@ def _product(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
     """Triton's arrays have sides that are powers of two, and its products none below 16."""
     return max(16, pl.next_power_of_2(size))
 
@@ -253,12 +237,12 @@ def _one_each(rows: int, columns: int) -> pl.BlockSpec:
 
 def _rows(ref) -> Array:  # type: ignore[no-untyped-def]
     """All rows of a matrix, padded."""
-    return jnp.arange(_padded(ref.shape[0]))
+    return jnp.arange(padded(ref.shape[0]))
 
 
 def _read(ref, rows: Array) -> Array:  # type: ignore[no-untyped-def]
     """Rows of a matrix; zeros behind its last row and column."""
-    columns = jnp.arange(_padded(ref.shape[1]))
+    columns = jnp.arange(padded(ref.shape[1]))
     mask = (rows < ref.shape[0])[:, None] & (columns < ref.shape[1])[None]
     return triton.load(ref.at[rows[:, None], columns[None]], mask=mask, other=0.0)
 
@@ -270,7 +254,7 @@ def _write(ref, rows: Array, values: Array) -> None:  # type: ignore[no-untyped-
 
 
 def _row(ref, number: int) -> Array:  # type: ignore[no-untyped-def]
-    columns = jnp.arange(_padded(ref.shape[1]))
+    columns = jnp.arange(padded(ref.shape[1]))
     return triton.load(ref.at[number, columns], mask=columns < ref.shape[1], other=0.0)
 
 
