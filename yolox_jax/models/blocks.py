@@ -71,11 +71,12 @@ class BaseConv(nnx.Module):
         self.activation: Activation = activation
 
     def __call__(
-        self, x: Float[Array, "B H W I"] | Unnormalised, options: ForwardOptions
+        self, x: Float[Array, "B H W I"] | list[Float[Array, "B H W _"]], options: ForwardOptions
     ) -> Float[Array, "B H2 W2 O"]:
+        """Apply the block to features, which may come in parts, one channel behind the other."""
         if _are_fused([self], options):
-            return fused_blocks([self.conv.kernel[...]], _trained_norms([self]), x, options)[0]
-        x = self.conv(x, options)
+            return _fused([self], x if isinstance(x, list) else [x], options)[0]
+        x = self.conv(jnp.concatenate(x, axis=-1) if isinstance(x, list) else x, options)
         if self.bn is None:
             return ACTIVATIONS[self.activation](x)
         return self.bn(x, self.activation, options.batch_norm_axis, options.for_gpu)
@@ -100,7 +101,8 @@ class DepthwiseConv(nnx.Module):
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
         norms = _trained_norms([self.dconv])
         if norms and _are_fused([self.pconv], options):
-            return self.pconv(unnormalised(self.dconv.conv(x, options), norms[0], options.batch_norm_axis), options)
+            between = unnormalised(self.dconv.conv(x, options), norms[0], options.batch_norm_axis)
+            return _fused([self.pconv], between, options)[0]
         return self.pconv(self.dconv(x, options), options)
 
 
@@ -129,7 +131,7 @@ def blocks_side_by_side(
     if len(norms) < len(blocks) or not options.for_gpu:
         return [block(x, options) for block in blocks]
     if _are_fused(plain, options):
-        return fused_blocks([block.conv.kernel[...] for block in plain], norms, x, options)
+        return _fused(plain, [x], options)
     joined = _join([block.conv for block in plain], x, options)
     return batch_norm_side_by_side(norms, joined, plain[0].activation, options.batch_norm_axis)
 
@@ -147,6 +149,12 @@ def _are_fused(blocks: Sequence[BaseConv], options: ForwardOptions) -> bool:
     height, width, inputs, _ = conv.kernel[...].shape
     is_pointwise = (height, width, conv.stride) == (1, 1, 1) and blocks[0].activation == "silu"
     return is_pointwise and fits(inputs, outputs)
+
+
+def _fused(
+    blocks: Sequence[BaseConv], x: list[Float[Array, "B H W _"]] | Unnormalised, options: ForwardOptions
+) -> list[Float[Array, "B H W _"]]:
+    return fused_blocks([block.conv.kernel[...] for block in blocks], _trained_norms(blocks), x, options)
 
 
 def _join(convs: Sequence[Conv], x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
@@ -194,7 +202,7 @@ class CSPLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
         deep, bypass = blocks_side_by_side([self.conv1, self.conv2], x, options)
-        return self.conv3(jnp.concatenate([in_sequence(self.m, deep, options), bypass], axis=-1), options)
+        return self.conv3([in_sequence(self.m, deep, options), bypass], options)
 
 
 class Focus(nnx.Module):

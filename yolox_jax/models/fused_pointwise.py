@@ -4,7 +4,7 @@ import functools
 import importlib
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,12 @@ from yolox_jax.models.normalization import (
     batch_statistics,
     count_of,
     gradient_sums,
-    split_between,
     statistics_over_axis,
 )
 
-MAX_WEIGHTS = 128 * 256
-"""Weights that the kernels can hold: their gradient in float32 takes half of the registers of a multiprocessor."""
+MAX_WEIGHTS = 128 * 128
+"""Weights that the kernels can hold: their gradient in float32 takes a quarter of the registers of a multiprocessor.
+With half of them, the compiler runs out of registers."""
 
 
 class Unnormalised(NamedTuple):
@@ -72,76 +72,108 @@ _statistics.defvjp(_statistics_forward, _statistics_backward)
 def fused_blocks(
     kernels: Sequence[Float[Array, "1 1 I _"]],
     norms: Sequence[BatchNorm],
-    x: Float[Array, "B H W I"] | Unnormalised,
+    x: Sequence[Float[Array, "B H W _"]] | Unnormalised,
     options: ForwardOptions,
 ) -> list[Float[Array, "B H W _"]]:
-    """Outputs of blocks of the same input, of 1x1 convolution, batch norm and SiLU, computed as one."""
-    x, norm = x if isinstance(x, Unnormalised) else (x, None)
+    """Outputs of blocks of the same input, of 1x1 convolution, batch norm and SiLU, computed as one.
+
+    Args:
+        kernels: of the convolutions.
+        norms: of the blocks; the running statistics are updated.
+        x: the input; several arrays are parts of it, one channel behind the other.
+        options: the devices over which the statistics are taken.
+    """
+    parts, norm = ([x.x], x.norm) if isinstance(x, Unnormalised) else (list(x), None)
     weights = jnp.concatenate([kernel[0, 0] for kernel in kernels], axis=-1)
-    scale = jnp.concatenate([bn.scale[...] for bn in norms])
-    bias = jnp.concatenate([bn.bias[...] for bn in norms])
-    y, mean, var = _block(x, norm, weights, scale, bias, options.batch_norm_axis, options.pointwise == "interpreted")
-    return split_between(norms, y, mean, var, count_of(x, options.batch_norm_axis))
+    of_norms = [(bn.scale[...], bn.bias[...]) for bn in norms]
+    axis_name = options.batch_norm_axis
+    y, statistics = _blocks(parts, norm, weights, of_norms, axis_name, options.pointwise == "interpreted")
+    for bn, (mean, var) in zip(norms, statistics, strict=True):
+        bn.update_running_statistics(mean, var, count_of(parts[0], axis_name))
+    return y
 
 
 # As for a batch norm by itself, the output of the convolution is all that is kept for the backward pass.
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def _block(
-    x: Float[Array, "B H W I"],
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _blocks(
+    x: list[Float[Array, "B H W _"]],
     norm: Norm | None,
     weights: Float[Array, "I O"],
-    scale: Float[Array, " O"],
-    bias: Float[Array, " O"],
+    norms: list[tuple[Float[Array, " _"], Float[Array, " _"]]],
     axis_name: str | None,
     interpret: bool,
-) -> tuple[Float[Array, "B H W O"], Float[Array, " O"], Float[Array, " O"]]:
-    """The output, and the mean and biased variance of the batch. Gradients flow through the output only."""
-    return _block_forward(x, norm, weights, scale, bias, axis_name, interpret)[0]
+) -> tuple[list[Float[Array, "B H W _"]], list[tuple[Float[Array, " _"], Float[Array, " _"]]]]:
+    """The output of each block, and the mean and biased variance of the batch. Gradients flow through the outputs.
+
+    Args:
+        x: parts of the input.
+        norm: a batch norm with SiLU to apply to the input first.
+        weights: of the convolutions of all blocks.
+        norms: scale and bias of each block.
+        axis_name: as for `BatchNorm`.
+        interpret: whether to compute with XLA's operations.
+    """
+    return _blocks_forward(x, norm, weights, norms, axis_name, interpret)[0]
 
 
-def _block_forward(
-    x: Array,
+def _blocks_forward(
+    x: list[Array],
     norm: Norm | None,
     weights: Array,
-    scale: Array,
-    bias: Array,
+    norms: list[tuple[Array, Array]],
     axis_name: str | None,
     interpret: bool,
-) -> tuple[tuple[Array, Array, Array], tuple[Array | Norm | None, ...]]:
-    out, mean, var = _kernels().forward(_pixels(x), norm, weights.astype(x.dtype), interpret=interpret)
+) -> tuple[tuple[list[Array], list[tuple[Array, Array]]], tuple[Any, ...]]:
+    matrix = weights.astype(x[0].dtype)
+    out, mean, var = _kernels().forward([_pixels(part) for part in x], norm, matrix, interpret=interpret)
     mean, var = statistics_over_axis(mean, var, axis_name)
-    out = out.reshape(*x.shape[:3], -1)
-    inverse = lax.rsqrt(var + BatchNorm.EPSILON)
-    factor = scale * inverse
-    y = jax.nn.silu(out.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
-    return (y, mean, var), (x, norm, weights, out, scale, bias, mean, inverse)
+    out = out.reshape(*x[0].shape[:3], -1)
+    y, statistics, start = [], [], 0
+    for scale, bias in norms:
+        own = slice(start, start + scale.size)
+        factor = scale * lax.rsqrt(var[own] + BatchNorm.EPSILON)
+        normal = out[..., own].astype(jnp.float32) * factor + (bias - mean[own] * factor)
+        y.append(jax.nn.silu(normal).astype(out.dtype))
+        statistics.append((mean[own], var[own]))
+        start = own.stop
+    return (y, statistics), (x, norm, weights, norms, out, statistics)
 
 
-def _block_backward(
-    axis_name: str | None, interpret: bool, saved: tuple, gradients: tuple[Array, Array, Array]
-) -> tuple[Array | Norm | None, ...]:
-    x, norm, weights, *of_out = saved
-    out, scale, bias, mean, inverse = of_out
-    _, _, *totals = gradient_sums(tuple(of_out), gradients[0], "silu", True)
-    bias_gradient, scale_gradient = totals
-    if axis_name is not None:
-        totals = lax.psum(totals, axis_name)
-    factor = scale * inverse
-    of_bias, of_scale = (-factor * total / count_of(out, axis_name) for total in totals)
+def _blocks_backward(
+    axis_name: str | None, interpret: bool, saved: tuple[Any, ...], gradients: tuple[list[Array], Any]
+) -> tuple[Any, ...]:
+    x, norm, weights, norms, out, statistics = saved
+    # Behind a barrier of its own, because the one in `gradient_sums` would otherwise separate the reshaped output from
+    # the one before, and sums would read both.
+    out = lax.optimization_barrier(out)
+    norms_gradient, columns, start = [], [], 0
+    for gradient, (scale, bias), (mean, var) in zip(gradients[0], norms, statistics, strict=True):
+        inverse = lax.rsqrt(var + BatchNorm.EPSILON)
+        own = out[..., start : start + scale.size]
+        _, _, of_bias, of_scale = gradient_sums((own, scale, bias, mean, inverse), gradient, "silu", True)
+        norms_gradient.append((of_scale, of_bias))
+        if axis_name is not None:
+            of_bias, of_scale = lax.psum((of_bias, of_scale), axis_name)
+        factor = scale * inverse
+        share = -factor / count_of(out, axis_name)
+        columns.append((mean, factor, bias, share * of_bias, share * of_scale * inverse))
+        start += scale.size
+    *out_norm, of_mean, slope = (jnp.concatenate(parts) for parts in zip(*columns, strict=True))
     found = _kernels().backward(
-        _pixels(x),
+        [_pixels(part) for part in x],
         norm,
-        weights.astype(x.dtype),
+        weights.astype(out.dtype),
         _pixels(out),
-        Norm(mean, factor, bias),
-        _pixels(gradients[0]),
-        (of_bias, of_scale * inverse),
+        Norm(*out_norm),
+        [_pixels(gradient) for gradient in gradients[0]],
+        (of_mean, slope),
         interpret=interpret,
     )
-    return found.x.reshape(x.shape), found.norm, found.weights, scale_gradient, bias_gradient
+    x_gradient = [gradient.reshape(part.shape) for gradient, part in zip(found.x, x, strict=True)]
+    return x_gradient, found.norm, found.weights, norms_gradient
 
 
-_block.defvjp(_block_forward, _block_backward)
+_blocks.defvjp(_blocks_forward, _blocks_backward)
 
 
 def _pixels(x: Float[Array, "B H W C"]) -> Float[Array, "P C"]:

@@ -92,20 +92,9 @@ def batch_norm_side_by_side(
     scale = jnp.concatenate([norm.scale[...] for norm in norms])
     bias = jnp.concatenate([norm.bias[...] for norm in norms])
     y, mean, var = _normalise(x, scale, bias, BatchNorm.EPSILON, activation, axis_name, True)
-    return split_between(norms, y, mean, var, count_of(x, axis_name))
-
-
-def split_between(
-    norms: Sequence[BatchNorm],
-    y: Float[Array, "B H W C"],
-    mean: Float[Array, " C"],
-    var: Float[Array, " C"],
-    count: int,
-) -> list[Float[Array, "B H W _"]]:
-    """Outputs of several layers that were computed as one, whose running statistics are updated."""
     ends = np.cumsum([norm.scale[...].size for norm in norms])[:-1]
     for norm, own_mean, own_var in zip(norms, jnp.split(mean, ends), jnp.split(var, ends), strict=True):
-        norm.update_running_statistics(own_mean, own_var, count)
+        norm.update_running_statistics(own_mean, own_var, count_of(x, axis_name))
     return jnp.split(y, ends, axis=-1)
 
 

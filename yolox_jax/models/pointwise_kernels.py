@@ -1,16 +1,16 @@
 """Kernels of a 1x1 convolution with what lies around it, written in Pallas and compiled by Triton for NVIDIA GPUs.
 
 A 1x1 convolution multiplies a matrix of pixels and input channels by one of weights. It takes less time than its input
-and output take to be read and written, so each of these kernels does in one pass what would otherwise be several: the
-one for the forward pass applies the batch norm and SiLU of its input and takes the statistics of its output; the one for
-the backward pass goes back through the batch norm and SiLU of the output and computes both gradients of the
-convolution.
+and output take to be read and written, so each of these kernels does in one pass what would otherwise be several. The
+one of the forward pass applies the batch norm and SiLU of its input and takes the statistics of its output. The one of
+the backward pass goes back through the batch norm and SiLU of the output and computes both gradients.
 
-Each program of a kernel keeps all weights in registers and goes through its share of the pixels block by block. Sums are
-written program by program and added afterwards, so that their order is always the same.
+Each program of a kernel keeps all weights and goes through its share of the pixels block by block. Sums are written
+program by program and added afterwards, so that their order is always the same.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,6 +23,9 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.normalization import Norm
 
+Parts = Sequence[Float[Array, "P _"]]
+"""Matrices whose columns follow each other, as if they were one."""
+
 # Not tuned: no card was at hand.
 FORWARD_PROGRAMS = 1024
 BACKWARD_PROGRAMS = 128
@@ -34,51 +37,51 @@ STAGES = 2
 
 
 def forward(
-    x: Float[Array, "P I"], norm: Norm | None, weights: Float[Array, "I O"], *, interpret: bool = False
+    x: Parts, norm: Norm | None, weights: Float[Array, "I O"], *, interpret: bool = False
 ) -> tuple[Float[Array, "P O"], Float[Array, " O"], Float[Array, " O"]]:
     """Product of the pixels and the weights, and the mean and biased variance of each of its channels.
 
     Args:
-        x: the input, or if `norm` is given, the input before its batch norm and SiLU.
+        x: the input in parts, or if `norm` is given, the input before its batch norm and SiLU.
         norm: applied to `x` on the way; None: `x` is the input.
         weights: the kernel, in the dtype of `x`.
         interpret: compute with XLA's operations instead, on any backend, for tests.
     """
-    pixels, outputs = x.shape[0], weights.shape[1]
+    pixels, outputs = x[0].shape[0], weights.shape[1]
     programs = _programs(pixels, FORWARD_PROGRAMS)
     out, statistics = pl.pallas_call(
-        functools.partial(_forward_kernel, programs=programs, has_norm=norm is not None),
+        functools.partial(_forward_kernel, programs=programs),
         grid=(programs,),
         out_shape=(
-            jax.ShapeDtypeStruct((pixels, outputs), x.dtype),
+            jax.ShapeDtypeStruct((pixels, outputs), weights.dtype),
             jax.ShapeDtypeStruct((programs, 2, outputs), jnp.float32),
         ),
         out_specs=(pl.BlockSpec(), _one_each(2, outputs)),
         compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=STAGES),
         interpret=interpret,
         name="pointwise_forward",
-    )(x, weights, *_stacked(norm))
+    )(x, weights, _stacked(norm))
     means, squares = statistics[:, 0], statistics[:, 1]
     counts = _pixels_by_program(pixels, programs)[:, None]
     mean = jnp.sum(means * (counts / pixels), axis=0)
     return out, mean, (jnp.sum(squares, axis=0) + jnp.sum(jnp.square(means - mean) * counts, axis=0)) / pixels
 
 
-def _forward_kernel(x_ref, weights_ref, *refs, programs: int, has_norm: bool):  # type: ignore[no-untyped-def]
-    norm_ref, (out_ref, statistics_ref) = refs[0] if has_norm else None, refs[-2:]
+def _forward_kernel(x_refs, weights_ref, norm_ref, out_ref, statistics_ref, *, programs: int):  # type: ignore[no-untyped-def]
+    pixels = out_ref.shape[0]
     weights = _read(weights_ref, _rows(weights_ref))
     program = pl.program_id(0)
 
     def block(step: Array, totals: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         rows = (step * programs + program) * BLOCK + jnp.arange(BLOCK)
-        x = _read(x_ref, rows)
+        x = _read_parts(x_refs, rows)
         if norm_ref is not None:
             x = _silu(_normalised(x.astype(jnp.float32), norm_ref)).astype(x.dtype)
         out = _product(x, weights, 1, 0).astype(out_ref.dtype)
         _write(out_ref, rows, out)
         # Mean and sum of squares about it for this block, joined with those of the blocks before it, because
         # E[x^2] - E[x]^2 loses precision where the mean is far from zero.
-        is_inside = (rows < x_ref.shape[0])[:, None]
+        is_inside = (rows < pixels)[:, None]
         own_count = jnp.sum(is_inside.astype(jnp.float32))
         out = jnp.where(is_inside, out.astype(jnp.float32), 0.0)
         own_mean = jnp.sum(out, axis=0) / jnp.maximum(own_count, 1.0)
@@ -92,7 +95,7 @@ def _forward_kernel(x_ref, weights_ref, *refs, programs: int, has_norm: bool):  
 
     zeros = jnp.zeros(weights.shape[1], jnp.float32)
     start = (jnp.zeros((), jnp.float32), zeros, zeros)
-    _, mean, squares = lax.fori_loop(0, _steps(x_ref.shape[0], programs), block, start)
+    _, mean, squares = lax.fori_loop(0, _steps(pixels, programs), block, start)
     for number, values in enumerate((mean, squares)):
         _write_row(statistics_ref, number, values)
 
@@ -100,7 +103,7 @@ def _forward_kernel(x_ref, weights_ref, *refs, programs: int, has_norm: bool):  
 class Gradients(NamedTuple):
     """Gradients of a 1x1 convolution."""
 
-    x: Float[Array, "P I"]
+    x: Parts
     weights: Float[Array, "I O"]
     """In float32."""
     norm: Norm | None
@@ -108,12 +111,12 @@ class Gradients(NamedTuple):
 
 
 def backward(
-    x: Float[Array, "P I"],
+    x: Parts,
     norm: Norm | None,
     weights: Float[Array, "I O"],
     out: Float[Array, "P O"],
     out_norm: Norm,
-    gradient: Float[Array, "P O"],
+    gradient: Parts,
     correction: tuple[Float[Array, " O"], Float[Array, " O"]],
     *,
     interpret: bool = False,
@@ -126,50 +129,64 @@ def backward(
         weights: as in the forward pass.
         out: what `forward` returned.
         out_norm: the batch norm of `out`.
-        gradient: that of `silu((out - mean) * factor + bias)`, in the dtype of `x`.
+        gradient: that of `silu((out - mean) * factor + bias)` in parts, in the dtype of `x`.
         correction: what is added to the gradient of `out` because its statistics depend on it: the values for each
             channel where `out` is the mean, and the slopes over `out`.
         interpret: as in `forward`.
     """
-    (pixels, inputs), outputs = x.shape, out.shape[1]
+    pixels, (inputs, outputs) = out.shape[0], weights.shape
     programs = _programs(pixels, BACKWARD_PROGRAMS)
-    of_norm = [] if norm is None else [2]
-    x_gradient, weight_gradients, *sums = pl.pallas_call(
-        functools.partial(_backward_kernel, programs=programs, has_norm=norm is not None),
+    x_gradient, weight_gradients, sums = pl.pallas_call(
+        functools.partial(_backward_kernel, programs=programs),
         grid=(programs,),
         out_shape=(
-            jax.ShapeDtypeStruct(x.shape, x.dtype),
+            [jax.ShapeDtypeStruct(part.shape, part.dtype) for part in x],
             jax.ShapeDtypeStruct((programs, inputs, outputs), jnp.float32),
-            *(jax.ShapeDtypeStruct((programs, sums, inputs), jnp.float32) for sums in of_norm),
+            None if norm is None else jax.ShapeDtypeStruct((programs, 2, inputs), jnp.float32),
         ),
-        out_specs=(pl.BlockSpec(), _one_each(inputs, outputs), *(_one_each(sums, inputs) for sums in of_norm)),
+        out_specs=(
+            [pl.BlockSpec() for _ in x],
+            _one_each(inputs, outputs),
+            None if norm is None else _one_each(2, inputs),
+        ),
         compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=STAGES),
         interpret=interpret,
         name="pointwise_backward",
-    )(x, weights, out, jnp.stack([*out_norm, *correction]), gradient, *_stacked(norm))
+    )(x, weights, _stacked(norm), out, jnp.stack([*out_norm, *correction]), gradient)
     norm_gradient = None
     if norm is not None:
-        of_bias, of_factor = jnp.sum(sums[0], axis=0)
+        of_bias, of_factor = jnp.sum(sums, axis=0)
         norm_gradient = Norm(-norm.factor * of_bias, of_factor, of_bias)
     return Gradients(x_gradient, jnp.sum(weight_gradients, axis=0), norm_gradient)
 
 
-def _backward_kernel(x_ref, weights_ref, out_ref, out_norm_ref, gradient_ref, *refs, programs: int, has_norm: bool):  # type: ignore[no-untyped-def]
-    norm_ref, refs = (refs[0], refs[1:]) if has_norm else (None, refs)
-    x_gradient_ref, weight_gradients_ref, *sums_refs = refs
+def _backward_kernel(  # type: ignore[no-untyped-def]
+    x_refs,
+    weights_ref,
+    norm_ref,
+    out_ref,
+    out_norm_ref,
+    gradient_refs,
+    x_gradient_refs,
+    weight_gradients_ref,
+    sums_ref,
+    *,
+    programs: int,
+):
+    pixels = out_ref.shape[0]
     weights = _read(weights_ref, _rows(weights_ref))
     program = pl.program_id(0)
 
     def block(step: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
         rows = (step * programs + program) * BLOCK + jnp.arange(BLOCK)
         out = _read(out_ref, rows).astype(jnp.float32)
-        inner = _read(gradient_ref, rows).astype(jnp.float32) * _silu_slope(_normalised(out, out_norm_ref))
+        inner = _read_parts(gradient_refs, rows).astype(jnp.float32) * _silu_slope(_normalised(out, out_norm_ref))
         mean, factor, _, shift, slope = (_row(out_norm_ref, number) for number in range(5))
         out_gradient = inner * factor + (shift + slope * (out - mean))
-        is_inside = (rows < out_ref.shape[0])[:, None]
+        is_inside = (rows < pixels)[:, None]
         out_gradient = jnp.where(is_inside, out_gradient, 0.0).astype(weights.dtype)
         x_gradient = _product(out_gradient, weights, 1, 1)
-        y = x = _read(x_ref, rows)
+        y = x = _read_parts(x_refs, rows)
         sums: tuple[Array, ...] = ()
         if norm_ref is not None:
             centred = x.astype(jnp.float32) - _row(norm_ref, 0)
@@ -178,20 +195,20 @@ def _backward_kernel(x_ref, weights_ref, out_ref, out_norm_ref, gradient_ref, *r
             inner = x_gradient * _silu_slope(normal)
             x_gradient = inner * _row(norm_ref, 1)
             sums = jnp.sum(inner, axis=0), jnp.sum(inner * centred, axis=0)
-        _write(x_gradient_ref, rows, x_gradient.astype(x_gradient_ref.dtype))
+        _write_parts(x_gradient_refs, rows, x_gradient.astype(x.dtype))
         weight_gradient = _product(y, out_gradient, 0, 0)
         return tuple(total + own for total, own in zip(totals, (weight_gradient, *sums), strict=True))
 
     zeros = jnp.zeros(weights.shape[0], jnp.float32)
-    start = (jnp.zeros(weights.shape, jnp.float32), *([zeros, zeros] if has_norm else []))
-    weight_gradient, *sums = lax.fori_loop(0, _steps(x_ref.shape[0], programs), block, start)
+    start = (jnp.zeros(weights.shape, jnp.float32), *([] if norm_ref is None else [zeros, zeros]))
+    weight_gradient, *sums = lax.fori_loop(0, _steps(pixels, programs), block, start)
     _write(weight_gradients_ref, _rows(weights_ref), weight_gradient)
     for number, values in enumerate(sums):
-        _write_row(sums_refs[0], number, values)
+        _write_row(sums_ref, number, values)
 
 
-def _stacked(norm: Norm | None) -> list[Array]:
-    return [] if norm is None else [jnp.stack(norm)]
+def _stacked(norm: Norm | None) -> Array | None:
+    return None if norm is None else jnp.stack(norm)
 
 
 def _normalised(x: Array, norm_ref) -> Array:  # type: ignore[no-untyped-def]
@@ -242,15 +259,36 @@ def _rows(ref) -> Array:  # type: ignore[no-untyped-def]
 
 def _read(ref, rows: Array) -> Array:  # type: ignore[no-untyped-def]
     """Rows of a matrix; zeros behind its last row and column."""
-    columns = jnp.arange(padded(ref.shape[1]))
-    mask = (rows < ref.shape[0])[:, None] & (columns < ref.shape[1])[None]
-    return triton.load(ref.at[rows[:, None], columns[None]], mask=mask, other=0.0)
+    return _read_parts([ref], rows)
+
+
+def _read_parts(refs, rows: Array) -> Array:  # type: ignore[no-untyped-def]
+    """Rows of the matrix that parts make up."""
+    columns, start = jnp.arange(padded(sum(ref.shape[1] for ref in refs))), 0
+    values = jnp.zeros((), refs[0].dtype)
+    for ref in refs:
+        index, mask = _index(ref, rows, columns - start)
+        values += triton.load(ref.at[index], mask=mask, other=0.0)
+        start += ref.shape[1]
+    return values
 
 
 def _write(ref, rows: Array, values: Array) -> None:  # type: ignore[no-untyped-def]
-    columns = jnp.arange(values.shape[1])
-    mask = (rows < ref.shape[0])[:, None] & (columns < ref.shape[1])[None]
-    triton.store(ref.at[rows[:, None], columns[None]], values, mask=mask)
+    _write_parts([ref], rows, values)
+
+
+def _write_parts(refs, rows: Array, values: Array) -> None:  # type: ignore[no-untyped-def]
+    columns, start = jnp.arange(values.shape[1]), 0
+    for ref in refs:
+        index, mask = _index(ref, rows, columns - start)
+        triton.store(ref.at[index], values, mask=mask)
+        start += ref.shape[1]
+
+
+def _index(ref, rows: Array, columns: Array) -> tuple[tuple[Array, Array], Array]:  # type: ignore[no-untyped-def]
+    """Index of rows and columns, and which of them are inside a matrix."""
+    is_row, is_column = rows < ref.shape[0], (columns >= 0) & (columns < ref.shape[1])
+    return (rows[:, None], columns[None]), is_row[:, None] & is_column[None]
 
 
 def _row(ref, number: int) -> Array:  # type: ignore[no-untyped-def]
