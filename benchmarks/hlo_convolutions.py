@@ -49,6 +49,15 @@ def product_flop(instruction: Instruction, computation: Computation) -> float:
     return 2.0 * instruction.arrays[0].elements * math.prod(lhs.dims[axis] for axis in axes)
 
 
+def pointwise_flop(instruction: Instruction, computation: Computation) -> float:
+    """Operations of a kernel of `pointwise_kernels.py`: those of one product, or in the backward pass two."""
+    features = instruction.arrays[0]
+    pixels = features.dims[0]
+    operands = [computation[name].arrays[0] for name in instruction.operands]
+    weights = next(one for one in operands if one.dtype == features.dtype and one.dims[0] != pixels)
+    return (4.0 if "pointwise_backward" in instruction.op_name else 2.0) * pixels * weights.elements
+
+
 def direction(instruction: Instruction) -> Direction:
     """Whether a convolution belongs to the forward pass, or which gradient it computes."""
     if instruction.target.endswith("BackwardFilter"):

@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from hlo_convolutions import convolution_flop, product_flop
+from hlo_convolutions import convolution_flop, pointwise_flop, product_flop
 from hlo_text import Computation, Frame, Instruction, Module
 
 NO_KERNEL = {
@@ -109,12 +109,19 @@ def _flop(instruction: Instruction, computation: Computation) -> float:
         return convolution_flop(instruction, computation)
     if instruction.opcode == "dot" or re.search(r"cublas|gemm", instruction.target):
         return product_flop(instruction, computation)
+    if is_fused_convolution(instruction):
+        return pointwise_flop(instruction, computation)
     return 0.0
 
 
 def is_cudnn_convolution(instruction: Instruction) -> bool:
     """Whether an instruction is a convolution that cuDNN computes."""
     return instruction.target.startswith("__cudnn$conv")
+
+
+def is_fused_convolution(instruction: Instruction) -> bool:
+    """Whether an instruction is a kernel of our own for 1x1 convolutions."""
+    return instruction.target == "__gpu$xla.gpu.triton" and "pointwise_" in instruction.op_name
 
 
 def _read_by_fusion(body: Computation, whole: list[float]) -> float:

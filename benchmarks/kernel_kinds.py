@@ -4,13 +4,15 @@ from collections import Counter
 from typing import Literal
 
 from hlo_convolutions import direction
-from hlo_kernels import Kernel, is_cudnn_convolution
+from hlo_kernels import Kernel, is_cudnn_convolution, is_fused_convolution
 from hlo_text import Frame
 
 Kind = Literal[
     "convolution, forward",
     "convolution, input gradient",
     "convolution, weight gradient",
+    "1x1 convolution and batch norm, forward",
+    "1x1 convolution and batch norm, backward",
     "matrix product",
     "batch norm, forward",
     "batch norm, backward",
@@ -31,6 +33,7 @@ long as their start does."""
 
 ROOMS: dict[str, Kind] = {
     "yolox_jax/models/normalization.py": "batch norm, forward",
+    "yolox_jax/models/fused_pointwise.py": "batch norm, forward",
     "yolox_jax/models/": "network, other",
     "yolox_jax/assignment/": "loss and assignment",
     "yolox_jax/losses.py": "loss and assignment",
@@ -52,6 +55,9 @@ def kind_of(kernel: Kernel) -> Kind:
     for instruction in kernel.inner:
         if instruction.opcode == "convolution" or is_cudnn_convolution(instruction):
             return f"convolution, {direction(instruction)}"  # type: ignore[return-value]
+    if is_fused_convolution(kernel.instruction):
+        side = "backward" if "pointwise_backward" in kernel.instruction.op_name else "forward"
+        return f"1x1 convolution and batch norm, {side}"  # type: ignore[return-value]
     if kernel.flop:
         return "matrix product"
     votes = Counter(room for origin in kernel.origins if (room := _room(origin)))

@@ -54,6 +54,7 @@ STEP_SETTINGS = (
     "train.accumulation_steps",
     "train.rematerialise",
     "train.sync_batch_norm",
+    "train.fused_conv",
     "train.deterministic",
 )
 """The settings that decide what a training step costs, for the commands that measure it."""

@@ -166,6 +166,7 @@ def yolox_coco(
             sync_batch_norm=False,
             accumulation_steps=1,
             rematerialise="none",
+            fused_conv=False,
             deterministic=False,
             non_finite="stop",
             ema_decay=0.9999,

@@ -32,6 +32,10 @@ class TrainConfig:
     """Recompute activations in the backward pass instead of storing them, to save memory (gradient checkpointing).
     `stage`: those within each stage of the network: the stem and four stages of the backbone, each CSP layer of the
     neck, each level of the head. This costs about one more forward pass."""
+    fused_conv: bool = False
+    """Compute 1x1 convolutions together with the batch norms around them, in kernels that move fewer bytes. For NVIDIA
+    GPUs of compute capability 8.0 (A100) and later, in bfloat16 or float16; elsewhere it has no effect. Experimental:
+    not timed on a card yet."""
     deterministic: bool = False
     """Make repeated runs on GPUs bit-for-bit equal: use only kernels that always add in the same order, without
     autotuning. Slower. On CPUs, runs are always deterministic."""

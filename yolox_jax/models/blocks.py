@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
 from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.fused_pointwise import Unnormalised, fits, fused_blocks, unnormalised
 from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm, batch_norm_side_by_side
 from yolox_jax.models.pooling import max_pool
 from yolox_jax.models.stages import in_sequence
@@ -69,8 +70,13 @@ class BaseConv(nnx.Module):
         self.bn: BatchNorm | None = nnx.data(BatchNorm(outputs))
         self.activation: Activation = activation
 
-    def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
-        x = self.conv(x, options)
+    def __call__(
+        self, x: Float[Array, "B H W I"] | list[Float[Array, "B H W _"]], options: ForwardOptions
+    ) -> Float[Array, "B H2 W2 O"]:
+        """Apply the block to features, which may come in parts, one channel behind the other."""
+        if _are_fused([self], options):
+            return _fused([self], x if isinstance(x, list) else [x], options)[0]
+        x = self.conv(jnp.concatenate(x, axis=-1) if isinstance(x, list) else x, options)
         if self.bn is None:
             return ACTIVATIONS[self.activation](x)
         return self.bn(x, self.activation, options.batch_norm_axis, options.for_gpu)
@@ -93,6 +99,10 @@ class DepthwiseConv(nnx.Module):
         self.pconv = BaseConv(inputs, outputs, 1, activation=activation, rng=rng)
 
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
+        norms = _trained_norms([self.dconv])
+        if norms and _are_fused([self.pconv], options):
+            between = unnormalised(self.dconv.conv(x, options), norms[0], options.batch_norm_axis)
+            return _fused([self.pconv], between, options)[0]
         return self.pconv(self.dconv(x, options), options)
 
 
@@ -117,11 +127,34 @@ def blocks_side_by_side(
     In training for GPUs, their convolutions are computed as one, and so are their batch norms.
     """
     plain = [block for block in blocks if isinstance(block, BaseConv)]
-    norms = [block.bn for block in plain if block.bn is not None and not block.bn.use_running_average]
+    norms = _trained_norms(plain)
     if len(norms) < len(blocks) or not options.for_gpu:
         return [block(x, options) for block in blocks]
+    if _are_fused(plain, options):
+        return _fused(plain, [x], options)
     joined = _join([block.conv for block in plain], x, options)
     return batch_norm_side_by_side(norms, joined, plain[0].activation, options.batch_norm_axis)
+
+
+def _trained_norms(blocks: Sequence[BaseConv]) -> list[BatchNorm]:
+    """The batch norms of blocks, as far as they use the statistics of the batch."""
+    return [block.bn for block in blocks if block.bn is not None and not block.bn.use_running_average]
+
+
+def _are_fused(blocks: Sequence[BaseConv], options: ForwardOptions) -> bool:
+    """Whether the kernels for 1x1 convolutions compute these blocks, which differ in their weights alone."""
+    if options.pointwise == "plain" or len(_trained_norms(blocks)) < len(blocks):
+        return False
+    conv, outputs = blocks[0].conv, sum(block.conv.kernel[...].shape[-1] for block in blocks)
+    height, width, inputs, _ = conv.kernel[...].shape
+    is_pointwise = (height, width, conv.stride) == (1, 1, 1) and blocks[0].activation == "silu"
+    return is_pointwise and fits(inputs, outputs)
+
+
+def _fused(
+    blocks: Sequence[BaseConv], x: list[Float[Array, "B H W _"]] | Unnormalised, options: ForwardOptions
+) -> list[Float[Array, "B H W _"]]:
+    return fused_blocks([block.conv.kernel[...] for block in blocks], _trained_norms(blocks), x, options)
 
 
 def _join(convs: Sequence[Conv], x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H2 W2 O"]:
@@ -169,7 +202,7 @@ class CSPLayer(nnx.Module):
 
     def __call__(self, x: Float[Array, "B H W I"], options: ForwardOptions) -> Float[Array, "B H W O"]:
         deep, bypass = blocks_side_by_side([self.conv1, self.conv2], x, options)
-        return self.conv3(jnp.concatenate([in_sequence(self.m, deep, options), bypass], axis=-1), options)
+        return self.conv3([in_sequence(self.m, deep, options), bypass], options)
 
 
 class Focus(nnx.Module):

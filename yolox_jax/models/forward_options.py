@@ -7,6 +7,10 @@ ConvolutionForm = Literal["backend", "primitive", "portable"]
 """`backend`: the form that runs fastest on jax's default backend. `primitive`: one `conv_general_dilated` for each
 convolution. `portable`: the forms of all platforms, for an export to several; lowering picks one for each platform."""
 
+PointwiseForm = Literal["plain", "fused", "interpreted"]
+"""Of 1x1 convolutions with batch norm and SiLU in training. `plain`: one operation after the other. `fused`: kernels of
+our own, for NVIDIA GPUs. `interpreted`: these kernels in operations of XLA, for tests on other backends."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ForwardOptions:
@@ -28,3 +32,4 @@ class ForwardOptions:
     for_gpu: bool = False
     """Train in the form that moves the fewest bytes and starts the fewest kernels on GPUs: convolutions of the same
     input as one, and batch norm that computes again what it would read. CPUs take longer with it."""
+    pointwise: PointwiseForm = "plain"

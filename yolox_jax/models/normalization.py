@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,15 @@ ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "lrelu": _leaky_relu,
     "none": lambda x: x,
 }
+
+
+class Norm(NamedTuple):
+    """A batch norm with the statistics of the batch, followed by SiLU: `silu((x - mean) * factor + bias)`."""
+
+    mean: Float[Array, " C"]
+    factor: Float[Array, " C"]
+    """The scale over the standard deviation."""
+    bias: Float[Array, " C"]
 
 
 class BatchNorm(nnx.Module):
@@ -65,7 +74,7 @@ class BatchNorm(nnx.Module):
             normal = x.astype(jnp.float32) * factor + (bias - self.mean[...] * factor)
             return ACTIVATIONS[activation](normal).astype(x.dtype)
         y, mean, var = _normalise(x, scale, bias, self.EPSILON, activation, axis_name, for_gpu)
-        self.update_running_statistics(mean, var, _count(x, axis_name))
+        self.update_running_statistics(mean, var, count_of(x, axis_name))
         return y
 
     def update_running_statistics(self, mean: Float[Array, " C"], var: Float[Array, " C"], count: int) -> None:
@@ -85,7 +94,7 @@ def batch_norm_side_by_side(
     y, mean, var = _normalise(x, scale, bias, BatchNorm.EPSILON, activation, axis_name, True)
     ends = np.cumsum([norm.scale[...].size for norm in norms])[:-1]
     for norm, own_mean, own_var in zip(norms, jnp.split(mean, ends), jnp.split(var, ends), strict=True):
-        norm.update_running_statistics(own_mean, own_var, _count(x, axis_name))
+        norm.update_running_statistics(own_mean, own_var, count_of(x, axis_name))
     return jnp.split(y, ends, axis=-1)
 
 
@@ -114,7 +123,7 @@ def _normalise_forward(
     axis_name: str | None,
     for_gpu: bool,
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array, Array, Array, Array]]:
-    mean, var = _batch_statistics(x.astype(jnp.float32), axis_name, for_gpu)
+    mean, var = batch_statistics(x.astype(jnp.float32), axis_name, for_gpu)
     inverse = lax.rsqrt(var + epsilon)
     factor = scale * inverse
     y = ACTIVATIONS[activation](x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
@@ -129,35 +138,58 @@ def _normalise_backward(
     saved: tuple[Array, Array, Array, Array, Array],
     gradients: tuple[Array, Array, Array],
 ) -> tuple[Array, Array, Array]:
-    x, scale, bias, mean, inverse = saved
-
-    def normal_and_inner(x: Array) -> tuple[Array, Array]:
-        """Normalised features, and the gradient before the activation."""
-        normal = (x.astype(jnp.float32) - mean) * inverse
-        _, pull_back = jax.vjp(ACTIVATIONS[activation], normal * scale + bias)
-        return normal, *pull_back(gradients[0].astype(jnp.float32))
-
-    # XLA for GPUs would write an array with several uses to memory, in float32. Behind a barrier, it does not see that
-    # each use computes it again.
-    normal, inner = normal_and_inner(x)
-    of_bias = inner
-    if for_gpu:
-        normal, inner = normal_and_inner(lax.optimization_barrier(x))
-    bias_gradient, scale_gradient = _sums(of_bias, inner * normal, for_gpu)
-    totals = bias_gradient, scale_gradient
+    x, scale, _, _, inverse = saved
+    normal, inner, *totals = gradient_sums(saved, gradients[0], activation, for_gpu)
+    bias_gradient, scale_gradient = totals
     if axis_name is not None:
         totals = lax.psum(totals, axis_name)
     if for_gpu:
         x, totals = lax.optimization_barrier((x, totals))
-        normal, inner = normal_and_inner(x)
-    x_gradient = scale * inverse * (inner - (totals[0] + normal * totals[1]) / _count(x, axis_name))
+        normal, inner = _normal_and_inner((x, *saved[1:]), gradients[0], activation)
+    x_gradient = scale * inverse * (inner - (totals[0] + normal * totals[1]) / count_of(x, axis_name))
     return x_gradient.astype(x.dtype), scale_gradient, bias_gradient
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
-def _batch_statistics(
+def gradient_sums(
+    saved: tuple[Array, Array, Array, Array, Array],
+    gradient: Float[Array, "B H W C"],
+    activation: Activation,
+    for_gpu: bool,
+) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W C"], Float[Array, " C"], Float[Array, " C"]]:
+    """Gradients of bias and scale, behind the arrays that they sum up.
+
+    Args:
+        saved: features, scale, bias, mean and inverse standard deviation.
+        gradient: that of the activated features.
+        activation: applied to the normalised features.
+        for_gpu: as for `BatchNorm`.
+
+    Returns:
+        Normalised features, the gradient before the activation, and its sums with factors of 1 and of the normalised
+        features.
+    """
+    # XLA for GPUs would write an array with several uses to memory, in float32. Behind a barrier, it does not see that
+    # each use computes it again.
+    normal, inner = _normal_and_inner(saved, gradient, activation)
+    of_bias = inner
+    if for_gpu:
+        x, *others = saved
+        normal, inner = _normal_and_inner((lax.optimization_barrier(x), *others), gradient, activation)
+    return normal, inner, *_sums(of_bias, inner * normal, for_gpu)
+
+
+def _normal_and_inner(saved: tuple[Array, ...], gradient: Array, activation: Activation) -> tuple[Array, Array]:
+    """Normalised features, and the gradient before the activation."""
+    x, scale, bias, mean, inverse = saved
+    normal = (x.astype(jnp.float32) - mean) * inverse
+    _, pull_back = jax.vjp(ACTIVATIONS[activation], normal * scale + bias)
+    return normal, *pull_back(gradient.astype(jnp.float32))
+
+
+def batch_statistics(
     x: Float[Array, "B H W C"], axis_name: str | None, for_gpu: bool
 ) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
     """Mean and variance of each channel."""
@@ -165,16 +197,23 @@ def _batch_statistics(
     # loses precision where the mean is far from zero.
     origin = x[0, 0, 0]
     total, total_square = _sums(x - origin, jnp.square(x - origin), for_gpu)
-    count = _count(x, None)
+    count = count_of(x, None)
     offset = total / count
     mean = origin + offset
     var = jnp.maximum(total_square / count - jnp.square(offset), 0.0)
-    if axis_name is not None:
-        # One collective for both. The variance is taken about the common mean for the same reason.
-        means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
-        mean = jnp.mean(means, axis=0)
-        var = jnp.mean(vars_ + jnp.square(means - mean), axis=0)
-    return mean, var
+    return statistics_over_axis(mean, var, axis_name)
+
+
+def statistics_over_axis(
+    mean: Float[Array, " C"], var: Float[Array, " C"], axis_name: str | None
+) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    """Mean and variance of the whole batch, from those of the part on each device."""
+    if axis_name is None:
+        return mean, var
+    # One collective for both. The variance is taken about the common mean because E[x^2] - E[x]^2 is not precise.
+    means, vars_ = lax.all_gather(jnp.stack([mean, var]), axis_name, axis=1)
+    mean = jnp.mean(means, axis=0)
+    return mean, jnp.mean(vars_ + jnp.square(means - mean), axis=0)
 
 
 def _sums(
@@ -191,7 +230,7 @@ def _sums(
     return sums
 
 
-def _count(x: Float[Array, "B H W C"], axis_name: str | None) -> int:
+def count_of(x: Float[Array, "B H W C"], axis_name: str | None) -> int:
     """Number of values behind the statistics of a channel."""
     local_count = x.size // x.shape[-1]
     return local_count if axis_name is None else local_count * int(lax.psum(1, axis_name))

@@ -1,5 +1,7 @@
 """Gradients of one batch: each device computes its share, then one reduction sums the shares."""
 
+import logging
+import re
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
@@ -9,15 +11,20 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
-from yolox_jax.config import Config
+from yolox_jax.config import Config, TrainConfig
 from yolox_jax.losses import LossWeights, detection_loss
-from yolox_jax.models.forward_options import ForwardOptions
+from yolox_jax.models.forward_options import ForwardOptions, PointwiseForm
 from yolox_jax.structures import Targets
 from yolox_jax.training.step.drawing import draw_samples
 from yolox_jax.training.step.layout import Packed
 from yolox_jax.training.step.mesh import DATA_AXIS, platform_of
 from yolox_jax.training.step.multiscale import resize_batch
 from yolox_jax.training.step.state import TrainState
+
+logger = logging.getLogger("yolox_jax.training")
+
+OLDEST_FUSED = 8
+"""Compute capability that the kernels of `train.fused_conv` need: Triton supports no older cards."""
 
 
 class Batch(TypedDict):
@@ -55,7 +62,25 @@ def forward_options(config: Config, mesh: Mesh) -> ForwardOptions:
         # "backend" asks for jax's default backend, which a mesh to compile for alone need not be.
         convolution="backend" if platform_of(mesh) == "cpu" else "primitive",
         for_gpu=platform_of(mesh) == "gpu",
+        pointwise=_pointwise_form(config.train, mesh),
     )
+
+
+def _pointwise_form(config: TrainConfig, mesh: Mesh) -> PointwiseForm:
+    if not config.fused_conv:
+        return "plain"
+    device = mesh.devices.flat[0]
+    capability = re.fullmatch(r"(\d+)\.\d+", str(getattr(device, "compute_capability", "")))
+    if capability and int(capability[1]) >= OLDEST_FUSED and config.precision != "float32":
+        return "fused"
+    logger.warning(
+        "--train.fused-conv has no effect: it is for NVIDIA GPUs of compute capability %d.0 and later, in bfloat16 or "
+        "float16; this is %s in %s",
+        OLDEST_FUSED,
+        device.device_kind,
+        config.precision,
+    )
+    return "plain"
 
 
 def make_gradients(
