@@ -35,7 +35,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "tyro": "cli/",
     "argparse": ("cli/", "export/onnx_runner.py"),
     "onnx": "export/onnx",
-    "onnxruntime": "export/onnx_runner.py",
+    "onnxruntime": ("export/onnx_runner.py", "export/onnx_calibration.py"),
     "openvino": "export/onnx_runner.py",
 }
 

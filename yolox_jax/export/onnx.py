@@ -71,16 +71,22 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     Raises:
         ConfigError: a setting is invalid, or weights are too large for float16.
     """
+    return save_onnx(build_onnx(model, settings, opset=opset), Path(path))
+
+
+def build_onnx(model: YOLOX, settings: ExportSettings, *, opset: int = OPSET) -> onnx.ModelProto:
+    """Return what `export_onnx` writes; with the precision int8, in float32, to be quantised."""
     settings.check(model)
     _check(settings.precision, opset)
+    precision = settings.float_precision
     images_axis: int | str = "batch" if settings.batch is None else settings.batch
     input_size = settings.input_size
-    graph = Graph(settings.precision, opset)
+    graph = Graph(precision, opset)
     pixels = settings.pixels(model)
     inputs = [Value("images", f"uint{pixels.bits}", (images_axis, *input_size, pixels.channels))]
     # Transpose before the cast: the input type moves the fewest bytes.
     channels_first = graph.add("Transpose", ["images"], "images/channels_first", perm=[0, 3, 1, 2])
-    levels = write_network(graph, fold_batch_norm(model), _to_float(graph, channels_first, pixels, settings.precision))
+    levels = write_network(graph, fold_batch_norm(model), _to_float(graph, channels_first, pixels, precision))
     raw = write_raw(
         graph,
         levels,
@@ -96,7 +102,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
         outputs = write(graph, raw, "ratios", images_axis, settings.suppression)
     else:
         outputs = write_predictions(graph, raw, images_axis)
-    return _save(graph.model(inputs, outputs, version=package_version(), metadata=settings.metadata(model)), Path(path))
+    return graph.model(inputs, outputs, version=package_version(), metadata=settings.metadata(model))
 
 
 def _to_float(graph: Graph, images: str, pixels: PixelFormat, precision: str) -> str:
@@ -119,7 +125,7 @@ def _check(precision: str, opset: int) -> None:
         )
 
 
-def _save(model: onnx.ModelProto, path: Path) -> Path:
+def save_onnx(model: onnx.ModelProto, path: Path) -> Path:
     """Write the file; one that the checker refuses does not replace the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
