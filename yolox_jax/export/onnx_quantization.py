@@ -61,7 +61,7 @@ def export_quantized(
 def quantize(model: onnx.ModelProto, quantization: Quantization, images: Images) -> onnx.ModelProto:
     """Return a quantised copy of a float32 model from `build_onnx`; see `export_quantized`."""
     plan = _plan(model.graph, quantization)
-    measured = sorted({plan.range_of.get(name, name) for name in plan.activations} - plan.range_of.keys())
+    measured = sorted({plan.range_of.get(name, name) for name in plan.activations} - {_SIGMOID})
     ranges = {_SIGMOID: (0.0, 1.0), **measure_ranges(model, measured, images, quantization)}
     parameters = {name: _scale_and_zero_point(ranges[plan.range_of.get(name, name)]) for name in plan.activations}
     return _insert(model, plan, parameters)

@@ -1,7 +1,7 @@
 """Settings of the quantisation to 8 bits: what stays in float, how activations get their ranges, and for which runtime.
 
-Post-training quantisation as Jacob et al. describe it (https://arxiv.org/abs/1712.05877): weights in int8 with one scale
-for each filter, activations in uint8 with one scale and zero point for each tensor.
+Post-training quantisation as Jacob et al. describe it (https://arxiv.org/abs/1712.05877): weights in int8 with one
+scale for each filter, activations in uint8 with one scale and zero point for each tensor.
 """
 
 import dataclasses
