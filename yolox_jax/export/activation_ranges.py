@@ -67,9 +67,9 @@ def entropy_range(histogram: Histogram) -> tuple[float, float]:
     best = (np.inf, histogram.lowest, histogram.highest)
     for threshold in largest * np.arange(1, _NUM_CANDIDATES + 1) / _NUM_CANDIDATES:
         inside = np.flatnonzero((edges[1:] > -threshold) & (edges[:-1] < threshold))
-        if len(inside) < NUM_LEVELS // 4:  # fewer bins than levels cannot tell what quantisation loses
+        if len(inside) < NUM_LEVELS:  # so few bins cannot tell what quantisation loses
             continue
-        first, last = inside[0], inside[-1]
+        first, last = int(inside[0]), int(inside[-1])
         divergence = _divergence(counts, first, last + 1)
         if divergence < best[0]:
             best = divergence, float(edges[first]), float(edges[last + 1])
