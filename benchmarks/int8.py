@@ -35,12 +35,14 @@ from yolox_jax.inference.input.given_images import find_images
 PACKAGES = ("yolox-jax", "onnx", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "hotcoco")
 RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino")
 FIRST, LAST = FLOAT_LAYERS[:2], FLOAT_LAYERS[2:]
+STEM_AND_NEXT = ("backbone.backbone.stem", "backbone.backbone.dark2.0")
 VARIANTS: dict[str, dict[str, Any]] = {
     "int8": {},
     "int8 for openvino": {"runtime": "openvino"},
-    "int8, percentile 99.99": {"percentile": 99.99},
+    "int8, percentile 99.999": {"percentile": 99.999},
     "int8, entropy": {"method": "entropy"},
     "int8, minmax": {"method": "minmax"},
+    "int8, first stage too": {"float_layers": (*STEM_AND_NEXT, *LAST)},
     "int8, first layers too": {"float_layers": LAST},
     "int8, last layers too": {"float_layers": (*FIRST, "decode")},
     "int8, last layers and decoding too": {"float_layers": FIRST},

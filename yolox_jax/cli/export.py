@@ -64,10 +64,10 @@ class ExportArguments:
     """int8: the range of an activation. percentile (default): without its most extreme values. entropy: the one that
     loses least information. minmax: all values."""
     calibration_percentile: float | None = None
-    """int8: per cent of the values that percentile keeps on either side. 99.999 by default."""
+    """int8: per cent of the values that percentile keeps on either side. 99.99 by default."""
     float_layers: tuple[str, ...] | None = None
     """int8: layers that stay in float, by name or beginning of the name, such as backbone.backbone.stem. By default,
-    the first two layers, the last ones of the head and `decode`, the decoding of boxes; none if no name follows."""
+    stem and first stage, the last layers of the head and `decode`, the decoding of boxes; none if no name follows."""
     quantize_for: Literal["onnxruntime", "openvino"] | None = None
     """int8: the runtime that the file is fast in; both can run it. onnxruntime (default): all layers compute in 8 bits.
     openvino: only convolutions do, which is more accurate."""

@@ -16,14 +16,14 @@ QuantizedRuntime = Literal["onnxruntime", "openvino"]
 
 FLOAT_LAYERS = (
     "backbone.backbone.stem",
-    "backbone.backbone.dark2.0",
+    "backbone.backbone.dark2",
     "head.reg_obj_preds",
     "head.cls_preds",
     "head.reg_obj_cls_preds",
     "head.one_to_one",
     "decode",
 )
-"""Names that the nodes of layers in float begin with. The first two layers, because channels of their activations
+"""What the names of layers in float begin with. The stem and the first stage, because the channels of their activations
 differ most in range; the last convolutions and the decoding, because their outputs are the results."""
 FEW_IMAGES = 16
 """With fewer images, a warning says that ranges may not hold for others."""
@@ -45,7 +45,7 @@ class Quantization:
     method: RangeMethod = "percentile"
     """What the range of an activation is. percentile: what holds `percentile` per cent of its values. entropy: the
     range whose quantised distribution diverges least from that of the values. minmax: all values."""
-    percentile: float = 99.999
+    percentile: float = 99.99
     """The values above the range and those below it are at most `100 - percentile` per cent each."""
     float_layers: tuple[str, ...] = FLOAT_LAYERS
     """Names of layers that stay in float, or what their names begin with: as in the weights, and `decode` for the
