@@ -37,7 +37,7 @@ OWNERS: dict[str, str | tuple[str, ...]] = {
     "onnx": ("export/onnx", "export/litert", "export/ncnn.py", "export/triton"),
     "ai_edge_litert": "export/litert",
     "ncnn": "export/ncnn_runner.py",
-    "onnxruntime": "export/onnx_runner.py",
+    "onnxruntime": ("export/onnx_runner.py", "export/onnx_calibration.py"),
     "openvino": "export/onnx_runner.py",
 }
 

@@ -3,14 +3,16 @@
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from yolox_jax.cli.parsing import parse
-from yolox_jax.cli.progress import show_download
+from yolox_jax.cli.progress import show_download, show_progress
 from yolox_jax.cli.published import WeightsPath
 from yolox_jax.cli.verification import ImagesToCompare, verify
+from yolox_jax.config import ConfigError
 from yolox_jax.export import ExportedFile, export
 from yolox_jax.export.exporter import Format
+from yolox_jax.export.quantization import Quantization
 from yolox_jax.text import counted
 
 
@@ -30,8 +32,8 @@ class ExportArguments:
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Compute dtype of the network. bfloat16 is only for stablehlo."""
+    precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32"
+    """Compute dtype of the network. bfloat16 is only for stablehlo, int8 only for onnx, with --calibrate."""
     batch: int | None = None
     """Batch size. By default, the file accepts any number of images. triton: the largest one, 8 by default."""
     nms: bool | None = None
@@ -56,9 +58,36 @@ class ExportArguments:
     onnxruntime_web: Path | None = None
     """web: folder of the npm package onnxruntime-web, for machines without network. By default, the package is
     downloaded once to the user's cache (33 MB)."""
+    calibrate: Path | None = None
+    """int8: images such as the network will see, from which the ranges of activations are measured: a dataset, whose
+    training split is used, a folder of images, or a pattern such as 'photos/*.jpg'."""
+    calibration_images: int | None = None
+    """int8: how many of them to use, spread evenly. 100 by default."""
+    calibration_method: Literal["percentile", "entropy", "minmax"] | None = None
+    """int8: the range of an activation. percentile (default): without its most extreme values. entropy: the one that
+    loses least information. minmax: all values."""
+    calibration_percentile: float | None = None
+    """int8: per cent of the values that percentile keeps on either side. 99.99 by default."""
+    float_layers: tuple[str, ...] | None = None
+    """int8: layers that stay in float, by name or beginning of the name, such as backbone.backbone.stem. By default,
+    stem and first stage, the last layers of the head and `decode`, the decoding of boxes; none if no name follows."""
+    quantize_for: Literal["onnxruntime", "openvino"] | None = None
+    """int8: the runtime that the file is fast in; both can run it. onnxruntime (default): all layers compute in 8 bits.
+    openvino: only convolutions do, which is more accurate."""
     verify: Path | None = None
     """Then compare the detections of the file with those of the weights on these images, as `yolox-jax verify` does: a
     dataset, or a folder of images. The exit code is 1 if they differ."""
+
+
+_QUANTIZATION = {
+    "calibrate": "calibrate",
+    "calibration_images": "num_images",
+    "calibration_method": "method",
+    "calibration_percentile": "percentile",
+    "float_layers": "float_layers",
+    "quantize_for": "runtime",
+}
+"""Flags of the quantisation, and their fields in `Quantization`."""
 
 
 def main(argv: list[str]) -> int:
@@ -75,8 +104,16 @@ def main(argv: list[str]) -> int:
     options.pop("verify")
     # Before anything is exported: there may be none.
     images = None if arguments.verify is None else ImagesToCompare.at(arguments.verify, flag="--verify")
-    with show_download() as on_progress:
-        exported = export(options.pop("weights"), options.pop("output"), **options, on_progress=on_progress)
+    quantization = _quantization({name: options.pop(name) for name in _QUANTIZATION}, arguments.precision)
+    with show_download() as on_progress, show_progress("calibration images, each read twice") as on_calibration:
+        exported = export(
+            options.pop("weights"),
+            options.pop("output"),
+            **options,
+            quantization=quantization,
+            on_progress=on_progress,
+            on_calibration=on_calibration,
+        )
     if exported.runner is not None:
         print(f"wrote {exported.runner}, and yolox_detection.py for it")
     settings = exported.settings
@@ -89,6 +126,21 @@ def main(argv: list[str]) -> int:
     )
     print(_how_to_run(exported, arguments.format))
     return 0 if images is None else verify(exported.network, arguments.weights, images)
+
+
+def _quantization(flags: dict[str, Any], precision: str) -> Quantization | None:
+    """The settings of int8; None for other precisions, and without --calibrate, which `export` then asks for.
+
+    Raises:
+        ConfigError: A flag of int8 was given with another precision.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    if precision != "int8" and given:
+        flag = f"--{next(iter(given)).replace('_', '-')}"
+        raise ConfigError(f"{flag} applies only to --precision int8; add that, or leave {flag} out")
+    return (
+        Quantization(**{_QUANTIZATION[name]: value for name, value in given.items()}) if "calibrate" in given else None
+    )
 
 
 def _how_to_run(exported: ExportedFile, format: Format) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from yolox_jax.cli.progress import show_progress
 from yolox_jax.cli.published import fetch_if_published
 from yolox_jax.cli.terminal import say
-from yolox_jax.config import Config, ConfigError
 from yolox_jax.files import write_json
 from yolox_jax.text import counted
 
@@ -85,27 +84,9 @@ class ImagesToCompare:
         Raises:
             ConfigError: There is neither a dataset nor an image.
         """
-        from yolox_jax.data.sources import open_datasets
-        from yolox_jax.data.sources.at_path import datasets_at
-        from yolox_jax.data.sources.joined import take_share
-        from yolox_jax.inference.input.image_files import list_files
+        from yolox_jax.inference.input.given_images import find_images
 
-        try:
-            train, val = datasets_at(path)
-        except ConfigError as error:
-            paths = list_files(path).images
-            if not paths:
-                why = (
-                    error
-                    if path.is_file()
-                    else ("Pass images, a data.yaml, a COCO JSON file, or the folder of one dataset or of images.")
-                )
-                raise ConfigError(f"{flag} {path}: there are neither images nor a dataset. {why}") from error
-            kept = min(limit or len(paths), len(paths))
-            return cls(None, tuple(paths[place * len(paths) // kept] for place in range(kept)))
-        config = Config()
-        dataset = open_datasets(dataclasses.replace(config.data, val=val or train), "val")
-        return cls(take_share(dataset, min(1.0, limit / len(dataset.records)) if limit else 1.0))
+        return cls(*find_images(path, flag=flag, limit=limit, split="val"))
 
     def read(self, format: "PixelFormat", on_progress: Callable[[int, int], None]) -> Iterator["NamedImage"]:
         """Reads one image after the other; those that cannot be read in the format are left out with a warning."""

@@ -39,6 +39,7 @@ TOLERANCES = {
     "float32": Tolerance(box_px=0.5, score=1e-3, changed=0.001),
     "float16": Tolerance(box_px=4.0, score=0.03, changed=0.05),
     "bfloat16": Tolerance(box_px=16.0, score=0.1, changed=0.1),
+    "int8": Tolerance(box_px=16.0, score=0.1, changed=0.15),
 }
 """By the precision that the file computes in."""
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from yolox_jax.config import ConfigError
 from yolox_jax.config.inference_checks import check_counts, check_precision, check_thresholds
+from yolox_jax.export.quantization import Quantization, check_quantization
 from yolox_jax.files import check_writable_folder, ensure_writable_folder
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def export(
     opset: int | None = None,
     runner: bool = False,
     onnxruntime_web: str | Path | None = None,
+    quantization: Quantization | None = None,
     on_progress: "OnProgress | None" = None,
+    on_calibration: Callable[[int, int], None] | None = None,
 ) -> ExportedFile:
     """Export weights as one file, from a batch of images to detections, that runs without this package.
 
@@ -95,8 +98,8 @@ def export(
             browsers. By default that of the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
-        precision: what the network computes in: float32, float16, or bfloat16 (StableHLO only). Boxes and scores are
-            float32.
+        precision: what the network computes in: float32, float16, bfloat16 (StableHLO only), or int8 (ONNX only, with
+            `quantization`). Boxes and scores are float32.
         batch: images per call; None for any number. Not for "litert", "ncnn" and "web", which take one image at a
             time. For "triton", most images that the server computes at once, by default 8.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
@@ -112,8 +115,10 @@ def export(
             imports. It runs the file with NumPy, OpenCV and onnxruntime, jax, ai-edge-litert or ncnn.
         onnxruntime_web: web only: folder of the npm package onnxruntime-web. By default it is downloaded once to the
             user's cache, see `yolox_jax.export.onnxruntime_web`.
+        quantization: int8 only: the calibration images, what is quantised, and how.
         on_progress: called while published weights or onnxruntime-web are downloaded, see
             `yolox_jax.weights.download.OnProgress`.
+        on_calibration: called with the number of calibration images read, and of those to read; each is read twice.
 
     Returns:
         The path of the file, and what it contains.
@@ -128,7 +133,9 @@ def export(
     options = {"platforms": platforms, "opset": opset, "batch": batch, "runner": runner or None}
     _check_options(format, {**options, "onnxruntime_web": onnxruntime_web})
     _check_output(path, format, runner=runner, nms=nms)
-    check_precision(precision)
+    check_quantization(precision, format, quantization)
+    if quantization is None:
+        check_precision(precision)
     check_thresholds(score_threshold, iou_threshold)
     check_counts(1 if batch is None else batch, max_detections)
     if format in FOLDERS:
@@ -136,6 +143,10 @@ def export(
     else:
         ensure_writable_folder(path.parent, "the folder of --output,")
     # Imported here, so that the checks above do not wait for jax, and that each format needs only its own packages.
+    if quantization is not None:
+        from yolox_jax.export.calibration_images import CalibrationImages
+
+        calibration = CalibrationImages(quantization)
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.inference.options import resolve_class_names, resolve_input_size, resolve_pixels
     from yolox_jax.weights import read_model
@@ -157,6 +168,13 @@ def export(
         from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
 
         file = export_stablehlo(model, path, settings, platforms=PLATFORMS if platforms is None else platforms)
+    elif quantization is not None:
+        from yolox_jax.export.onnx import OPSET
+        from yolox_jax.export.onnx_quantization import export_quantized
+
+        images = calibration.reader(settings.pixels(model), settings.input_size, on_calibration)
+        opset = OPSET if opset is None else opset
+        file = export_quantized(model, path, settings, quantization, images, opset=opset)
     elif format == "onnx":
         from yolox_jax.export.onnx import OPSET, export_onnx
 

@@ -75,20 +75,21 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
 
 
 def build_onnx(model: YOLOX, settings: ExportSettings, *, opset: int = OPSET) -> onnx.ModelProto:
-    """Return what `export_onnx` writes, as yet unchecked.
+    """Return what `export_onnx` writes, as yet unchecked; with the precision int8 in float32, to be quantised.
 
     Raises:
         ConfigError: as `export_onnx`.
     """
     settings.check(model)
     _check(settings.precision, opset)
+    precision = settings.float_precision
     images_axis: int | str = "batch" if settings.batch is None else settings.batch
     input_size = settings.input_size
-    graph = Graph(settings.precision, opset)
+    graph = Graph(precision, opset)
     pixels = settings.pixels(model)
     inputs = [Value("images", f"uint{pixels.bits}", (images_axis, *input_size, pixels.channels))]
     # Transpose after the cast: TensorRT can do nothing else with uint8.
-    values = _to_float(graph, "images", pixels, settings.precision)
+    values = _to_float(graph, "images", pixels, precision)
     channels_first = graph.add("Transpose", [values], "images/channels_first", perm=[0, 3, 1, 2])
     levels = write_network(graph, fold_batch_norm(model), channels_first)
     raw = write_raw(

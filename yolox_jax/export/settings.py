@@ -42,7 +42,7 @@ class ExportSettings:
     bits: int = 8
     """Bits of the values of images, 8 or 16."""
     precision: str = "float32"
-    """Compute precision of the network. Boxes and scores are float32."""
+    """Compute precision of the network, or int8 (ONNX only) if it is quantised. Boxes and scores are float32."""
     batch: int | None = None
     """Images per call; None for any number."""
     nms: bool | None = None
@@ -59,12 +59,17 @@ class ExportSettings:
 
     def __post_init__(self) -> None:
         check_input_size(self.input_size)
-        check_precision(self.precision)
+        check_precision(self.float_precision)
         check_thresholds(self.score_threshold, self.iou_threshold)
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"batch must be at least 1, or None for any number of images; got {self.batch}")
         if self.max_detections < 1:
             raise ConfigError(f"max_detections must be at least 1; got {self.max_detections}")
+
+    @property
+    def float_precision(self) -> str:
+        """What is computed in that is not quantised."""
+        return "float32" if self.precision == "int8" else self.precision
 
     @property
     def detections(self) -> bool:
