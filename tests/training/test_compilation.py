@@ -1,6 +1,8 @@
 """Steps compiled in the background, the sizes that a run needs, and the share of the peak that it makes use of."""
 
+import collections
 import dataclasses
+import os
 import threading
 import time
 
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from yolox_jax.config import Config, DataConfig, EvaluationConfig, ScheduleConfig, TrainConfig
 from yolox_jax.training.compilation import CompiledSteps
@@ -72,6 +75,53 @@ def test_what_is_not_ready_is_waited_for_in_short_and_dropped_when_the_run_ends(
     go_on.set()
     tracer.join(10)
     assert traced == SIZES[:1] and steps.num_left == 2
+
+
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (2, 1), (5, 2)])
+def test_sizes_are_compiled_one_after_another_where_cores_are_few(monkeypatch, cores, at_once):
+    """If they shared the cores, training could start only when nearly all of them were compiled."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    compiling, most = set(), []
+    others = threading.Barrier(at_once)
+
+    def check(compiled, size):
+        compiling.add(size)
+        others.wait(30)
+        most.append(len(compiling))
+        others.wait(30)
+        compiling.discard(size)
+
+    state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
+    jitted = jax.jit(step, static_argnames="size")
+    with CompiledSteps(jitted, state, batch, np.float32(0), SIZES[:2], check) as steps:
+        assert all(steps.wait(size, timeout_s=60) is not None for size in SIZES[:2])
+    assert most == [at_once] * 2
+
+
+def test_the_next_start_loads_every_size_from_the_compilation_cache(tmp_path):
+    settings = {"jax_compilation_cache_dir": str(tmp_path), "jax_persistent_cache_min_compile_time_secs": 0}
+    before = {name: jax.config.values[name] for name in settings}
+    found = collections.Counter()
+    listen = lambda event, **_: found.update([event.rpartition("/")[2]])  # noqa: E731
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        compilation_cache.reset_cache()
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        jax.monitoring.register_event_listener(listen)
+        state, batch = jnp.zeros(()), {"images": jnp.ones((2, 3))}
+        for start in range(2):
+            jax.clear_caches()
+            found.clear()
+            fresh = jax.jit(lambda *arguments, size: step(*arguments, size), static_argnames="size")
+            with CompiledSteps(fresh, state, batch, np.float32(0), SIZES[:2]) as steps:
+                assert all(steps.wait(size, timeout_s=60) is not None for size in SIZES[:2])
+            assert (found["cache_hits"], found["cache_misses"]) == ((2, 0) if start else (0, 2))
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
 
 
 def test_sizes_come_in_the_order_of_need_and_only_those_needed():

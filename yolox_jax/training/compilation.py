@@ -35,6 +35,9 @@ CompiledStep = Callable[[TrainState, Batch, StepScalars], tuple[TrainState, Step
 MOST_AT_ONCE = 4
 """Sizes compiled in parallel; each takes a few GB of host memory."""
 
+CORES_PER_SIZE = 2
+"""Cores for each size that is compiled: sizes that shared fewer would delay the one that training starts with."""
+
 
 class CompiledSteps:
     """Compiles the step for each input size in the background. Use it as a context manager."""
@@ -89,7 +92,8 @@ class CompiledSteps:
             first, *others = self._compiled
             more = f", then at {counted(len(others), 'more size', 'more sizes')} in the background" if others else ""
             logger.info("compiling the training step at %dx%d%s", *first, more)
-        with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="compile") as pool:
+        at_once = max(1, min(MOST_AT_ONCE, _usable_cores() // CORES_PER_SIZE))
+        with ThreadPoolExecutor(at_once, thread_name_prefix="compile") as pool:
             for size in self._compiled:
                 if self._closed.is_set():
                     break
@@ -160,6 +164,11 @@ def batch_like(config: Config, sharding: NamedSharding) -> dict[str, jax.ShapeDt
         name: jax.ShapeDtypeStruct((images, *form.shape), form.dtype, sharding=sharding)
         for name, form in batch_form(config.data).items()
     }
+
+
+def _usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _abstract(array: PyTree) -> jax.ShapeDtypeStruct:
