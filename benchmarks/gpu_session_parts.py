@@ -99,6 +99,10 @@ def _parts(sizes: _Sizes, output: Path, data: Path | None, before: Path | None) 
         ]
     parts += [_profile(sizes, output, variant, batch) for variant, batch in sizes.compared_batch.items()]
     parts += [
+        _step(sizes, output, variant, batch, first, extra=("--fused-conv",))
+        for variant, batch in sizes.compared_batch.items()
+    ]
+    parts += [
         _step(sizes, output, variant, batch, precision)
         for precision in sizes.precisions
         for variant, batch in sizes.largest_batch.items()

@@ -45,6 +45,7 @@ class OurStep:
                 batch_size=spec.batch,
                 precision=spec.precision,
                 rematerialise=spec.rematerialise,
+                fused_conv=spec.fused_conv,
                 deterministic=spec.deterministic,
             ),
         )

@@ -21,6 +21,8 @@ class StepSpec:
     """Objects per image."""
     rematerialise: Literal["none", "stage"] = "none"
     """`train.rematerialise` of our step."""
+    fused_conv: bool = False
+    """`train.fused_conv` of our step."""
     deterministic: bool = False
     """`train.deterministic` of our step."""
 

@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
         spec = StepSpec(
             *(variant, batch, precision, height, width, arguments.objects),
             rematerialise=arguments.rematerialise,
+            fused_conv=arguments.fused_conv,
             deterministic=arguments.deterministic,
         )
         if arguments.compile_only:
@@ -93,6 +94,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--rematerialise", choices=["none", "stage"], default="none", help="what our step computes again"
     )
+    parser.add_argument("--fused-conv", action="store_true", help="our step with train.fused_conv")
     parser.add_argument("--deterministic", action="store_true", help="our step with train.deterministic")
     parser.add_argument(
         "--compile-only",

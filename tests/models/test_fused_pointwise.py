@@ -88,9 +88,11 @@ def test_the_kernels_equal_brute_force_in_float64(
 ):
     case = _case(pixels, inputs, outputs, dtype)
     arguments = (case["x"], case["norm"] if with_norm else None, case["weights"])
-    forward = pointwise_kernels.forward(*arguments, interpret=True)
+    # On a GPU, the kernels themselves; Triton's products of float32 are less precise.
+    interpret = jax.default_backend() != "gpu" or dtype == jnp.float32
+    forward = pointwise_kernels.forward(*arguments, interpret=interpret)
     backward = pointwise_kernels.backward(
-        *arguments, *(case[name] for name in ("out", "out_norm", "gradient", "correction")), interpret=True
+        *arguments, *(case[name] for name in ("out", "out_norm", "gradient", "correction")), interpret=interpret
     )
     got, expected = (
         jax.tree.leaves((forward, backward.x, backward.weights, backward.norm)),
