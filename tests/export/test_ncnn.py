@@ -52,7 +52,7 @@ def exported(model, tmp_path_factory) -> Path:
 
 def opened(path: Path) -> NcnnDetector:
     """Several threads would wait for each other without rest, and for the cores that other tests use."""
-    return NcnnDetector(path, num_threads=1)
+    return NcnnDetector(path, threads=1)
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray:

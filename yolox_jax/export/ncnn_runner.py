@@ -23,12 +23,12 @@ else:  # a copy, with a copy of yolox_detection.py beside it
 class NcnnDetector(ExportedDetector):
     """Finds objects in images of any size."""
 
-    def __init__(self, path: str | Path, *, num_threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         """Load NAME.param, with NAME.bin and NAME.json beside it.
 
         Args:
             path: the .param file.
-            num_threads: by default one for each fast core. They wait for each other without rest, so that on cores that
+            threads: by default one for each fast core. They wait for each other without rest, so that on cores that
                 are busy with other work, fewer are faster.
 
         Raises:
@@ -43,8 +43,8 @@ class NcnnDetector(ExportedDetector):
         if not weights.is_file():
             raise ModelFileError(f"{path} needs {weights.name} beside it, which yolox-jax export wrote with it")
         self._network = ncnn.Net()
-        if num_threads is not None:
-            self._network.opt.num_threads = num_threads
+        if threads is not None:
+            self._network.opt.num_threads = threads
         if self._network.load_param(str(path)) or self._network.load_model(str(weights)):
             raise ModelFileError(f"ncnn {ncnn.__version__} cannot load {path}; it has printed why")
         self._to_mat = ncnn.Mat

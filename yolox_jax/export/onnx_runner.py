@@ -32,7 +32,12 @@ class OnnxDetector(ExportedDetector):
     """Finds objects in images of any size."""
 
     def __init__(
-        self, path: str | Path, *, runtime: Runtime = "onnxruntime", providers: Sequence[str] | None = None
+        self,
+        path: str | Path,
+        *,
+        runtime: Runtime = "onnxruntime",
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> None:
         """Load a file. Thresholds, class names and sizes come from its metadata.
 
@@ -40,6 +45,7 @@ class OnnxDetector(ExportedDetector):
             path: a file from `yolox_jax.export`, with or without non-maximum suppression.
             runtime: the package that computes.
             providers: execution providers of ONNX Runtime; by default CUDA if its package has it, else the CPU.
+            threads: threads of ONNX Runtime for a node; by default one for each core.
 
         Raises:
             FileNotFoundError: the file does not exist.
@@ -55,7 +61,7 @@ class OnnxDetector(ExportedDetector):
             case "tensorrt":
                 self._network = _TensorRt(Path(path))
             case "onnxruntime":
-                self._network = _OnnxRuntime(path, providers)
+                self._network = _OnnxRuntime(path, providers, threads)
         super().__init__(path, self._network.metadata)
         self._suppression_inside = self.metadata["output"] == "detections"
         self._batch_size = self._network.batch_size or 1
@@ -82,14 +88,16 @@ class _Network(Protocol):
 
 
 class _OnnxRuntime:
-    def __init__(self, path: str | Path, providers: Sequence[str] | None) -> None:
+    def __init__(self, path: str | Path, providers: Sequence[str] | None, threads: int | None) -> None:
         import onnxruntime
 
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0 is the default
         if providers is None:
             available = onnxruntime.get_available_providers()
             providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
         try:
-            self._session = onnxruntime.InferenceSession(str(path), providers=list(providers))
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # the exceptions of ONNX Runtime have no common base class
             raise ModelFileError(_explain(path, str(error), onnxruntime.__version__)) from error
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
