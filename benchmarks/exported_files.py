@@ -36,7 +36,8 @@ def main() -> None:
     options = parser.parse_args()
     pin([options.core])
     detectors = {path: open_on_one_thread(path) for path in options.files}
-    images = [cv2.imread(str(path)) for path in sorted(options.images.glob("*.jpg"))[: options.num_images]]
+    read = [cv2.imread(str(path)) for path in sorted(options.images.glob("*.jpg"))[: options.num_images]]
+    images = [image for image in read if image is not None]
     clock: dict[Path, list[float]] = {path: [] for path in detectors}
     processor: dict[Path, list[float]] = {path: [] for path in detectors}
     for round_number in range(options.rounds + 1):  # the first one compiles and fills caches
