@@ -33,12 +33,13 @@ class VerifyArguments:
     """Maximum number of images, spread evenly; 0 for all."""
     box_tolerance: float | None = None
     """Difference of box edges that does not count, in px of the network input. By default 0.5; 4 in float16, 16 in
-    bfloat16."""
+    bfloat16 and int8."""
     score_tolerance: float | None = None
-    """Difference of scores that does not count. By default 0.001; 0.03 in float16, 0.1 in bfloat16."""
+    """Difference of scores that does not count. By default 0.001; 0.03 in float16, 0.1 in bfloat16 and
+    int8."""
     changed_tolerance: float | None = None
     """Share of detections that may be lost, gained or different. Rounding can decide which of two boxes suppresses the
-    other. By default 0.001; 0.05 in float16, 0.1 in bfloat16."""
+    other. By default 0.001; 0.05 in float16, 0.1 in bfloat16, 0.15 in int8."""
     output: Path | None = None
     """JSON file for the differences of each image."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from onnx import helper, numpy_helper
 
 from yolox_jax.config import ConfigError
@@ -28,6 +28,8 @@ _SAME_RANGE = ("MaxPool", "Resize")
 """Those whose outputs are some of their inputs."""
 _SIGMOID = "any sigmoid"
 """Stands for the range from 0 to 1."""
+_SMALLEST_SCALE = 1e-12
+"""For what is 0 throughout."""
 _LARGEST_BIAS = 2**30
 """In int32, with room for the products that are added to it."""
 
@@ -112,7 +114,7 @@ def _plan(graph: onnx.GraphProto, quantization: Quantization) -> _Plan:
 def _scale_and_zero_point(limits: Range) -> tuple[np.float32, np.uint8]:
     """Of uint8, so that 0 is represented exactly, as padding requires."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
-    scale = np.float32(max((high - low) / 255, 1e-12))
+    scale = np.float32(max((high - low) / 255, _SMALLEST_SCALE))
     return scale, np.uint8(np.clip(round(-low / float(scale)), 0, 255))
 
 
@@ -124,19 +126,22 @@ def _insert(
     quantized.CopyFrom(model)
     graph = quantized.graph
     constants = {constant.name: constant for constant in graph.initializer}
-    produced_inside = {output for node in graph.node if node.name in plan.nodes for output in node.output}
+    written = {output for node in graph.node if node.name in plan.nodes for output in node.output}
     nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
+    for original in graph.node:
+        node = onnx.NodeProto()  # nodes of the graph end with it
+        node.CopyFrom(original)
         inside = node.name in plan.nodes
-        inputs = list(node.input)
-        for place, name in enumerate(inputs):
-            if name in parameters and (inside or (name in produced_inside and not plan.only_inside)):
+        for place, name in enumerate(original.input):
+            if name in parameters and (inside or (name in written and not plan.only_inside)):
                 node.input[place] = f"{name}/dequantized"
         if inside and node.op_type == "Conv":
-            weight, bias = (numpy_helper.to_array(constants.pop(name)) for name in inputs[1:])
-            integers = _integer_weights(weight, bias, float(parameters[inputs[0]][0]))
-            for place, (name, (values, scale)) in enumerate(zip(inputs[1:], integers, strict=True), start=1):
-                constants |= _constants(name, values=values, scale=scale, zero_point=np.zeros(len(scale), values.dtype))
+            source, *names = original.input
+            weight, bias = (numpy_helper.to_array(constants.pop(name)) for name in names)
+            integers = _integer_weights(weight, bias, float(parameters[source][0]))
+            for place, (name, (values, scales)) in enumerate(zip(names, integers, strict=True), start=1):
+                zeros = np.zeros(len(scales), values.dtype)
+                constants |= _constants(name, values=values, scale=scales, zero_point=zeros)
                 nodes.append(_dequantize(name, axis=0))
                 node.input[place] = f"{name}/dequantized"
         nodes.append(node)
@@ -144,10 +149,9 @@ def _insert(
             if output in parameters:
                 scale, zero_point = parameters[output]
                 constants |= _constants(output, scale=scale, zero_point=zero_point)
-                ends = [f"{output}/scale", f"{output}/zero_point"]
-                nodes.append(helper.make_node("QuantizeLinear", [output, *ends], [f"{output}/values"], f"{output}/q"))
+                inputs = [output, f"{output}/scale", f"{output}/zero_point"]
+                nodes.append(helper.make_node("QuantizeLinear", inputs, [f"{output}/values"], f"{output}/q"))
                 nodes.append(_dequantize(output))
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]  # those of the graph are deleted
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(constants.values())
@@ -156,17 +160,17 @@ def _insert(
 
 def _integer_weights(
     weight: Float[np.ndarray, "O I h w"], bias: Float[np.ndarray, " O"], input_scale: float
-) -> Sequence[tuple[np.ndarray, Float[np.ndarray, " O"]]]:
+) -> Sequence[tuple[Int[np.ndarray, "..."], Float[np.ndarray, " O"]]]:
     """Weights in int8 and biases in int32, each with a scale for each filter; that of a bias follows from the others.
 
     The scale of a filter is larger where its bias would not fit: beside such a bias, its weights hardly count.
     """
     largest = np.abs(weight).max(axis=(1, 2, 3)) / 127
-    scale = np.maximum.reduce([largest, np.abs(bias) / (input_scale * _LARGEST_BIAS), np.full(len(bias), 1e-12)])
-    scale = scale.astype(np.float32)
-    values = np.clip(np.round(weight / scale[:, None, None, None]), -127, 127).astype(np.int8)
-    bias_scale = (scale * np.float32(input_scale)).astype(np.float32)
-    return (values, scale), (np.round(bias / bias_scale.astype(np.float64)).astype(np.int32), bias_scale)
+    needed = np.abs(bias) / (input_scale * _LARGEST_BIAS)
+    scales = np.maximum(np.maximum(largest, needed), _SMALLEST_SCALE).astype(np.float32)
+    values = np.clip(np.round(weight / scales[:, None, None, None]), -127, 127).astype(np.int8)
+    bias_scales = scales * np.float32(input_scale)
+    return (values, scales), (np.round(bias / bias_scales.astype(np.float64)).astype(np.int32), bias_scales)
 
 
 def _constants(name: str, **arrays: np.ndarray | np.generic) -> dict[str, onnx.TensorProto]:
