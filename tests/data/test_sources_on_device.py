@@ -109,9 +109,7 @@ def test_samples_of_a_group_share_their_images(dataset: Dataset) -> None:
 def test_groups_that_are_split_over_devices_are_refused() -> None:
     check_whole_groups(_shared(CONFIG, 64, 8), 8)
     check_whole_groups(_on_host(_shared(CONFIG, 64, 16)), 8)
-    with pytest.raises(
-        ConfigError, match="each of 8 devices has 8 rows .* --data.augment.partner-group 8 or"
-    ):
+    with pytest.raises(ConfigError, match="each of 8 devices has 8 rows .* --data.augment.partner-group 8 or"):
         check_whole_groups(_shared(CONFIG, 64, 16), 8)
 
 
