@@ -1,5 +1,6 @@
 """Measures the speed of the input pipeline, the time of each stage and the scaling with cores.
 
+Where no cache is used, partners of mosaics and MixUp from the dataset are compared with those from the batch.
 The original's loader is measured for comparison if `pixeltable-yolox` is installed. Both use one core, one process, the
 same images, input size and probabilities, and no OpenCV threads. All measurements run in alternating rounds, so that
 other load on the machine affects all of them alike.
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 
@@ -45,6 +46,7 @@ ORIGINALS_CACHE: dict[Cache, bool] = {"none": False, "ram": True, "disk": True}
 
 OWN_FLAGS = {
     "--caches": "--data.cache",
+    "--partners": "--data.augment.partners",
     "--workers": "--data.num-workers",
     "--threads": "--data.num-threads",
     "--batch-size": "--train.batch-size",
@@ -107,6 +109,13 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         default=["none", "ram"],
         help="caches to measure",
     )
+    parser.add_argument(
+        "--partners",
+        nargs="+",
+        choices=["dataset", "batch"],
+        default=["dataset", "batch"],
+        help="where the partners of mosaics and MixUp come from, to measure without a cache",
+    )
     parser.add_argument("--workers", type=int, default=0, help="worker processes (stages are timed only with 0)")
     parser.add_argument("--threads", type=int, default=1, help="loading threads per process")
     parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores for the comparison")
@@ -155,8 +164,9 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
         ours: list[BatchStream] = [
-            _open_ours(stack, dataset, config, arguments.workers, arguments.threads, cache)
+            _open_ours(stack, dataset, _with_partners(config, partners), arguments.workers, arguments.threads, cache)
             for cache in arguments.caches
+            for partners in (arguments.partners if cache == "none" else ["dataset"])
         ]
         originals: list[BatchStream] = []
         if with_original:
@@ -175,6 +185,7 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     ratios: list[dict[str, Any]] = [
         {
             "ours": one.cache,
+            "partners": one.partners,
             "original": other.cache,
             "images_per_s": ratio(one.rates, other.rates),
             "images_per_cpu_s": ratio(other.cpu_ms, one.cpu_ms),
@@ -185,12 +196,18 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
-            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images "
-            f"per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
+            f"cache {one['ours']}, partners of the {one['partners']} / original's {one['original']}: "
+            f"{spread(one['images_per_s'], 2)} times the images per second, {spread(one['images_per_cpu_s'], 2)} times "
+            "the images per CPU second"
         )
     print_stages(streams)
     print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms per image")
     return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfer": transfer}
+
+
+def _with_partners(config: Config, partners: Literal["dataset", "batch"]) -> Config:
+    augment = dataclasses.replace(config.data.augment, partners=partners)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, augment=augment))
 
 
 def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -227,7 +244,7 @@ def _open_ours(
     stages = (Stage(Record, "encoded", "read"), *OPENCV_STAGES)
     # Each thread has one batch ready, and each process four more (observed with grain 0.2.18).
     ahead = workers * (threads + 5) if workers else threads + 1
-    return BatchStream("ours", loaded_by, cache, batches, stages, ahead)
+    return BatchStream("ours", loaded_by, cache, batches, stages, ahead, partners=config.data.augment.partners)
 
 
 def _counted(count: int, one: str, many: str = "") -> str:
