@@ -12,6 +12,7 @@ from common import cpu_seconds, settle, spread, summary
 from stage_times import Stage, timed_stages
 
 Cache = Literal["none", "ram", "disk"]
+Partners = Literal["dataset", "batch"]
 
 
 @dataclasses.dataclass
@@ -25,7 +26,7 @@ class BatchStream:
     stages: tuple[Stage, ...]
     ahead: int
     """Batches that may already be loaded when a round starts; they are not measured."""
-    partners: Literal["dataset", "batch"] = "dataset"
+    partners: Partners = "dataset"
     """Where the partners of mosaics and MixUp come from."""
     rates: list[float] = dataclasses.field(default_factory=list)
     """Images per second in each round."""

@@ -16,11 +16,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 
-from batch_streams import BatchStream, Cache, print_speeds, print_stages, run_rounds
+from batch_streams import BatchStream, Cache, Partners, print_speeds, print_stages, run_rounds
 from common import CHECKOUT, describe_run, pin, ratio, settle, spread, summary, write_json
 from original_package import HOW_TO_INSTALL, is_installed
 from original_yolox import open_original, original_stages
@@ -163,10 +163,11 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     if not with_original and not arguments.no_original:
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
+        decoded_before: list[Partners] = ["dataset"]  # with a cache, partners make no difference
         ours: list[BatchStream] = [
             _open_ours(stack, dataset, _with_partners(config, partners), arguments.workers, arguments.threads, cache)
             for cache in arguments.caches
-            for partners in (arguments.partners if cache == "none" else ["dataset"])
+            for partners in (arguments.partners if cache == "none" else decoded_before)
         ]
         originals: list[BatchStream] = []
         if with_original:
@@ -205,7 +206,7 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfer": transfer}
 
 
-def _with_partners(config: Config, partners: Literal["dataset", "batch"]) -> Config:
+def _with_partners(config: Config, partners: Partners) -> Config:
     augment = dataclasses.replace(config.data.augment, partners=partners)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, augment=augment))
 
