@@ -33,8 +33,8 @@ class GroupPartners(NamedTuple):
 
     def draw_mixup(self, rng: np.random.Generator, mosaic: Sequence[int]) -> int:
         """Draw an image to blend into a mosaic, if possible one that it does not show yet."""
-        others = self.with_objects[~np.isin(self.with_objects, mosaic)]
-        return int(rng.choice(others if len(others) else self.with_objects))
+        others = [image for image in self.with_objects.tolist() if image not in mosaic]
+        return int(rng.choice(others or self.with_objects))
 
 
 Partners = Pass | GroupPartners
