@@ -12,6 +12,7 @@ from common import cpu_seconds, settle, spread, summary
 from stage_times import Stage, timed_stages
 
 Cache = Literal["none", "ram", "disk"]
+Partners = Literal["dataset", "batch"]
 
 
 @dataclasses.dataclass
@@ -25,6 +26,8 @@ class BatchStream:
     stages: tuple[Stage, ...]
     ahead: int
     """Batches that may already be loaded when a round starts; they are not measured."""
+    partners: Partners = "dataset"
+    """Where the partners of mosaics and MixUp come from."""
     rates: list[float] = dataclasses.field(default_factory=list)
     """Images per second in each round."""
     cpu_ms: list[float] = dataclasses.field(default_factory=list)
@@ -64,6 +67,7 @@ class BatchStream:
             "name": self.name,
             "loaded_by": self.loaded_by,
             "cache": self.cache,
+            "partners": self.partners,
             "images_per_s": summary(self.rates),
             "cpu_ms_per_image": summary(self.cpu_ms),
         }
@@ -88,11 +92,12 @@ def run_rounds(streams: Sequence[BatchStream], num_rounds: int, num_batches: int
 
 def print_speeds(title: str, streams: Sequence[BatchStream]) -> None:
     """Print a table of the images per second."""
-    table = Table(
-        "", "loaded by", "cache", "images/s: median (range)", "CPU ms per image", title=title, title_justify="left"
-    )
+    heads = ("", "loaded by", "cache", "partners", "images/s: median (range)", "CPU ms per image")
+    table = Table(*heads, title=title, title_justify="left")
     for one in streams:
-        table.add_row(one.name, one.loaded_by, one.cache, spread(summary(one.rates)), spread(summary(one.cpu_ms)))
+        table.add_row(
+            one.name, one.loaded_by, one.cache, one.partners, spread(summary(one.rates)), spread(summary(one.cpu_ms))
+        )
     Console().print(table)
 
 
@@ -105,7 +110,7 @@ def print_stages(streams: Sequence[BatchStream]) -> None:
     names = list(dict.fromkeys(stage for one in timed for stage in one.stage_ms if stage != "rest"))
     table = Table("CPU ms per image", title="Stages", title_justify="left")
     for one in timed:
-        table.add_column(f"{one.name}\ncache {one.cache}", justify="right")
+        table.add_column(f"{one.name}\ncache {one.cache}\npartners {one.partners}", justify="right")
     for stage in [*names, "rest"]:
         table.add_row(stage, *(f"{one.stage_ms[stage]:.2f}" if stage in one.stage_ms else "" for one in timed))
     totals = [sum(one.stage_ms.values()) for one in timed]

@@ -26,6 +26,8 @@ from yolox_jax.data.dataset import DataError, Dataset
 from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_dataset
 
+SIDES: tuple[Literal["host", "device"], ...] = ("host", "device")
+"""Where samples are drawn."""
 PACKAGES = ("yolox-jax", "numpy", "opencv-python-headless", "grain")
 
 
@@ -39,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     with contextlib.ExitStack() as stack:
         streams = [
             _open(stack, dataset, arguments, cache, on, partners)
-            for cache, on, partners in itertools.product(arguments.caches, ("host", "device"), arguments.partners)
+            for cache, on, partners in itertools.product(arguments.caches, SIDES, arguments.partners)
         ]
         run_rounds(streams, arguments.rounds, arguments.batches, arguments.batch_size)
     print_speeds(f"On cores {arguments.cores}", streams)

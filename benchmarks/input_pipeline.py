@@ -1,5 +1,6 @@
 """Measures the speed of the input pipeline, the time of each stage and the scaling with cores.
 
+Where no cache is used, partners of mosaics and MixUp from the dataset are compared with those from the batch.
 The original's loader is measured for comparison if `pixeltable-yolox` is installed. Both use one core, one process, the
 same images, input size and probabilities, and no OpenCV threads. All measurements run in alternating rounds, so that
 other load on the machine affects all of them alike.
@@ -19,7 +20,7 @@ from typing import Any
 
 import cv2
 
-from batch_streams import BatchStream, Cache, print_speeds, print_stages, run_rounds
+from batch_streams import BatchStream, Cache, Partners, print_speeds, print_stages, run_rounds
 from common import CHECKOUT, describe_run, pin, ratio, settle, spread, summary, write_json
 from original_package import HOW_TO_INSTALL, is_installed
 from original_yolox import open_original, original_stages
@@ -45,6 +46,7 @@ ORIGINALS_CACHE: dict[Cache, bool] = {"none": False, "ram": True, "disk": True}
 
 OWN_FLAGS = {
     "--caches": "--data.cache",
+    "--partners": "--data.augment.partners",
     "--workers": "--data.num-workers",
     "--threads": "--data.num-threads",
     "--batch-size": "--train.batch-size",
@@ -107,6 +109,13 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
         default=["none", "ram"],
         help="caches to measure",
     )
+    parser.add_argument(
+        "--partners",
+        nargs="+",
+        choices=["dataset", "batch"],
+        default=["dataset", "batch"],
+        help="where the partners of mosaics and MixUp come from, to measure without a cache",
+    )
     parser.add_argument("--workers", type=int, default=0, help="worker processes (stages are timed only with 0)")
     parser.add_argument("--threads", type=int, default=1, help="loading threads per process")
     parser.add_argument("--cores", type=int, nargs="+", default=available[:1], help="cores for the comparison")
@@ -154,9 +163,11 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     if not with_original and not arguments.no_original:
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
+        decoded_before: list[Partners] = ["dataset"]  # with a cache, partners make no difference
         ours: list[BatchStream] = [
-            _open_ours(stack, dataset, config, arguments.workers, arguments.threads, cache)
+            _open_ours(stack, dataset, _with_partners(config, partners), arguments.workers, arguments.threads, cache)
             for cache in arguments.caches
+            for partners in (arguments.partners if cache == "none" else decoded_before)
         ]
         originals: list[BatchStream] = []
         if with_original:
@@ -175,6 +186,7 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     ratios: list[dict[str, Any]] = [
         {
             "ours": one.cache,
+            "partners": one.partners,
             "original": other.cache,
             "images_per_s": ratio(one.rates, other.rates),
             "images_per_cpu_s": ratio(other.cpu_ms, one.cpu_ms),
@@ -185,12 +197,18 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
-            f"cache {one['ours']} / original's {one['original']}: {spread(one['images_per_s'], 2)} times the images "
-            f"per second, {spread(one['images_per_cpu_s'], 2)} times the images per CPU second"
+            f"cache {one['ours']}, partners of the {one['partners']} / original's {one['original']}: "
+            f"{spread(one['images_per_s'], 2)} times the images per second, {spread(one['images_per_cpu_s'], 2)} times "
+            "the images per CPU second"
         )
     print_stages(streams)
     print(f"transfer of a batch to {transfer['device']}: {transfer['ms_per_image']['median']:.2f} ms per image")
     return {"pipelines": [one.to_json() for one in streams], "ratios": ratios, "transfer": transfer}
+
+
+def _with_partners(config: Config, partners: Partners) -> Config:
+    augment = dataclasses.replace(config.data.augment, partners=partners)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, augment=augment))
 
 
 def _scale(dataset: Dataset, config: Config, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -227,7 +245,7 @@ def _open_ours(
     stages = (Stage(Record, "encoded", "read"), *OPENCV_STAGES)
     # Each thread has one batch ready, and each process four more (observed with grain 0.2.18).
     ahead = workers * (threads + 5) if workers else threads + 1
-    return BatchStream("ours", loaded_by, cache, batches, stages, ahead)
+    return BatchStream("ours", loaded_by, cache, batches, stages, ahead, partners=config.data.augment.partners)
 
 
 def _counted(count: int, one: str, many: str = "") -> str:

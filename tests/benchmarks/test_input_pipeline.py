@@ -39,8 +39,9 @@ def test_results_tell_speed_stages_and_how_they_came_about(tmp_path: Path) -> No
     assert "--data.input-size 64 64" in result["command"]
     assert result["settings"]["images"] == 4 and result["settings"]["input_size"] == [64, 64]
     assert result["machine"]["cores"] >= 1 and {"python", "numpy", "jax"} <= set(result["versions"])
-    ours, cached = result["pipelines"]
-    assert (ours["name"], ours["cache"]) == ("ours", "none")
+    ours, shared, cached = result["pipelines"]
+    assert (ours["name"], ours["cache"], ours["partners"]) == ("ours", "none", "dataset")
+    assert (shared["cache"], shared["partners"]) == ("none", "batch") and shared["jpeg_share"] > 0
     assert len(ours["images_per_s"]["rounds"]) == 2 and ours["images_per_s"]["min"] > 0
     stages = ours["stages_cpu_ms_per_image"]
     assert set(stages) >= STAGES and all(value >= 0 for value in stages.values())

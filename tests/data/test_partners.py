@@ -1,5 +1,6 @@
 """Partners from the batch: which images a sample shows, each decoded once, and one stream however it is loaded."""
 
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,6 +142,25 @@ def test_each_image_is_decoded_once_for_all_samples_of_its_group(
         # A batch across the border of two passes may have an image in both groups.
         assert max(Counter(decoded).values()) <= 2 and len(decoded) <= 9 and set(map(str, decoded)) == set(loaded)
     assert shown > 3 * 4 * 9
+
+
+def test_images_of_one_group_at_a_time_are_in_memory(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[SharedImages]] = []
+
+    class Watched(SharedImages):
+        def __getitem__(self, index: int) -> np.ndarray:
+            assert [one() for one in made if one() is not None] == [self]
+            return super().__getitem__(index)
+
+    def watched(*arguments: Any) -> SharedImages:
+        images = Watched(*arguments)
+        made.append(weakref.ref(images))
+        return images
+
+    monkeypatch.setattr(partners, "SharedImages", watched)
+    for step in range(4):
+        load_training_batch(dataset, CONFIG, step, range(9))
+    assert len(made) == 8 and all(one() is None for one in made)
 
 
 @pytest.mark.parametrize("kind", ["hooks", "repeats", "tiles", "broken"])

@@ -11,10 +11,12 @@ from yolox_jax.config import AugmentConfig, Config, ConfigError, DataConfig, Dat
 from yolox_jax.config.checks import check_config
 from yolox_jax.data import open_dataset
 from yolox_jax.data.augment.source_pool import check_whole_groups
+from yolox_jax.data.batch_form import batch_form
 from yolox_jax.data.cache.pixel_cache import open_cache
 from yolox_jax.data.dataset import Dataset
 from yolox_jax.data.hooks import Hooks
 from yolox_jax.data.pipeline import load_training_batch, training_batches
+from yolox_jax.training.profiling.fake_batch import fake_batch
 from yolox_jax.training.step.drawing import images_of
 
 CONFIG = Config(
@@ -125,6 +127,17 @@ def test_hooks_may_change_images_before_the_mosaic_alone(dataset: Dataset) -> No
         load_training_batch(dataset, _shared(CONFIG), 0, range(8), hooks=Hooks(before_mosaic=_darken))
     with pytest.raises(ConfigError, match=r"augment\['after_mosaic'\]: _darken .* Drop this function.*augment.on host"):
         load_training_batch(dataset, CONFIG, 0, range(2), hooks=Hooks(after_mosaic=_darken))
+
+
+@pytest.mark.parametrize("partners", ["dataset", "batch"])
+def test_random_batches_have_the_form_of_loaded_ones(partners: str) -> None:
+    config = DataConfig(input_size=(64, 64), augment=AugmentConfig(on="device", partners=partners))  # type: ignore[arg-type]
+    form = batch_form(config)
+    sources, members = form["sources"].shape[0], form["members"].shape[0]
+    batch = fake_batch(2, (64, 64), objects=3, sources=sources, members=members)
+    assert {name: (array.shape[1:], array.dtype) for name, array in batch.items()} == {
+        name: (shape, np.dtype(dtype)) for name, (shape, dtype) in form.items()
+    }
 
 
 def test_images_of_16_bits_are_refused() -> None:

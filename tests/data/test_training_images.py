@@ -14,6 +14,7 @@ from yolox_jax.data.pipeline import training_batches
 from yolox_jax.data.sources import open_datasets
 from yolox_jax.data.sources.shapes import generate_shapes
 from yolox_jax.data.training_images import augmented_images, letterboxed_images
+from yolox_jax.training.step.drawing import images_of
 
 SIZE = (64, 96)
 
@@ -42,7 +43,7 @@ def test_images_are_the_first_of_the_epoch_in_the_stream_of_training(config: Con
     with training_batches(dataset, config) as batches:
         stream = list(batches)[3 * (epoch - 1) : 3 * epoch]
     joined = {key: np.concatenate([batch[key] for batch in stream]) for key in stream[0]}
-    images = augmented_images(dataset, config, epoch, count)
+    images = augmented_images(dataset, config, epoch, count, images_of)
     assert len(images) == count
     for row, one in enumerate(images):
         np.testing.assert_array_equal(one.image, joined["images"][row])
@@ -62,7 +63,7 @@ def test_last_epoch_shows_letterboxed_images_and_the_first_mosaics(config: Confi
     def shown(epoch: int) -> list[bool]:
         return [
             any(np.array_equal(one.image, image) for image in whole)
-            for one in augmented_images(dataset, config, epoch, 5)
+            for one in augmented_images(dataset, config, epoch, 5, images_of)
         ]
 
     assert shown(3) == [True] * 5

@@ -43,7 +43,9 @@ def losses() -> list[list[float]]:
         data=DataConfig(input_size=SIZE, augment=AugmentConfig(on="device")),
         train=TrainConfig(batch_size=8, accumulation_steps=2),
     )
-    sent = fake_batch(8, SIZE, objects=5, sources=5, members=5)
+    sent = fake_batch(8, SIZE, objects=5, sources=1, members=5)
+    # Each group of four rows, which one device has and splits into two parts, shares its images.
+    sent["members"] = (np.arange(5) % 4 - np.arange(8)[:, None] % 4).astype(np.int32)
     sent["windows"] -= np.arange(8, dtype=np.int32)[:, None, None] * [0, 0, 4, 2]  # samples differ
     found = []
     for one, batch in ((config, sent), (_on_host(config), {**_targets(sent), "images": images_of(sent)})):

@@ -186,7 +186,7 @@ def test_a_run_killed_at_any_time_ends_as_the_whole_one(config_file, whole, tmp_
 
 
 def test_a_run_that_draws_on_the_device_killed_and_resumed_ends_as_the_whole_one(config_file, tmp_path):
-    flags = ("--data.augment.on", "device", "--data.augment.partners", "batch")
+    flags = ("--data.augment.on", "device", "--data.augment.partners", "batch", "--train.multiscale-px", "None")
     with Run(config_file, tmp_path / "whole", *flags) as run:
         run.finish()
     whole = run.directory

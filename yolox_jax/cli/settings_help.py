@@ -48,6 +48,7 @@ STEP_SETTINGS = (
     "data.channels",
     "data.bits",
     "data.max_boxes",
+    "data.augment.on",
     "optimizer.name",
     "train.batch_size",
     "train.precision",

@@ -14,9 +14,10 @@ class AugmentConfig:  # docs/yolox.md, 7
     """Random augmentation of training images."""
 
     on: Literal["host", "device"] = "host"  # docs/data.md
-    """Where training images are drawn. `host`: by the processors that load images. `device`: by the GPU or TPU, inside
-    the training step, from the images of each sample, resized to fit the input. Random choices and boxes are the same;
-    pixels differ slightly. Takes most of the work off the host, and sends up to five times the bytes."""
+    """Where training images are drawn. `host`: by the processors that load images. `device`: by the GPU, inside the
+    training step, from the images of each sample, resized to fit the input. Random choices and boxes are the same;
+    pixels differ slightly. Takes most of the work off the host, best with `partners batch`: otherwise up to five times
+    the bytes are sent."""
     mosaic_probability: Fraction = 1.0
     """Fraction of training images that are mosaics of four images; the others are single letterboxed images."""
     mosaic_geometry: Literal["centred", "corner"] = "centred"  # docs/yolox.md, 7.3 and 10.1

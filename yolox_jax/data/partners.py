@@ -8,7 +8,7 @@ group that its own rows show.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,22 +16,8 @@ from jaxtyping import Int64, UInt
 
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_reduced
+from yolox_jax.data.image_order import Pass
 from yolox_jax.data.letterbox import fitted_size
-
-
-@runtime_checkable
-class Partners(Protocol):
-    """The images that a sample may show besides its own, as indices of records."""
-
-    @property
-    def with_objects(self) -> Int64[np.ndarray, " K"]:
-        """Those that have objects, which MixUp needs."""
-
-    def draw_tiles(self, rng: np.random.Generator) -> list[int]:
-        """Draw the second to fourth image of a mosaic."""
-
-    def draw_mixup(self, rng: np.random.Generator, mosaic: Sequence[int]) -> int:
-        """Draw an image to blend into a mosaic of the images `mosaic`; there must be one with objects."""
 
 
 class GroupPartners(NamedTuple):
@@ -47,8 +33,12 @@ class GroupPartners(NamedTuple):
 
     def draw_mixup(self, rng: np.random.Generator, mosaic: Sequence[int]) -> int:
         """Draw an image to blend into a mosaic, if possible one that it does not show yet."""
-        others = self.with_objects[~np.isin(self.with_objects, mosaic)]
-        return int(rng.choice(others if len(others) else self.with_objects))
+        others = [image for image in self.with_objects.tolist() if image not in mosaic]
+        return int(rng.choice(others or self.with_objects))
+
+
+Partners = Pass | GroupPartners
+"""The images that a sample may show besides its own: those of a pass over the dataset, or of its group."""
 
 
 class SharedImages:

@@ -161,18 +161,19 @@ class _TrainingSource:
         return self._config.schedule.epochs * self._steps_per_epoch
 
     def __getitem__(self, step: int) -> dict[str, Any]:
-        batch, loaders, dropped = self.load(step)
-        broken = {str(error.path): error.why for loader in loaders for error in loader.broken.values()}
-        return {**batch, "broken": list(broken.items()), "dropped": dropped}
+        batch, _, broken, dropped = self.load(step)
+        reasons = {str(error.path): error.why for error in broken}
+        return {**batch, "broken": list(reasons.items()), "dropped": dropped}
 
-    def load(self, step: int) -> tuple[HostBatch, list[ImageLoader], int]:
-        """Return the batch of `step`, the loader of each of its images, and the number of dropped objects."""
+    def load(self, step: int) -> tuple[HostBatch, list[str], list[BrokenImage], int]:
+        """Return the batch of `step`, the paths and errors of its images, and the number of dropped objects."""
         config = self._config
         batch = empty_batch(config.data, len(self._rows))
         canvases = new_canvases(config.data.input_size, pixel_format(config.data))
         mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
-        loaders, dropped = [], 0
-        group = pool = None
+        loaded: list[str] = []
+        broken: list[BrokenImage] = []
+        dropped, group, pool = 0, None, None
         for row, row_of_batch in enumerate(self._rows):
             index, pass_number, position = self._place(step, row_of_batch)
             partners: Partners = self._order.pass_at(pass_number)
@@ -184,10 +185,10 @@ class _TrainingSource:
                         pool = SourcePool(batch["sources"][row : row + len(group.rows), 0])
                 partners = group.partners_of(row_of_batch)
                 cache = group.shared if cache is None else cache
-            loaders.append(ImageLoader(self._records, cache))
+            loader = ImageLoader(self._records, cache)
             targets = make_sample(
                 index,
-                loaders[-1],
+                loader,
                 partners,
                 mosaic=mosaic,
                 config=config.data,
@@ -202,7 +203,9 @@ class _TrainingSource:
             )
             batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
             dropped += targets.num_dropped
-        return batch, loaders, dropped
+            loaded += loader.loaded
+            broken += loader.broken.values()
+        return batch, loaded, broken, dropped
 
     def _place(self, step: int, row: int) -> tuple[int, int, int]:
         """Return the image that a row is built around, the number of its pass, and its position in that."""
@@ -242,11 +245,11 @@ def load_training_batch(
         BrokenImage: an image cannot be read, and `data.broken_images` is `stop`.
         DataError: no image can be read.
     """
-    batch, loaders, _ = _TrainingSource(dataset, config, rows, cache, hooks).load(step)
+    batch, loaded, broken, _ = _TrainingSource(dataset, config, rows, cache, hooks).load(step)
     reported: dict[str, str] = {}
-    for error in (error for loader in loaders for error in loader.broken.values()):
+    for error in broken:
         report_broken(error, config.data.broken_images, reported)
-    return batch, [path for loader in loaders for path in loader.loaded]
+    return batch, loaded
 
 
 def evaluation_batches(

@@ -1,0 +1,24 @@
+"""The benchmark of drawing on the device runs, and compares all ways with the default."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from yolox_jax.data.sources.shapes import generate_shapes
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "drawing.py"
+
+
+def test_results_compare_all_ways_to_draw_with_the_default(tmp_path: Path) -> None:
+    generate_shapes(tmp_path / "shapes", num_train=4, num_val=1, image_size=96)
+    data = f"--images {tmp_path}/shapes/images --annotations {tmp_path}/shapes/instances_train.json --size 64 64"
+    short = f"--caches ram --rounds 1 --batches 1 --batch-size 4 --output {tmp_path}/r.json"
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *data.split(), *short.split()], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert [one["cache"] for one in result["pipelines"]] == ["ram"] * 4 and result["settings"]["images"] == 4
+    assert [one["name"].partition(", partners")[0] for one in result["ratios"]] == ["host", "device", "device"]
+    assert all(one["images_per_cpu_s"]["median"] > 0 for one in result["ratios"])
