@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +27,7 @@ from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config
 from yolox_jax.data.dataset import Dataset
-from yolox_jax.data.pipeline import HostBatch, evaluation_batches
+from yolox_jax.data.pipeline import evaluation_batches
 from yolox_jax.evaluation import Evaluation, api, runner
 from yolox_jax.evaluation.analysis import analyse
 from yolox_jax.evaluation.coco_scorers import accumulate
@@ -116,12 +117,12 @@ def _parts(
     thresholds = Thresholds(settings.score_threshold, settings.iou_threshold, False, jnp.ones(model.num_classes, bool))
 
     @functools.partial(jax.jit, compiler_options=backend_options())
-    def network(batch: HostBatch) -> Any:
+    def network(batch: dict[str, Array]) -> Any:
         view = View(config.data.input_size)
         return raw_output(nnx.merge(graphdef, state), to_float(batch["images"]), view, ForwardOptions())
 
     @functools.partial(jax.jit, compiler_options=backend_options())
-    def network_and_suppression(batch: HostBatch) -> Any:
+    def network_and_suppression(batch: dict[str, Array]) -> Any:
         found, _ = detect(
             graphdef, state, batch["images"], batch["ratios"], thresholds, max_detections=settings.max_detections
         )
@@ -133,7 +134,7 @@ def _parts(
 
     return {
         "loading": lambda: list(load()),
-        "network": lambda: [jax.block_until_ready(network(batch)) for batch in batches],
+        "network": lambda: [jax.block_until_ready(network(dict(batch))) for batch in batches],
         "network and suppression": lambda: [jax.block_until_ready(network_and_suppression(one)) for one in batches],
         "scoring": lambda: accumulate(dataset.ground_truth, evaluation.image_ids, evaluation.found),
         "analysis (--output)": lambda: analyse(evaluation, dataset, config=config, weights=weights),
