@@ -43,11 +43,11 @@ OPENCV_STAGES = (
 
 
 @contextlib.contextmanager
-def timed_stages(stages: Sequence[Stage]) -> Iterator[dict[str, float]]:
-    """Wrap the functions and yield the CPU seconds of each stage, accumulated over all threads of this process.
+def timed_stages(stages: Sequence[Stage], clock: Callable[[], float] = time.thread_time) -> Iterator[dict[str, float]]:
+    """Wrap the functions and yield the seconds of each stage, accumulated over all threads of this process.
 
     The time of a nested stage is not counted in the outer one: MixUp, for example, does not include loading the second
-    image. Waiting for a disk or a core is not CPU time.
+    image. By default, seconds are CPU time, which waiting for a disk or a core is not.
     """
     seconds: dict[str, float] = defaultdict(float)
     lock, local = threading.Lock(), threading.local()
@@ -57,11 +57,11 @@ def timed_stages(stages: Sequence[Stage]) -> Iterator[dict[str, float]]:
         def call(*arguments: Any, **keywords: Any) -> Any:
             outer = getattr(local, "inner_seconds", 0.0)
             local.inner_seconds = 0.0
-            start = time.thread_time()
+            start = clock()
             try:
                 return function(*arguments, **keywords)
             finally:
-                elapsed = time.thread_time() - start
+                elapsed = clock() - start
                 with lock:
                     stage = name if isinstance(name, str) else name(*arguments, **keywords)
                     seconds[stage] += elapsed - local.inner_seconds

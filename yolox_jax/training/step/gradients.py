@@ -8,12 +8,14 @@ from typing import NamedTuple, TypedDict
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from yolox_jax.config import Config, TrainConfig
 from yolox_jax.losses import LossWeights, detection_loss
 from yolox_jax.models.forward_options import ForwardOptions, PointwiseForm
+from yolox_jax.models.normalization import BatchNorm
 from yolox_jax.structures import Targets
 from yolox_jax.training.step.drawing import draw_samples
 from yolox_jax.training.step.layout import Packed
@@ -94,11 +96,17 @@ def make_gradients(
         mesh: the devices.
     """
     options = forward_options(config, mesh)
+    on_cpu = platform_of(mesh) == "cpu"
 
     def microbatch_gradients(
         state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]
     ) -> Gradients:
-        batch_stats = state.batch_stats.tree()
+        params, batch_stats = state.params.tree(), state.batch_stats.tree()
+        if on_cpu:
+            # XLA for CPUs compiles equal kernels once. Those of equal layers are equal if the weights are arrays of
+            # their own, not different places of a vector; and statistics that start at zero, if they are added later.
+            params = lax.optimization_barrier(params)
+            batch_stats = jax.tree.map(jnp.zeros_like, batch_stats)
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
         images, targets = resize_batch(batch["images"], targets, size)
 
@@ -119,8 +127,13 @@ def make_gradients(
             return total * state.loss_scale.value, (nnx.state(model, nnx.BatchStat), {"loss": total, **parts})
 
         # With respect to the tree: the gradient of a slice of a vector would be a vector again, most of it zero.
-        gradients, (new_batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(state.params.tree())
-        return Gradients(state.params.layout.pack(gradients), state.batch_stats.layout.pack(new_batch_stats), metrics)
+        gradients, (new_batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(params)
+        new_batch_stats = state.batch_stats.layout.pack(new_batch_stats)
+        if on_cpu:
+            new_batch_stats = jax.tree.map(
+                lambda before, moved: (1 - BatchNorm.MOMENTUM) * before + moved, state.batch_stats, new_batch_stats
+            )
+        return Gradients(state.params.layout.pack(gradients), new_batch_stats, metrics)
 
     def gradients(state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]) -> Gradients:
         def device_gradients(state: TrainState, batch: Batch, loss_weights: LossWeights) -> Gradients:
