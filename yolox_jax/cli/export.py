@@ -67,7 +67,8 @@ class ExportArguments:
     """int8: the range of an activation. percentile (default): without its most extreme values. entropy: the one that
     loses least information. minmax: all values."""
     calibration_percentile: float | None = None
-    """int8: per cent of the values that percentile keeps on either side. 99.99 by default."""
+    """int8: per cent of the values that are not above the range of percentile; as many are not below it. 99.99 by
+    default."""
     float_layers: tuple[str, ...] | None = None
     """int8: layers that stay in float, by name or beginning of the name, such as backbone.backbone.stem. By default,
     stem and first stage, the last layers of the head and `decode`, the decoding of boxes; none if no name follows."""
