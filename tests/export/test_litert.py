@@ -124,7 +124,7 @@ def test_average_precision_is_the_originals(shared, tmp_path, precision, toleran
     detector = LiteRtDetector(export_litert(model, tmp_path / "m.tflite", settings))
 
     def detect(images: np.ndarray, ratios: np.ndarray) -> Found:
-        found = [detector.detect(image, ratio) for image, ratio in zip(images, ratios, strict=True)]
+        found = [detector.detect(image, float(ratio)) for image, ratio in zip(images, ratios, strict=True)]
         boxes, scores, classes = zip(*found, strict=True)
         return boxes, scores, classes, np.array([len(ones) for ones in scores])
 
