@@ -21,13 +21,14 @@ from yolox_jax.export.ncnn_runner import NcnnDetector
 from yolox_jax.export.onnx_runner import OnnxDetector
 from yolox_jax.export.yolox_detection import ExportedDetector
 
-PACKAGES = ("onnxruntime", "ncnn", "ai-edge-litert", "numpy", "opencv-python-headless")
+PACKAGES = ("onnxruntime", "openvino", "ncnn", "ai-edge-litert", "numpy", "opencv-python-headless")
 
 
 def main() -> None:
     """Time the files and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", help="exported files; ratios are to the first")
+    parser.add_argument("--openvino", action="store_true", help="run the ONNX files in OpenVINO too")
     parser.add_argument("--images", type=Path, required=True, help="a folder of images")
     parser.add_argument("--num-images", type=int, default=5, help="how many of them, in alphabetical order")
     parser.add_argument("--rounds", type=int, default=9)
@@ -35,32 +36,37 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     options = parser.parse_args()
     pin([options.core])
-    detectors = {path: open_on_one_thread(path) for path in options.files}
-    read = [cv2.imread(str(path)) for path in sorted(options.images.glob("*.jpg"))[: options.num_images]]
-    images = [image for image in read if image is not None]
-    clock: dict[Path, list[float]] = {path: [] for path in detectors}
-    processor: dict[Path, list[float]] = {path: [] for path in detectors}
+    detectors = {path.name: open_on_one_thread(path) for path in options.files}
+    sizes = {path.name: size_mib(path) for path in options.files}
+    for path in options.files if options.openvino else ():
+        if path.suffix == ".onnx":
+            name = f"{path.name} in OpenVINO"
+            detectors[name], sizes[name] = OnnxDetector(path, runtime="openvino"), size_mib(path)
+    paths = sorted(options.images.glob("*.jpg"))[: options.num_images]
+    images = [image for path in paths if (image := cv2.imread(str(path))) is not None]
+    clock: dict[str, list[float]] = {name: [] for name in detectors}
+    processor: dict[str, list[float]] = {name: [] for name in detectors}
     for round_number in range(options.rounds + 1):  # the first one compiles and fills caches
-        for path, detector in detectors.items():
+        for name, detector in detectors.items():
             started, used = time.perf_counter(), time.process_time()
             for image in images:
                 detector(image)
             if round_number:
-                clock[path].append(1000 * (time.perf_counter() - started) / len(images))
-                processor[path].append(1000 * (time.process_time() - used) / len(images))
-    first = options.files[0]
-    for path in options.files:
-        relative = ratio(processor[path], processor[first])
-        print(f"{path.name}: {size_mib(path):.1f} MiB, {spread(summary(processor[path]))} ms, x {spread(relative, 2)}")
+                clock[name].append(1000 * (time.perf_counter() - started) / len(images))
+                processor[name].append(1000 * (time.process_time() - used) / len(images))
+    first = options.files[0].name
+    for name, times in processor.items():
+        relative = ratio(times, processor[first])
+        print(f"{name}: {sizes[name]:.1f} MiB, {spread(summary(times))} ms, x {spread(relative, 2)}")
     if options.output is not None:
         figures = {
-            path.name: {
-                "mib": round(size_mib(path), 2),
-                "processor_ms": summary(processor[path]),
-                "clock_ms": summary(clock[path]),
-                "processor_ratio": ratio(processor[path], processor[first]),
+            name: {
+                "mib": round(sizes[name], 2),
+                "processor_ms": summary(times),
+                "clock_ms": summary(clock[name]),
+                "processor_ratio": ratio(times, processor[first]),
             }
-            for path in options.files
+            for name, times in processor.items()
         }
         shapes = [list(np.shape(image)) for image in images]
         write_json(options.output, {**describe_run(PACKAGES), "images": shapes, "files": figures})
