@@ -42,8 +42,8 @@ def main() -> None:
         if path.suffix == ".onnx":
             name = f"{path.name} in OpenVINO"
             detectors[name], sizes[name] = OnnxDetector(path, runtime="openvino"), size_mib(path)
-    read = [cv2.imread(str(path)) for path in sorted(options.images.glob("*.jpg"))[: options.num_images]]
-    images = [image for image in read if image is not None]
+    paths = sorted(options.images.glob("*.jpg"))[: options.num_images]
+    images = [image for path in paths if (image := cv2.imread(str(path))) is not None]
     clock: dict[str, list[float]] = {name: [] for name in detectors}
     processor: dict[str, list[float]] = {name: [] for name in detectors}
     for round_number in range(options.rounds + 1):  # the first one compiles and fills caches

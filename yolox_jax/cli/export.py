@@ -22,13 +22,13 @@ class ExportArguments:
 
     weights: WeightsPath
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
-    format: Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
+    format: Literal["stablehlo", "onnx", "litert", "ncnn", "coreml", "triton", "web"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
-    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. triton: a model for NVIDIA's Triton Inference
-    Server. web: a folder with a page that detects in the browser."""
+    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. coreml: for Apple's devices; never run here.
+    triton: a model for NVIDIA's Triton Inference Server. web: a folder with a page that detects in the browser."""
     output: Path
-    """Output file, .stablehlo, .onnx, .tflite or .param, or the folder of the page, or of the model of Triton, which
-    gets its name. Folders are created if they do not exist."""
+    """Output file, .stablehlo, .onnx, .tflite or .param, or a folder: .mlpackage, that of the page, or of the model of
+    Triton, which gets its name. Folders are created if they do not exist."""
     input_size: tuple[int, int] | None = None
     """Height and width of the network input in px, multiples of 32. By default, the size stored with the weights, or
     else the published size of their variant."""
@@ -39,7 +39,7 @@ class ExportArguments:
     nms: bool | None = None
     """Non-maximum suppression in the file. By default, the file outputs detections, with suppression unless the network
     is end-to-end and works without. With --no-nms, it outputs the predictions of all anchors, as expected by TensorRT
-    and OpenVINO. Files for ncnn always do."""
+    and OpenVINO. Files for LiteRT, ncnn and Core ML always do."""
     score_threshold: float = 0.25
     """Minimum score of a detection."""
     iou_threshold: float = 0.45
@@ -103,6 +103,8 @@ def main(argv: list[str]) -> int:
     )
     options = dataclasses.asdict(arguments)
     options.pop("verify")
+    if arguments.format == "coreml" and arguments.verify is not None:
+        raise ConfigError("--verify runs the file, and those for Core ML run on macOS only. Leave it out")
     # Before anything is exported: there may be none.
     images = None if arguments.verify is None else ImagesToCompare.at(arguments.verify, flag="--verify")
     quantization = _quantization({name: options.pop(name) for name in _QUANTIZATION}, arguments.precision)
@@ -155,6 +157,8 @@ def _how_to_run(exported: ExportedFile, format: Format) -> str:
         serve = shlex.join(["tritonserver", "--model-repository", str(exported.path.absolute().parent)])
         url = f"http://localhost:8000/v2/models/{exported.path.absolute().name}"
         return f"Serve it: {serve}\nAsk it: python {exported.runner or 'triton_runner.py'} {url} photo.jpg"
+    if format == "coreml":
+        return "Add it to a project of Xcode. It is an ML program for iOS 16, macOS 13 and later"
     if exported.runner is None:
         return "Add --runner to write a script that runs it"
     words = ["python", exported.runner, exported.path, "photo.jpg", "--output", "drawn.jpg"]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.weights.download import OnProgress
 
-Format = Literal["stablehlo", "onnx", "litert", "ncnn", "triton", "web"]
+Format = Literal["stablehlo", "onnx", "litert", "ncnn", "coreml", "triton", "web"]
 """All formats."""
 SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite", "ncnn": ".param"}
 """Of the formats that are files."""
-FOLDERS: dict[Format, str] = {"triton": "config.pbtxt", "web": "network.json"}
+FOLDERS: dict[Format, str] = {"coreml": "Manifest.json", "triton": "config.pbtxt", "web": "network.json"}
 """Of the formats that are folders, a file by which an earlier export is known."""
 RUNNERS = {
     format: (Path(__file__).with_name(f"{format}_runner.py"), Path(__file__).with_name("yolox_detection.py"))
@@ -54,9 +54,11 @@ class ExportedFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the network; ncnn has its weights in a file of their own."""
-        weights = self.network.with_suffix(".bin") if self.network.suffix == ".param" else None
-        return self.network.stat().st_size + (weights.stat().st_size if weights else 0)
+        """Bytes of the network; ncnn has its weights in a file of their own, Core ML in a folder."""
+        files = [self.network, *self.network.rglob("*")] if self.network.is_dir() else [self.network]
+        if self.network.suffix == ".param":
+            files.append(self.network.with_suffix(".bin"))
+        return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def export(
@@ -94,17 +96,17 @@ def export(
         path: the file to write, ending in .onnx, .stablehlo, .tflite or .param, or the folder of a web page, or of a
             model of Triton, which gets its name. Folders are created if needed.
         format: "stablehlo" for jax, "onnx" for ONNX Runtime, TensorRT, OpenVINO and others, "litert" for LiteRT
-            (TFLite) on phones and boards, "ncnn" for ncnn, there too, "triton" for NVIDIA's server, or "web" for
-            browsers. By default that of the suffix of `path`.
+            (TFLite) on phones and boards, "ncnn" for ncnn, there too, "coreml" for Apple's devices (an .mlpackage
+            folder), "triton" for NVIDIA's server, or "web" for browsers. By default that of the suffix of `path`.
         input_size: height and width of the network input in px, multiples of 32. By default the size stored with the
             weights, or else the published size of their variant.
         precision: what the network computes in: float32, float16, bfloat16 (StableHLO only), or int8 (ONNX only, with
             `quantization`). Boxes and scores are float32.
-        batch: images per call; None for any number. Not for "litert", "ncnn" and "web", which take one image at a
-            time. For "triton", most images that the server computes at once, by default 8.
+        batch: images per call; None for any number. Not for "litert", "ncnn", "coreml" and "web", which take one image
+            at a time. For "triton", most images that the server computes at once, by default 8.
         nms: by default, the file returns detections, with non-maximum suppression unless the network is end-to-end and
             works without. True insists on suppression. With False, the file returns the predictions of all anchors, as
-            files for LiteRT and ncnn always do.
+            files for LiteRT, ncnn and Core ML always do.
         score_threshold: detections below this score are dropped.
         iou_threshold: of two boxes that overlap more than this, the better one is kept.
         class_agnostic: let boxes of different classes suppress each other.
@@ -157,8 +159,8 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch={"litert": 1, "ncnn": 1, "triton": None, "web": 1}.get(format, batch),
-        nms=False if format in ("litert", "ncnn") else nms,
+        batch={"litert": 1, "ncnn": 1, "coreml": 1, "triton": None, "web": 1}.get(format, batch),
+        nms=False if format in ("litert", "ncnn", "coreml") else nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         class_agnostic=class_agnostic,
@@ -187,6 +189,10 @@ def export(
         from yolox_jax.export.ncnn import export_ncnn
 
         file = export_ncnn(model, path, settings)
+    elif format == "coreml":
+        from yolox_jax.export.coreml import export_coreml
+
+        file = export_coreml(model, path, settings)
     elif format == "triton":
         from yolox_jax.export.triton import MAX_BATCH_SIZE, export_triton
 
@@ -226,11 +232,13 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
     """Raise ConfigError if the file or folder cannot be written, or would replace something else."""
     if format == "web" and nms is False:
         raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
-    if format in ("litert", "ncnn") and nms:
+    if format in ("litert", "ncnn", "coreml") and nms:
         raise ConfigError(
-            f"--nms does not apply to --format {format}, whose runner suppresses: the file returns the predictions of "
-            "all anchors. Leave it out"
+            f"--nms does not apply to --format {format}: the file returns the predictions of all anchors, which the "
+            "program that runs it suppresses. Leave it out"
         )
+    if format == "coreml" and path.suffix != ".mlpackage":
+        raise ConfigError(f"--output must be a name that ends in .mlpackage for --format coreml; got {path}")
     if format in SUFFIXES and path.is_dir():
         raise ConfigError(f"--output {path} is a folder; pass a file name")
     for beside in (path.with_suffix(".bin"), path.with_suffix(".json")) if format == "ncnn" else ():
