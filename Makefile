@@ -41,6 +41,8 @@ $(INSTALLED_CORE): pyproject.toml
 $(INSTALLED): pyproject.toml
 	@echo "installing yolox-jax with its development dependencies into .venv (a few minutes the first time)"
 	@$(call install,.[dev])
+	@# pnnx requires PyTorch, but does not use it here.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps pnnx || { rm $@; exit 1; }
 	@touch $(INSTALLED_CORE)
 
 $(INSTALLED_DOCS): pyproject.toml
