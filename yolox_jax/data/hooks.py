@@ -94,7 +94,7 @@ def check_drawing(hooks: Hooks, config: AugmentConfig) -> None:
         raise ConfigError(
             f"augment['before_mosaic']: {_name(hooks.before_mosaic)} changes an image for each sample that shows it, "
             "but with --data.augment.on device and --data.augment.partners batch samples share their images. Drop this "
-            "function, or set one of them to host or dataset"
+            "function, or set --data.augment.on host or --data.augment.partners dataset"
         )
 
 

@@ -19,24 +19,17 @@ import grain
 import numpy as np
 
 from yolox_jax.config import Config
-from yolox_jax.data.augment.source_pool import SourcePool
-from yolox_jax.data.augment.sources import sources_of_row
 from yolox_jax.data.batch_form import empty_batch
 from yolox_jax.data.cache.pixel_cache import PixelCache
 from yolox_jax.data.dataset import Dataset, Record
-from yolox_jax.data.hooks import NO_HOOKS, Hooks, check_drawing
+from yolox_jax.data.hooks import NO_HOOKS, Hooks
 from yolox_jax.data.image import BrokenImage, load_image
-from yolox_jax.data.image_order import ImageOrder, steps_per_epoch
 from yolox_jax.data.letterbox import evaluation_image, padding_of
-from yolox_jax.data.loader import ImageLoader
-from yolox_jax.data.partners import Group, Partners, SharedImages, rows_of_group
-from yolox_jax.data.pixel_format import BGR8, pixel_format
+from yolox_jax.data.pixel_format import BGR8
 from yolox_jax.data.process_settings import LOADING_SETTINGS
-from yolox_jax.data.sample import make_sample, new_canvases
+from yolox_jax.data.training_source import HostBatch as HostBatch
+from yolox_jax.data.training_source import TrainingSource
 from yolox_jax.data.worker_processes import explained, fits_shared_memory, start_worker
-
-HostBatch = dict[str, np.ndarray]
-"""A batch in host memory; see `training_batches` and `evaluation_batches` for its keys."""
 
 logger = logging.getLogger("yolox_jax.data")
 
@@ -120,11 +113,12 @@ def training_batches(
         [B, H, W, channels]. With `data.augment.on device`, the fields of `SampleSources` are in place of the images.
 
     Raises:
+        ValueError: `rows` have a part of a group of rows that share their images on the device.
         BrokenImage: while iterating, if an image cannot be read and `data.broken_images` is `stop`.
         DataError: while iterating, if no image can be read, a hook fails, or a worker process dies.
     """
     rows = range(config.train.batch_size) if rows is None else rows
-    source = _TrainingSource(dataset, config, rows, cache, hooks)
+    source = TrainingSource(dataset, config, rows, cache, hooks)
     batches = grain.MapDataset.source(source)[start_step:]
     workers = min(config.data.num_workers, len(batches))
     # A worker loads in its main thread: a single further thread would only compete with it for a core.
@@ -141,83 +135,6 @@ def training_batches(
     with contextlib.ExitStack() as settings:
         settings.enter_context(LOADING_SETTINGS)
         return TrainingBatches(iter(stream), config.data.broken_images, settings.pop_all())
-
-
-class _TrainingSource:
-    """Random access to the batches of a run, as grain wants it: item `step` is the batch of that step, or its rows."""
-
-    def __init__(self, dataset: Dataset, config: Config, rows: range, cache: PixelCache | None, hooks: Hooks) -> None:
-        self._records = records = dataset.records
-        self._num_classes = len(dataset.class_names)
-        check_drawing(hooks, config.data.augment)
-        self._hooks = hooks
-        self._config = config
-        self._rows = rows
-        self._cache = cache
-        self._steps_per_epoch = steps_per_epoch(records, config)
-        self._order = ImageOrder(records, config.data.repeat_threshold, config.seed)
-
-    def __len__(self) -> int:
-        return self._config.schedule.epochs * self._steps_per_epoch
-
-    def __getitem__(self, step: int) -> dict[str, Any]:
-        batch, _, broken, dropped = self.load(step)
-        reasons = {str(error.path): error.why for error in broken}
-        return {**batch, "broken": list(reasons.items()), "dropped": dropped}
-
-    def load(self, step: int) -> tuple[HostBatch, list[str], list[BrokenImage], int]:
-        """Return the batch of `step`, the paths and errors of its images, and the number of dropped objects."""
-        config = self._config
-        batch = empty_batch(config.data, len(self._rows))
-        canvases = new_canvases(config.data.input_size, pixel_format(config.data))
-        mosaic = step // self._steps_per_epoch < config.schedule.epochs - config.schedule.no_aug_epochs
-        loaded: list[str] = []
-        broken: list[BrokenImage] = []
-        dropped, group, pool = 0, None, None
-        for row, row_of_batch in enumerate(self._rows):
-            index, pass_number, position = self._place(step, row_of_batch)
-            partners: Partners = self._order.pass_at(pass_number)
-            cache: PixelCache | SharedImages | None = self._cache
-            if mosaic and config.data.augment.partners == "batch":
-                if group is None or row_of_batch not in group.rows:
-                    group = self._group(step, row_of_batch)
-                    if "sources" in batch:
-                        pool = SourcePool(batch["sources"][row : row + len(group.rows), 0])
-                partners = group.partners_of(row_of_batch)
-                cache = group.shared if cache is None else cache
-            loader = ImageLoader(self._records, cache)
-            targets = make_sample(
-                index,
-                loader,
-                partners,
-                mosaic=mosaic,
-                config=config.data,
-                # position + 1, because NumPy treats the seeds (a, b) and (a, b, 0) alike.
-                seed=(config.seed, pass_number, position + 1),
-                canvases=canvases,
-                out=batch["images"][row]
-                if "images" in batch
-                else sources_of_row(batch, row, pool, row_of_batch - group.rows.start if group else 0),
-                hooks=self._hooks,
-                num_classes=self._num_classes,
-            )
-            batch["boxes"][row], batch["classes"][row], batch["valid"][row] = targets[:3]
-            dropped += targets.num_dropped
-            loaded += loader.loaded
-            broken += loader.broken.values()
-        return batch, loaded, broken, dropped
-
-    def _place(self, step: int, row: int) -> tuple[int, int, int]:
-        """Return the image that a row is built around, the number of its pass, and its position in that."""
-        pass_number, position = divmod(step * self._config.train.batch_size + row, self._order.length)
-        return int(self._order.pass_at(pass_number).order[position]), pass_number, position
-
-    def _group(self, step: int, row: int) -> Group:
-        """Return the group of a row, with nothing loaded yet."""
-        config = self._config
-        rows = rows_of_group(row, config.train.batch_size, config.data.augment.partner_group)
-        images = [self._place(step, one)[0] for one in rows]
-        return Group(rows, images, self._records, config.data.input_size)
 
 
 def load_training_batch(
@@ -242,14 +159,15 @@ def load_training_batch(
         The batch, and the paths of the images that it was made from.
 
     Raises:
+        ValueError: `rows` have a part of a group of rows that share their images on the device.
         BrokenImage: an image cannot be read, and `data.broken_images` is `stop`.
         DataError: no image can be read.
     """
-    batch, loaded, broken, _ = _TrainingSource(dataset, config, rows, cache, hooks).load(step)
+    loaded = TrainingSource(dataset, config, rows, cache, hooks).load(step)
     reported: dict[str, str] = {}
-    for error in broken:
+    for error in loaded.broken:
         report_broken(error, config.data.broken_images, reported)
-    return batch, loaded
+    return loaded.batch, loaded.paths
 
 
 def evaluation_batches(

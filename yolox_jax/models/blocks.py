@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from yolox_jax.models.convolution import conv2d
 from yolox_jax.models.forward_options import ForwardOptions
-from yolox_jax.models.fused_pointwise import Unnormalised, fits, fused_blocks, unnormalised
+from yolox_jax.models.fused_pointwise import Unnormalised, fused_blocks, gpu_kernels, unnormalised
 from yolox_jax.models.normalization import ACTIVATIONS, Activation, BatchNorm, batch_norm_side_by_side
 from yolox_jax.models.pooling import max_pool
 from yolox_jax.models.stages import in_sequence
@@ -148,7 +148,7 @@ def _are_fused(blocks: Sequence[BaseConv], options: ForwardOptions) -> bool:
     conv, outputs = blocks[0].conv, sum(block.conv.kernel[...].shape[-1] for block in blocks)
     height, width, inputs, _ = conv.kernel[...].shape
     is_pointwise = (height, width, conv.stride) == (1, 1, 1) and blocks[0].activation == "silu"
-    return is_pointwise and fits(inputs, outputs)
+    return is_pointwise and bool(gpu_kernels().fits(inputs, outputs))
 
 
 def _fused(

@@ -21,21 +21,12 @@ from yolox_jax.models.normalization import (
     statistics_over_axis,
 )
 
-MAX_WEIGHTS = 128 * 128
-"""Weights that the kernels can hold: their gradient in float32 takes a quarter of the registers of a multiprocessor.
-With half of them, the compiler runs out of registers."""
-
 
 class Unnormalised(NamedTuple):
     """Features before their batch norm and SiLU, for a layer that computes both while it reads them."""
 
     x: Float[Array, "B H W C"]
     norm: Norm
-
-
-def fits(inputs: int, outputs: int) -> bool:
-    """Whether the kernels can hold the weights of a 1x1 convolution with these numbers of channels."""
-    return _kernels().padded(inputs) * _kernels().padded(outputs) <= MAX_WEIGHTS
 
 
 def unnormalised(x: Float[Array, "B H W C"], bn: BatchNorm, axis_name: str | None) -> Unnormalised:
@@ -125,7 +116,7 @@ def _blocks_forward(
     interpret: bool,
 ) -> tuple[tuple[list[Array], list[tuple[Array, Array]]], tuple[Any, ...]]:
     matrix = weights.astype(x[0].dtype)
-    out, mean, var = _kernels().forward([_pixels(part) for part in x], norm, matrix, interpret=interpret)
+    out, mean, var = gpu_kernels().forward([_pixels(part) for part in x], norm, matrix, interpret=interpret)
     mean, var = statistics_over_axis(mean, var, axis_name)
     out = out.reshape(*x[0].shape[:3], -1)
     y, statistics, start = [], [], 0
@@ -159,7 +150,7 @@ def _blocks_backward(
         columns.append((mean, factor, bias, share * of_bias, share * of_scale * inverse))
         start += scale.size
     *out_norm, of_mean, slope = (jnp.concatenate(parts) for parts in zip(*columns, strict=True))
-    found = _kernels().backward(
+    found = gpu_kernels().backward(
         [_pixels(part) for part in x],
         norm,
         weights.astype(out.dtype),
@@ -180,6 +171,6 @@ def _pixels(x: Float[Array, "B H W C"]) -> Float[Array, "P C"]:
     return x.reshape(-1, x.shape[-1])
 
 
-def _kernels() -> ModuleType:
-    """Imported on use: Pallas is experimental, and its part for Triton is deprecated."""
+def gpu_kernels() -> ModuleType:
+    """The module of the kernels, imported on use: Pallas is experimental, and its part for Triton is deprecated."""
     return importlib.import_module("yolox_jax.models.pointwise_kernels")

@@ -22,6 +22,7 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
 
 from yolox_jax.models.normalization import Norm
+from yolox_jax.models.padded_matrices import all_rows, padded, read, read_parts, read_row, write, write_parts, write_row
 
 Parts = Sequence[Float[Array, "P _"]]
 """Matrices whose columns follow each other, as if they were one."""
@@ -34,6 +35,15 @@ BLOCK = 64
 """Pixels of a block."""
 WARPS = 8
 STAGES = 2
+
+MAX_WEIGHTS = 128 * 128
+"""Weights that the kernels can hold: their gradient in float32 takes a quarter of the registers of a multiprocessor.
+With half of them, the compiler runs out of registers."""
+
+
+def fits(inputs: int, outputs: int) -> bool:
+    """Whether the kernels can hold the weights of a 1x1 convolution with these numbers of channels."""
+    return padded(inputs) * padded(outputs) <= MAX_WEIGHTS
 
 
 def forward(
@@ -69,16 +79,16 @@ def forward(
 
 def _forward_kernel(x_refs, weights_ref, norm_ref, out_ref, statistics_ref, *, programs: int):  # type: ignore[no-untyped-def]
     pixels = out_ref.shape[0]
-    weights = _read(weights_ref, _rows(weights_ref))
+    weights = read(weights_ref, all_rows(weights_ref))
     program = pl.program_id(0)
 
     def block(step: Array, totals: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         rows = (step * programs + program) * BLOCK + jnp.arange(BLOCK)
-        x = _read_parts(x_refs, rows)
+        x = read_parts(x_refs, rows)
         if norm_ref is not None:
             x = _silu(_normalised(x.astype(jnp.float32), norm_ref)).astype(x.dtype)
         out = _product(x, weights, 1, 0).astype(out_ref.dtype)
-        _write(out_ref, rows, out)
+        write(out_ref, rows, out)
         # Mean and sum of squares about it for this block, joined with those of the blocks before it, because
         # E[x^2] - E[x]^2 loses precision where the mean is far from zero.
         is_inside = (rows < pixels)[:, None]
@@ -97,7 +107,7 @@ def _forward_kernel(x_refs, weights_ref, norm_ref, out_ref, statistics_ref, *, p
     start = (jnp.zeros((), jnp.float32), zeros, zeros)
     _, mean, squares = lax.fori_loop(0, _steps(pixels, programs), block, start)
     for number, values in enumerate((mean, squares)):
-        _write_row(statistics_ref, number, values)
+        write_row(statistics_ref, number, values)
 
 
 class Gradients(NamedTuple):
@@ -174,37 +184,37 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     programs: int,
 ):
     pixels = out_ref.shape[0]
-    weights = _read(weights_ref, _rows(weights_ref))
+    weights = read(weights_ref, all_rows(weights_ref))
     program = pl.program_id(0)
 
     def block(step: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
         rows = (step * programs + program) * BLOCK + jnp.arange(BLOCK)
-        out = _read(out_ref, rows).astype(jnp.float32)
-        inner = _read_parts(gradient_refs, rows).astype(jnp.float32) * _silu_slope(_normalised(out, out_norm_ref))
-        mean, factor, _, shift, slope = (_row(out_norm_ref, number) for number in range(5))
+        out = read(out_ref, rows).astype(jnp.float32)
+        inner = read_parts(gradient_refs, rows).astype(jnp.float32) * _silu_slope(_normalised(out, out_norm_ref))
+        mean, factor, _, shift, slope = (read_row(out_norm_ref, number) for number in range(5))
         out_gradient = inner * factor + (shift + slope * (out - mean))
         is_inside = (rows < pixels)[:, None]
         out_gradient = jnp.where(is_inside, out_gradient, 0.0).astype(weights.dtype)
         x_gradient = _product(out_gradient, weights, 1, 1)
-        y = x = _read_parts(x_refs, rows)
+        y = x = read_parts(x_refs, rows)
         sums: tuple[Array, ...] = ()
         if norm_ref is not None:
-            centred = x.astype(jnp.float32) - _row(norm_ref, 0)
+            centred = x.astype(jnp.float32) - read_row(norm_ref, 0)
             normal = _normalised(x.astype(jnp.float32), norm_ref)
             y = _silu(normal).astype(x.dtype)
             inner = x_gradient * _silu_slope(normal)
-            x_gradient = inner * _row(norm_ref, 1)
+            x_gradient = inner * read_row(norm_ref, 1)
             sums = jnp.sum(inner, axis=0), jnp.sum(inner * centred, axis=0)
-        _write_parts(x_gradient_refs, rows, x_gradient.astype(x.dtype))
+        write_parts(x_gradient_refs, rows, x_gradient.astype(x.dtype))
         weight_gradient = _product(y, out_gradient, 0, 0)
         return tuple(total + own for total, own in zip(totals, (weight_gradient, *sums), strict=True))
 
     zeros = jnp.zeros(weights.shape[0], jnp.float32)
     start = (jnp.zeros(weights.shape, jnp.float32), *([] if norm_ref is None else [zeros, zeros]))
     weight_gradient, *sums = lax.fori_loop(0, _steps(pixels, programs), block, start)
-    _write(weight_gradients_ref, _rows(weights_ref), weight_gradient)
+    write(weight_gradients_ref, all_rows(weights_ref), weight_gradient)
     for number, values in enumerate(sums):
-        _write_row(sums_ref, number, values)
+        write_row(sums_ref, number, values)
 
 
 def _stacked(norm: Norm | None) -> Array | None:
@@ -212,7 +222,7 @@ def _stacked(norm: Norm | None) -> Array | None:
 
 
 def _normalised(x: Array, norm_ref) -> Array:  # type: ignore[no-untyped-def]
-    return (x - _row(norm_ref, 0)) * _row(norm_ref, 1) + _row(norm_ref, 2)
+    return (x - read_row(norm_ref, 0)) * read_row(norm_ref, 1) + read_row(norm_ref, 2)
 
 
 def _silu(x: Array) -> Array:
@@ -226,11 +236,6 @@ def _silu_slope(x: Array) -> Array:
 
 def _product(a: Array, b: Array, axis_a: int, axis_b: int) -> Array:
     return lax.dot_general(a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32)
-
-
-def padded(size: int) -> int:
-    """Triton's arrays have sides that are powers of two, and its products none below 16."""
-    return max(16, pl.next_power_of_2(size))
 
 
 def _programs(pixels: int, at_most: int) -> int:
@@ -250,52 +255,3 @@ def _pixels_by_program(pixels: int, programs: int) -> np.ndarray:
 def _one_each(rows: int, columns: int) -> pl.BlockSpec:
     """Gives each program a matrix of its own, of those in an array."""
     return pl.BlockSpec((None, rows, columns), lambda program: (program, 0, 0))
-
-
-def _rows(ref) -> Array:  # type: ignore[no-untyped-def]
-    """All rows of a matrix, padded."""
-    return jnp.arange(padded(ref.shape[0]))
-
-
-def _read(ref, rows: Array) -> Array:  # type: ignore[no-untyped-def]
-    """Rows of a matrix; zeros behind its last row and column."""
-    return _read_parts([ref], rows)
-
-
-def _read_parts(refs, rows: Array) -> Array:  # type: ignore[no-untyped-def]
-    """Rows of the matrix that parts make up."""
-    columns, start = jnp.arange(padded(sum(ref.shape[1] for ref in refs))), 0
-    values = jnp.zeros((), refs[0].dtype)
-    for ref in refs:
-        index, mask = _index(ref, rows, columns - start)
-        values += triton.load(ref.at[index], mask=mask, other=0.0)
-        start += ref.shape[1]
-    return values
-
-
-def _write(ref, rows: Array, values: Array) -> None:  # type: ignore[no-untyped-def]
-    _write_parts([ref], rows, values)
-
-
-def _write_parts(refs, rows: Array, values: Array) -> None:  # type: ignore[no-untyped-def]
-    columns, start = jnp.arange(values.shape[1]), 0
-    for ref in refs:
-        index, mask = _index(ref, rows, columns - start)
-        triton.store(ref.at[index], values, mask=mask)
-        start += ref.shape[1]
-
-
-def _index(ref, rows: Array, columns: Array) -> tuple[tuple[Array, Array], Array]:  # type: ignore[no-untyped-def]
-    """Index of rows and columns, and which of them are inside a matrix."""
-    is_row, is_column = rows < ref.shape[0], (columns >= 0) & (columns < ref.shape[1])
-    return (rows[:, None], columns[None]), is_row[:, None] & is_column[None]
-
-
-def _row(ref, number: int) -> Array:  # type: ignore[no-untyped-def]
-    columns = jnp.arange(padded(ref.shape[1]))
-    return triton.load(ref.at[number, columns], mask=columns < ref.shape[1], other=0.0)
-
-
-def _write_row(ref, number: int, values: Array) -> None:  # type: ignore[no-untyped-def]
-    columns = jnp.arange(values.shape[0])
-    triton.store(ref.at[number, columns], values, mask=columns < ref.shape[1])

@@ -115,7 +115,8 @@ def prepare(
     if auto_batch_size:
         config = with_batch_size(config, recorded or smallest_batch_size(config))
     mesh = create_mesh(config.train)
-    check_whole_groups(config, mesh.size)
+    if recorded is not None or not auto_batch_size:
+        check_whole_groups(config, mesh.size)
     connect(mesh)
     check_same_settings({"resume": resume, "extend": extend, "augment": hooks.names, **shared_settings(config)})
     with contextlib.ExitStack() as stack:

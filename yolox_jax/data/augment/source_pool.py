@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from yolox_jax.config import Config, ConfigError
+from yolox_jax.config.augment import MOSAIC_TILES
 from yolox_jax.data.partners import rows_of_group
 
 
@@ -26,20 +27,45 @@ class SourcePool:
         return self._of_record[record_index]
 
 
+def check_rows(config: Config, rows: range) -> None:
+    """Check that rows of a batch are whole groups, where those share their images.
+
+    Raises:
+        ValueError: they have a part of a group.
+    """
+    if not _are_whole_groups(config, rows):
+        raise ValueError(
+            f"rows {rows.start} to {rows.stop - 1} of a batch of {config.train.batch_size} divide a group of rows that "
+            "share their images (--data.augment.on device with --data.augment.partners batch). Load whole groups, as "
+            "yolox_jax.data.partners.rows_of_group returns them"
+        )
+
+
 def check_whole_groups(config: Config, num_devices: int) -> None:
     """Check that no group of a batch is split over devices, each of which draws from the images that it has.
 
     Raises:
         ConfigError: one is.
     """
-    augment, batch_size = config.data.augment, config.train.batch_size
-    if augment.on == "host" or augment.partners == "dataset":
-        return
+    batch_size, group = config.train.batch_size, config.data.augment.partner_group
     share = batch_size // num_devices
-    if any(rows_of_group(row, batch_size, augment.partner_group).start != row for row in range(0, batch_size, share)):
-        raise ConfigError(
-            "--data.augment.on device draws each group of --data.augment.partners batch on one device, but groups of "
-            f"--data.augment.partner-group {augment.partner_group} are split: each of {num_devices} devices has "
-            f"{share} rows of a batch. Pass --data.augment.partner-group {share} or a number that divides it, or "
-            "--data.augment.partners dataset"
-        )
+    if all(_are_whole_groups(config, range(row, row + share)) for row in range(0, batch_size, share)):
+        return
+    fewest = MOSAIC_TILES * num_devices
+    way_out = f"--data.augment.partner-group {share} or a number that divides it"
+    raise ConfigError(
+        "--data.augment.on device draws each group of --data.augment.partners batch on one device, but groups of "
+        f"--data.augment.partner-group {group} are split: each of {num_devices} devices has {share} rows of a batch. "
+        f"Pass {way_out if batch_size >= fewest else f'--train.batch-size {fewest} or more'}, or "
+        "--data.augment.partners dataset"
+    )
+
+
+def _are_whole_groups(config: Config, rows: range) -> bool:
+    augment = config.data.augment
+    if augment.on == "host" or augment.partners == "dataset":
+        return True
+    first, last = (
+        rows_of_group(row, config.train.batch_size, augment.partner_group) for row in (rows.start, rows.stop - 1)
+    )
+    return (first.start, last.stop) == (rows.start, rows.stop)

@@ -104,7 +104,8 @@ def make_gradients(
         params, batch_stats = state.params.tree(), state.batch_stats.tree()
         if on_cpu:
             # XLA for CPUs compiles equal kernels once. Those of equal layers are equal if the weights are arrays of
-            # their own, not different places of a vector; and statistics that start at zero, if they are added later.
+            # their own, not different places of a vector, and if the running statistics start at zero. What these were
+            # is added below: they move linearly, and once in a pass. Frozen ones, which are only read, are not here.
             params = lax.optimization_barrier(params)
             batch_stats = jax.tree.map(jnp.zeros_like, batch_stats)
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
