@@ -54,7 +54,7 @@ def test_progress_few_images_and_classes_without_an_object_are_reported(folder, 
     words = ["--calibrate", path, "--calibration-images", "2", "--calibration-method", "minmax"]
     assert export(folder, "few.onnx", *words) == 0
     printed = capfd.readouterr()
-    assert "int8, any batch size" in printed.out and "4 of 4 calibration images" in printed.err
+    assert "int8, any batch size" in printed.out and "4 of 4 readings of calibration images" in printed.err
     stored = {entry.key: entry.value for entry in onnx.load(folder / "few.onnx").metadata_props}
     assert stored["precision"] == "int8"
     assert "2 images may be too few" in caplog.text
@@ -80,12 +80,19 @@ def test_broken_images_are_left_out_with_one_warning(folder, tmp_path, caplog):
         (["--calibrate", "empty"], {}, "--calibrate empty: there are neither images nor a dataset"),
         (["--calibrate", "photos", "--calibration-images", "0"], {}, "--calibration-images must be at least 1; got 0"),
         (["--calibrate", "photos", "--calibration-percentile", "5"], {}, "--calibration-percentile must be above 50"),
+        (
+            ["--calibrate", "photos", "--calibration-percentile", "99", "--calibration-method", "minmax"],
+            {},
+            "--calibration-percentile applies only to --calibration-method percentile",
+        ),
+        (["--calibrate", "broken.png"], {}, "--calibrate broken.png: none of the images can be read"),
         (["--calibrate", "photos", "--float-layers", "backbone.none"], {}, "--float-layers backbone.none: no layer"),
     ],
 )
 def test_what_cannot_be_quantised_is_refused(folder, monkeypatch, capfd, words, given, message):
     monkeypatch.chdir(folder)
     (folder / "empty").mkdir(exist_ok=True)
+    (folder / "broken.png").write_text("no image")
     name = f"refused.{given.get('format', 'onnx')}"
     assert export(folder, name, *words, **given) == 2
     assert message in capfd.readouterr().err and not (folder / name).exists()

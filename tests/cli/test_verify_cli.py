@@ -171,6 +171,9 @@ def write_foreign(folder: Path) -> None:
     [
         ("none.onnx", [], "there is no file"),
         ("weights.safetensors", [], "must be an exported file that ends in .onnx or .stablehlo"),
+        ("page", [], "page is a folder. Pass "),
+        ("page", [], "page/network.onnx"),
+        ("m.mlpackage", [], "m.mlpackage runs on macOS only"),
         ("m.onnx", ["--data", "nowhere"], "there are neither images nor a dataset"),
         ("damaged.onnx", [], "ONNX Runtime"),
         ("damaged.onnx", ["--runtime", "openvino"], "OpenVINO"),
@@ -191,6 +194,8 @@ def write_foreign(folder: Path) -> None:
 def test_what_cannot_be_compared_is_refused(folder, tmp_path, capfd, file, words, message):
     if file.startswith("damaged"):
         (folder / file).write_bytes(b"no model")
+    (folder / "page").mkdir(exist_ok=True)
+    (folder / "page" / "network.onnx").touch()
     write_foreign(folder)
     save(folder / "renamed.safetensors", seed=1, names=["a", "b", "c"])
     if "tiny.safetensors" in words and not (folder / "tiny.safetensors").exists():

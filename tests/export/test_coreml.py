@@ -153,8 +153,6 @@ def test_float16_halves_the_weights_and_decodes_in_float32(tmp_path):
 def test_what_does_not_suit_core_ml_is_refused(tmp_path, model):
     with pytest.raises(ConfigError, match="--runner applies only to"):
         export("none.pth", tmp_path / "m.mlpackage", format="coreml", runner=True)
-    with pytest.raises(ConfigError, match="float32 or float16, not bfloat16"):
-        export_coreml(model, tmp_path / "m.mlpackage", dataclasses.replace(SETTINGS, precision="bfloat16"))
     (tmp_path / "other.mlpackage").mkdir()
     (tmp_path / "other.mlpackage" / "mine").touch()
     with pytest.raises(ConfigError, match=r"other\.mlpackage is not empty"):

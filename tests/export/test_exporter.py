@@ -76,6 +76,12 @@ def test_options_reach_the_file(run_directory, tmp_path):
         ("folder.onnx", {}, "folder.onnx is a folder"),
         ("m.onnx", {"platforms": ["cpu"]}, "--platforms applies only to --format stablehlo"),
         ("m.stablehlo", {"opset": 17}, "--opset applies only to --format onnx"),
+        (
+            "m.onnx",
+            {"precision": "bfloat16"},
+            "--precision bfloat16 needs --format stablehlo; --format onnx has float32",
+        ),
+        ("m.param", {"precision": "bfloat16"}, "--precision bfloat16 needs --format stablehlo; --format ncnn"),
         ("m.onnx", {"score_threshold": 25}, "score threshold 25"),
     ],
 )

@@ -89,8 +89,6 @@ def test_half_precision_halves_the_file_and_predicts_nearly_the_same(model, tmp_
 
 
 def test_what_cannot_be_stored_is_refused(model, tmp_path):
-    with pytest.raises(ConfigError, match="no operators in precision bfloat16"):
-        export_litert(model, tmp_path / "m.tflite", ExportSettings(NAMES, precision="bfloat16", **SETTINGS))
     large = lively_model(3)
     kernel = large.head.cls_preds[0].kernel
     kernel.set_value(kernel[...] * 1e9)

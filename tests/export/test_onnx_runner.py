@@ -13,7 +13,7 @@ from exported import export_onnx
 from yolox_jax.data.letterbox import PADDING, letterbox
 from yolox_jax.export import yolox_detection
 from yolox_jax.export.onnx_runner import OnnxDetector
-from yolox_jax.export.yolox_detection import ModelFileError
+from yolox_jax.export.yolox_detection import ModelFileError, draw
 
 SIZE = (64, 96)
 NAMES = ("red", "green", "blue")
@@ -64,6 +64,27 @@ def test_what_cannot_work_is_named_without_a_traceback(arguments, message, tmp_p
     done = run_alone("onnx", tmp_path, *arguments)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("format", "package"),
+    [("onnx", "onnxruntime"), ("litert", "ai_edge_litert"), ("ncnn", "ncnn"), ("stablehlo", "jax")],
+)
+def test_a_missing_runtime_is_named(format, package, without_suppression, tmp_path):
+    cv2.imwrite(str(tmp_path / "image.png"), noise(8, 8))
+    done = run_alone(format, tmp_path, without_suppression, "image.png", blocked=[package])
+    assert done.returncode == 2
+    assert f"pip install {package}" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_labels_are_whole_at_the_edges_of_the_image():
+    grey = np.full((200, 300, 3), 128, np.uint8)
+
+    def num_dark(x: float, y: float) -> int:
+        drawn = draw(grey, np.array([[x, y, x + 40, y + 40]]), np.array([0.9]), np.array([2]), NAMES)
+        return int((drawn < 40).all(axis=2).sum())
+
+    assert num_dark(280, 0) == num_dark(-10, 100) == num_dark(100, 100) > 20
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (200, 100), (31, 1000), (48, 64)])

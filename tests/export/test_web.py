@@ -87,7 +87,6 @@ def test_page_names_no_other_machine():
         ("page", {"format": "web", "nms": False}, "--no-nms does not apply to --format web"),
         ("page", {"format": "web", "batch": 2}, "--batch applies only to --format stablehlo or onnx"),
         ("page", {"format": "web", "runner": True}, "--runner applies only to --format stablehlo or onnx"),
-        ("page", {"format": "web", "precision": "bfloat16"}, "bfloat16. Choose float32 or float16"),
         ("page", {"format": "web", "onnxruntime_web": "mine"}, "mine must be the npm package.*ort.wasm.min.mjs"),
         ("mine", {"format": "web"}, "mine is not empty"),
         ("mine/file", {"format": "web"}, "it is a file, not a folder"),

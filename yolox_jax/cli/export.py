@@ -24,7 +24,7 @@ class ExportArguments:
     """A .pth, .safetensors or .npz file, a run directory, or the name of published weights, such as yolox_s."""
     format: Literal["stablehlo", "onnx", "litert", "ncnn", "coreml", "triton", "web"]
     """stablehlo: for jax on CPUs, GPUs and TPUs. onnx: for ONNX Runtime, TensorRT, OpenVINO and others. litert: for
-    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. coreml: for Apple's devices; never run here.
+    LiteRT (TFLite) on phones and boards. ncnn: for ncnn, there too. coreml: for Apple's devices, as yet never run.
     triton: a model for NVIDIA's Triton Inference Server. web: a folder with a page that detects in the browser."""
     output: Path
     """Output file, .stablehlo, .onnx, .tflite or .param, or a folder: .mlpackage, that of the page, or of the model of
@@ -67,14 +67,14 @@ class ExportArguments:
     """int8: the range of an activation. percentile (default): without its most extreme values. entropy: the one that
     loses least information. minmax: all values."""
     calibration_percentile: float | None = None
-    """int8: per cent of the values that are not above the range of percentile; as many are not below it. 99.99 by
-    default."""
+    """int8: per cent of the values that are not above the range of the method percentile; as many are not below it.
+    99.99 by default."""
     float_layers: tuple[str, ...] | None = None
     """int8: layers that stay in float, by name or beginning of the name, such as backbone.backbone.stem. By default,
     stem and first stage, the last layers of the head and `decode`, the decoding of boxes; none if no name follows."""
     quantize_for: Literal["onnxruntime", "openvino"] | None = None
     """int8: the runtime that the file is fast in; both can run it. onnxruntime (default): all layers compute in 8 bits.
-    openvino: only convolutions do, which is more accurate."""
+    openvino: only convolutions do."""
     verify: Path | None = None
     """Then compare the detections of the file with those of the weights on these images, as `yolox-jax verify` does: a
     dataset, or a folder of images. The exit code is 1 if they differ."""
@@ -108,7 +108,7 @@ def main(argv: list[str]) -> int:
     # Before anything is exported: there may be none.
     images = None if arguments.verify is None else ImagesToCompare.at(arguments.verify, flag="--verify")
     quantization = _quantization({name: options.pop(name) for name in _QUANTIZATION}, arguments.precision)
-    with show_download() as on_progress, show_progress("calibration images, each read twice") as on_calibration:
+    with show_download() as on_progress, show_progress("readings of calibration images") as on_calibration:
         exported = export(
             options.pop("weights"),
             options.pop("output"),
@@ -121,10 +121,9 @@ def main(argv: list[str]) -> int:
         print(f"wrote {exported.runner}, and yolox_detection.py for it")
     settings = exported.settings
     height, width = settings.input_size
-    batch = f"batch size {settings.batch}" if settings.batch else "any batch size"
     print(
         f"wrote {exported.path}: {exported.variant}, {counted(len(settings.class_names), 'class')}, input "
-        f"{height}x{width} (height x width), {settings.precision}, {batch}, "
+        f"{height}x{width} (height x width), {settings.precision}, {_batch(exported, arguments)}, "
         f"{exported.size / 2**20:.1f} MiB"
     )
     print(_how_to_run(exported, arguments.format))
@@ -141,9 +140,21 @@ def _quantization(flags: dict[str, Any], precision: str) -> Quantization | None:
     if precision != "int8" and given:
         flag = f"--{next(iter(given)).replace('_', '-')}"
         raise ConfigError(f"{flag} applies only to --precision int8; add that, or leave {flag} out")
+    if "calibration_percentile" in given and given.get("calibration_method", "percentile") != "percentile":
+        raise ConfigError(
+            "--calibration-percentile applies only to --calibration-method percentile; leave one of them out"
+        )
     return (
         Quantization(**{_QUANTIZATION[name]: value for name, value in given.items()}) if "calibrate" in given else None
     )
+
+
+def _batch(exported: ExportedFile, arguments: ExportArguments) -> str:
+    if arguments.format == "triton":
+        from yolox_jax.export.triton import MAX_BATCH_SIZE
+
+        return f"batches of up to {arguments.batch or MAX_BATCH_SIZE}"
+    return f"batch size {exported.settings.batch}" if exported.settings.batch else "any batch size"
 
 
 def _how_to_run(exported: ExportedFile, format: Format) -> str:

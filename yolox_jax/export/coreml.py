@@ -4,7 +4,9 @@ The ONNX graph is translated operator by operator, since coremltools reads ONNX 
 programs, and runs none.
 """
 
+import contextlib
 import dataclasses
+import io
 import logging
 import shutil
 from pathlib import Path
@@ -53,20 +55,19 @@ def export_coreml(model: YOLOX, path: str | Path, settings: ExportSettings) -> P
     Raises:
         ConfigError: a setting is invalid, or weights are too large for float16.
     """
-    if settings.precision not in ("float32", "float16"):
-        raise ConfigError(f"Core ML files have precision float32 or float16, not {settings.precision}")
     build_onnx(model, settings)  # raises if a weight is too large
-    package = coremltools.convert(
-        translate(build_onnx(model, dataclasses.replace(settings, precision="float32"))),
-        convert_to="mlprogram",
-        minimum_deployment_target=TARGET,
-        compute_precision=(
-            coremltools.precision.FLOAT32
-            if settings.precision == "float32"
-            else coremltools.transform.FP16ComputePrecision(op_selector=lambda op: not op.name.startswith(DECODING))
-        ),
-        skip_model_load=True,
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars, one for each pass, which cannot be switched off
+        package = coremltools.convert(
+            translate(build_onnx(model, dataclasses.replace(settings, precision="float32"))),
+            convert_to="mlprogram",
+            minimum_deployment_target=TARGET,
+            compute_precision=(
+                coremltools.precision.FLOAT32
+                if settings.precision == "float32"
+                else coremltools.transform.FP16ComputePrecision(op_selector=lambda op: not op.name.startswith(DECODING))
+            ),
+            skip_model_load=True,
+        )
     package.user_defined_metadata.update(settings.metadata(model))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,10 @@ EXTRAS = {
 """The extras of this package with the packages that runners import."""
 
 
+NETWORKS = ("network.onnx", "1/model.onnx")
+"""Where the folder of a web page or of a model of Triton has the network."""
+
+
 def open_exported(path: Path, *, runtime: Runtime = "onnxruntime") -> ExportedDetector:
     """Open a file that `yolox_jax.export` wrote.
 
@@ -35,6 +39,11 @@ def open_exported(path: Path, *, runtime: Runtime = "onnxruntime") -> ExportedDe
         ConfigError: the suffix is that of no format, the package that runs it is missing, or it cannot be run.
         FileNotFoundError: there is no such file.
     """
+    if path.suffix == ".mlpackage":
+        raise ConfigError(f"{path} runs on macOS only, and has no runner")
+    if path.is_dir():
+        inside = [str(path / name) for name in NETWORKS if (path / name).is_file()]
+        raise ConfigError(f"{path} is a folder. Pass {' or '.join(inside) or 'the file in it'}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix not in DETECTORS:
@@ -46,9 +55,10 @@ def open_exported(path: Path, *, runtime: Runtime = "onnxruntime") -> ExportedDe
     try:
         return getattr(importlib.import_module(f"yolox_jax.export.{module}"), name)(path, **options)
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(str(error.name))
+        package = str(error.name).partition(".")[0]
+        extra = EXTRAS.get(package)
         if extra is None:
             raise
-        raise ConfigError(f"running {path} needs the package {error.name}: pip install 'yolox-jax[{extra}]'") from error
+        raise ConfigError(f"running {path} needs the package {package}: pip install 'yolox-jax[{extra}]'") from error
     except ValueError as error:  # `ModelFileError` of the runners
         raise ConfigError(str(error)) from error

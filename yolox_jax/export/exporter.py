@@ -137,7 +137,7 @@ def export(
     _check_output(path, format, runner=runner, nms=nms)
     check_quantization(precision, format, quantization)
     if quantization is None:
-        check_precision(precision)
+        _check_float_precision(precision, format)
     check_thresholds(score_threshold, iou_threshold)
     check_counts(1 if batch is None else batch, max_detections)
     if format in FOLDERS:
@@ -226,6 +226,12 @@ def _check_options(format: Format, options: dict[str, object]) -> None:
         if value is not None and format not in APPLIES_TO[option]:
             flag, owners = option.replace("_", "-"), " or ".join(APPLIES_TO[option])
             raise ConfigError(f"--{flag} applies only to --format {owners}; leave it out")
+
+
+def _check_float_precision(precision: str, format: Format) -> None:
+    check_precision(precision)
+    if precision == "bfloat16" and format != "stablehlo":  # of the others, hardly any runtime computes in it
+        raise ConfigError(f"--precision bfloat16 needs --format stablehlo; --format {format} has float32 and float16")
 
 
 def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None) -> None:

@@ -48,8 +48,6 @@ def export_litert(model: YOLOX, path: str | Path, settings: ExportSettings) -> P
     Raises:
         ConfigError: a setting is invalid, or weights are too large for float16.
     """
-    if settings.precision == "bfloat16":
-        raise ConfigError("LiteRT has no operators in precision bfloat16. Choose float32 or float16")
     graph = build_onnx(model, dataclasses.replace(settings, precision="float32"))
     network = translate(graph, half_weights=settings.precision == "float16")
     path = Path(path)

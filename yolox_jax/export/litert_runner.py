@@ -15,7 +15,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 if __package__ == "yolox_jax.export":
     from yolox_jax.export.yolox_detection import ExportedDetector, ModelFileError, command_line, run
@@ -36,7 +35,10 @@ class LiteRtDetector(ExportedDetector):
         Raises:
             FileNotFoundError: the file does not exist.
             ModelFileError: yolox_jax did not export the file, or it is damaged.
+            ModuleNotFoundError: ai-edge-litert is not installed.
         """
+        from ai_edge_litert.interpreter import Interpreter
+
         try:
             with zipfile.ZipFile(path) as file:  # after the network
                 metadata = json.loads(file.read("metadata.json"))

@@ -64,8 +64,6 @@ def export_ncnn(model: YOLOX, path: str | Path, settings: ExportSettings) -> Pat
         ConfigError: a setting is invalid, weights are too large for float16, pnnx is missing, or pnnx or ncnn refuses
             the network.
     """
-    if settings.precision not in ("float32", "float16"):
-        raise ConfigError(f"ncnn files have precision float32 or float16, not {settings.precision}")
     settings.check(model)
     pnnx = _find_pnnx()
     path = Path(path)

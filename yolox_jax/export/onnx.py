@@ -81,7 +81,7 @@ def build_onnx(model: YOLOX, settings: ExportSettings, *, opset: int = OPSET) ->
         ConfigError: as `export_onnx`.
     """
     settings.check(model)
-    _check(settings.precision, opset)
+    _check_opset(opset)
     precision = settings.float_precision
     images_axis: int | str = "batch" if settings.batch is None else settings.batch
     input_size = settings.input_size
@@ -120,13 +120,11 @@ def _to_float(graph: Graph, images: str, pixels: PixelFormat, precision: str) ->
     return graph.cast(graph.add("Div", [wide, scale], "images/scaled"), precision, "images/pixels")
 
 
-def _check(precision: str, opset: int) -> None:
-    if precision == "bfloat16":
-        raise ConfigError("few ONNX runtimes support precision bfloat16. Choose float32 or float16")
+def _check_opset(opset: int) -> None:
     newest = onnx.defs.onnx_opset_version()
     if not LOWEST_OPSET <= opset <= newest:
         raise ConfigError(
-            f"opset must be from {LOWEST_OPSET} to {newest}, the newest of onnx {onnx.__version__}; got {opset}"
+            f"--opset must be from {LOWEST_OPSET} to {newest}, the newest of onnx {onnx.__version__}; got {opset}"
         )
 
 

@@ -40,7 +40,7 @@ def measure_ranges(
         lowest = np.minimum(lowest, [value.min() for value in values])
         highest = np.maximum(highest, [value.max() for value in values])
     if np.isinf(lowest).all() and (lowest > highest).all():
-        raise ConfigError("--calibrate: none of the images can be read")
+        raise ConfigError(f"--calibrate {quantization.calibrate}: none of the images can be read")
     limits = list(zip(activations, lowest.tolist(), highest.tolist(), strict=True))
     for name, low, high in limits:
         if not np.isfinite([low, high]).all():

@@ -13,8 +13,6 @@ import json
 import zipfile
 from pathlib import Path
 
-import jax
-import jax.export
 import numpy as np
 
 if __package__ == "yolox_jax.export":
@@ -32,7 +30,11 @@ class StablehloDetector(ExportedDetector):
         Raises:
             FileNotFoundError: the file does not exist.
             ModelFileError: yolox_jax did not export the file, or this version of jax cannot run it.
+            ModuleNotFoundError: jax or flatbuffers is not installed.
         """
+        import jax
+        import jax.export
+
         try:
             with zipfile.ZipFile(path) as file:
                 metadata = json.loads(file.read("metadata.json"))
@@ -51,8 +53,9 @@ class StablehloDetector(ExportedDetector):
         images = np.repeat(letterboxed[None], self._batch_size, axis=0)
         if self.metadata["output"] == "predictions":
             return self.suppress(np.asarray(self._call(images)["predictions"][0]), ratio)
-        found = jax.device_get(self._call(images, np.full(self._batch_size, ratio, np.float32)))
-        boxes, scores, classes = (found[name][0, : found["count"][0]] for name in ("boxes", "scores", "classes"))
+        found = self._call(images, np.full(self._batch_size, ratio, np.float32))
+        first = {name: np.asarray(values)[0] for name, values in found.items()}
+        boxes, scores, classes = (first[name][: first["count"]] for name in ("boxes", "scores", "classes"))
         return boxes, scores, classes
 
 

@@ -8,8 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
-from onnx import TensorProto
+from yolox_jax.config import ConfigError
+
+try:
+    import onnx
+    from onnx import TensorProto
+except ModuleNotFoundError as error:
+    raise ConfigError("export to Triton needs the package onnx: pip install 'yolox-jax[onnx]'") from error
 
 from yolox_jax.export.onnx import build_onnx, save_onnx
 from yolox_jax.export.settings import ExportSettings

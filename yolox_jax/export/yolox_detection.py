@@ -187,10 +187,12 @@ def draw(
         colour = cv2.cvtColor(np.array([[[hue, 220, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
         text = f"{class_names[classes[index]]} {scores[index]:.2f}"
-        (_, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        place = (x1 + thickness, y1 - descent if y1 > height + descent else y1 + height + descent)
-        for stroke, paint in ((3, (0, 0, 0)), (1, colour)):  # an outline keeps the text readable
-            cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, paint, stroke, cv2.LINE_AA)
+        (width, height), descent = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        left, top = max(min(x1, image.shape[1] - width), 0), max(y1 - height - descent, 0)
+        cv2.rectangle(canvas, (left, top), (left + width, top + height + descent), colour, cv2.FILLED)
+        bright = np.dot(colour, (0.114, 0.587, 0.299)) > 110  # luma
+        paint = (0, 0, 0) if bright else (255, 255, 255)
+        cv2.putText(canvas, text, (left, top + height), cv2.FONT_HERSHEY_SIMPLEX, scale, paint, 1, cv2.LINE_AA)
     return canvas
 
 
