@@ -163,11 +163,11 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     if not with_original and not arguments.no_original:
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
-        decoded_before: list[Partners] = ["dataset"]  # with a cache, partners make no difference
+        any_partners: list[Partners] = ["dataset"]  # with a cache, partners make no difference
         ours: list[BatchStream] = [
             _open_ours(stack, dataset, _with_partners(config, partners), arguments.workers, arguments.threads, cache)
             for cache in arguments.caches
-            for partners in (arguments.partners if cache == "none" else decoded_before)
+            for partners in (arguments.partners if cache == "none" else any_partners)
         ]
         originals: list[BatchStream] = []
         if with_original:
@@ -197,7 +197,7 @@ def _compare(dataset: Dataset, config: Config, arguments: argparse.Namespace) ->
     print_speeds(f"On cores {arguments.cores}", streams)
     for one in ratios:
         print(
-            f"cache {one['ours']}, partners of the {one['partners']} / original's {one['original']}: "
+            f"cache {one['ours']}, partners from the {one['partners']} / original's {one['original']}: "
             f"{spread(one['images_per_s'], 2)} times the images per second, {spread(one['images_per_cpu_s'], 2)} times "
             "the images per CPU second"
         )

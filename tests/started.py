@@ -5,7 +5,6 @@ import numpy as np
 from flax import nnx
 
 from yolox_jax.config import Config
-from yolox_jax.models import YOLOX
 from yolox_jax.training.run_schedule import RunSchedule
 from yolox_jax.training.step.mesh import create_mesh, replicated
 from yolox_jax.training.step.scalars import StepScalars
@@ -13,7 +12,7 @@ from yolox_jax.training.step.state import TrainState, create_train_state
 from yolox_jax.training.step.step import TrainStep, make_train_step
 
 
-def started(config: Config, model: YOLOX) -> tuple[nnx.GraphDef, TrainState, TrainStep]:
+def started(config: Config, model: nnx.Module) -> tuple[nnx.GraphDef, TrainState, TrainStep]:
     """The structure, the state (replicated over all devices) and the step of a run that starts from `model`."""
     model.train()
     mesh = create_mesh(config.train)

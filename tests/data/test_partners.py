@@ -164,7 +164,7 @@ def test_images_of_one_group_at_a_time_are_in_memory(dataset: Dataset, monkeypat
 
 
 @pytest.mark.parametrize("kind", ["hooks", "repeats", "tiles", "broken"])
-def test_stream_is_the_same_for_any_start_worker_thread_and_host(
+def test_stream_is_the_same_for_any_start_thread_and_host(
     dataset: Dataset, kind: str, tmp_path: Path, copied: Callable[[Dataset, Path], Dataset]
 ) -> None:
     config, hooks = CONFIG, Hooks(before_mosaic=_darken, after_mosaic=_darken) if kind == "hooks" else NO_HOOKS
@@ -181,9 +181,6 @@ def test_stream_is_the_same_for_any_start_worker_thread_and_host(
     whole = _run(dataset, config, hooks=hooks)
     _assert_equal(whole[3:], _run(dataset, config, 3, hooks))
     _assert_equal(whole, _run(dataset, replace(config, data=replace(config.data, num_threads=3)), hooks=hooks))
-    if kind == "hooks":
-        workers = replace(config, data=replace(config.data, num_workers=2))
-        _assert_equal(whole, _run(dataset, workers, hooks=hooks))
     # The first host has a part of the second group.
     hosts = [_run(dataset, config, hooks=hooks, rows=rows) for rows in (range(6), range(6, 9))]
     _assert_equal(whole, [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)])

@@ -51,11 +51,10 @@ def _on_host(config: Config) -> Config:
     return replace(config, data=replace(config.data, augment=augment))
 
 
-def test_stream_is_the_same_for_any_start_worker_or_host(dataset: Dataset) -> None:
+def test_stream_is_the_same_for_any_start_or_host(dataset: Dataset) -> None:
     config = replace(CONFIG, data=replace(CONFIG.data, repeat_threshold=1.0))
     whole = _run(dataset, config)
     _assert_equal(whole[4:], _run(dataset, config, start_step=4))
-    _assert_equal(whole, _run(dataset, replace(config, data=replace(config.data, num_workers=2))))
     hosts = [_run(dataset, config, rows=rows) for rows in (range(0, 1), range(1, 2))]
     _assert_equal(whole, [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)])
     for batch, expected in zip(whole, _run(dataset, _on_host(config)), strict=True):
@@ -96,12 +95,13 @@ def _shared(config: Config, batch_size: int = 8, group: int = 4) -> Config:
     return replace(config, data=replace(config.data, augment=augment), train=train)
 
 
-def test_samples_of_a_group_share_their_images(dataset: Dataset) -> None:
+def test_samples_of_a_group_share_their_images_whatever_loads_them(dataset: Dataset) -> None:
     config = _shared(CONFIG)
     whole = _run(dataset, config)
     assert whole[0]["sources"].shape == (8, 1, 64, 64, 3) and whole[0]["members"].shape == (8, 5)
     hosts = [_run(dataset, config, rows=rows) for rows in (range(0, 4), range(4, 8))]
     _assert_equal(whole, [{key: np.concatenate([a[key], b[key]]) for key in a} for a, b in zip(*hosts, strict=True)])
+    _assert_equal(whole, _run(dataset, replace(config, data=replace(config.data, num_workers=2))))
     # What they show is what they would show of images of their own.
     for batch, expected in zip(whole, _run(dataset, _on_host(config)), strict=True):
         np.testing.assert_array_equal(batch["boxes"], expected["boxes"])
@@ -113,6 +113,16 @@ def test_groups_that_are_split_over_devices_are_refused() -> None:
     check_whole_groups(_on_host(_shared(CONFIG, 64, 16)), 8)
     with pytest.raises(ConfigError, match="each of 8 devices has 8 rows .* --data.augment.partner-group 8 or"):
         check_whole_groups(_shared(CONFIG, 64, 16), 8)
+    with pytest.raises(ConfigError, match="each of 8 devices has 2 rows .* Pass --train.batch-size 32 or more, or"):
+        check_whole_groups(_shared(CONFIG, 16, 4), 8)
+
+
+@pytest.mark.parametrize("rows", [range(2, 8), range(0, 6), range(1, 3)])
+def test_rows_that_divide_a_group_are_refused_where_it_shares_images(dataset: Dataset, rows: range) -> None:
+    message = f"rows {rows.start} to {rows.stop - 1} of a batch of 8 divide a group of rows"
+    with pytest.raises(ValueError, match=message):
+        training_batches(dataset, _shared(CONFIG), rows=rows)
+    load_training_batch(dataset, _on_host(_shared(CONFIG)), 0, rows)
 
 
 def _darken(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> Any:

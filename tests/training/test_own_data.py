@@ -1,5 +1,6 @@
 """Runs on datasets from Python with own augmentation: what they record, and that they resume exactly."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -7,15 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import own_data_run
 import yolox_jax
 from own_data_run import CLASS_NAMES, Rectangles, own_data_config, run_on_own_data
 from saved_runs import differing_parts, lasting_metrics, saved_state
-from yolox_jax.config import ConfigError, DatasetConfig
+from yolox_jax.config import AugmentConfig, Config, ConfigError, DataConfig, DatasetConfig
 from yolox_jax.data.dataset import DataError
+from yolox_jax.training import preparation
 from yolox_jax.training.preparation import prepare
 from yolox_jax.training.run_directory import saved_steps
 
@@ -41,6 +45,23 @@ def test_the_config_of_a_run_on_datasets_from_python_names_no_files(tmp_path):
     with prepare(config, tmp_path / "run", resume=False, train_set=dataset, val_set=dataset) as run:
         assert run.config.data.train == run.config.data.val == DatasetConfig()
         assert (len(run.train_set.records), len(run.val_set.records)) == (6, 3), "two tiles of each training image"
+
+
+def test_groups_that_share_images_are_checked_once_an_automatic_batch_size_is_known(tmp_path, monkeypatch):
+    dataset = yolox_jax.make_dataset([(np.zeros((64, 64, 3), np.uint8), [[8, 8, 40, 40]], [0])] * 3, ("one",))
+    config = Config(data=DataConfig(augment=AugmentConfig(on="device", partners="batch")))
+    for name, returned in (("create_mesh", SimpleNamespace(size=2)), ("connect", None), ("smallest_batch_size", 2)):
+        monkeypatch.setattr(preparation, name, lambda *_, returned=returned: returned)
+    for batch_size in (16, 8):
+        monkeypatch.setattr(preparation, "fitting_batch_size", lambda *_, size=batch_size: size)
+        fails = batch_size == 8  # each of two devices has half of the only group
+        with (
+            pytest.raises(ConfigError, match="each of 2 devices has 4 rows") if fails else contextlib.nullcontext(),
+            prepare(
+                config, tmp_path / "run", resume=False, auto_batch_size=True, train_set=dataset, val_set=dataset
+            ) as run,
+        ):
+            assert run.config.train.batch_size == 16
 
 
 @pytest.mark.slow

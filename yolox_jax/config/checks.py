@@ -177,7 +177,7 @@ def _drawing_problems(config: Config) -> list[str]:
     if config.data.augment.on == "host" or config.data.bits == 8:
         return []
     return [
-        f"--data.augment.on device draws images of 8 bits, but --data.bits is {config.data.bits}. Set one of them to "
+        f"--data.augment.on device draws images of 8 bits, but --data.bits is {config.data.bits}. Pass "
         "--data.augment.on host or --data.bits 8"
     ]
 

@@ -4,8 +4,9 @@ The path of a training image:
 
 1. `sources/` reads the annotation files of any format into a `Dataset` of `Record`s (`dataset.py`): the path and size
    of each image, its boxes and classes. If asked to, `tiles.py` cuts large images into several records.
-2. `image_order.ImageOrder` orders the images of each pass over the dataset, and `pipeline.training_batches` calls
-   `sample.make_sample` for each place of a step.
+2. `image_order.ImageOrder` orders the images of each pass over the dataset, and `training_source.TrainingSource` calls
+   `sample.make_sample` for each place of a step. Other images of a mosaic come from that pass or from the batch
+   (`partners.py`).
 3. `sample_plan.plan_sample` draws every random choice of the sample and computes its boxes, without reading a pixel.
 4. `loader.ImageLoader` reads the images that are visible in the sample, from their files (`image.py`) or from a
    cache (`cache/`).

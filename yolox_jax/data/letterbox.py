@@ -22,17 +22,22 @@ def fitted_size(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[tup
     return (max(int(height * ratio), 1), max(int(width * ratio), 1)), ratio
 
 
+def resize_exactly(image: UInt[np.ndarray, "H W C"], size: tuple[int, int]) -> UInt[np.ndarray, "h w C"]:
+    """Resize an image bilinearly to `size` (height, width), unless it has that size."""
+    if image.shape[:2] == size:
+        return image
+    resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(*size, -1)  # OpenCV drops a single channel
+
+
 def resize_to_fit(image: UInt[np.ndarray, "H W C"], size: tuple[int, int]) -> tuple[UInt[np.ndarray, "h w C"], float]:
     """Resize an image to the largest size that fits `size` (height, width), preserving its aspect ratio.
 
     Returns:
         The image, with sides truncated to whole px, and the ratio of new to old sides.
     """
-    (height, width), ratio = fitted_size(image.shape[:2], size)
-    if (height, width) != image.shape[:2]:
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-        image = resized.reshape(height, width, -1)  # OpenCV drops a single channel
-    return image, ratio
+    fitted, ratio = fitted_size(image.shape[:2], size)
+    return resize_exactly(image, fitted), ratio
 
 
 def letterbox(image: UInt[np.ndarray, "H W C"], size: tuple[int, int]) -> tuple[UInt[np.ndarray, "h w C"], float]:

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Int64, UInt
 
 from yolox_jax.data.dataset import Record
 from yolox_jax.data.image import BrokenImage, load_reduced
 from yolox_jax.data.image_order import Pass
-from yolox_jax.data.letterbox import fitted_size
+from yolox_jax.data.letterbox import fitted_size, resize_exactly
 
 
 class GroupPartners(NamedTuple):
@@ -69,13 +68,9 @@ class SharedImages:
 
 
 def _load_fitted(record: Record, size: tuple[int, int]) -> UInt[np.ndarray, "h w C"]:
-    (height, width), ratio = fitted_size((record.height, record.width), size)
+    fitted, ratio = fitted_size((record.height, record.width), size)
     # A JPEG of at least twice the size is decoded at a part of it: that is faster, and has less aliasing.
-    image = load_reduced(record, ratio).image
-    if image.shape[:2] == (height, width):
-        return image
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(height, width, -1)  # OpenCV drops a single channel
+    return resize_exactly(load_reduced(record, ratio).image, fitted)
 
 
 class Group:

@@ -6,39 +6,33 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from small_network import SmallNetwork
 from started import scalars_at
 from yolox_jax.config import Config, DataConfig, TrainConfig
-from yolox_jax.models.blocks import BaseConv
-from yolox_jax.models.forward_options import ForwardOptions
 from yolox_jax.training.profiling.fake_batch import fake_batch
 from yolox_jax.training.step.gradients import forward_options, make_gradients
 from yolox_jax.training.step.mesh import create_mesh
 from yolox_jax.training.step.state import Frozen, create_train_state
 
-SIZE, ANCHORS, CLASSES = (32, 32), 16 + 4 + 1, 3
+SIZE, CLASSES = (32, 32), 3
 
 
-class Small(nnx.Module):
-    """Two blocks, the first of them frozen, in place of a network that takes long to compile."""
-
-    def __init__(self, rng: np.random.Generator):
-        self.frozen = BaseConv(3, 4, 3, 8, rng=rng)
-        self.trained = BaseConv(4, ANCHORS * (5 + CLASSES), 3, 4, rng=rng)
-        for norm in (self.frozen.bn, self.trained.bn):
-            for statistic in (norm.mean, norm.var):
-                statistic[...] = jnp.asarray(rng.uniform(20, 50, statistic[...].shape), jnp.float32)
-        self.frozen.bn.use_running_average = True
-        self.frozen.bn.mean, self.frozen.bn.var = Frozen(self.frozen.bn.mean[...]), Frozen(self.frozen.bn.var[...])
-
-    def __call__(self, images: jax.Array, options: ForwardOptions) -> jax.Array:
-        return self.trained(self.frozen(images, options), options).reshape(len(images), ANCHORS, -1)
+def _network() -> SmallNetwork:
+    """The first of its blocks is frozen, and its statistics are far from those of the images."""
+    network, rng = SmallNetwork(SIZE, CLASSES), np.random.default_rng(0)
+    for norm in (network.first.bn, network.second.bn):
+        for statistic in (norm.mean, norm.var):
+            statistic[...] = jnp.asarray(rng.uniform(20, 50, statistic[...].shape), jnp.float32)
+    norm = network.first.bn
+    norm.mean, norm.var, norm.use_running_average = Frozen(norm.mean[...]), Frozen(norm.var[...]), True
+    return network
 
 
 @pytest.mark.parametrize("parts", [1, 2])
 def test_statistics_follow_one_another_behind_frozen_ones(parts: int) -> None:
     config = Config(data=DataConfig(input_size=SIZE), train=TrainConfig(batch_size=8, accumulation_steps=parts))
     mesh = create_mesh(config.train, jax.devices()[:1])
-    graphdef, state = create_train_state(Small(np.random.default_rng(0)), config.train)
+    graphdef, state = create_train_state(_network(), config.train)
     batch = fake_batch(8, SIZE, num_classes=CLASSES, objects=2)
     gradients, loss_weights = make_gradients(graphdef, config, mesh), scalars_at(config, 0, 0.0).loss
     # Without the gradients, there is little to compile.

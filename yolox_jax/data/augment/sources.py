@@ -7,7 +7,6 @@ in the image that covers it. Coordinates on the canvas count from the point wher
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
@@ -17,7 +16,7 @@ from yolox_jax.data.augment.paint import Placement, crop_visible, visible_part
 from yolox_jax.data.augment.source_pool import SourcePool
 from yolox_jax.data.hooks import HookedImages
 from yolox_jax.data.image import Pixels
-from yolox_jax.data.letterbox import fitted_size
+from yolox_jax.data.letterbox import fitted_size, resize_exactly
 from yolox_jax.data.loader import ImageLoader
 from yolox_jax.data.sample_plan import SamplePlan
 
@@ -110,9 +109,7 @@ def _write_source(placement: Placement, images: ImageLoader | HookedImages, out:
         out.members[place] = in_pool - out.row_in_group
         return
     # Decoded at a reduced scale where that is enough to show it, which also keeps it smooth when it becomes small.
-    image = images.pixels(placement, size).image
-    if image.shape[:2] != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, -1)
+    image = resize_exactly(images.pixels(placement, size).image, (height, width))
     part, (left, top) = crop_visible(Pixels(image, scale), placement.window, visible[1])
     out.sources[place, top : top + part.shape[0], left : left + part.shape[1]] = part
     out.members[place] = place
