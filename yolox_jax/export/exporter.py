@@ -1,6 +1,7 @@
 """Exports weights as one file, in the format that the suffix of the file names, or as a folder with a web page."""
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +14,11 @@ from yolox_jax.files import check_writable_folder, ensure_writable_folder
 
 if TYPE_CHECKING:
     from yolox_jax.export.settings import ExportSettings
+    from yolox_jax.models import YOLOX
     from yolox_jax.weights.download import OnProgress
 
+Writer = Callable[["YOLOX", Path, "ExportSettings"], Path]
+"""Writes a model to a path and returns the file with the network."""
 Format = Literal["stablehlo", "onnx", "litert", "ncnn", "coreml", "triton", "web"]
 """All formats."""
 SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite", "ncnn": ".param"}
@@ -144,15 +148,15 @@ def export(
         check_writable_folder(path, "--output")
     else:
         ensure_writable_folder(path.parent, "the folder of --output,")
-    # Imported here, so that the checks above do not wait for jax, and that each format needs only its own packages.
-    if quantization is not None:
-        from yolox_jax.export.calibration_images import CalibrationImages
-
-        calibration = CalibrationImages(quantization)
+    # Imported here, so that the checks above do not wait for jax.
     from yolox_jax.export.settings import ExportSettings
     from yolox_jax.inference.options import resolve_class_names, resolve_input_size, resolve_pixels
     from yolox_jax.weights import read_model
 
+    if quantization is not None:
+        write = _quantized_writer(quantization, opset, on_calibration)
+    else:
+        write = _writer(format, platforms, opset, batch, onnxruntime_web, on_progress)
     model, metadata = read_model(weights, on_progress=on_progress)
     settings = ExportSettings(
         class_names=resolve_class_names(None, metadata, model.num_classes),
@@ -166,45 +170,68 @@ def export(
         class_agnostic=class_agnostic,
         max_detections=max_detections,
     )
-    if format == "stablehlo":
-        from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
-
-        file = export_stablehlo(model, path, settings, platforms=PLATFORMS if platforms is None else platforms)
-    elif quantization is not None:
-        from yolox_jax.export.onnx import OPSET
-        from yolox_jax.export.onnx_quantization import export_quantized
-
-        images = calibration.reader(settings.pixels(model), settings.input_size, on_calibration)
-        opset = OPSET if opset is None else opset
-        file = export_quantized(model, path, settings, quantization, images, opset=opset)
-    elif format == "onnx":
-        from yolox_jax.export.onnx import OPSET, export_onnx
-
-        file = export_onnx(model, path, settings, opset=OPSET if opset is None else opset)
-    elif format == "litert":
-        from yolox_jax.export.litert import export_litert
-
-        file = export_litert(model, path, settings)
-    elif format == "ncnn":
-        from yolox_jax.export.ncnn import export_ncnn
-
-        file = export_ncnn(model, path, settings)
-    elif format == "coreml":
-        from yolox_jax.export.coreml import export_coreml
-
-        file = export_coreml(model, path, settings)
-    elif format == "triton":
-        from yolox_jax.export.triton import MAX_BATCH_SIZE, export_triton
-
-        file = export_triton(model, path, settings, max_batch_size=MAX_BATCH_SIZE if batch is None else batch)
-    else:
-        from yolox_jax.export.onnxruntime_web import find_runtime
-        from yolox_jax.export.web import export_web
-
-        runtime = find_runtime(None if onnxruntime_web is None else Path(onnxruntime_web), on_progress=on_progress)
-        file = export_web(model, path, settings, runtime=runtime)
+    file = write(model, path, settings)
     copies = [Path(shutil.copy(program, path.parent)) for program in RUNNERS[format]] if runner else [None]
     return ExportedFile(path, file, copies[0], model.variant, settings)
+
+
+def _writer(
+    format: Format,
+    platforms: Sequence[str] | None,
+    opset: int | None,
+    batch: int | None,
+    onnxruntime_web: str | Path | None,
+    on_progress: "OnProgress | None",
+) -> Writer:
+    """Return what writes the format. It is imported before weights are read, because a package may be missing."""
+    match format:
+        case "stablehlo":
+            from yolox_jax.export.stablehlo import PLATFORMS, export_stablehlo
+
+            return functools.partial(export_stablehlo, platforms=PLATFORMS if platforms is None else platforms)
+        case "onnx":
+            from yolox_jax.export.onnx import OPSET, export_onnx
+
+            return functools.partial(export_onnx, opset=OPSET if opset is None else opset)
+        case "litert":
+            from yolox_jax.export.litert import export_litert
+
+            return export_litert
+        case "ncnn":
+            from yolox_jax.export.ncnn import export_ncnn
+
+            return export_ncnn
+        case "coreml":
+            from yolox_jax.export.coreml import export_coreml
+
+            return export_coreml
+        case "triton":
+            from yolox_jax.export.triton import MAX_BATCH_SIZE, export_triton
+
+            return functools.partial(export_triton, max_batch_size=MAX_BATCH_SIZE if batch is None else batch)
+        case "web":
+            from yolox_jax.export.onnxruntime_web import find_runtime
+            from yolox_jax.export.web import export_web
+
+            runtime = find_runtime(None if onnxruntime_web is None else Path(onnxruntime_web), on_progress=on_progress)
+            return functools.partial(export_web, runtime=runtime)
+
+
+def _quantized_writer(
+    quantization: Quantization, opset: int | None, on_calibration: Callable[[int, int], None] | None
+) -> Writer:
+    """Return what writes an ONNX file in int8, once the calibration images are found."""
+    from yolox_jax.export.calibration_images import CalibrationImages
+    from yolox_jax.export.onnx import OPSET
+    from yolox_jax.export.onnx_quantization import export_quantized
+
+    calibration = CalibrationImages(quantization)
+
+    def write(model: "YOLOX", path: Path, settings: "ExportSettings") -> Path:
+        images = calibration.reader(settings.pixels(model), settings.input_size, on_calibration)
+        return export_quantized(model, path, settings, quantization, images, opset=OPSET if opset is None else opset)
+
+    return write
 
 
 def _resolve_format(path: Path, format: Format | None) -> Format:
