@@ -129,7 +129,7 @@ def test_without_suppression_it_gives_the_decoded_predictions(model, tmp_path):
         ({"input_size": (100, 96)}, "100 x 96.*multiples of 32"),
         ({"score_threshold": 1.5}, "score threshold 1.5"),
         ({"iou_threshold": 0.0}, "IoU threshold 0.0"),
-        ({"precision": "int8"}, "precision 'int8'"),
+        ({"precision": "int4"}, "precision 'int4'"),
         ({"batch": 0}, "batch must be at least 1.*got 0"),
         ({"max_detections": 0}, "max_detections must be at least 1; got 0"),
     ],
@@ -137,6 +137,11 @@ def test_without_suppression_it_gives_the_decoded_predictions(model, tmp_path):
 def test_invalid_settings_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         ExportSettings(**{"class_names": NAMES, "input_size": SMALL, **settings})
+
+
+def test_8_bits_are_refused(model, tmp_path):
+    with pytest.raises(ConfigError, match="invalid precision 'int8'"):
+        export_stablehlo(model, tmp_path / "x.stablehlo", ExportSettings(NAMES, SMALL, precision="int8"))
 
 
 def test_an_unknown_platform_is_named(model, tmp_path):

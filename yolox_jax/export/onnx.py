@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from yolox_jax.config import SCALE_OF_16_BITS, ConfigError
+from yolox_jax.config.inference_checks import check_precision
 
 try:
     import onnx
@@ -71,6 +72,7 @@ def export_onnx(model: YOLOX, path: str | Path, settings: ExportSettings, *, ops
     Raises:
         ConfigError: a setting is invalid, or weights are too large for float16.
     """
+    check_precision(settings.precision)  # int8 is for `export_quantized`
     return save_onnx(build_onnx(model, settings, opset=opset), Path(path))
 
 

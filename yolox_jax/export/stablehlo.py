@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt
 
 from yolox_jax.config import ConfigError
+from yolox_jax.config.inference_checks import check_precision
 from yolox_jax.export.settings import ExportSettings
 from yolox_jax.files import atomic_write
 from yolox_jax.inference.detect import Thresholds, detect, prepare_for_inference
@@ -66,13 +67,14 @@ def export_stablehlo(
         `path`.
 
     Raises:
-        ConfigError: a platform is unknown, or the package flatbuffers is missing.
+        ConfigError: a platform is unknown, the precision is int8, or the package flatbuffers is missing.
     """
     if importlib.util.find_spec("flatbuffers") is None:
         raise ConfigError("export to StableHLO needs the package flatbuffers: pip install 'yolox-jax[stablehlo]'")
     unknown = [platform for platform in platforms if platform not in PLATFORMS]
     if unknown or not platforms:
         raise ConfigError(f"platforms must be one or more of {', '.join(PLATFORMS)}; got {list(platforms)}")
+    check_precision(settings.precision)
     settings.check(model)
     (height, width), pixels = settings.input_size, settings.pixels(model)
     batch = jax.export.symbolic_shape("batch")[0] if settings.batch is None else settings.batch
