@@ -9,6 +9,7 @@ import functools
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,15 @@ def main(argv: Sequence[str]) -> None:
     result["first_s"] = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         parts = _parts(config, dataset, evaluation, arguments.weights, Path(folder))
-        whole: dict[str, list[float]] = {}
-        alone: dict[str, list[float]] = {}
+        whole: dict[str, list[float]] = defaultdict(list)
+        alone: dict[str, list[float]] = defaultdict(list)
         for number in range(arguments.rounds + 1):
-            seconds = _stages_of(run) | {name: _seconds(part) for name, part in parts.items()}
-            for name, value in seconds.items() if number else ():  # the first round compiles the parts
-                (alone if name in parts else whole).setdefault(name, []).append(value)
+            in_turn, by_itself = _stages_of(run), {name: _seconds(part) for name, part in parts.items()}
+            if number == 0:  # the first round compiles the parts
+                continue
+            for figures, seconds in ((whole, in_turn), (alone, by_itself)):
+                for name, value in seconds.items():
+                    figures[name].append(value)
     result["in_the_evaluation_s"] = {name: summary(values) for name, values in whole.items()}
     result["alone_s"] = {name: summary(values) for name, values in alone.items()}
     _print(result)

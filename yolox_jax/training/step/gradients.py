@@ -103,11 +103,7 @@ def make_gradients(
     ) -> Gradients:
         params, batch_stats = state.params.tree(), state.batch_stats.tree()
         if on_cpu:
-            # XLA for CPUs compiles equal kernels once. Those of equal layers are equal if the weights are arrays of
-            # their own, not different places of a vector, and if the running statistics start at zero. What these were
-            # is added below: they move linearly, and once in a pass. Frozen ones, which are only read, are not here.
-            params = lax.optimization_barrier(params)
-            batch_stats = jax.tree.map(jnp.zeros_like, batch_stats)
+            params, batch_stats = _with_equal_layers(params, batch_stats)
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
         images, targets = resize_batch(batch["images"], targets, size)
 
@@ -131,9 +127,7 @@ def make_gradients(
         gradients, (new_batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(params)
         new_batch_stats = state.batch_stats.layout.pack(new_batch_stats)
         if on_cpu:
-            new_batch_stats = jax.tree.map(
-                lambda before, moved: (1 - BatchNorm.MOMENTUM) * before + moved, state.batch_stats, new_batch_stats
-            )
+            new_batch_stats = _moved_from(state.batch_stats, new_batch_stats)
         return Gradients(state.params.layout.pack(gradients), new_batch_stats, metrics)
 
     def gradients(state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]) -> Gradients:
@@ -159,6 +153,20 @@ def make_gradients(
         )(state, batch, loss_weights)
 
     return gradients
+
+
+def _with_equal_layers(params: nnx.State, batch_stats: nnx.State) -> tuple[nnx.State, nnx.State]:
+    """Weights, and running statistics that start at zero, for which the kernels of equal layers are equal.
+
+    XLA for CPUs compiles equal kernels once. To be equal, they must not read the weights from different places of a
+    vector, nor running statistics: `_moved_from` adds these later. Frozen ones are not among them.
+    """
+    return lax.optimization_barrier(params), jax.tree.map(jnp.zeros_like, batch_stats)
+
+
+def _moved_from(before: Packed, from_zero: Packed) -> Packed:
+    """Running statistics after a pass, from those of the same pass that started at zero: each moves once, linearly."""
+    return jax.tree.map(lambda start, moved: (1 - BatchNorm.MOMENTUM) * start + moved, before, from_zero)
 
 
 def _drawn(batch: Batch) -> Batch:
