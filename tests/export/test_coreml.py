@@ -150,7 +150,7 @@ def test_float16_halves_the_weights_and_decodes_in_float32(tmp_path):
     np.testing.assert_allclose(found[..., 4:], expected[..., 4:], atol=0.02)
 
 
-def test_what_does_not_suit_core_ml_is_refused(tmp_path, model):
+def test_what_does_not_suit_core_ml_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="--runner applies only to"):
         export("none.pth", tmp_path / "m.mlpackage", format="coreml", runner=True)
     (tmp_path / "other.mlpackage").mkdir()

@@ -88,7 +88,7 @@ def test_half_precision_halves_the_file_and_predicts_nearly_the_same(model, tmp_
     np.testing.assert_allclose(half, whole, rtol=0.1, atol=0.01)
 
 
-def test_what_cannot_be_stored_is_refused(model, tmp_path):
+def test_what_cannot_be_stored_is_refused(tmp_path):
     large = lively_model(3)
     kernel = large.head.cls_preds[0].kernel
     kernel.set_value(kernel[...] * 1e9)
