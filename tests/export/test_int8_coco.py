@@ -11,7 +11,7 @@ import yolox_jax.export
 from yolox_jax.data.letterbox import letterbox
 from yolox_jax.data.sources.coco import read_coco
 from yolox_jax.evaluation.verification import NamedImage, Verification, detector_like, verify_exported
-from yolox_jax.export import onnx_runner
+from yolox_jax.export import yolox_detection
 from yolox_jax.export.onnx_runner import OnnxDetector, Runtime
 from yolox_jax.export.quantization import Quantization, QuantizedRuntime
 
@@ -75,7 +75,7 @@ def test_a_fault_is_noticed(shared, file, tmp_path, monkeypatch, fault):
             onnx.numpy_helper.from_array(np.ascontiguousarray(onnx.numpy_helper.to_array(deep)[::-1]), deep.name)
         )
     elif fault == "letterbox":
-        monkeypatch.setattr(onnx_runner, "letterbox", centred)
+        monkeypatch.setattr(yolox_detection, "letterbox", centred)
     stem.CopyFrom(onnx.numpy_helper.from_array(values, stem.name))
     onnx.save(model, tmp_path / "faulty.onnx")
     assert verification(shared, tmp_path / "faulty.onnx", most=SOME).agrees == (fault == "none")
