@@ -22,22 +22,12 @@ CPU: Options = {
     # take a quarter longer with it than with XLA's other kernels.
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
 }
-"""For any program that runs a network. Measured with jax 0.10.2 (docs/performance.md)."""
-
-CPU_STEP: Options = {
-    # XLA would drop optimisation barriers before it fuses operations, and put the reads of the weights, each from
-    # another place of a vector, into the kernels that use them: no two kernels were equal, and each was compiled.
-    "xla_disable_hlo_passes": "cse_barrier_expander",
-}
-"""For the training step besides."""
+"""Measured with jax 0.10.2 (docs/performance.md)."""
 
 
 def compiler_options(config: TrainConfig, platform: str | None = None) -> Options | None:
     """`compiler_options` of `jax.jit` for the training step, or None; see `backend_options` for the platform."""
-    options = DETERMINISTIC if config.deterministic else {}
-    if _is_cpu(platform):
-        options = options | _known(CPU | CPU_STEP)
-    return options or None
+    return (DETERMINISTIC if config.deterministic else {}) | (backend_options(platform) or {}) or None
 
 
 def backend_options(platform: str | None = None) -> Options | None:
@@ -46,15 +36,9 @@ def backend_options(platform: str | None = None) -> Options | None:
     Args:
         platform: `cpu`, `gpu` or `tpu`; by default that of jax's default backend.
     """
-    return _known(CPU) or None if _is_cpu(platform) else None
-
-
-def _is_cpu(platform: str | None) -> bool:
-    return (platform or jax.default_backend()) == "cpu"
-
-
-def _known(options: Options) -> Options:
-    return {name: value for name, value in options.items() if _is_known(name, value)}
+    if (platform or jax.default_backend()) != "cpu":
+        return None
+    return {name: value for name, value in CPU.items() if _is_known(name, value)} or None
 
 
 @functools.cache
