@@ -8,14 +8,12 @@ from typing import NamedTuple, TypedDict
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from yolox_jax.config import Config, TrainConfig
 from yolox_jax.losses import LossWeights, detection_loss
 from yolox_jax.models.forward_options import ForwardOptions, PointwiseForm
-from yolox_jax.models.normalization import BatchNorm
 from yolox_jax.structures import Targets
 from yolox_jax.training.step.drawing import draw_samples
 from yolox_jax.training.step.layout import Packed
@@ -96,14 +94,11 @@ def make_gradients(
         mesh: the devices.
     """
     options = forward_options(config, mesh)
-    on_cpu = platform_of(mesh) == "cpu"
 
     def microbatch_gradients(
         state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]
     ) -> Gradients:
-        params, batch_stats = state.params.tree(), state.batch_stats.tree()
-        if on_cpu:
-            params, batch_stats = _with_equal_layers(params, batch_stats)
+        batch_stats = state.batch_stats.tree()
         targets = Targets(batch["boxes"], batch["classes"], batch["valid"])
         images, targets = resize_batch(batch["images"], targets, size)
 
@@ -124,11 +119,8 @@ def make_gradients(
             return total * state.loss_scale.value, (nnx.state(model, nnx.BatchStat), {"loss": total, **parts})
 
         # With respect to the tree: the gradient of a slice of a vector would be a vector again, most of it zero.
-        gradients, (new_batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(params)
-        new_batch_stats = state.batch_stats.layout.pack(new_batch_stats)
-        if on_cpu:
-            new_batch_stats = _moved_from(state.batch_stats, new_batch_stats)
-        return Gradients(state.params.layout.pack(gradients), new_batch_stats, metrics)
+        gradients, (new_batch_stats, metrics) = jax.grad(scaled_loss, has_aux=True)(state.params.tree())
+        return Gradients(state.params.layout.pack(gradients), state.batch_stats.layout.pack(new_batch_stats), metrics)
 
     def gradients(state: TrainState, batch: Batch, loss_weights: LossWeights, size: tuple[int, int]) -> Gradients:
         def device_gradients(state: TrainState, batch: Batch, loss_weights: LossWeights) -> Gradients:
@@ -153,20 +145,6 @@ def make_gradients(
         )(state, batch, loss_weights)
 
     return gradients
-
-
-def _with_equal_layers(params: nnx.State, batch_stats: nnx.State) -> tuple[nnx.State, nnx.State]:
-    """Weights, and running statistics that start at zero, for which the kernels of equal layers are equal.
-
-    XLA for CPUs compiles equal kernels once. To be equal, they must not read the weights from different places of a
-    vector, nor running statistics: `_moved_from` adds these later. Frozen ones are not among them.
-    """
-    return lax.optimization_barrier(params), jax.tree.map(jnp.zeros_like, batch_stats)
-
-
-def _moved_from(before: Packed, from_zero: Packed) -> Packed:
-    """Running statistics after a pass, from those of the same pass that started at zero: each moves once, linearly."""
-    return jax.tree.map(lambda start, moved: (1 - BatchNorm.MOMENTUM) * start + moved, before, from_zero)
 
 
 def _drawn(batch: Batch) -> Batch:
