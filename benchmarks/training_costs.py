@@ -66,7 +66,12 @@ def main(argv: Sequence[str]) -> int:
         cells = {cell["config"]: cell for cell in compiled if cell["device"] == machine.described and "total" in cell}
         missing = [name for name in VARIANTS if name not in cells]
         if missing:
-            print(f"error: {arguments.compiled} has no {machine.described} for {', '.join(missing)}", file=sys.stderr)
+            print(
+                f"error: {arguments.compiled} has no {machine.described} for {', '.join(missing)}. Compile them first: "
+                f"python benchmarks/deviceless.py --config {' '.join(missing)} --device {machine.described} "
+                f"--size 640 640 --batch-size N --output {arguments.compiled}",
+                file=sys.stderr,
+            )
             return 2
         some = next(iter(cells.values()))
         batch = some["batch_size"] // some["devices"]

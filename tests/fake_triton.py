@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from file_server import Quiet
+
 HEADER_LENGTH = "Inference-Header-Content-Length"
 TYPES = {"UINT8": np.uint8, "UINT16": np.uint16, "INT32": np.int32, "FP32": np.float32}
 
@@ -55,11 +57,8 @@ class FakeTriton(ThreadingHTTPServer):
         return described, b"".join(parts)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet, BaseHTTPRequestHandler):
     server: FakeTriton
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
 
     def do_GET(self) -> None:
         config = self.server.config

@@ -29,12 +29,12 @@ class Server(ThreadingHTTPServer):
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
 
-class _Quiet(BaseHTTPRequestHandler):
+class Quiet(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nothing is printed."""
 
 
-class _Handler(_Quiet):
+class _Handler(Quiet):
     server: Server
 
     def do_GET(self) -> None:
@@ -44,7 +44,7 @@ class _Handler(_Quiet):
             (answers.pop(0) if len(answers) > 1 else answers[0])(self)
 
 
-class _FolderHandler(_Quiet, SimpleHTTPRequestHandler):
+class _FolderHandler(Quiet, SimpleHTTPRequestHandler):
     pass
 
 

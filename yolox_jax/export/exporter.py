@@ -25,6 +25,8 @@ SUFFIXES: dict[Format, str] = {"stablehlo": ".stablehlo", "onnx": ".onnx", "lite
 """Of the formats that are files."""
 FOLDERS: dict[Format, str] = {"coreml": "Manifest.json", "triton": "config.pbtxt", "web": "network.json"}
 """Of the formats that are folders, a file by which an earlier export is known."""
+RAW: tuple[Format, ...] = ("litert", "ncnn", "coreml")
+"""Of these, files take one image and return the predictions of all anchors: suppression is left to what runs them."""
 RUNNERS = {
     format: (Path(__file__).with_name(f"{format}_runner.py"), Path(__file__).with_name("yolox_detection.py"))
     for format in (*SUFFIXES, "triton")
@@ -163,8 +165,8 @@ def export(
         input_size=resolve_input_size(input_size, metadata, model),
         bits=resolve_pixels(None, metadata, model.channels).bits,
         precision=precision,
-        batch={"litert": 1, "ncnn": 1, "coreml": 1, "triton": None, "web": 1}.get(format, batch),
-        nms=False if format in ("litert", "ncnn", "coreml") else nms,
+        batch=1 if format in (*RAW, "web") else None if format == "triton" else batch,
+        nms=False if format in RAW else nms,
         score_threshold=score_threshold,
         iou_threshold=iou_threshold,
         class_agnostic=class_agnostic,
@@ -265,7 +267,7 @@ def _check_output(path: Path, format: Format, *, runner: bool, nms: bool | None)
     """Raise ConfigError if the file or folder cannot be written, or would replace something else."""
     if format == "web" and nms is False:
         raise ConfigError("--no-nms does not apply to --format web, whose page shows detections; leave it out")
-    if format in ("litert", "ncnn", "coreml") and nms:
+    if format in RAW and nms:
         raise ConfigError(
             f"--nms does not apply to --format {format}: the file returns the predictions of all anchors, which the "
             "program that runs it suppresses. Leave it out"
