@@ -1,5 +1,5 @@
 # CPU:  docker build -t yolox-jax .
-# GPU:  docker build -t yolox-jax --build-arg EXTRAS=cuda13 .     (also cuda12, v100; several as onnx,cuda13)
+# GPU:  docker build -t yolox-jax --build-arg EXTRAS=cuda13 .     (also cuda12, cuda12-v100; several as onnx,cuda13)
 #
 # Without arguments, the container trains on generated shapes for a few minutes (configs/quickstart.py). Arguments are
 # those of yolox-jax. On GPUs, add `--gpus all`, and for worker processes `--shm-size 8g`:

@@ -13,8 +13,9 @@ HOW_TO_INSTALL = (
 
 
 def is_installed() -> bool:
-    """Return whether the original can be measured here."""
-    return all(importlib.util.find_spec(package) is not None for package in ("torch", "yolox"))
+    """Return whether the original can be measured here, with what it needs itself."""
+    needed = ("torch", "loguru", "tabulate", "psutil", "tqdm", "yolox")
+    return all(importlib.util.find_spec(package) is not None for package in needed)
 
 
 def stand_in_for_torchvision(batched_nms: Callable[..., Any] | None = None) -> None:

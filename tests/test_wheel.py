@@ -1,11 +1,13 @@
-"""The wheel in an empty folder, without the checkout."""
+"""The wheel in an empty folder, without the checkout, and what installers read of the package."""
 
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
+from packaging.version import InvalidVersion, Version
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -29,6 +31,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A .pth file adds a folder without reading the .pth files in it, so the checkout is not found through it.
     (site / "dependencies.pth").write_text(str(Path(pytest.__file__).parents[1]))
     return folder / "env" / "bin"
+
+
+@pytest.mark.parametrize(
+    "extra", tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+)
+def test_names_of_extras_are_no_versions(extra: str) -> None:
+    """pip 25.1, as it comes with Python 3.13, compares them as versions if they are, and installs nothing."""
+    with pytest.raises(InvalidVersion):
+        Version(extra)
 
 
 @pytest.mark.slow
