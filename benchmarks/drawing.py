@@ -1,7 +1,8 @@
 """Measures what is left to the host when the device draws the training samples (docs/data.md, drawing on the device).
 
 Loads batches with samples drawn by the host and by the device, with partners from the dataset and from the batch, with
-a cache in memory and without, each on one core with one thread, in alternating rounds.
+a cache in memory and without, each on one core with one thread, in alternating rounds. The original's loader takes part
+if `pixeltable-yolox` is installed.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import dataclasses
 import itertools
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +20,9 @@ import cv2
 
 from batch_streams import BatchStream, Cache, print_speeds, run_rounds
 from common import CHECKOUT, describe_run, pin, ratio, spread, write_json
-from yolox_jax.config import ConfigError, DataConfig, DatasetConfig
+from original_package import HOW_TO_INSTALL, is_installed
+from original_yolox import open_original
+from yolox_jax.config import Config, ConfigError, DataConfig, DatasetConfig
 from yolox_jax.config.files import load_config
 from yolox_jax.data.batch_form import empty_batch
 from yolox_jax.data.cache.pixel_cache import open_cache
@@ -28,7 +32,7 @@ from yolox_jax.data.sources import open_dataset
 
 SIDES: tuple[Literal["host", "device"], ...] = ("host", "device")
 """Where samples are drawn."""
-PACKAGES = ("yolox-jax", "numpy", "opencv-python-headless", "grain")
+PACKAGES = ("yolox-jax", "numpy", "opencv-python-headless", "grain", "pixeltable-yolox", "torch")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,24 +42,21 @@ def main(argv: Sequence[str]) -> None:
     cv2.setNumThreads(0)
     result = describe_run(PACKAGES)
     dataset = open_dataset(DatasetConfig(images=arguments.images, annotations=arguments.annotations), "train")
+    if not is_installed():
+        print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
-        streams = [
-            _open(stack, dataset, arguments, cache, on, partners)
+        ours = [
+            _open(stack, dataset, _config(arguments, cache, on, partners))
             for cache, on, partners in itertools.product(arguments.caches, SIDES, arguments.partners)
         ]
-        run_rounds(streams, arguments.rounds, arguments.batches, arguments.batch_size)
-    print_speeds(f"On cores {arguments.cores}", streams)
-    # The first stream of each cache is the default: drawn on the host, with partners from the dataset.
-    figures = []
-    for first in range(0, len(streams), 2 * len(arguments.partners)):
-        default, *others = streams[first : first + 2 * len(arguments.partners)]
-        for one in others:
-            gain = ratio(default.cpu_ms, one.cpu_ms)
-            print(f"cache {one.cache}, {one.name}: {spread(gain, 1)} times the images per CPU second")
-            figures.append({"cache": one.cache, "name": one.name, "images_per_cpu_s": gain})
+        caches = arguments.caches if is_installed() else []
+        originals = [_open_original(stack, dataset, _config(arguments, cache)) for cache in caches]
+        run_rounds([*ours, *originals], arguments.rounds, arguments.batches, arguments.batch_size)
+    print_speeds(f"On cores {arguments.cores}", [*ours, *originals])
+    figures = _ratios(ours, originals)
     result |= {
         "settings": {"images": len(dataset.records), "batch_size": arguments.batch_size, "input_size": arguments.size},
-        "pipelines": [one.to_json() for one in streams],
+        "pipelines": [one.to_json() for one in (*ours, *originals)],
         "ratios": figures,
     }
     if arguments.output is not None:
@@ -80,28 +81,53 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _open(
-    stack: contextlib.ExitStack,
-    dataset: Dataset,
+def _ratios(ours: Sequence[BatchStream], originals: Sequence[BatchStream]) -> list[dict[str, Any]]:
+    """The speed of our streams relative to the default and to the original, each with the same cache. Prints them."""
+    figures = []
+    for one in ours:
+        default = next(other for other in ours if other.cache == one.cache)
+        compared = {} if one is default else {"the default": default}
+        compared |= {"the original": other for other in originals if other.cache == one.cache}
+        for name, other in compared.items():
+            gain = ratio(other.cpu_ms, one.cpu_ms)
+            print(f"cache {one.cache}, {one.name}: {spread(gain, 1)} times the images per CPU second of {name}")
+            figures.append({"cache": one.cache, "name": one.name, "relative_to": name, "images_per_cpu_s": gain})
+    return figures
+
+
+def _config(
     arguments: argparse.Namespace,
     cache: Cache,
-    on: Literal["host", "device"],
-    partners: Literal["dataset", "batch"],
-) -> BatchStream:
+    on: Literal["host", "device"] = "host",
+    partners: Literal["dataset", "batch"] = "dataset",
+) -> Config:
+    """The default recipe for practically unlimited epochs, all of them augmented."""
     config = load_config("yolox_s")
     augment = dataclasses.replace(config.data.augment, on=on, partners=partners)
     size = (arguments.size[0], arguments.size[1])
-    data = dataclasses.replace(config.data, augment=augment, input_size=size, cache=cache, num_threads=1)
-    config = dataclasses.replace(
+    return dataclasses.replace(
         config,
-        data=data,
+        data=dataclasses.replace(config.data, augment=augment, input_size=size, cache=cache, num_threads=1),
         schedule=dataclasses.replace(config.schedule, epochs=100_000, no_aug_epochs=0),
         train=dataclasses.replace(config.train, batch_size=arguments.batch_size),
     )
-    filled = stack.enter_context(open_cache(dataset.records, data))
+
+
+def _open(stack: contextlib.ExitStack, dataset: Dataset, config: Config) -> BatchStream:
+    """A stream of our batches, with its cache filled."""
+    filled = stack.enter_context(open_cache(dataset.records, config.data))
     batches = stack.enter_context(training_batches(dataset, config, cache=filled))
-    name = f"{on}, partners from the {partners}, {_sent_mb(data):.2f} MB"
-    return BatchStream(name, "1 thread", cache, batches, (), ahead=2)
+    augment = config.data.augment
+    name = f"{augment.on}, partners from the {augment.partners}, {_sent_mb(config.data):.2f} MB"
+    return BatchStream(name, "1 thread", config.data.cache, batches, (), ahead=2)
+
+
+def _open_original(stack: contextlib.ExitStack, dataset: Dataset, config: Config) -> BatchStream:
+    """A stream of the original's batches, with its cache filled."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    cache = config.data.cache
+    batches = open_original(dataset, config, folder, ram_cache=cache == "ram")
+    return BatchStream("original", "1 process", cache, batches, (), ahead=1)
 
 
 def _sent_mb(config: DataConfig) -> float:
