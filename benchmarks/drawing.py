@@ -86,12 +86,12 @@ def _ratios(ours: Sequence[BatchStream], originals: Sequence[BatchStream]) -> li
     figures = []
     for one in ours:
         default = next(other for other in ours if other.cache == one.cache)
-        compared = {} if one is default else {"the default": default}
-        compared |= {"the original": other for other in originals if other.cache == one.cache}
-        for name, other in compared.items():
+        for than, other in [("the default", default), *(("the original", other) for other in originals)]:
+            if other is one or other.cache != one.cache:
+                continue
             gain = ratio(other.cpu_ms, one.cpu_ms)
-            print(f"cache {one.cache}, {one.name}: {spread(gain, 1)} times the images per CPU second of {name}")
-            figures.append({"cache": one.cache, "name": one.name, "relative_to": name, "images_per_cpu_s": gain})
+            print(f"cache {one.cache}, {one.name}: {spread(gain, 1)} times the images per CPU second of {than}")
+            figures.append({"cache": one.cache, "name": one.name, "relative_to": than, "images_per_cpu_s": gain})
     return figures
 
 
