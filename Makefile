@@ -4,10 +4,9 @@
 
 # Any Python from 3.11 on: make PYTHON=/path/to/python
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# As the commands set it for themselves (yolox_jax/cli/huge_pages.py), because the tests train too.
+export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 BIN := .venv/bin
-# pytest with the allocator that the commands choose for themselves, because the tests train too.
-PYTEST = env $$($(BIN)/python -c 'from yolox_jax.cli.allocator import allocator_variables as chosen; \
-  print(*(f"{name}={value}" for name, value in chosen().items()))') $(BIN)/python -m pytest
 # Stamps, which make later calls instant; a change of the dependencies installs again.
 INSTALLED_CORE := .venv/installed-core
 INSTALLED := .venv/installed
@@ -58,11 +57,11 @@ quickstart: $(INSTALLED_CORE)  ## train on generated shapes for a few minutes; r
 
 test: env lint types  ## lint, type checks and the tests, a few minutes
 	@echo "running the tests"
-	@$(PYTEST) -n 2 --dist loadfile --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 test-slow: env  ## the long tests, about half an hour
 	@echo "running the slow tests"
-	@$(PYTEST) -n 2 --dist loadfile -m slow --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --durations=15
 
 lint: env  ## ruff: rules and format; hadolint: the Dockerfile
 	@echo "checking rules and format"

@@ -23,7 +23,7 @@ from rich.table import Table
 from common import describe_run, write_json
 from plots import plot_assignment
 from yolox_jax.assignment import assign
-from yolox_jax.cli.allocator import restart_with_allocator
+from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.config import AssignmentConfig
 from yolox_jax.config.assignment import YOLOV3_ANCHORS, AssignmentRule
 from yolox_jax.structures import Assignment, Targets
@@ -109,5 +109,5 @@ def _measure(rule: AssignmentRule, images: int, objects: int, seconds: float) ->
 
 
 if __name__ == "__main__":
-    restart_with_allocator()  # as training does
+    restart_with_huge_pages()  # as training does
     main(sys.argv[1:])

@@ -42,14 +42,15 @@ def main(argv: Sequence[str]) -> None:
     cv2.setNumThreads(0)
     result = describe_run(PACKAGES)
     dataset = open_dataset(DatasetConfig(images=arguments.images, annotations=arguments.annotations), "train")
-    if not is_installed():
+    with_original = not arguments.no_original and is_installed()
+    if not with_original and not arguments.no_original:
         print(f"the original: skipped, it is not installed here ({HOW_TO_INSTALL})")
     with contextlib.ExitStack() as stack:
         ours = [
             _open(stack, dataset, _config(arguments, cache, on, partners))
             for cache, on, partners in itertools.product(arguments.caches, SIDES, arguments.partners)
         ]
-        caches = arguments.caches if is_installed() else []
+        caches = arguments.caches if with_original else []
         originals = [_open_original(stack, dataset, _config(arguments, cache)) for cache in caches]
         run_rounds([*ours, *originals], arguments.rounds, arguments.batches, arguments.batch_size)
     print_speeds(f"On cores {arguments.cores}", [*ours, *originals])
@@ -77,6 +78,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds of measurement")
     parser.add_argument("--batches", type=int, default=6, help="batches per stream and round")
     parser.add_argument("--batch-size", type=int, default=16, help="images per batch")
+    parser.add_argument("--no-original", action="store_true", help="do not measure the original")
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     return parser.parse_args(argv)
 

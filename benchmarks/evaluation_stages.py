@@ -24,7 +24,7 @@ from rich.table import Table
 from common import describe_run, spread, summary, write_json
 from input_pipeline import NoFlags
 from stage_times import Stage, timed_stages
-from yolox_jax.cli.allocator import restart_with_allocator
+from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.cli.settings import parse_with_config
 from yolox_jax.config import Config
 from yolox_jax.data.dataset import Dataset
@@ -164,5 +164,5 @@ def _print(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_allocator()
+    restart_with_huge_pages()
     main(sys.argv[1:])

@@ -64,15 +64,16 @@ class BenchmarkProcess:
                 self._time(part, 1)
 
     def measure(self, seconds: float) -> None:
-        """Time every part for about this many seconds, and at least once.
+        """Time every part for about this many seconds, and at least once, after a run that does not count.
 
-        The first run does not count: what a process freed before the others' turns may have been taken from a virtual
-        machine since, and is slow to come back. A program that does nothing else never sees that.
+        What a process freed before the others' turns may have been taken from a virtual machine since, and is slow to
+        come back. A program that does nothing else never sees that.
         """
         for part in self.parts:
             if self.error is None:
-                once = self._time(part, 1)
-                self.seconds[part].append(self._time(part, max(1, round(seconds / once))))
+                first = self._time(part, 1)
+                last = self.seconds[part][-1] if self.seconds[part] else first
+                self.seconds[part].append(self._time(part, max(1, round(seconds / last))))
 
     def _time(self, part: str, count: int) -> float:
         """Return the mean seconds per run over `count` runs, or infinity after an error."""

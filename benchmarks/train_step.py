@@ -3,7 +3,8 @@
 The batch is synthetic and stays on the device, so that only the step is measured. With `--from-host`, the step is also
 measured with a transfer of the batch each time. Each implementation runs in its own process. On a CPU the processes
 take turns, so that other load affects all of them alike. On a GPU they run one after another, because they could not
-share its memory. On a CPU all processes, including the original's, use the allocator that our commands choose.
+share its memory. On a CPU all processes, including the original's, use huge pages for the C library's memory, as our
+commands do.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from original_package import HOW_TO_INSTALL, is_installed
 from plots import plot_steps
 from processes import BenchmarkProcess, has_gpu, matrix_tflops, take_turns
 from step_spec import StepSpec
-from yolox_jax.cli.allocator import allocator_variables
+from yolox_jax.cli.huge_pages import TUNABLES as HUGE_PAGES
 from yolox_jax.training.reporting.utilization import TRAINING_PASSES
 
 PACKAGES = ("yolox-jax", "jax", "jaxlib", "flax", "optax", "numpy", "pixeltable-yolox", "torch")
@@ -108,7 +109,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--peak-size", type=int, default=0, help="measure peak throughput with square matrices of this size; 0 to skip"
     )
     parser.add_argument(
-        "--plain-memory", action="store_true", help="on a CPU, use the allocator that the environment selects"
+        "--plain-memory", action="store_true", help="on a CPU, do not use huge pages for the C library's memory"
     )
     parser.add_argument("--one-after-another", action="store_true", help="do not take turns, as on a GPU")
     parser.add_argument("--output", type=Path, help="JSON file for the results; a plot is saved next to it")
@@ -126,7 +127,7 @@ def _measure(spec: StepSpec, sides: Sequence[str], arguments: argparse.Namespace
     parts = ["step"]
     parts += ["step_from_host"] * arguments.from_host
     parts += list(BREAKDOWN) * arguments.breakdown
-    memory = {} if arguments.plain_memory else allocator_variables()
+    memory = {} if arguments.plain_memory else {"GLIBC_TUNABLES": HUGE_PAGES}
     groups = [[side] for side in sides] if arguments.one_after_another or has_gpu() else [list(sides)]
     done: list[BenchmarkProcess] = []
     for group in groups:

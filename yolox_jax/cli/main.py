@@ -12,9 +12,9 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from yolox_jax.cli.allocator import restart_with_allocator
 from yolox_jax.cli.commands import known_command
 from yolox_jax.cli.compiler_messages import hide_slow_compilation_reminders
+from yolox_jax.cli.huge_pages import restart_with_huge_pages
 from yolox_jax.cli.terminal import say
 from yolox_jax.files import package_version
 from yolox_jax.training.interruption import Interrupted
@@ -39,7 +39,7 @@ def program(command: str | None = None) -> NoReturn:
     Args:
         command: The command to run; None to take it from the command line.
     """
-    restart_with_allocator()
+    restart_with_huge_pages()
     _print_any_text()
     # Before Orbax logs anything, because absl then installs a handler of its own.
     logging.getLogger().addHandler(_WarningPrinter(logging.WARNING))
