@@ -61,23 +61,27 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     compiled = json.loads(arguments.compiled.read_text("utf-8"))["cells"]
     per_core = images_per_core(json.loads(arguments.loading.read_text("utf-8")))
-    exchanged = {name: exchanged_bytes(name) for name in VARIANTS}
+    code = 0
     for machine in MACHINES:
         cells = {cell["config"]: cell for cell in compiled if cell["device"] == machine.described and "total" in cell}
+        found = [name for name in VARIANTS if name in cells]
+        if found:
+            some = cells[found[0]]
+            batch = some["batch_size"] // some["devices"]
+            print(
+                f"\n{machine.name}, {some['precision']}, {batch} images a device, {batch * machine.devices} a step:\n"
+            )
+            print(markdown({name: cost(cells[name], machine, exchanged_bytes(name), per_core) for name in found}))
         missing = [name for name in VARIANTS if name not in cells]
         if missing:
+            code = 2
             print(
-                f"error: {arguments.compiled} has no {machine.described} for {', '.join(missing)}. Compile them first: "
+                f"error: {arguments.compiled} has no {machine.described} for {', '.join(missing)}. To compile them: "
                 f"python benchmarks/deviceless.py --config {' '.join(missing)} --device {machine.described} "
                 f"--size 640 640 --batch-size N --output {arguments.compiled}",
                 file=sys.stderr,
             )
-            return 2
-        some = next(iter(cells.values()))
-        batch = some["batch_size"] // some["devices"]
-        print(f"\n{machine.name}, {some['precision']}, {batch} images a device, {batch * machine.devices} a step:\n")
-        print(markdown({name: cost(cells[name], machine, exchanged[name], per_core) for name in VARIANTS}))
-    return 0
+    return code
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
