@@ -53,7 +53,7 @@ class Cost(NamedTuple):
     link_ms: float
 
 
-MACHINES = (Machine("8 V100", 8, "v100"), Machine("8 H100", 8, "h100"), Machine("v5e:16x16", 256, "v5e:2x2"))
+MACHINES = (Machine("8 V100", 8, "v100"), Machine("8 H100", 8, "h100"), Machine("v5e pod of 256 chips", 256, "v5e:2x2"))
 
 
 def main(argv: Sequence[str]) -> int:
