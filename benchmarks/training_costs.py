@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     compiled = json.loads(arguments.compiled.read_text("utf-8"))["cells"]
     per_core = images_per_core(json.loads(arguments.loading.read_text("utf-8")))
+    exchanged = {name: exchanged_bytes(name) for name in VARIANTS}
     code = 0
     for machine in MACHINES:
         cells = {cell["config"]: cell for cell in compiled if cell["device"] == machine.described and "total" in cell}
@@ -71,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
             print(
                 f"\n{machine.name}, {some['precision']}, {batch} images a device, {batch * machine.devices} a step:\n"
             )
-            print(markdown({name: cost(cells[name], machine, exchanged_bytes(name), per_core) for name in found}))
+            print(markdown({name: cost(cells[name], machine, exchanged[name], per_core) for name in found}))
         missing = [name for name in VARIANTS if name not in cells]
         if missing:
             code = 2
