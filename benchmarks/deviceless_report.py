@@ -128,7 +128,8 @@ def markdown(cells: Sequence[dict[str, Any]]) -> str:
     for cell in sorted(cells, key=lambda one: (one["device"], one["devices"])):
         total = cell.get("total", {})
         moved = total.get("read_gb", 0.0) + total.get("written_gb", 0.0)
-        card = f"{cell['devices']} x {cell['device']}" if cell["devices"] > 1 else cell["device"]
+        arranged = cell["devices"] == 1 or ":" in cell["device"]  # v5e:2x2 says how many
+        card = cell["device"] if arranged else f"{cell['devices']} x {cell['device']}"
         columns = (
             cell["config"],
             card,

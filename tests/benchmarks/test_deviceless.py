@@ -10,6 +10,7 @@ from flax import nnx
 
 from absent_devices import skip_without_compiler
 from deviceless import main
+from deviceless_report import markdown
 from yolox_jax.models import create_model
 from yolox_jax.training.profiling.cards import GIB
 
@@ -70,3 +71,12 @@ def test_devices_exchange_gradients_and_statistics_once_and_no_images(tmp_path: 
     assert state <= exchanged <= state + 100, "gradients and statistics, and a few losses"
     if device == "h100":
         assert sum(one["bytes"] > 1000 for one in cell["collectives"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "shown"), [("h100", 1, "h100"), ("h100", 8, "8 x h100"), ("v5e:2x2", 4, "v5e:2x2")]
+)
+def test_tables_say_how_many_devices_there_are_once(device: str, devices: int, shown: str) -> None:
+    cell = {"config": "yolox_nano", "device": device, "devices": devices, "precision": "bfloat16", "batch_size": 16}
+    row = markdown([cell | {"needed_gib": 1.0}]).splitlines()[-1]
+    assert row.startswith(f"| yolox_nano | {shown} | bfloat16 | 16 | 1.00 |")
